@@ -1,0 +1,1 @@
+"""Held-out questions through the engines, and their scoring rules."""

@@ -1,0 +1,1 @@
+"""How a person starts and reads a run: config, command line, demo, doctor, summaries."""

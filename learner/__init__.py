@@ -1,0 +1,1 @@
+"""The policy update: cold start (SFT), advantages, losses, batches, DeepSpeed, weights out, checkpoints."""

@@ -1,0 +1,1 @@
+"""Pure functions: (response, sample) → score with its parts."""

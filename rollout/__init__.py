@@ -1,0 +1,1 @@
+"""One vLLM engine: samples in, trajectories out, weights in."""

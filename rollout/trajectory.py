@@ -1,0 +1,74 @@
+"""What travels between rollout, scoring and learning. Plain data: importing this needs neither vLLM nor torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from spatial.sample import ImageRef, Path, SpatialSample
+
+
+@dataclass(frozen=True)
+class RolloutRequest:
+    """One response wanted: a sample asked through a path. Members of a group differ in `member` and `seed` only."""
+
+    group_id: int
+    member: int
+    sample: SpatialSample
+    path: Path
+    seed: int
+    """Seeds this response's sampling, so that a run can be repeated."""
+    temperature: float
+    max_response_tokens: int
+
+
+@dataclass(frozen=True)
+class VersionSpan:
+    """`num_tokens` consecutive response tokens made by the weights of `weight_version`."""
+
+    weight_version: int
+    num_tokens: int
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One response of the policy.
+
+    Alignment law: `response_token_ids` and `rollout_logprobs` have one entry per response token, the end token
+    included when `finish_reason` is "stop"; the spans' `num_tokens` add up to the same length.
+    `prompt_token_ids` are as the engine saw them, image tokens already expanded.
+
+    Example: `Trajectory(group_id=3, member=0, sample_id="room-7", path=Path.LOR, images=(…,),
+    prompt_token_ids=(1, 5, 5, 9), response_token_ids=(11, 12, 2), rollout_logprobs=(-0.1, -0.7, -0.01),
+    version_spans=(VersionSpan(4, 3),), response_text="…", finish_reason="stop", engine="rollout-0")`.
+
+    Raises:
+        ValueError: the alignment law is broken.
+    """
+
+    group_id: int
+    member: int
+    sample_id: str
+    path: Path
+    images: tuple[ImageRef, ...]
+    prompt_token_ids: tuple[int, ...]
+    response_token_ids: tuple[int, ...]
+    rollout_logprobs: tuple[float, ...]
+    """Natural log-probabilities of the sampled tokens under the engine's weights at temperature 1 scaled by the
+    sampling temperature, top-p 1: what the learner recomputes."""
+    version_spans: tuple[VersionSpan, ...]
+    response_text: str
+    finish_reason: Literal["stop", "length"]
+    engine: str
+
+    def __post_init__(self) -> None:
+        num_tokens = len(self.response_token_ids)
+        spans = sum(span.num_tokens for span in self.version_spans)
+        if len(self.rollout_logprobs) != num_tokens or spans != num_tokens:
+            raise ValueError(
+                f"trajectory of sample {self.sample_id}: {num_tokens} tokens, {len(self.rollout_logprobs)} "
+                f"log-probabilities, {spans} tokens in version spans; these must be equal"
+            )
+
+    @property
+    def min_weight_version(self) -> int:
+        """The oldest weights that made a token of it."""
+        return min(span.weight_version for span in self.version_spans)

@@ -1,0 +1,149 @@
+"""The data that every stage speaks: one question about one or more images, with its truth.
+
+Camera frame everywhere: +x right, +y down, +z forward, metres. Pixels: origin at the top-left corner, x right, y down.
+
+A sample as a line of JSON (the project's own format, one object a line)::
+
+    {"sample_id": "tabletop-train-17-q2-dtr", "domain": "tabletop", "kind": "closer_to_camera", "paths": ["dtr"],
+     "images": [{"sha256": "9f…", "width_px": 128, "height_px": 128}],
+     "question": "Which is closer to the camera? A. red point B. blue point",
+     "answer": {"type": "choice", "letter": "A", "num_options": 2},
+     "regions": [{"mark": "red", "image_index": 0, "box_xyxy_px": [10.0, 20.0, 42.0, 60.0], "name": "cube",
+                  "center_m": [0.02, 1.06, 2.03]}, …],
+     "camera": {"fx_px": 120.0, "fy_px": 120.0, "cx_px": 64.0, "cy_px": 64.0},
+     "chains": {"dtr": "<detect>…</detect><think>…</think><answer>A</answer>"}}
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from spatial.strict import StrictModel
+
+Vector3 = tuple[float, float, float]
+Unit = Literal["m", "cm", "mm", "km", "ft", "in", "deg", "oclock", "count"]
+Mark = Literal["red", "blue", "green", "yellow", "cyan", "magenta", "orange", "white"]
+
+
+class Path(StrEnum):
+    """A way of answering. The sample decides which, never the model."""
+
+    LOR = "lor"  # language-only reasoning
+    DTR = "dtr"  # detect 3D centres, then reason
+
+
+class ChoiceAnswer(StrictModel):
+    """The letter of the right option; options A, B, … are written in the question."""
+
+    type: Literal["choice"] = "choice"
+    letter: Annotated[str, Field(pattern=r"^[A-Z]$")]
+    num_options: Annotated[int, Field(ge=2, le=26)]
+
+
+class NumberAnswer(StrictModel):
+    """A number; an answer in another unit of the same dimension is converted to `unit` before it is scored."""
+
+    type: Literal["number"] = "number"
+    value: float
+    unit: Unit
+
+
+class MotionAnswer(StrictModel):
+    """A camera motion, such as {"move_right": 0.4, "rotate_up": 5.0} (metres and degrees)."""
+
+    type: Literal["motion"] = "motion"
+    moves: Annotated[dict[str, float], Field(min_length=1)]
+
+
+class TextAnswer(StrictModel):
+    """A word or phrase, compared without case and outer white space."""
+
+    type: Literal["text"] = "text"
+    text: Annotated[str, Field(min_length=1)]
+
+
+Answer = Annotated[ChoiceAnswer | NumberAnswer | MotionAnswer | TextAnswer, Field(discriminator="type")]
+
+
+class ImageRef(StrictModel):
+    """An image by the SHA-256 of its file; the pixels live in an `ImageStore`."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    width_px: Annotated[int, Field(ge=1)]
+    height_px: Annotated[int, Field(ge=1)]
+
+
+class Camera(StrictModel):
+    """A pinhole camera. `K = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]`, pixels."""
+
+    fx_px: Annotated[float, Field(gt=0)]
+    fy_px: Annotated[float, Field(gt=0)]
+    cx_px: float
+    cy_px: float
+
+
+class Region(StrictModel):
+    """A marked part of one image, referred to in the question by its mark ("red point")."""
+
+    mark: Mark
+    image_index: Annotated[int, Field(ge=0)] = 0
+    box_xyxy_px: tuple[float, float, float, float]
+    """2D box (left, top, right, bottom) in the pixels of its image."""
+    name: str = ""
+    """What is there ("cube"); written in the detect block after the centre."""
+    center_m: Vector3 | None = None
+    """True 3D centre, camera frame; None when unknown."""
+
+    @model_validator(mode="after")
+    def _box_has_area(self) -> Self:
+        left, top, right, bottom = self.box_xyxy_px
+        if not (left < right and top < bottom):
+            raise ValueError(f"region '{self.mark}': box_xyxy_px={list(self.box_xyxy_px)} has no area")
+        return self
+
+
+class SpatialSample(StrictModel):
+    """One question about images, its answer, and what is known of the 3D scene."""
+
+    sample_id: Annotated[str, Field(min_length=1)]
+    domain: Annotated[str, Field(min_length=1)]
+    """Where it comes from ("tabletop", "room"); whole domains can be held out."""
+    kind: Annotated[str, Field(min_length=1)]
+    """The kind of question ("count", "depth", …), for balance and for tables."""
+    paths: Annotated[tuple[Path, ...], Field(min_length=1)]
+    """The paths it may be asked through."""
+    images: Annotated[tuple[ImageRef, ...], Field(min_length=1)]
+    question: Annotated[str, Field(min_length=1)]
+    answer: Answer
+    regions: tuple[Region, ...] = ()
+    camera: Camera | None = None
+    chains: dict[Path, str] = {}
+    """A whole true response by path, for the cold start."""
+
+    @model_validator(mode="after")
+    def _regions_lie_in_their_images(self) -> Self:
+        for region in self.regions:
+            if region.image_index >= len(self.images):
+                raise ValueError(
+                    f"region '{region.mark}': image_index={region.image_index}, but there are {len(self.images)} images"
+                )
+            image = self.images[region.image_index]
+            left, top, right, bottom = region.box_xyxy_px
+            if left < 0 or top < 0 or right > image.width_px or bottom > image.height_px:
+                raise ValueError(
+                    f"region '{region.mark}': box_xyxy_px={list(region.box_xyxy_px)} lies outside its image of "
+                    f"{image.width_px}x{image.height_px} px"
+                )
+        marks = [region.mark for region in self.regions]
+        if len(set(marks)) != len(marks):
+            raise ValueError(f"regions share a mark: {marks}")
+        if unknown := set(self.chains) - set(self.paths):
+            raise ValueError(f"chains for paths it may not be asked through: {sorted(unknown)}")
+        return self
+
+    @property
+    def true_centers_m(self) -> tuple[Vector3, ...] | None:
+        """The true centres of all regions in order, or None unless every region has one (and there is a region)."""
+        centers = tuple(region.center_m for region in self.regions if region.center_m is not None)
+        return centers if self.regions and len(centers) == len(self.regions) else None

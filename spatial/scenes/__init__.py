@@ -1,0 +1,1 @@
+"""Procedural 3D scenes: geometry, rendering, questions and true chains of thought."""

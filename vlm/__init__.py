@@ -1,0 +1,1 @@
+"""The spatial VLM that learner and engine share: checkpoints, regions, prompts."""
