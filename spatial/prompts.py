@@ -1,0 +1,29 @@
+"""What a model is told about each path.
+
+The texts are this project's own. Which one is used is a matter of the sample's path, never of the model.
+"""
+
+from typing import Literal
+
+from spatial.sample import Path
+
+_FULL = {
+    Path.LOR: (
+        "Work it out step by step in words, then give the answer. Reply with exactly "
+        "<think>your reasoning</think><answer>your answer</answer> and nothing else."
+    ),
+    Path.DTR: (
+        "First locate every marked region in 3D, then reason from the coordinates. Centres are in metres in the camera "
+        "frame: x to the right, y down, z forward. Reply with exactly\n"
+        "<detect>Find N relevant objects:\n"
+        '<3d_box center="x,y,z">name (colour point)</3d_box>\n'
+        "one line for each marked region</detect><think>your reasoning</think><answer>your answer</answer>\n"
+        "and nothing else. Write coordinates with two decimals."
+    ),
+}
+_SHORT = {Path.LOR: "think", Path.DTR: "detect"}
+
+
+def instruction(path: Path, style: Literal["short", "full"]) -> str:
+    """The instruction that asks for `path`'s grammar."""
+    return (_FULL if style == "full" else _SHORT)[path]

@@ -1,0 +1,47 @@
+"""What the shared model side can be told. Importing this needs no torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from spatial.strict import StrictModel
+
+
+class TinyModelConfig(StrictModel):
+    """A Qwen3-VL of a few million parameters, built from its configuration with random weights."""
+
+    type: Literal["tiny"] = "tiny"
+    image_size_px: Annotated[int, Field(ge=32, multiple_of=32)] = 128
+    """Side of the square images it is made for; sets the table of vision positions."""
+    patch_size_px: Annotated[int, Field(ge=4)] = 16
+    """Side of one vision patch; 2 × 2 patches are merged into one image token."""
+    vision_layers: Annotated[int, Field(ge=1)] = 3
+    vision_width: Annotated[int, Field(ge=8, multiple_of=8)] = 96
+    text_layers: Annotated[int, Field(ge=1)] = 3
+    text_width: Annotated[int, Field(ge=16, multiple_of=16)] = 128
+    num_heads: Annotated[int, Field(ge=1)] = 4
+    """Attention heads of both towers."""
+    max_tokens: Annotated[int, Field(ge=64)] = 1024
+    """Longest sequence, prompt and response together."""
+
+
+class CheckpointModelConfig(StrictModel):
+    """An existing Qwen3-VL or Qwen2.5-VL checkpoint."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    path: str
+    """A local folder, or a hub name that is already in the local cache."""
+
+
+ModelConfig = Annotated[TinyModelConfig | CheckpointModelConfig, Field(discriminator="type")]
+
+
+class PromptConfig(StrictModel):
+    """How a sample becomes a prompt; learner and engine must share it."""
+
+    instructions: Literal["short", "full"] = "full"
+    """"full" explains the path's grammar to a pretrained model; "short" names the path in a few words."""
+    coordinate_grid: Annotated[int, Field(ge=10, le=1000)] = 1000
+    """Box coordinates in prompts run from 0 to this, whatever the image's size."""
+    mark_width_px: Annotated[int, Field(ge=1)] = 2
+    """Line width of the marks drawn on images."""

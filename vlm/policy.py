@@ -1,0 +1,133 @@
+"""The policy as the learner sees it: token log-probabilities of responses, given prompts with images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path as FilePath
+from typing import Literal, Self
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModelForImageTextToText
+
+from vlm.prompt import VisionInputs
+
+# Rows of logits held at once: 1,024 × 152k vocabulary × 4 bytes is 0.6 GB.
+_LOGIT_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class PolicyRow:
+    """One prompt with its response, before padding. `prompt_token_ids` have their image tokens expanded."""
+
+    prompt_token_ids: Sequence[int]
+    response_token_ids: Sequence[int]
+    vision: VisionInputs
+
+
+@dataclass(frozen=True)
+class PolicyBatch:
+    """Rows padded on the right to one length."""
+
+    input_ids: Int[Tensor, "batch tokens"]
+    attention_mask: Int[Tensor, "batch tokens"]
+    """1 for real tokens, 0 for padding."""
+    response_mask: Bool[Tensor, "batch tokens"]
+    """True for response tokens, the end token included: those that the policy is trained on."""
+    mm_token_type_ids: Int[Tensor, "batch tokens"]
+    """1 for image tokens, 0 for text; M-RoPE positions are counted from it."""
+    pixel_values: Float[Tensor, "patches patch_values"]
+    image_grid_thw: Int[Tensor, "images 3"]
+
+    @classmethod
+    def collate(cls, rows: Sequence[PolicyRow], pad_token_id: int, image_token_id: int) -> Self:
+        """Pad rows on the right; images follow each other in row order."""
+        length = max(len(row.prompt_token_ids) + len(row.response_token_ids) for row in rows)
+        input_ids = torch.full((len(rows), length), pad_token_id)
+        attention_mask = torch.zeros_like(input_ids)
+        response_mask = torch.zeros_like(input_ids, dtype=torch.bool)
+        for index, row in enumerate(rows):
+            tokens = [*row.prompt_token_ids, *row.response_token_ids]
+            input_ids[index, : len(tokens)] = torch.tensor(tokens)
+            attention_mask[index, : len(tokens)] = 1
+            response_mask[index, len(row.prompt_token_ids) : len(tokens)] = True
+        return cls(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            response_mask=response_mask,
+            mm_token_type_ids=(input_ids == image_token_id).long(),
+            pixel_values=torch.cat([row.vision.pixel_values for row in rows]),
+            image_grid_thw=torch.cat([row.vision.image_grid_thw for row in rows]),
+        )
+
+    def to(self, device: torch.device | str) -> Self:
+        return type(self)(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+class Policy(nn.Module):
+    """A Hugging Face VLM whose forward gives the log-probability of each response token."""
+
+    def __init__(self, vlm: nn.Module) -> None:
+        super().__init__()
+        self.vlm = vlm
+
+    def forward(
+        self, batch: PolicyBatch, temperature: float = 1.0
+    ) -> tuple[Float[Tensor, "batch tokens"], Float[Tensor, "batch tokens"]]:
+        """Log-probabilities and entropies at response tokens (natural units, fp32); 0 elsewhere.
+
+        Entry [b, t] belongs to token `input_ids[b, t]` given all before it. Only hidden states that predict a
+        response token meet the head, so memory follows the responses, not the prompts.
+        """
+        hidden = self.vlm.model(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            mm_token_type_ids=batch.mm_token_type_ids,
+            pixel_values=batch.pixel_values.to(self.vlm.dtype),
+            image_grid_thw=batch.image_grid_thw,
+            use_cache=False,
+        ).last_hidden_state
+        mask = batch.response_mask
+        predictors = hidden[:, :-1][mask[:, 1:]]
+        targets = batch.input_ids[mask]
+        parts = [
+            checkpoint(self._head, rows, wanted, temperature, use_reentrant=False)
+            for rows, wanted in zip(predictors.split(_LOGIT_ROWS), targets.split(_LOGIT_ROWS), strict=True)
+        ]
+        logprobs, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
+        shape = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
+        return shape.masked_scatter(mask, logprobs), shape.masked_scatter(mask, entropies)
+
+    def _head(
+        self, hidden: Float[Tensor, "rows width"], targets: Int[Tensor, " rows"], temperature: float
+    ) -> tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]:
+        log_softmax = F.log_softmax(self.vlm.lm_head(hidden).float() / temperature, dim=-1)
+        entropy = -(log_softmax.exp() * log_softmax).sum(-1)
+        return log_softmax.gather(-1, targets[:, None])[:, 0], entropy
+
+
+def load_policy(
+    folder: FilePath | str,
+    dtype: torch.dtype = torch.float32,
+    attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa",
+) -> Policy:
+    """Load a Qwen3-VL or Qwen2.5-VL checkpoint.
+
+    Raises:
+        CheckpointError: a weight is missing, unknown or has another shape. (transformers would leave a missing one
+            randomly initialised, with a log line.)
+    """
+    vlm, info = AutoModelForImageTextToText.from_pretrained(
+        str(folder), dtype=dtype, attn_implementation=attention, output_loading_info=True
+    )
+    faults = {name: sorted(map(str, info[name])) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    if any(faults.values()):
+        listed = "; ".join(f"{name.replace('_', ' ')}: {', '.join(keys[:5])}" for name, keys in faults.items() if keys)
+        raise CheckpointError(f"checkpoint {folder} does not fit its own config.json: {listed}")
+    return Policy(vlm)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used as it is; the message names the file and what is wrong with it."""

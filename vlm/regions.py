@@ -1,0 +1,38 @@
+"""How a region reaches the model: a mark drawn on the image, and box coordinates in the prompt.
+
+This is the one place that knows. Region tokens will replace both functions.
+"""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw
+
+from spatial.sample import ImageRef, Region
+
+
+def draw_marks(image: Image.Image, regions: Sequence[Region], width_px: int) -> Image.Image:
+    """A copy of an RGB image with a box drawn around each region, in the colour of its mark."""
+    marked = image.copy()
+    draw = ImageDraw.Draw(marked)
+    for region in regions:
+        left, top, right, bottom = region.box_xyxy_px
+        # PIL's rectangle includes its last pixel; ours ends before `right` and `bottom`.
+        draw.rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=region.mark, width=width_px)
+    return marked
+
+
+def describe_regions(regions: Sequence[Region], images: Sequence[ImageRef], grid: int) -> str:
+    """One clause a region, such as "red point [12,30,44,71]", the box scaled to 0…grid-1, with leading zeros.
+
+    With several images the clause says which ("red point in image 2 […]").
+    """
+    digits = len(str(grid - 1))
+
+    def clause(region: Region) -> str:
+        image = images[region.image_index]
+        sides = (image.width_px, image.height_px, image.width_px, image.height_px)
+        scaled = [min(grid - 1, int(value / side * grid)) for value, side in zip(region.box_xyxy_px, sides, strict=True)]
+        place = f" in image {region.image_index + 1}" if len(images) > 1 else ""
+        return f"{region.mark} point{place} [{','.join(f'{value:0{digits}d}' for value in scaled)}]"
+
+    return " ".join(clause(region) for region in regions)

@@ -1,0 +1,144 @@
+"""A tiny Qwen3-VL: an ordinary checkpoint folder that transformers and vLLM both load.
+
+Left out on purpose: video, and any text its corpus does not contain (unknown words become one unknown token).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path as FilePath
+
+import regex
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2VLImageProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+)
+
+from vlm.config import TinyModelConfig
+
+PAD, UNKNOWN, END, ASSISTANT = "<|pad|>", "<|unk|>", "<|im_end|>", "<|im_start|>"
+IMAGE, VIDEO, VISION_START, VISION_END = "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"
+SPECIAL = (PAD, UNKNOWN, END, ASSISTANT, IMAGE, VIDEO, VISION_START, VISION_END)
+TAGS = (
+    *("<think>", "</think>", "<answer>", "</answer>", "<detect>", "</detect>"),
+    *('<3d_box center="', '">', "</3d_box>"),
+)
+# A word with the space before it, one digit, one other sign, or white space: nothing is lost, so decoding is joining.
+_PIECE = r" ?[A-Za-z]+|\d| ?[^\sA-Za-z\d]|\s"
+_TAG = regex.compile("|".join(regex.escape(tag) for tag in TAGS))
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}" + VISION_START + IMAGE + VISION_END + "{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endfor %}{% if add_generation_prompt %}" + ASSISTANT + "{% endif %}"
+)
+
+
+def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer over every piece that occurs in `texts`; each digit and each tag is one token."""
+    pieces: set[str] = {*"0123456789", *".,-[]() \n", " -", *(chr(c) for c in range(ord("A"), ord("Z") + 1))}
+    for text in texts:
+        for plain in _TAG.split(text):
+            pieces.update(regex.findall(_PIECE, plain))
+    vocabulary = {token: index for index, token in enumerate((*SPECIAL, *TAGS, *sorted(pieces)))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_PIECE), behavior="isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
+    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        eos_token=END,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def build_processor(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig) -> Qwen3VLProcessor:
+    """A Qwen3-VL processor that leaves images of the configured size as they are."""
+    pixels = config.image_size_px**2
+    image_processor = Qwen2VLImageProcessor(
+        patch_size=config.patch_size_px,
+        temporal_patch_size=2,
+        merge_size=2,
+        size={"shortest_edge": pixels, "longest_edge": pixels},
+        image_mean=[0.5, 0.5, 0.5],
+        image_std=[0.5, 0.5, 0.5],
+    )
+    video_processor = Qwen3VLVideoProcessor(patch_size=config.patch_size_px, temporal_patch_size=2, merge_size=2)
+    return Qwen3VLProcessor(
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        video_processor=video_processor,
+        chat_template=_CHAT_TEMPLATE,
+    )
+
+
+def model_config(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig) -> Qwen3VLConfig:
+    """The Qwen3-VL configuration of the tiny model (head tied to the embeddings)."""
+    head_dim = config.text_width // config.num_heads
+    # Interleaved M-RoPE sections for time, height, width; they add up to half a head.
+    spatial_section = head_dim // 2 // 3
+    token = tokenizer.convert_tokens_to_ids
+    return Qwen3VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": config.text_width,
+            "intermediate_size": 3 * config.text_width,
+            "num_hidden_layers": config.text_layers,
+            "num_attention_heads": config.num_heads,
+            "num_key_value_heads": config.num_heads,
+            "head_dim": head_dim,
+            "max_position_embeddings": config.max_tokens,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_interleaved": True,
+                "mrope_section": [head_dim // 2 - 2 * spatial_section, spatial_section, spatial_section],
+            },
+            "pad_token_id": token(PAD),
+            "eos_token_id": token(END),
+            "bos_token_id": None,
+            "tie_word_embeddings": True,
+        },
+        vision_config={
+            "depth": config.vision_layers,
+            "hidden_size": config.vision_width,
+            "intermediate_size": 3 * config.vision_width,
+            "num_heads": config.num_heads,
+            "patch_size": config.patch_size_px,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "out_hidden_size": config.text_width,
+            "num_position_embeddings": (config.image_size_px // config.patch_size_px) ** 2,
+            "deepstack_visual_indexes": [0],
+        },
+        image_token_id=token(IMAGE),
+        video_token_id=token(VIDEO),
+        vision_start_token_id=token(VISION_START),
+        vision_end_token_id=token(VISION_END),
+        tie_word_embeddings=True,
+        pad_token_id=token(PAD),
+        eos_token_id=token(END),
+    )
+
+
+def build_tiny_checkpoint(folder: FilePath, texts: Iterable[str], config: TinyModelConfig, seed: int) -> None:
+    """Write a randomly initialised model with its tokenizer and processor to `folder` (Hugging Face layout, fp32).
+
+    Args:
+        texts: every prompt and response text the model will meet; their words become its vocabulary.
+        seed: of the random weights; the caller's random state is left as it was.
+    """
+    tokenizer = build_tokenizer(texts)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Qwen3VLForConditionalGeneration(model_config(tokenizer, config))
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(folder)
+    build_processor(tokenizer, config).save_pretrained(folder)
