@@ -1,0 +1,88 @@
+"""Settings of the training loops and of the actors that run them. Importing this needs neither Ray nor torch."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from spatial.sample import Path
+from spatial.strict import StrictModel
+
+
+class GroupFilterConfig(StrictModel):
+    """Which groups are worth an update: those that the policy neither masters nor misses altogether."""
+
+    min_mean_reward: float = 0.2
+    """Groups with a mean reward at or below this are left out."""
+    max_mean_reward: float = 0.99
+    """Groups with a mean reward at or above this are left out."""
+    max_rounds: Annotated[int, Field(ge=1)] = 30
+    """A step resamples at most this many times its number of groups, then trains on what it has."""
+
+
+class TrainingConfig(StrictModel):
+    """Reinforcement learning over groups of responses."""
+
+    num_steps: Annotated[int, Field(ge=0)]
+    """Weight versions to make."""
+    groups_per_step: dict[Path, Annotated[int, Field(ge=0)]]
+    """Groups that one step trains on, by path. A group never mixes paths."""
+    group_size: Annotated[int, Field(ge=2)] = 5
+    """Responses to one prompt."""
+    kinds: dict[Path, tuple[str, ...]] = {}
+    """Kinds of question to reinforce, by path; a path that is not named trains on every kind."""
+    max_staleness: Annotated[int, Field(ge=0)] = 0
+    """Most versions that may lie between the weights that began a response and those it trains. 0: synchronous."""
+    filter: GroupFilterConfig = GroupFilterConfig()
+    """Which groups are trained on."""
+    max_attempts: Annotated[int, Field(ge=1)] = 3
+    """Attempts at a response or a score before it counts as a failure."""
+    max_failure_share: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """The run stops, with the reasons, when more than this share of responses failed (after the first 100)."""
+    checkpoint_every: Annotated[int, Field(ge=1)] = 10
+    """Steps between checkpoints; the last step always makes one."""
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    """The newest so many are kept."""
+
+    @model_validator(mode="after")
+    def _trains_on_something(self) -> Self:
+        if not any(self.groups_per_step.values()):
+            raise ValueError("groups_per_step: every path has 0 groups; give at least one path some")
+        return self
+
+
+class DeadlineConfig(StrictModel):
+    """Seconds after which a wait is an error that names who waited for whom."""
+
+    start_s: Annotated[float, Field(gt=0)] = 300
+    """For an actor to construct, load its model and answer."""
+    generate_s: Annotated[float, Field(gt=0)] = 300
+    """For one group's responses."""
+    score_s: Annotated[float, Field(gt=0)] = 10
+    """For one group's scores; past it the reward worker is killed and replaced."""
+    update_s: Annotated[float, Field(gt=0)] = 1800
+    """For one policy update."""
+    push_s: Annotated[float, Field(gt=0)] = 300
+    """For one weight push, from pause to resume."""
+    save_s: Annotated[float, Field(gt=0)] = 900
+    """For writing or reading a checkpoint."""
+    stop_s: Annotated[float, Field(gt=0)] = 60
+    """For everything to end after a stop was asked for, the last checkpoint included."""
+
+
+class ClusterConfig(StrictModel):
+    """Where Ray is and what each actor asks of it."""
+
+    address: str | None = None
+    """A running cluster ("auto", "ray://…"), or null to start one on this machine and end it with the run."""
+    num_reward_workers: Annotated[int, Field(ge=1)] = 1
+    """Processes that score responses."""
+    reward_worker_cpus: Annotated[float, Field(ge=0)] = 0.25
+    """Ray CPUs of one reward worker."""
+    learner_rank_cpus: Annotated[float, Field(ge=0)] = 0.5
+    """Ray CPUs of one learner rank."""
+    learner_rank_gpus: Annotated[float, Field(ge=0)] = 0
+    """Ray GPUs of one learner rank: 1 on a GPU cluster."""
+    learner_threads: Annotated[int, Field(ge=1)] | None = None
+    """CPU threads of one learner rank; null: the machine's cores divided by its ranks."""
+    deadlines: DeadlineConfig = DeadlineConfig()
+    """How long anything may take."""

@@ -1,0 +1,53 @@
+"""Which prompt comes next: a pure function of the seed and a position, so that a position is all a resume needs."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from rollout.trajectory import RolloutRequest
+from spatial.sample import Path, SpatialSample
+
+
+class PromptFeed:
+    """The samples of one path in an endless, seeded order: every epoch a new permutation of all of them."""
+
+    def __init__(self, samples: Sequence[SpatialSample], path: Path, seed: int) -> None:
+        self._samples = [sample for sample in samples if path in sample.paths]
+        self.path = path
+        self._seed = seed
+        self._order = lru_cache(maxsize=2)(self._permutation)
+        if not self._samples:
+            raise ValueError(f"no sample may be asked through path '{path}'; set its groups_per_step to 0 or add data")
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> SpatialSample:
+        epoch, place = divmod(index, len(self._samples))
+        return self._samples[self._order(epoch)[place]]
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng(self._entropy(epoch)).permutation(len(self._samples))
+
+    def _entropy(self, *numbers: int) -> list[int]:
+        # The path is part of the seed: two paths over the same samples must not be asked in the same order.
+        return [self._seed, list(Path).index(self.path), *numbers]
+
+    def requests(
+        self, index: int, group_size: int, temperature: float, max_response_tokens: int
+    ) -> tuple[RolloutRequest, ...]:
+        """The requests of the group at `index`; the same index always gives the same seeds."""
+        seeds = np.random.default_rng(self._entropy(index, 1)).integers(2**31, size=group_size)
+        return tuple(
+            RolloutRequest(
+                group_id=index,
+                member=member,
+                sample=self[index],
+                path=self.path,
+                seed=int(seed),
+                temperature=temperature,
+                max_response_tokens=max_response_tokens,
+            )
+            for member, seed in enumerate(seeds)
+        )

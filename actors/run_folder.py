@@ -1,0 +1,99 @@
+"""A run is a folder; this is the one place that knows its layout.
+
+    config.json         the resolved config
+    metrics.jsonl       one object a step
+    trajectories/       step-000001.jsonl …: every response that was trained on or filtered out
+    checkpoints/        see learner/checkpoint.py
+    images/             the image store (a link to the data's when it has one)
+    data/               train.jsonl, validation.jsonl, test.jsonl
+    logs/               what Ray's processes wrote
+    summary.json        the marks before and after
+    summary.png         the same, to look at
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path as FilePath
+from typing import Any
+
+from actors.group import Group
+
+
+class RunFolder:
+    """Paths of a run's folder, and the appending and replacing of its files."""
+
+    def __init__(self, root: FilePath) -> None:
+        self.root = FilePath(root)
+        self.config = self.root / "config.json"
+        self.metrics = self.root / "metrics.jsonl"
+        self.trajectories = self.root / "trajectories"
+        self.checkpoints = self.root / "checkpoints"
+        self.images = self.root / "images"
+        self.data = self.root / "data"
+        self.base_model = self.root / "base_model"
+        self.cold_start_model = self.root / "cold_start_model"
+        self.final_model = self.root / "final_model"
+        self.summary = self.root / "summary.json"
+        self.picture = self.root / "summary.png"
+
+    def create(self) -> None:
+        for folder in (self.root, self.trajectories, self.checkpoints, self.images):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def append_metrics(self, metrics: Mapping[str, object]) -> None:
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(metrics) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+
+    def truncate_metrics(self, last_step: int) -> None:
+        """Forget steps after `last_step`: a resumed run makes them again."""
+        kept = [metrics for metrics in self.read_metrics() if metrics["step"] <= last_step]
+        self._replace(self.metrics, "".join(json.dumps(metrics) + "\n" for metrics in kept))
+        for file in self.trajectories.glob("step-*.jsonl"):
+            if int(file.stem.removeprefix("step-")) > last_step:
+                file.unlink()
+
+    def write_trajectories(self, step: int, groups: Iterable[tuple[Group, bool]]) -> None:
+        """All groups that became complete for `step`; the flag says whether a group was trained on."""
+        lines = [json.dumps(row) for group, trained in groups for row in _rows(group, trained)]
+        self._replace(self.trajectories / f"step-{step:06d}.jsonl", "".join(line + "\n" for line in lines))
+
+    def write_summary(self, part: str, content: Mapping[str, object]) -> None:
+        """Replace one part of `summary.json` and keep the others."""
+        summary = json.loads(self.summary.read_text()) if self.summary.exists() else {}
+        self._replace(self.summary, json.dumps({**summary, part: content}, indent=1) + "\n")
+
+    @staticmethod
+    def _replace(path: FilePath, text: str) -> None:
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text(text)
+        temporary.replace(path)
+
+
+def _rows(group: Group, trained: bool) -> Iterable[dict[str, object]]:
+    for trajectory, score in zip(group.trajectories, group.scores, strict=True):
+        yield {
+            "group": group.index,
+            "member": trajectory.member,
+            "sample_id": group.sample.sample_id,
+            "kind": group.sample.kind,
+            "path": group.path.value,
+            "trained": trained,
+            "prompt": group.sample.question,
+            "images": [image.sha256 for image in trajectory.images],
+            "response": trajectory.response_text,
+            "truth": group.sample.answer.model_dump(),
+            "score": asdict(score),
+            "version_spans": [[span.weight_version, span.num_tokens] for span in trajectory.version_spans],
+            "num_prompt_tokens": len(trajectory.prompt_token_ids),
+            "num_response_tokens": len(trajectory.response_token_ids),
+            "finish_reason": trajectory.finish_reason,
+            "engine": trajectory.engine,
+        }
+    for failure in group.failures:
+        yield {"group": group.index, "path": group.path.value, "trained": False, "failure": asdict(failure)}

@@ -1,0 +1,56 @@
+"""A step's groups as numbers, path by path. Pure."""
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from actors.group import Group
+from spatial.sample import Path
+
+
+def step_metrics(
+    trained: Sequence[Group], filtered: Sequence[Group], num_failures: int, weight_version: int
+) -> dict[str, float | None]:
+    """Means over every response that was made for a step, trained on or not (what the policy does, unbiased by the
+    filter), and counts of groups.
+
+    Args:
+        weight_version: of the policy that this step updates; staleness is counted from it.
+    """
+    metrics: dict[str, float | None] = {}
+    for path in Path:
+        metrics |= _path_metrics(path, [group for group in (*trained, *filtered) if group.path is path])
+        metrics[f"{path.value}/groups_trained"] = sum(group.path is path for group in trained)
+        metrics[f"{path.value}/groups_filtered"] = sum(group.path is path for group in filtered)
+    staleness = [
+        weight_version - span.weight_version
+        for group in trained
+        for trajectory in group.trajectories
+        for span in trajectory.version_spans
+        for _ in range(span.num_tokens)
+    ]
+    return metrics | {
+        "groups_trained": len(trained),
+        "groups_filtered": len(filtered),
+        "num_failures": num_failures,
+        "staleness_mean": fmean(staleness) if staleness else 0.0,
+        "staleness_max": max(staleness, default=0),
+    }
+
+
+def _path_metrics(path: Path, groups: Sequence[Group]) -> dict[str, float | None]:
+    scores = [score for group in groups for score in group.scores]
+    lengths = [len(t.response_token_ids) for group in groups for t in group.trajectories]
+    center_scores = [score.center for score in scores if score.center is not None]
+
+    def mean(values: Sequence[float]) -> float | None:
+        return fmean(values) if values else None
+
+    metrics = {
+        f"{path.value}/reward_mean": mean([score.total for score in scores]),
+        f"{path.value}/accuracy_mean": mean([score.accuracy for score in scores]),
+        f"{path.value}/format_mean": mean([score.format for score in scores]),
+        f"{path.value}/response_tokens_mean": mean(lengths),
+    }
+    if path is Path.DTR:
+        metrics[f"{path.value}/center_mean"] = mean(center_scores)
+    return metrics

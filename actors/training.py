@@ -1,0 +1,228 @@
+"""Reinforcement learning as one algorithm.
+
+    feed      dataset → prompts           waits for: room under the staleness bound   woken by: a published version,
+                                                                                      a filtered group
+    roll out  prompts → trajectories      waits for: the least loaded worker          woken by: its reply
+    score     trajectories → groups       waits for: a free reward worker             woken by: its reply, a deadline
+    learn     groups → a new version      waits for: a full batch of every path       woken by: a completed group
+    publish   version → engines           waits for: every engine's acknowledgement   woken by: a new version
+
+`max_staleness = 0` makes the same loops synchronous: a prompt is fed only when the weights that it will train are out.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from actors.config import TrainingConfig
+from actors.group import Group
+from actors.lane import Lane
+from actors.run_folder import RunFolder
+from actors.stage_clock import StageClock
+from actors.step_metrics import step_metrics
+from rewards.score import Failure, Score
+from rollout.config import SamplingConfig
+from rollout.trajectory import RolloutRequest, Trajectory
+from spatial.sample import Path, SpatialSample
+
+
+class Rollouts(Protocol):
+    async def generate(self, requests: tuple[RolloutRequest, ...]) -> list[Trajectory | Failure]: ...
+
+
+class Rewards(Protocol):
+    async def score(self, items: list[tuple[str, Path, SpatialSample]]) -> list[Score | Failure]: ...
+
+
+class Learner(Protocol):
+    async def update(self, groups: list[Group]) -> Mapping[str, float]: ...
+
+    async def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None: ...
+
+
+class Publisher(Protocol):
+    async def publish(self, version: int) -> Mapping[str, float]: ...
+
+
+class TooManyFailuresError(RuntimeError):
+    """More responses failed than the config allows; the message counts the reasons."""
+
+
+class Trainer:
+    """The loops that join rollout, scoring and learning. Holds versions, positions and counts, and no tensors."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        sampling: SamplingConfig,
+        *,
+        lanes: dict[Path, Lane],
+        rollouts: Rollouts,
+        rewards: Rewards,
+        learner: Learner,
+        publisher: Publisher,
+        folder: RunFolder,
+        on_step: Callable[[Mapping[str, object]], None],
+    ) -> None:
+        self._config = config
+        self._sampling = sampling
+        self._lanes = lanes
+        self._rollouts = rollouts
+        self._rewards = rewards
+        self._learner = learner
+        self._publisher = publisher
+        self._folder = folder
+        self._on_step = on_step
+        self._clock = StageClock()
+        self._changed = asyncio.Event()
+        self._tasks: asyncio.TaskGroup
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._filtered: list[Group] = []
+        self._num_responses = 0
+        self._failures: Counter[str] = Counter()
+        self._num_failures_reported = 0
+        self._num_tokens = 0
+        self._saved_step = -1
+        self._stopping = False
+        self.version = 0
+
+    async def run(self) -> None:
+        """Train until `num_steps` versions exist, or until `stop`; a checkpoint is written either way.
+
+        Raises:
+            ExceptionGroup: one of the loops failed; every other one was ended.
+        """
+        async with asyncio.TaskGroup() as self._tasks:
+            while self.version < self._config.num_steps:
+                started_s = time.perf_counter()
+                self._feed()
+                groups = await self._next_batch()
+                if groups is None:
+                    break
+                await self._learn_and_publish(groups, started_s)
+                if self.version % self._config.checkpoint_every == 0:
+                    await self._checkpoint()
+            for task in self._in_flight:
+                task.cancel()
+        await self._checkpoint()
+
+    def stop(self) -> None:
+        """End soon: what is in flight is given up now, kept in the checkpoint, and issued again by a resume."""
+        self._stopping = True
+        self._changed.set()
+
+    def state(self) -> dict[str, object]:
+        return {"step": self.version, "lanes": {path.value: lane.state() for path, lane in self._lanes.items()}}
+
+    def restore(self, state: Mapping[str, object]) -> None:
+        """Go on from `state`; the learner and the engines must have been given the same version's weights."""
+        self.version = self._saved_step = int(state["step"])  # type: ignore[call-overload]
+        for path, lane in self._lanes.items():
+            lane.restore(state["lanes"][path.value])  # type: ignore[index]
+
+    def _feed(self) -> None:
+        for lane in self._lanes.values():
+            while lane.has_room and not self._stopping:
+                task = self._tasks.create_task(self._make_group(lane, lane.issue()))
+                self._in_flight.add(task)
+                task.add_done_callback(self._in_flight.discard)
+
+    async def _make_group(self, lane: Lane, index: int) -> None:
+        sampling, path = self._sampling, lane.feed.path
+        requests = lane.feed.requests(
+            index, self._config.group_size, sampling.temperature, sampling.max_response_tokens
+        )
+        with self._clock.stage("rollout"):
+            responses = await self._rollouts.generate(requests)
+        trajectories = [response for response in responses if isinstance(response, Trajectory)]
+        scores: list[Score | Failure] = []
+        if trajectories:
+            with self._clock.stage("score"):
+                scores = await self._rewards.score([(t.response_text, path, lane.feed[index]) for t in trajectories])
+        scored = [(t, score) for t, score in zip(trajectories, scores, strict=True) if isinstance(score, Score)]
+        group = Group(
+            index=index,
+            sample=lane.feed[index],
+            path=path,
+            trajectories=tuple(trajectory for trajectory, _ in scored),
+            scores=tuple(score for _, score in scored),
+            failures=tuple(outcome for outcome in (*responses, *scores) if isinstance(outcome, Failure)),
+        )
+        self._count(group)
+        if group.is_informative(self._config.filter):
+            lane.accept(group)
+        else:
+            lane.reject(index)
+            self._filtered.append(group)
+            self._feed()
+        self._changed.set()
+
+    def _count(self, group: Group) -> None:
+        self._num_responses += len(group.trajectories) + len(group.failures)
+        self._num_tokens += sum(len(trajectory.response_token_ids) for trajectory in group.trajectories)
+        self._failures.update(f"{failure.stage}: {failure.reason}" for failure in group.failures)
+        share = self._failures.total() / max(1, self._num_responses)
+        if self._num_responses >= 100 and share > self._config.max_failure_share:
+            reasons = "\n".join(f"  {count} × {reason}" for reason, count in self._failures.most_common(5))
+            raise TooManyFailuresError(
+                f"{self._failures.total()} of {self._num_responses} responses failed "
+                f"(training.max_failure_share={self._config.max_failure_share}):\n{reasons}"
+            )
+
+    async def _next_batch(self) -> list[Group] | None:
+        """The oldest ready groups of every path once there are enough of each, or None when asked to stop."""
+        while not all(lane.batch_is_ready for lane in self._lanes.values()):
+            if self._stopping:
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+        groups = [group for lane in self._lanes.values() for group in lane.take()]
+        if not groups:
+            raise RuntimeError(
+                f"step {self.version + 1}: all of {len(self._filtered)} groups were filtered out; widen "
+                "training.filter, or choose kinds of question that the policy sometimes answers (training.kinds)"
+            )
+        return None if self._stopping else groups
+
+    async def _learn_and_publish(self, groups: list[Group], started_s: float) -> None:
+        filtered, self._filtered = self._filtered, []
+        update_started_s = time.perf_counter()
+        learner_metrics = await self._learner.update(groups)
+        update_s = time.perf_counter() - update_started_s
+        metrics = step_metrics(groups, filtered, self._take_num_failures(), weight_version=self.version)
+        push_started_s = time.perf_counter()
+        push_metrics = await self._publisher.publish(self.version + 1)
+        push_s = time.perf_counter() - push_started_s
+        self.version += 1
+        for lane in self._lanes.values():
+            lane.settle()
+        stages_s = self._clock.take()
+        num_tokens, self._num_tokens = self._num_tokens, 0
+        self._folder.write_trajectories(self.version, [(g, True) for g in groups] + [(g, False) for g in filtered])
+        record: dict[str, object] = {
+            "step": self.version,
+            "weight_version": self.version,
+            **metrics,
+            **learner_metrics,
+            **push_metrics,
+            "rollout_tokens_per_s": num_tokens / max(stages_s["rollout"], 1e-9),
+            "time/rollout_s": stages_s["rollout"],
+            "time/score_s": stages_s["score"],
+            "time/update_s": update_s,
+            "time/push_s": push_s,
+            "time/step_s": time.perf_counter() - started_s,
+        }
+        self._folder.append_metrics(record)
+        self._on_step(record)
+
+    def _take_num_failures(self) -> int:
+        fresh = self._failures.total() - self._num_failures_reported
+        self._num_failures_reported += fresh
+        return fresh
+
+    async def _checkpoint(self) -> None:
+        if self._saved_step != self.version:
+            await self._learner.save_checkpoint(self.version, self.state())
+            self._saved_step = self.version

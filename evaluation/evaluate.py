@@ -1,0 +1,153 @@
+"""Held-out questions through the engines: who is right, who keeps the format, how far the centres are off."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean, median
+
+from evaluation.config import EvaluationConfig
+from rewards.reward import center_errors_m, is_correct
+from rewards.score import Failure, Score
+from rollout.trajectory import RolloutRequest, Trajectory
+from spatial.sample import Path, SpatialSample
+
+Generate = Callable[[Sequence[RolloutRequest]], Awaitable[Sequence[Trajectory | Failure]]]
+"""All responses of one group, in order."""
+Reward = Callable[[str, Path, SpatialSample], Score]
+
+
+@dataclass(frozen=True)
+class PathResult:
+    """One path's marks on held-out questions; shares in [0, 1].
+
+    `accuracy`, `reward`, `format_rate` and `center_error_m_median` are over responses sampled at the training
+    temperature; a number answer counts as right within 25 %.
+    """
+
+    accuracy: float
+    accuracy_greedy: float | None
+    reward: float
+    format_rate: float
+    center_error_m_median: float | None
+    """Over all centres of well-formed detect blocks, matched one to one; None for a path that detects nothing."""
+    accuracy_by_kind: dict[str, float]
+    accuracy_greedy_by_kind: dict[str, float]
+    num_questions: int
+    num_failures: int
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Both paths' marks."""
+
+    paths: dict[Path, PathResult]
+
+    def as_dict(self) -> dict[str, object]:
+        return {path.value: asdict(result) for path, result in self.paths.items()}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One response with its marks."""
+
+    kind: str
+    correct: bool
+    score: Score
+    center_errors_m: tuple[float, ...] | None
+
+
+async def evaluate(
+    samples: Sequence[SpatialSample],
+    generate: Generate,
+    reward: Reward,
+    config: EvaluationConfig,
+    temperature: float,
+    max_response_tokens: int,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> EvaluationResult:
+    """Ask every path's questions and mark the answers.
+
+    Args:
+        generate: responses to one group of requests; called for many groups at once.
+        temperature: of the sampled responses.
+        on_progress: called with (groups done, groups in all).
+    """
+    asked = {
+        path: [sample for sample in samples if path in sample.paths][: config.num_questions]
+        for path in Path
+    }
+    total = sum(map(len, asked.values()))
+    done = 0
+
+    async def ask(sample: SpatialSample, path: Path, index: int) -> tuple[list[Judged], list[Judged], int]:
+        nonlocal done
+        requests = _requests(sample, path, index, config, temperature, max_response_tokens)
+        responses = await generate(requests)
+        sampled, greedy = [], []
+        for request, response in zip(requests, responses, strict=True):
+            if isinstance(response, Trajectory):
+                (greedy if request.temperature == 0 else sampled).append(_judge(response, sample, path, reward))
+        done += 1
+        on_progress(done, total)
+        return sampled, greedy, len(requests) - len(sampled) - len(greedy)
+
+    results = {}
+    for path, questions in asked.items():
+        if questions:
+            marks = await asyncio.gather(*(ask(sample, path, index) for index, sample in enumerate(questions)))
+            sampled = [mark for group, _, _ in marks for mark in group]
+            greedy = [mark for _, group, _ in marks for mark in group]
+            results[path] = _summarise(sampled, greedy, len(questions), sum(failed for _, _, failed in marks))
+    return EvaluationResult(results)
+
+
+def _requests(
+    sample: SpatialSample, path: Path, index: int, config: EvaluationConfig, temperature: float, max_tokens: int
+) -> list[RolloutRequest]:
+    temperatures = [temperature] * config.num_samples + [0.0] * config.greedy
+    return [
+        RolloutRequest(
+            group_id=index,
+            member=member,
+            sample=sample,
+            path=path,
+            # Seeds differ between questions and members, and are the same for every model that is compared.
+            seed=(config.seed * 1_000_003 + index * 101 + member) % 2**31,
+            temperature=each,
+            max_response_tokens=max_tokens,
+        )
+        for member, each in enumerate(temperatures)
+    ]
+
+
+def _judge(response: Trajectory, sample: SpatialSample, path: Path, reward: Reward) -> Judged:
+    text = response.response_text
+    return Judged(
+        kind=sample.kind,
+        correct=is_correct(text, path, sample),
+        score=reward(text, path, sample),
+        center_errors_m=center_errors_m(text, path, sample) if path is Path.DTR else None,
+    )
+
+
+def _summarise(sampled: list[Judged], greedy: list[Judged], num_questions: int, num_failures: int) -> PathResult:
+    errors_m = [error for mark in sampled for error in mark.center_errors_m or ()]
+    return PathResult(
+        accuracy=fmean(mark.correct for mark in sampled) if sampled else 0.0,
+        accuracy_greedy=fmean(mark.correct for mark in greedy) if greedy else None,
+        reward=fmean(mark.score.total for mark in sampled) if sampled else 0.0,
+        format_rate=fmean(mark.score.format for mark in sampled) if sampled else 0.0,
+        center_error_m_median=median(errors_m) if errors_m else None,
+        accuracy_by_kind=_by_kind(sampled),
+        accuracy_greedy_by_kind=_by_kind(greedy),
+        num_questions=num_questions,
+        num_failures=num_failures,
+    )
+
+
+def _by_kind(marks: list[Judged]) -> dict[str, float]:
+    kinds: dict[str, list[bool]] = defaultdict(list)
+    for mark in marks:
+        kinds[mark.kind].append(mark.correct)
+    return {kind: fmean(rights) for kind, rights in sorted(kinds.items())}
