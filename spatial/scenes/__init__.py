@@ -1,1 +1,4 @@
-"""Procedural 3D scenes: geometry, rendering, questions and true chains of thought."""
+"""Synthetic scenes: solids on a ground plane, rendered, with questions and true chains of thought for both paths.
+
+config → layout (draws a scene) → render (its picture) → questions → chains → build (a data set)
+"""

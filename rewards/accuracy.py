@@ -1,0 +1,100 @@
+"""How right an answer is, by the type of its truth (method.md, "Rewards": accuracy).
+
+Answers are compared as they stand in the answer section, without outer white space, and strictly: what a reader would
+have to guess at is wrong. A choice is its one letter ("A"), not "a", "A.", "(A)" or "A. red point".
+"""
+
+import math
+from collections.abc import Mapping
+
+from rewards.numbers import read_quantity
+from spatial.sample import Answer, ChoiceAnswer, MotionAnswer, NumberAnswer, TextAnswer, Unit
+
+MAX_MOVES = 64
+"""A motion of more moves than this is no motion; it bounds the time that reading one takes."""
+
+RELATIVE_TOLERANCE = 0.25
+"""A number counts as right within this share of the truth (SpatialRGPT-Bench)."""
+
+CLOCK_TOLERANCE_H = 1.0
+"""A clock direction counts as right within this many hours, around the clock (SpatialRGPT-Bench)."""
+
+# A bound that was written in decimals is met when binary rounding alone stands in the way.
+_ROUNDING = 1e-9
+
+
+def accuracy_score(answer: str | None, truth: Answer) -> float:
+    """The accuracy reward in [0, 1] of an answer section's inside; 0 when there is no answer section."""
+    match truth:
+        case _ if answer is None:
+            return 0.0
+        case NumberAnswer():
+            predicted = read_quantity(answer, truth.unit)
+            return 0.0 if predicted is None else number_score(predicted, truth.value)
+        case MotionAnswer():
+            moves = read_motion(answer)
+            return sum(number_score(moves[key], g) for key, g in truth.moves.items() if key in moves) / len(truth.moves)
+        case _:
+            return float(_is_same_text(answer, truth))
+
+
+def is_right(answer: str | None, truth: Answer) -> bool:
+    """Whether an answer section's inside counts as right in an evaluation.
+
+    Letter and text: exact. Count: exact. Clock hour: within 1 around the clock. Other numbers: within 25 % of the
+    truth, bounds included. Motion: every move of the truth within 25 %.
+    """
+    match truth:
+        case _ if answer is None:
+            return False
+        case NumberAnswer():
+            predicted = read_quantity(answer, truth.unit)
+            return predicted is not None and _is_near(predicted, truth.value, truth.unit)
+        case MotionAnswer():
+            moves = read_motion(answer)
+            return all(key in moves and _is_near(moves[key], g, _motion_unit(key)) for key, g in truth.moves.items())
+        case _:
+            return _is_same_text(answer, truth)
+
+
+def number_score(predicted: float, true: float) -> float:
+    """`exp(-2·|p−g| / (|g| + 0.01))`, p and g in the same unit (method.md, "Rewards")."""
+    return math.exp(-2.0 * abs(predicted - true) / (abs(true) + 0.01))
+
+
+def read_motion(answer: str) -> Mapping[str, float]:
+    """The moves of an answer such as "move_right:0.4,rotate_up:5": metres, and degrees for `rotate_…`.
+
+    Units are read and converted. The whole must be such a list with each key once; otherwise it has no moves.
+    """
+    if answer.count(",") >= MAX_MOVES:
+        return {}
+    moves: dict[str, float] = {}
+    for part in answer.split(","):
+        key, _, written = part.partition(":")
+        key = key.strip()
+        value = read_quantity(written, _motion_unit(key))
+        if value is None or key in moves:
+            return {}
+        moves[key] = value
+    return moves
+
+
+def _motion_unit(key: str) -> Unit:
+    return "deg" if key.startswith("rotate") else "m"
+
+
+def _is_same_text(answer: str, truth: ChoiceAnswer | TextAnswer) -> bool:
+    """A letter must be the very letter; a text may differ in case and outer white space."""
+    if isinstance(truth, ChoiceAnswer):
+        return answer.strip() == truth.letter
+    return answer.strip().casefold() == truth.text.strip().casefold()
+
+
+def _is_near(predicted: float, true: float, unit: Unit) -> bool:
+    if unit == "count":
+        return predicted == true
+    if unit == "oclock":
+        apart_h = abs(predicted - true) % 12.0
+        return min(apart_h, 12.0 - apart_h) <= CLOCK_TOLERANCE_H + _ROUNDING
+    return abs(predicted - true) <= RELATIVE_TOLERANCE * abs(true) * (1.0 + _ROUNDING)

@@ -1,0 +1,85 @@
+"""What a response is worth: weights of the parts by path and truth, and the steps of the centre reward."""
+
+import math
+from itertools import pairwise
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from spatial.strict import StrictModel
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class AnswerWeights(StrictModel):
+    """Shares of a response without centres to score."""
+
+    accuracy: Share = 0.8
+    """Share of the accuracy of the answer; no unit."""
+    format: Share = 0.2
+    """Share of a whole response in its path's grammar; no unit."""
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Self:
+        weights: dict[str, float] = dict(self)
+        if not math.isclose(math.fsum(weights.values()), 1.0, abs_tol=1e-9):
+            raise ValueError(f"weights {weights} sum to {math.fsum(weights.values())}, not to 1")
+        return self
+
+
+class GroundedWeights(AnswerWeights):
+    """Shares of a response whose centres are scored too."""
+
+    format: Share = 0.1
+    """Share of a whole response in its path's grammar; no unit."""
+    center: Share = 0.1
+    """Share of the detected centres; no unit."""
+
+
+class CenterStep(StrictModel):
+    """What a centre is worth that lies nearer to the truth than a distance."""
+
+    below_m: Annotated[float, Field(gt=0.0)]
+    """Upper bound of the distance between predicted and true centre, itself excluded; metres."""
+    score: Share
+    """Score of the object; no unit."""
+
+
+class RewardConfig(StrictModel):
+    """How responses are scored. The defaults are the rewards of SR-REAL (method.md, "Rewards")."""
+
+    lor: AnswerWeights = AnswerWeights()
+    """Weights on the language-only path."""
+    dtr: GroundedWeights = GroundedWeights()
+    """Weights on the detect-then-reason path when every region's true centre is known."""
+    dtr_without_truth: AnswerWeights = AnswerWeights()
+    """Weights on the detect-then-reason path when a true centre is not known."""
+    center_steps: Annotated[tuple[CenterStep, ...], Field(min_length=1)] = (
+        CenterStep(below_m=0.1, score=1.0),
+        CenterStep(below_m=0.2, score=0.8),
+        CenterStep(below_m=0.3, score=0.6),
+        CenterStep(below_m=0.4, score=0.4),
+        CenterStep(below_m=0.6, score=0.2),
+        CenterStep(below_m=1.0, score=0.1),
+    )
+    """Steps of the centre reward, nearest first (metres, score); 0 beyond the last."""
+    released_code: bool = False
+    """Repeat the faults of the released reward (`rewards/released.py`), for comparison; on or off."""
+    custom: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
+    """Another reward in place of this one: "package.module:function", called with (text, path, sample); no unit."""
+
+    @model_validator(mode="after")
+    def _steps_fall_with_distance(self) -> Self:
+        for near, far in pairwise(self.center_steps):
+            if not (near.below_m < far.below_m and near.score >= far.score):
+                raise ValueError(
+                    f"center_steps: below_m must rise and score must not, but ({near.below_m} m, {near.score}) "
+                    f"comes before ({far.below_m} m, {far.score})"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _one_reward_at_a_time(self) -> Self:
+        if self.custom is not None and self.released_code:
+            raise ValueError(f"released_code changes the built-in reward, but custom={self.custom!r} replaces it")
+        return self

@@ -1,0 +1,46 @@
+"""Finding the reward that a run's config asks for: the built-in one, or a function of the user's."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from functools import partial
+
+from rewards.config import RewardConfig
+from rewards.reward import score_response
+from rewards.score import Score
+from spatial.sample import Path, SpatialSample
+
+Reward = Callable[[str, Path, SpatialSample], Score]
+
+
+def load_reward(config: RewardConfig) -> Reward:
+    """The reward of `config`, called as `reward(text, path, sample)`; it can be pickled.
+
+    A custom one is written by the user::
+
+        def my_reward(text: str, path: Path, sample: SpatialSample) -> Score: ...
+
+    Raises:
+        ValueError: `custom` cannot be imported, is no plain function, or does not take these three arguments.
+    """
+    if config.custom is None:
+        return partial(score_response, config=config)
+    module_name, _, function_name = config.custom.partition(":")
+    field = f"rewards config: custom={config.custom!r}"
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # A user's module can fail in any way while it is imported; the field must be named.
+        raise ValueError(f"{field}: cannot import module {module_name!r}: {error!r}") from error
+    reward = getattr(module, function_name, None)
+    if not inspect.isfunction(reward) or inspect.iscoroutinefunction(reward):
+        raise ValueError(f"{field}: {module_name!r} has no plain function {function_name!r}")
+    signature = inspect.signature(reward)
+    try:
+        signature.bind("", Path.LOR, None)
+    except TypeError as error:
+        raise ValueError(
+            f"{field}: must be callable as (text: str, path: Path, sample: SpatialSample) -> Score, "
+            f"but its signature is {signature}"
+        ) from error
+    loaded: Reward = reward
+    return loaded

@@ -1,0 +1,97 @@
+"""A toy problem for the learner's tests: noise images, a tiny checkpoint, chains and trajectories of several lengths."""
+
+import random
+from pathlib import Path as FilePath
+
+import numpy as np
+
+from learner.batch import SftRow, TrainingRow
+from learner.config import DeepSpeedConfig, LearnerConfig, OptimizerConfig, SftConfig
+from rollout.trajectory import Trajectory, VersionSpan
+from spatial.images import ImageStore
+from spatial.sample import ChoiceAnswer, Path, Region, SpatialSample
+from vlm.config import PromptConfig, TinyModelConfig
+from vlm.prompt import PromptEncoder
+from vlm.tiny import build_tiny_checkpoint
+
+QUESTION = "Which is closer to the camera? A. red point B. blue point"
+TINY = TinyModelConfig(image_size_px=64, vision_layers=1, vision_width=32, text_layers=2, text_width=64, num_heads=2)
+
+
+def chain(path: Path, number: int) -> str:
+    """A response in `path`'s grammar; its length grows with `number`."""
+    think = "red is closer than blue " * (1 + number % 4)
+    answer = f"<think>{think}</think><answer>{'AB'[number % 2]}</answer>"
+    detect = f'<detect>Find 1 relevant objects:\n<3d_box center="0.0{number % 10},1.06,2.03">cube</3d_box></detect>'
+    return answer if path is Path.LOR else detect + answer
+
+
+def make_samples(store: ImageStore, num_samples: int) -> list[SpatialSample]:
+    """Samples with a chain for both paths."""
+    rng = np.random.default_rng(0)
+    return [
+        SpatialSample(
+            sample_id=f"sample-{number}",
+            domain="toy",
+            kind="closer",
+            paths=(Path.LOR, Path.DTR),
+            images=(store.put(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)),),
+            question=QUESTION,
+            answer=ChoiceAnswer(letter="AB"[number % 2], num_options=2),
+            regions=(Region(mark="red", box_xyxy_px=(1.0, 2.0, 40.0, 50.0)),),
+            chains={path: chain(path, number) for path in Path},
+        )
+        for number in range(num_samples)
+    ]
+
+
+def make_checkpoint(folder: FilePath, seed: int = 0, model: TinyModelConfig = TINY) -> None:
+    """A checkpoint whose vocabulary covers the toy texts."""
+    texts = [QUESTION + " red point blue point think detect", *(chain(path, n) for path in Path for n in range(10))]
+    build_tiny_checkpoint(folder, texts, model, seed)
+
+
+def make_encoder(checkpoint: FilePath, store: ImageStore) -> PromptEncoder:
+    return PromptEncoder(checkpoint, store, PromptConfig(instructions="short", coordinate_grid=100))
+
+
+def sft_rows(samples: list[SpatialSample], encoder: PromptEncoder) -> list[SftRow]:
+    """Each sample once, paths in turn."""
+    return [SftRow.from_chain(sample, list(Path)[i % 2], encoder) for i, sample in enumerate(samples)]
+
+
+def training_rows(samples: list[SpatialSample], encoder: PromptEncoder, seed: int = 0) -> list[TrainingRow]:
+    """Each sample once, paths in turn, with made-up log-probabilities and advantages."""
+    rng = random.Random(seed)
+    rows = []
+    for i, sample in enumerate(samples):
+        path = list(Path)[i % 2]
+        response = encoder.response_token_ids(chain(path, i))
+        trajectory = Trajectory(
+            group_id=i,
+            member=0,
+            sample_id=sample.sample_id,
+            path=path,
+            images=sample.images,
+            prompt_token_ids=encoder.prompt_token_ids(sample, path),
+            response_token_ids=response,
+            rollout_logprobs=tuple(rng.uniform(-5.5, -2.5) for _ in response),
+            version_spans=(VersionSpan(0, len(response)),),
+            response_text=chain(path, i),
+            finish_reason="stop",
+            engine="toy",
+        )
+        rows.append(TrainingRow(sample, trajectory, advantage=rng.choice([-1.5, -0.5, 0.5, 1.5])))
+    return rows
+
+
+def make_config(zero_stage: int = 0, num_ranks: int = 1, **changes: object) -> LearnerConfig:
+    """Settings that move a toy model visibly in a few steps."""
+    optimizer = OptimizerConfig(learning_rate=1e-3, warmup_steps=2)
+    config = LearnerConfig(
+        num_ranks=num_ranks,
+        deepspeed=DeepSpeedConfig(zero_stage=zero_stage, micro_batch_rows=3),
+        optimizer=optimizer,
+        sft=SftConfig(optimizer=optimizer, steps=6, rows_per_batch=8),
+    )
+    return config.replace(**changes)

@@ -1,0 +1,71 @@
+import pickle
+from collections.abc import Callable
+from pathlib import Path as FilePath
+
+import pytest
+
+from rewards.config import RewardConfig
+from rewards.custom import load_reward
+from rewards.score import Score
+from spatial.sample import Path, SpatialSample
+
+MakeSample = Callable[..., SpatialSample]
+
+MODULE = """
+from rewards.score import Score
+from spatial.sample import Path, SpatialSample
+
+def half(text: str, path: Path, sample: SpatialSample) -> Score:
+    return Score(total=0.5, accuracy=0.5, format=0.0)
+
+def with_an_option(text, path, sample, scale=1.0):
+    return Score(total=scale, accuracy=scale, format=scale)
+
+def of_two(text, sample):
+    return Score(total=0.5, accuracy=0.5, format=0.0)
+
+def of_four(text, path, sample, config):
+    return Score(total=0.5, accuracy=0.5, format=0.0)
+
+async def later(text, path, sample):
+    return Score(total=0.5, accuracy=0.5, format=0.0)
+
+number = 3
+"""
+
+
+@pytest.fixture(autouse=True)
+def modules(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sr_real_test_rewards.py").write_text(MODULE)
+    (tmp_path / "sr_real_test_broken.py").write_text("raise RuntimeError('no licence key')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def test_without_a_custom_one_the_built_in_reward_is_loaded(make_sample: MakeSample) -> None:
+    reward = load_reward(RewardConfig())
+    text = "<think>x</think><answer>A</answer>"
+    assert reward(text, Path.LOR, make_sample()) == Score(1.0, 1.0, 1.0)
+    assert pickle.loads(pickle.dumps(reward))(text, Path.LOR, make_sample()) == Score(1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(("name", "total"), [("half", 0.5), ("with_an_option", 1.0)])
+def test_a_custom_reward_is_loaded_by_name(name: str, total: float, make_sample: MakeSample) -> None:
+    reward = load_reward(RewardConfig(custom=f"sr_real_test_rewards:{name}"))
+    assert reward("", Path.LOR, make_sample()).total == total
+
+
+@pytest.mark.parametrize(
+    ("custom", "reason"),
+    [
+        ("sr_real_no_such_module:half", "cannot import module"),
+        ("sr_real_test_broken:half", "no licence key"),
+        ("sr_real_test_rewards:whole", "no plain function 'whole'"),
+        ("sr_real_test_rewards:number", "no plain function 'number'"),
+        ("sr_real_test_rewards:later", "no plain function 'later'"),
+        ("sr_real_test_rewards:of_two", r"but its signature is \(text, sample\)"),
+        ("sr_real_test_rewards:of_four", r"but its signature is \(text, path, sample, config\)"),
+    ],
+)
+def test_a_custom_reward_that_cannot_serve_is_refused_by_the_name_of_its_field(custom: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"custom='{custom}'.*{reason}"):
+        load_reward(RewardConfig(custom=custom))

@@ -1,0 +1,150 @@
+"""Questions on objects with literal positions: what the words mean, and when a question is not asked."""
+
+import numpy as np
+import pytest
+
+from spatial.sample import ChoiceAnswer, NumberAnswer, Path
+from spatial.scenes.chains import write_chain
+from spatial.scenes.questions import Question, Subject, clock_hour, pick_subjects, write_question
+from spatial.scenes.scene import ObjectTruth
+
+
+def thing(name: str, x: float, y: float, z: float, size: tuple[float, float, float] = (0.2, 0.2, 0.2)) -> ObjectTruth:
+    pixel = (100 * x / z + 64, 100 * y / z + 64)
+    return ObjectTruth(name, name.split()[1], (x, y, z), size, pixel, (1.0, 1.0, 9.0, 9.0), 64, 1.0)  # type: ignore[arg-type]
+
+
+CUBE = thing("red cube", -0.30, 0.20, 1.00)
+BALL = thing("blue sphere", 0.30, -0.10, 1.50, size=(0.3, 0.3, 0.3))
+
+
+def ask(kind: str, *things: ObjectTruth, seed: int = 0) -> Question:
+    subjects = tuple(Subject(truth.name, truth) for truth in things)
+    return write_question(kind, subjects, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict"),
+    [
+        ("closer_to_camera", "red cube"),
+        ("nearest", "red cube"),
+        ("leftmost", "red cube"),
+        ("larger", "blue sphere"),
+        ("left_right", "left"),
+        ("above_below", "below"),
+        ("distance", "0.8 m"),  # sqrt(0.36 + 0.09 + 0.25) = 0.837
+        ("direction", "2 o'clock"),  # 0.6 to the right and 0.5 away: 50 degrees
+        ("depth", "1.00 m"),
+        ("height", "0.20 m"),
+        ("count", "2"),
+    ],
+)
+def test_the_answer_is_what_the_geometry_says(kind: str, verdict: str) -> None:
+    things = (CUBE,) if kind in ("depth", "height") else (CUBE, BALL)
+    assert ask(kind, *things).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("right", "far", "hour"),
+    [(0, 1, 12), (1, 0, 3), (0, -1, 6), (-1, 0, 9), (0.5, 0.866, 1), (-0.5, 0.866, 11), (-0.5, -0.866, 7)],
+)
+def test_twelve_is_away_from_the_camera_and_three_to_the_right(right: float, far: float, hour: int) -> None:
+    assert clock_hour(right, far, margin_deg=1.0) == hour
+
+
+def test_a_direction_between_two_hours_has_none() -> None:
+    assert clock_hour(1.0, 1.0, margin_deg=14.0) is None  # 45 degrees: half past one
+
+
+def test_the_letter_points_at_the_right_option_in_any_order() -> None:
+    letters = set()
+    for seed in range(20):
+        question = ask("closer_to_camera", CUBE, BALL, seed=seed)
+        assert isinstance(question.answer, ChoiceAnswer)
+        assert f"{question.answer.letter}. red cube" in question.text
+        letters.add(question.answer.letter)
+    assert letters == {"A", "B"}
+
+
+def test_numbers_carry_their_unit() -> None:
+    assert ask("depth", BALL).answer == NumberAnswer(value=1.5, unit="m")
+    assert ask("direction", CUBE, BALL).answer == NumberAnswer(value=2.0, unit="oclock")
+    assert ask("count", CUBE, BALL).answer == NumberAnswer(value=2.0, unit="count")
+
+
+def test_exists_asks_for_what_is_there_or_almost_there() -> None:
+    for seed in range(40):
+        question = ask("exists", CUBE, BALL, seed=seed)
+        asked = question.text.split("?")[0].split()[-2:]
+        assert (question.verdict == "yes") == (" ".join(asked) in ("red cube", "blue sphere"))
+        assert asked[0] in ("red", "blue") or asked[1] in ("cube", "sphere")
+
+
+def test_an_orange_thing_gets_an_an() -> None:
+    texts = {ask("exists", thing("orange cone", 0.0, 0.0, 1.0), seed=seed).text for seed in range(40)}
+    assert any(text.startswith("Is there an orange cone?") for text in texts)
+    assert not any("a orange" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"),
+    [
+        ("closer_to_camera", thing("blue cone", 0.3, -0.1, 1.05)),
+        ("nearest", thing("blue cone", 0.3, -0.1, 1.05)),
+        ("left_right", thing("blue cone", -0.29, -0.1, 1.00)),
+        # More to the left in space, more to the right in the picture.
+        ("left_right", thing("blue cone", -0.40, -0.1, 2.00)),
+        ("leftmost", thing("blue cone", -0.29, -0.1, 1.00)),
+        ("above_below", thing("blue cone", 0.3, 0.19, 1.00)),
+        ("larger", thing("blue cone", 0.3, 0.1, 1.00, size=(0.2, 0.22, 0.2))),
+        ("distance", thing("blue cone", -0.20, 0.2, 1.00)),
+        ("direction", thing("blue cone", 0.30, 0.2, 1.60)),  # 45 degrees
+    ],
+)
+def test_what_the_eye_cannot_tell_is_not_asked(kind: str, other: ObjectTruth) -> None:
+    assert pick_subjects(kind, (CUBE, other), np.random.default_rng(0)) is None
+    assert pick_subjects(kind, (CUBE, BALL), np.random.default_rng(0)) is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "think"),
+    [
+        ("closer_to_camera", "z red cube 1.0, blue sphere 1.5, so red cube is closer."),
+        ("left_right", "x red cube -0.3, blue sphere 0.3, so left."),
+        ("above_below", "y red cube 0.2, blue sphere -0.1, so below."),
+        ("larger", "size red cube 0.20, blue sphere 0.30, so blue sphere is larger."),
+        ("distance", "red cube to blue sphere: right 0.6, up 0.3, far 0.5, so 0.8 m."),
+        ("direction", "red cube to blue sphere: right 0.6, far 0.5, so 2 o'clock."),
+        ("count", "red cube, blue sphere, so 2."),
+    ],
+)
+def test_a_chain_measures_then_concludes(kind: str, think: str) -> None:
+    question = ask(kind, CUBE, BALL)
+    expected = f"<think>{think}</think><answer>{question.answer_text}</answer>"
+    assert write_chain(question, Path.LOR) == expected
+
+
+def test_a_detecting_chain_copies_its_own_centres() -> None:
+    subjects = (Subject("green point", CUBE), Subject("yellow point", BALL))
+    question = write_question("closer_to_camera", subjects, np.random.default_rng(0))
+    assert write_chain(question, Path.DTR) == (
+        "<detect>Find 2 relevant objects:\n"
+        '<3d_box center="-0.30,0.20,1.00">cube (green point)</3d_box>\n'
+        '<3d_box center="0.30,-0.10,1.50">sphere (yellow point)</3d_box></detect>'
+        "<think>z green point 1.00, yellow point 1.50, so green point is closer.</think>"
+        f"<answer>{question.answer_text}</answer>"
+    )
+
+
+def test_a_question_that_rounding_ties_gets_no_words_chain() -> None:
+    near, far = thing("red cube", -0.3, 0.2, 0.56), thing("blue cone", 0.3, 0.2, 0.64)
+    question = ask("closer_to_camera", near, far)
+    assert write_chain(question, Path.LOR) is None  # both are 0.6
+    assert write_chain(question, Path.DTR) is not None
+
+
+def test_a_distance_that_its_tenths_miss_gets_no_chain() -> None:
+    # Three steps of 0.14 are written as 0.1: 0.17 in all, where 0.24 is true, and both are 0.2.
+    assert write_chain(ask("distance", CUBE, thing("blue cone", -0.16, 0.34, 1.14)), Path.LOR) is not None
+    # Two steps of 0.15 are written as 0.2: 0.28 in all, where 0.21 is true.
+    assert write_chain(ask("distance", CUBE, thing("blue cone", -0.15, 0.35, 1.00)), Path.LOR) is None
