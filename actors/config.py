@@ -1,11 +1,16 @@
 """Settings of the training loops and of the actors that run them. Importing this needs neither Ray nor torch."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from evaluation.config import EvaluationConfig
+from learner.config import LearnerConfig
+from rewards.config import RewardConfig
+from rollout.config import RolloutConfig
 from spatial.sample import Path
 from spatial.strict import StrictModel
+from vlm.config import PromptConfig
 
 
 class GroupFilterConfig(StrictModel):
@@ -86,3 +91,47 @@ class ClusterConfig(StrictModel):
     """CPU threads of one learner rank; null: the machine's cores divided by its ranks."""
     deadlines: DeadlineConfig = DeadlineConfig()
     """How long anything may take."""
+
+
+class TelemetryConfig(StrictModel):
+    """Where metrics go besides the run's folder."""
+
+    wandb: Literal["auto", "online", "offline", "off"] = "auto"
+    """"auto": online when a key is set on this machine, else offline (`wandb sync` uploads it later)."""
+    project: Annotated[str, Field(min_length=1)] = "sr-real"
+    """The wandb project."""
+
+
+class SessionConfig(StrictModel):
+    """Everything that decides what a run does with its model and its data."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of data, weights, order and sampling."""
+    prompt: PromptConfig = PromptConfig()
+    """How samples become prompts."""
+    training: TrainingConfig
+    """Reinforcement learning: groups, steps, staleness, filter, checkpoints."""
+    learner: LearnerConfig = LearnerConfig()
+    """The policy update, and the cold start before it (`learner.sft`)."""
+    rollout: RolloutConfig = RolloutConfig()
+    """The engines and how they sample."""
+    rewards: RewardConfig = RewardConfig()
+    """Weights and tables of the rewards."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """Held-out questions, before and after."""
+    telemetry: TelemetryConfig = TelemetryConfig()
+    """Where metrics go besides the run's folder."""
+    cluster: ClusterConfig = ClusterConfig()
+    """Ray: where it is, what each actor asks of it, and how long anything may take."""
+    max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of bad lines in a data file that are skipped and counted; above it the run stops."""
+
+    @model_validator(mode="after")
+    def _both_sides_use_one_temperature(self) -> Self:
+        if self.learner.temperature != self.rollout.sampling.temperature:
+            raise ValueError(
+                f"learner.temperature={self.learner.temperature}, but rollout.sampling.temperature="
+                f"{self.rollout.sampling.temperature}: the learner would recompute other log-probabilities than the "
+                "engines sampled by"
+            )
+        return self

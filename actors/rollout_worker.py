@@ -66,9 +66,8 @@ class RolloutWorker:
     async def resume(self) -> None:
         await self._engine.resume()
 
-    async def finish_update(self, version: int) -> int:
-        """Reset the caches and take on `version`; returns the version that the engine now reports."""
-        await self._engine.finish_update(version)
+    async def weight_version(self) -> int:
+        """The version that the engine itself reports."""
         return await self._engine.weight_version()
 
     async def shutdown(self) -> None:

@@ -4,9 +4,11 @@
     metrics.jsonl       one object a step
     trajectories/       step-000001.jsonl …: every response that was trained on or filtered out
     checkpoints/        see learner/checkpoint.py
-    images/             the image store (a link to the data's when it has one)
-    data/               train.jsonl, validation.jsonl, test.jsonl
-    logs/               what Ray's processes wrote
+    data/               train.jsonl, validation.jsonl, test.jsonl, and their images
+    images/             the image store (a link into the data)
+    base_model/         a tiny model's first weights
+    cold_start_model/   after supervised fine-tuning (Hugging Face folder)
+    final_model/        after reinforcement learning (Hugging Face folder)
     summary.json        the marks before and after
     summary.png         the same, to look at
 """
@@ -38,7 +40,7 @@ class RunFolder:
         self.picture = self.root / "summary.png"
 
     def create(self) -> None:
-        for folder in (self.root, self.trajectories, self.checkpoints, self.images):
+        for folder in (self.root, self.trajectories, self.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
 
     def append_metrics(self, metrics: Mapping[str, object]) -> None:

@@ -4,22 +4,12 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path as FilePath
-from typing import Annotated, Literal
+from typing import Literal
 
 import wandb
-from pydantic import Field
 from ray.util.metrics import Gauge
 
-from spatial.strict import StrictModel
-
-
-class TelemetryConfig(StrictModel):
-    """Where metrics go besides the run's folder."""
-
-    wandb: Literal["auto", "online", "offline", "off"] = "auto"
-    """"auto": online when a key is set on this machine, else offline (`wandb sync` uploads it later)."""
-    project: Annotated[str, Field(min_length=1)] = "sr-real"
-    """The wandb project."""
+from actors.config import TelemetryConfig
 
 
 class Telemetry:

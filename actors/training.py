@@ -173,18 +173,18 @@ class Trainer:
 
     async def _next_batch(self) -> list[Group] | None:
         """The oldest ready groups of every path once there are enough of each, or None when asked to stop."""
-        while not all(lane.batch_is_ready for lane in self._lanes.values()):
-            if self._stopping:
-                return None
+        while not self._stopping and not all(lane.batch_is_ready for lane in self._lanes.values()):
             self._changed.clear()
             await self._changed.wait()
+        if self._stopping:
+            return None
         groups = [group for lane in self._lanes.values() for group in lane.take()]
         if not groups:
             raise RuntimeError(
                 f"step {self.version + 1}: all of {len(self._filtered)} groups were filtered out; widen "
                 "training.filter, or choose kinds of question that the policy sometimes answers (training.kinds)"
             )
-        return None if self._stopping else groups
+        return groups
 
     async def _learn_and_publish(self, groups: list[Group], started_s: float) -> None:
         filtered, self._filtered = self._filtered, []

@@ -1,6 +1,6 @@
 """How many pictures a second one core renders, beside how many of them PNG encoding lets through.
 
-    python benchmarks/render.py
+    python -m benchmarks.render
 
 The last line is JSON: `images_per_s`, and `ratio` to the project's floor of 200 a second.
 """

@@ -126,7 +126,18 @@ def load_policy(
     if any(faults.values()):
         listed = "; ".join(f"{name.replace('_', ' ')}: {', '.join(keys[:5])}" for name, keys in faults.items() if keys)
         raise CheckpointError(f"checkpoint {folder} does not fit its own config.json: {listed}")
+    _multiply_patches(vlm.model.visual.patch_embed.proj)
     return Policy(vlm)
+
+
+def _multiply_patches(convolution: nn.Module) -> None:
+    """Compute the patch embedding as a matrix product: its kernel is its stride, so that is the same, and on CPU four
+    times as fast."""
+
+    def forward(patches: Float[Tensor, "patches channels time height width"]) -> Float[Tensor, "patches embedding"]:
+        return F.linear(patches.flatten(1), convolution.weight.flatten(1), convolution.bias)
+
+    convolution.forward = forward
 
 
 class CheckpointError(ValueError):

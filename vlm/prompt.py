@@ -34,6 +34,12 @@ class VisionInputs:
     """Patches in time, height, width, per image."""
 
 
+def question_text(sample: SpatialSample, path: Path, config: PromptConfig) -> str:
+    """What the user says: the question, where its regions are, and the path's instruction."""
+    regions = describe_regions(sample.regions, sample.images, config.coordinate_grid)
+    return " ".join(filter(None, [sample.question, regions, instruction(path, config.instructions)]))
+
+
 class PromptEncoder:
     """Turns samples into prompts, and prompts into token ids and pixel values, with a checkpoint's own processor."""
 
@@ -51,7 +57,7 @@ class PromptEncoder:
                 "response could not be learned; give the tokenizer a padding token of its own"
             )
         # A group's members and an update's micro-batches ask for the same prompt again and again.
-        self._vision_inputs = lru_cache(maxsize=4096)(self._compute_vision_inputs)
+        self._vision_inputs = lru_cache(maxsize=256)(self._compute_vision_inputs)
 
     def encode(self, sample: SpatialSample, path: Path) -> EncodedPrompt:
         """The prompt that asks `sample` through `path`.
@@ -59,9 +65,8 @@ class PromptEncoder:
         Raises:
             FileNotFoundError: an image is not in the store.
         """
-        regions = describe_regions(sample.regions, sample.images, self._config.coordinate_grid)
-        parts = [sample.question, regions, instruction(path, self._config.instructions)]
-        content = [*({"type": "image"} for _ in sample.images), {"type": "text", "text": " ".join(filter(None, parts))}]
+        question = question_text(sample, path, self._config)
+        content = [*({"type": "image"} for _ in sample.images), {"type": "text", "text": question}]
         text = self._processor.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )

@@ -1,4 +1,4 @@
-"""A toy problem for the learner's tests: noise images, a tiny checkpoint, chains and trajectories of several lengths."""
+"""A toy problem for the learner's tests: noise images, a tiny checkpoint, responses of several lengths."""
 
 import random
 from pathlib import Path as FilePath

@@ -1,0 +1,41 @@
+# Every target that needs the environment sets it up first; that does nothing if .venv fits the lock files.
+IS_NEW_ENOUGH = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+ifndef PYTHON
+PYTHON := $(shell for name in python3.11 python3.12 python3.13 python3; do \
+	$$name -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$name && break; done || echo python3)
+endif
+# LOCK=gpu on a machine with NVIDIA GPUs, once; .venv remembers it.
+SETUP = $(PYTHON) launch/setup_environment.py $(if $(LOCK),--lock $(LOCK))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint bench clean
+
+help:  ## say what there is
+	@echo "sr-real trains spatial vision-language models by reinforcement. Start with: make demo"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-17s %s\n' "$$name" "$$text"; done
+
+setup:  ## make .venv from requirements/cpu.lock (LOCK=gpu: for NVIDIA GPUs), about 3 minutes, once
+	@$(SETUP)
+
+demo: setup  ## scenes, cold start, RL, evaluation before and after, on two CPU cores; results in runs/demo/
+	.venv/bin/sr-real demo
+
+test: setup  ## all tests but the slow ones; one alone: .venv/bin/pytest tests/launch/test_doctor.py -k memory
+	.venv/bin/python -m pytest
+
+test-slow: setup  ## the tests that take minutes
+	.venv/bin/python -m pytest -m slow
+
+lint: setup  ## ruff's rules, ruff's format, mypy's types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: setup  ## speed of the renderer, of the rewards, and of the rollout worker against raw vLLM
+	.venv/bin/python -m benchmarks.render
+	.venv/bin/python -m benchmarks.rewards
+	.venv/bin/python -m benchmarks.rollout
+
+clean:  ## remove caches and build leftovers; .venv and runs/ stay
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

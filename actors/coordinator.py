@@ -1,0 +1,41 @@
+"""The coordinator: one Ray actor that owns a run's session, so that whoever watches or steers reaches it by Ray."""
+
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+
+import ray
+
+from actors.config import SessionConfig
+from actors.run_folder import RunFolder
+from actors.session import Progress, Session
+
+
+@ray.remote(num_cpus=0, max_restarts=0)
+class Coordinator:
+    """Runs one phase at a time; the other calls answer while it runs."""
+
+    def __init__(self, config: SessionConfig, root: FilePath, resolved: Mapping[str, object]) -> None:
+        self._session = Session(config, RunFolder(root), resolved)
+
+    async def cold_start(self, checkpoint: FilePath) -> dict[str, object]:
+        return await self._session.cold_start(checkpoint)
+
+    async def train(self, checkpoint: FilePath, resume: bool) -> dict[str, object]:
+        return await self._session.train(checkpoint, resume)
+
+    async def evaluate(self, checkpoint: FilePath) -> dict[str, object]:
+        return await self._session.evaluate(checkpoint)
+
+    async def export(self, base: FilePath, checkpoint: FilePath, target: FilePath) -> None:
+        await self._session.export(base, checkpoint, target)
+
+    async def progress(self) -> Progress:
+        return self._session.progress
+
+    async def stop(self) -> None:
+        """End the phase soon, after a checkpoint."""
+        self._session.stop()
+
+    async def shutdown(self) -> None:
+        """End all workers and their processes."""
+        await self._session.shutdown()

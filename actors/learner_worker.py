@@ -1,0 +1,237 @@
+"""Learner ranks: one DeepSpeed process each, and the group that calls them as one."""
+
+import socket
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+import ray
+
+from actors.calls import answers
+from actors.config import ClusterConfig
+from actors.group import Group
+from learner.config import LearnerConfig
+from rollout.config import EngineConfig
+from vlm.config import PromptConfig
+
+
+@dataclass(frozen=True)
+class LearnerSpec:
+    """What every rank is made from."""
+
+    config: LearnerConfig
+    checkpoint: FilePath
+    """The weights that training starts from."""
+    reference: FilePath | None
+    """The weights that the KL penalty holds on to."""
+    images: FilePath
+    prompt: PromptConfig
+    checkpoints: FilePath
+    """Where training state is kept."""
+    keep_checkpoints: int
+    total_steps: int | None
+    """Planned optimiser steps, for a schedule that ends."""
+    num_threads: int | None
+    """CPU threads of a rank; None: left to PyTorch."""
+
+
+@dataclass(frozen=True)
+class RolloutPort:
+    """A rollout worker as the weight transfer sees it."""
+
+    name: str
+    num_ranks: int
+    worker: Any
+
+    def call(self, method: str, *args: object) -> "Future[Any]":
+        return self.worker.transfer.remote(method, *args).future()
+
+
+@ray.remote(max_restarts=0)
+class LearnerRank:
+    """Placement and lifetime of one `LearnerEngine`; the calls come in the same order to every rank."""
+
+    def __init__(self, spec: LearnerSpec, rank: int) -> None:
+        self._spec = spec
+        self._rank = rank
+
+    def address(self) -> tuple[str, int]:
+        """This node's address and a free port on it."""
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            return ray.util.get_node_ip_address(), probe.getsockname()[1]
+
+    def start(self, master_address: str, master_port: int) -> str:
+        """Load the policy and join the other ranks; returns the attention that is active."""
+        import torch
+
+        from learner.engine import LearnerEngine
+        from spatial.images import ImageStore
+        from vlm.prompt import PromptEncoder
+
+        spec = self._spec
+        if spec.num_threads is not None:
+            torch.set_num_threads(spec.num_threads)
+        self._encoder = PromptEncoder(spec.checkpoint, ImageStore(spec.images), spec.prompt)
+        self._engine = LearnerEngine(
+            spec.checkpoint,
+            self._encoder,
+            spec.config,
+            rank=self._rank,
+            world_size=spec.config.num_ranks,
+            master_address=master_address,
+            master_port=master_port,
+            reference=spec.reference,
+            total_steps=spec.total_steps,
+        )
+        return self._engine.attention
+
+    # -- cold start --------------------------------------------------------------------------------------------------
+
+    def load_chains(self, file: FilePath, max_bad_share: float) -> int:
+        """Read the training samples; returns the number of chains."""
+        from learner.sft import SftBatches
+        from spatial.dataset import load_samples
+        from spatial.images import ImageStore
+
+        samples = load_samples(file, ImageStore(self._spec.images), max_bad_share).samples
+        self._batches = SftBatches(samples, self._encoder, self._spec.config.sft, seed=self._spec.config.seed)
+        return len(self._batches)
+
+    def cold_start_steps(self, first_step: int, num_steps: int) -> list[dict[str, float]]:
+        """Metrics of optimiser steps `first_step` to `first_step + num_steps - 1`, counted from 0."""
+        return [self._engine.sft_step(self._batches[step]) for step in range(first_step, first_step + num_steps)]
+
+    # -- reinforcement learning --------------------------------------------------------------------------------------
+
+    def update(self, groups: Sequence[Group]) -> dict[str, float]:
+        """Update the policy on scored groups."""
+        from learner.advantages import group_advantages
+        from learner.batch import TrainingRow
+
+        rows = [
+            TrainingRow(sample=group.sample, trajectory=trajectory, advantage=advantage)
+            for group in groups
+            for trajectory, advantage in zip(
+                group.trajectories, group_advantages(group.rewards, self._spec.config.advantage), strict=True
+            )
+        ]
+        return self._engine.grpo_update(rows)
+
+    # -- weights out -------------------------------------------------------------------------------------------------
+
+    def connect(self, ports: Sequence[RolloutPort], engine: EngineConfig, address: str, port: int) -> int:
+        """Form the transfer group with the engines; returns the bytes of one push."""
+        import torch
+        from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
+
+        from learner.weights import DeepSpeedWeightSource
+        from rollout import plugin
+        from rollout.transfer_client import FanOutClient, trainer_init_info
+
+        plugin.register()
+        self._client = FanOutClient(ports, engine.transfer_timeout_s)
+        source = DeepSpeedWeightSource(self._engine.vlm, getattr(torch, engine.dtype))
+        info = trainer_init_info(
+            engine.transfer,
+            rank=self._rank,
+            world_size=self._client.world_size,
+            master_address=address,
+            master_port=port,
+            timeout_s=engine.transfer_timeout_s,
+        )
+        self._transfer = WeightTransferTrainerFactory.trainer_init(info, client=self._client, source=source)
+        return source.num_bytes
+
+    def push(self, version: int) -> None:
+        """Send the weights as `version`; returns when every engine has acknowledged it."""
+        self._client.version = version
+        self._transfer.send_weights()
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None:
+        self._store().save(step, trainer_state, self._engine.save)
+
+    def load_checkpoint(self, folder: FilePath) -> None:
+        self._engine.load(folder)
+
+    def export(self, folder: FilePath) -> None:
+        """Write a plain Hugging Face folder."""
+        self._engine.export(folder)
+
+    def _store(self) -> Any:
+        from learner.checkpoint import CheckpointStore
+
+        return CheckpointStore(
+            self._spec.checkpoints, keep=self._spec.keep_checkpoints, rank=self._rank, barrier=self._engine.barrier
+        )
+
+
+class LearnerGroup:
+    """All learner ranks, called as one; what is returned is rank 0's."""
+
+    def __init__(self, spec: LearnerSpec, cluster: ClusterConfig) -> None:
+        self._spec = spec
+        self._deadlines = cluster.deadlines
+        options = {"num_cpus": cluster.learner_rank_cpus, "num_gpus": cluster.learner_rank_gpus}
+        self._ranks = [
+            LearnerRank.options(**options).remote(spec, rank)  # type: ignore[attr-defined]
+            for rank in range(spec.config.num_ranks)
+        ]
+
+    async def start(self) -> str:
+        """Start every rank; returns the attention that is active.
+
+        Raises:
+            DeadlineError: a rank found no room in the cluster, or did not load in time.
+        """
+        address, port = await self._address()
+        return await self._call("start", address, port, timeout_s=self._deadlines.start_s)
+
+    async def load_chains(self, file: FilePath, max_bad_share: float) -> int:
+        return await self._call("load_chains", file, max_bad_share, timeout_s=self._deadlines.start_s)
+
+    async def cold_start_steps(self, first_step: int, num_steps: int) -> list[dict[str, float]]:
+        timeout_s = self._deadlines.update_s
+        return await self._call("cold_start_steps", first_step, num_steps, timeout_s=timeout_s)
+
+    async def update(self, groups: list[Group]) -> dict[str, float]:
+        # One copy in the object store for all ranks.
+        return await self._call("update", ray.put(groups), timeout_s=self._deadlines.update_s)
+
+    async def connect(self, workers: Mapping[str, Any], engine: EngineConfig) -> int:
+        """Form the weight-transfer group with `workers`; returns the bytes of one push."""
+        ports = [RolloutPort(name, engine.tensor_parallel_size, worker) for name, worker in workers.items()]
+        address, port = await self._address()
+        return await self._call("connect", ports, engine, address, port, timeout_s=self._deadlines.push_s)
+
+    async def push(self, version: int) -> None:
+        await self._call("push", version, timeout_s=self._deadlines.push_s)
+
+    async def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None:
+        await self._call("save_checkpoint", step, trainer_state, timeout_s=self._deadlines.save_s)
+
+    async def load_checkpoint(self, folder: FilePath) -> None:
+        await self._call("load_checkpoint", folder, timeout_s=self._deadlines.save_s)
+
+    async def export(self, folder: FilePath) -> None:
+        await self._call("export", folder, timeout_s=self._deadlines.save_s)
+
+    def shutdown(self) -> None:
+        for rank in self._ranks:
+            ray.kill(rank)
+        self._ranks = []
+
+    async def _address(self) -> tuple[str, int]:
+        first = {"learner-0": self._ranks[0].address.remote()}
+        what = f"its address (a rank asks Ray for {self._spec.config.num_ranks} places)"
+        return (await answers(first, self._deadlines.start_s, waiter="coordinator", what=what))[0]
+
+    async def _call(self, method: str, *arguments: object, timeout_s: float) -> Any:
+        calls = {
+            f"learner-{index}": getattr(rank, method).remote(*arguments) for index, rank in enumerate(self._ranks)
+        }
+        return (await answers(calls, timeout_s, waiter="coordinator", what=method))[0]

@@ -1,0 +1,46 @@
+"""Ray for the time of a run: joined or started, and ended without leaving a process behind."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import ray
+
+from actors.config import ClusterConfig
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def ray_runtime(config: ClusterConfig) -> Iterator[None]:
+    """Ray while the block runs: the cluster at `config.address`, or one on this machine that ends with the block.
+
+    Every process that was started is ended: what does not go by itself within `deadlines.stop_s` is killed, and said.
+    """
+    if config.address is not None or "RAY_JOB_ID" in os.environ:
+        # Within `ray job submit` the cluster is there already.
+        ray.init(address=config.address or "auto", log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+        return
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        yield
+    finally:
+        started = psutil.Process().children(recursive=True)
+        ray.shutdown()
+        end_processes(started, config.deadlines.stop_s)
+
+
+def end_processes(processes: list[psutil.Process], timeout_s: float) -> None:
+    """Wait until `processes` have ended; past the deadline kill those that have not, and name them."""
+    _, alive = psutil.wait_procs(processes, timeout=timeout_s)
+    for process in alive:
+        _log.warning("process %d (%s) did not end within %g s: killed", process.pid, process.name(), timeout_s)
+        process.kill()
+    psutil.wait_procs(alive, timeout=timeout_s)

@@ -1,0 +1,267 @@
+"""What a run does, phase by phase: cold start, evaluation, reinforcement learning. One Ray session serves them all."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+from actors.config import SessionConfig
+from actors.feed import PromptFeed
+from actors.lane import Lane
+from actors.learner_worker import LearnerGroup, LearnerSpec
+from actors.publisher import WeightPublisher
+from actors.reward_worker import RewardPool
+from actors.rollout_worker import RolloutPool, RolloutSpec
+from actors.run_folder import RunFolder
+from actors.telemetry import Telemetry
+from actors.training import Trainer
+from evaluation.evaluate import EvaluationResult, evaluate
+from learner.checkpoint import latest_checkpoint, read_trainer_state
+from learner.config import LearnerConfig
+from rewards.custom import load_reward
+from spatial.dataset import load_samples
+from spatial.images import ImageStore
+from spatial.sample import Path, SpatialSample
+
+# Optimiser steps of the cold start between two looks at how far it is.
+_COLD_START_CHUNK = 10
+
+
+@dataclass
+class Progress:
+    """How far the run is, for whoever watches."""
+
+    phase: str = "starting"
+    done: int = 0
+    total: int = 0
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """The latest step's."""
+
+
+class Session:
+    """The parts of a run and the phases that use them. Holds no tensors."""
+
+    def __init__(self, config: SessionConfig, folder: RunFolder, resolved: Mapping[str, object]) -> None:
+        self._config = config
+        self._folder = folder
+        self._resolved = resolved
+        self._rollouts: RolloutPool | None = None
+        self._learner: LearnerGroup | None = None
+        self._trainer: Trainer | None = None
+        self._stopping = False
+        self.progress = Progress()
+
+    # -- phases ------------------------------------------------------------------------------------------------------
+
+    async def cold_start(self, checkpoint: FilePath) -> dict[str, object]:
+        """Teach both paths' chains of thought to `checkpoint`, and mark the result on held-out questions."""
+        started_s = time.perf_counter()
+        config = self._config.learner
+        self._begin("cold start: loading model and engines", 0)
+        learner, rollouts = await asyncio.gather(
+            self._start_learner(config.for_cold_start(), checkpoint, None, total_steps=config.sft.steps),
+            self._start_rollouts(checkpoint),
+        )
+        await learner.load_chains(self._folder.data / "train.jsonl", self._config.max_bad_share)
+        self._begin("cold start", config.sft.steps)
+        losses = []
+        for first in range(0, config.sft.steps, _COLD_START_CHUNK):
+            if self._stopping:
+                break
+            chunk = min(_COLD_START_CHUNK, config.sft.steps - first)
+            steps = await learner.cold_start_steps(first, chunk)
+            losses += [step["loss"] for step in steps]
+            self._advance(first + chunk, steps[-1])
+        await learner.export(self._folder.cold_start_model)
+        publisher = WeightPublisher(learner, rollouts, self._config.rollout.engine)
+        await publisher.connect()
+        await publisher.publish(0)
+        result = await self._evaluate("cold start: held-out questions")
+        learner.shutdown()
+        summary = summarise(result, time.perf_counter() - started_s) | {"loss": losses[:: max(1, len(losses) // 200)]}
+        self._folder.write_summary("cold_start", summary)
+        return summary
+
+    async def train(self, checkpoint: FilePath, resume: bool) -> dict[str, object]:
+        """Reinforcement learning from `checkpoint`, or from the newest checkpoint of this run; marks at the end."""
+        started_s = time.perf_counter()
+        self._begin("training: loading model and engines", 0)
+        config = self._config
+        steps = config.training.num_steps * config.learner.optimizer_steps_per_batch
+        rewards = self._reward_pool()
+        learner, rollouts, _ = await asyncio.gather(
+            self._start_learner(config.learner, checkpoint, checkpoint, total_steps=steps),
+            self._start_rollouts(checkpoint),
+            rewards.start(),
+        )
+        publisher = WeightPublisher(learner, rollouts, config.rollout.engine)
+        telemetry = Telemetry(config.telemetry, self._folder.root.name, self._folder.root, self._resolved)
+
+        def on_step(metrics: Mapping[str, object]) -> None:
+            telemetry.log(metrics)
+            self._advance(int(metrics["step"]), metrics)  # type: ignore[call-overload]
+
+        self._trainer = Trainer(
+            config.training,
+            config.rollout.sampling,
+            lanes=self._lanes(),
+            rollouts=rollouts,
+            rewards=rewards,
+            learner=learner,
+            publisher=publisher,
+            folder=self._folder,
+            on_step=on_step,
+        )
+        if resume:
+            await self._restore(self._trainer, learner)
+        # What the engines hold is unknown (the first weights, or another phase's): nothing is generated before a push.
+        await publisher.connect()
+        await publisher.publish(self._trainer.version)
+        self._begin("training", config.training.num_steps)
+        if not self._stopping:
+            await self._trainer.run()
+        telemetry.close()
+        if self._stopping:
+            return {"stopped_at_step": self._trainer.version}
+        await learner.export(self._folder.final_model)
+        result = await self._evaluate("after training: held-out questions")
+        learner.shutdown()
+        summary = summarise(result, time.perf_counter() - started_s)
+        self._folder.write_summary("rl", summary)
+        return summary
+
+    async def evaluate(self, checkpoint: FilePath) -> dict[str, object]:
+        """Mark `checkpoint` on held-out questions."""
+        started_s = time.perf_counter()
+        self._begin("loading engines", 0)
+        await self._start_rollouts(checkpoint)
+        return summarise(await self._evaluate("held-out questions"), time.perf_counter() - started_s)
+
+    async def export(self, base: FilePath, checkpoint: FilePath, target: FilePath) -> None:
+        """Write a training checkpoint as a plain Hugging Face folder; `base` has its configuration and processor."""
+        self._begin("export", 0)
+        learner = await self._start_learner(self._config.learner, base, None, total_steps=1)
+        await learner.load_checkpoint(checkpoint)
+        await learner.export(target)
+        learner.shutdown()
+
+    def stop(self) -> None:
+        """End soon, after a checkpoint."""
+        self._stopping = True
+        if self._trainer is not None:
+            self._trainer.stop()
+
+    async def shutdown(self) -> None:
+        """End every worker and its processes."""
+        if self._rollouts is not None:
+            await self._rollouts.shutdown()
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    async def _start_rollouts(self, checkpoint: FilePath) -> RolloutPool:
+        """The engines: started once, later phases push their weights into them."""
+        if self._rollouts is None:
+            config = self._config
+            self._rollouts = RolloutPool(
+                RolloutSpec(checkpoint, self._folder.images, config.prompt, config.rollout),
+                config.cluster.deadlines,
+                config.training.max_attempts,
+            )
+            await self._rollouts.start()
+        return self._rollouts
+
+    async def _start_learner(
+        self, config: LearnerConfig, checkpoint: FilePath, reference: FilePath | None, total_steps: int
+    ) -> LearnerGroup:
+        spec = LearnerSpec(
+            config=config,
+            checkpoint=checkpoint,
+            reference=reference,
+            images=self._folder.images,
+            prompt=self._config.prompt,
+            checkpoints=self._folder.checkpoints,
+            keep_checkpoints=self._config.training.keep_checkpoints,
+            total_steps=total_steps,
+            num_threads=self._config.cluster.learner_threads,
+        )
+        self._learner = LearnerGroup(spec, self._config.cluster)
+        await self._learner.start()
+        return self._learner
+
+    def _reward_pool(self) -> RewardPool:
+        cluster = self._config.cluster
+        return RewardPool(
+            self._config.rewards,
+            num_workers=cluster.num_reward_workers,
+            cpus=cluster.reward_worker_cpus,
+            deadlines=cluster.deadlines,
+            max_attempts=self._config.training.max_attempts,
+        )
+
+    def _lanes(self) -> dict[Path, Lane]:
+        training = self._config.training
+        samples = self._samples("train")
+        lanes = {}
+        for path, quota in training.groups_per_step.items():
+            if quota:
+                wanted = [s for s in samples if s.kind in training.kinds.get(path, (s.kind,))]
+                lanes[path] = Lane(
+                    feed=PromptFeed(wanted, path, self._config.seed),
+                    quota=quota,
+                    max_staleness=training.max_staleness,
+                    max_filtered=training.filter.max_rounds * quota,
+                )
+        return lanes
+
+    def _samples(self, split: str) -> tuple[SpatialSample, ...]:
+        file = self._folder.data / f"{split}.jsonl"
+        return tuple(load_samples(file, ImageStore(self._folder.images), self._config.max_bad_share).samples)
+
+    async def _restore(self, trainer: Trainer, learner: LearnerGroup) -> None:
+        checkpoint = latest_checkpoint(self._folder.checkpoints)
+        await learner.load_checkpoint(checkpoint)
+        trainer.restore(read_trainer_state(checkpoint))
+        self._folder.truncate_metrics(trainer.version)
+
+    async def _evaluate(self, title: str) -> EvaluationResult:
+        assert self._rollouts is not None
+        config = self._config
+        self._begin(title, 0)
+        return await evaluate(
+            self._samples("test"),
+            self._rollouts.generate,
+            load_reward(config.rewards),
+            config.evaluation,
+            temperature=config.rollout.sampling.temperature,
+            max_response_tokens=config.rollout.sampling.max_response_tokens,
+            on_progress=lambda done, total: self._advance(done, {}, total),
+        )
+
+    def _begin(self, phase: str, total: int) -> None:
+        self.progress = Progress(phase=phase, total=total)
+
+    def _advance(self, done: int, metrics: Mapping[str, object], total: int | None = None) -> None:
+        self.progress.done = done
+        self.progress.metrics = dict(metrics)
+        if total is not None:
+            self.progress.total = total
+
+
+def summarise(result: EvaluationResult, seconds: float) -> dict[str, object]:
+    """One phase's part of `summary.json`."""
+    lor, dtr = result.paths.get(Path.LOR), result.paths.get(Path.DTR)
+    present = [marks for marks in (lor, dtr) if marks is not None]
+    return {
+        "lor_accuracy": lor and lor.accuracy,
+        "dtr_accuracy": dtr and dtr.accuracy,
+        "lor_accuracy_greedy": lor and lor.accuracy_greedy,
+        "dtr_accuracy_greedy": dtr and dtr.accuracy_greedy,
+        "lor_reward": lor and lor.reward,
+        "dtr_reward": dtr and dtr.reward,
+        "format_rate": sum(marks.format_rate for marks in present) / len(present),
+        "center_error_m_median": dtr and dtr.center_error_m_median,
+        "seconds": seconds,
+        "paths": result.as_dict(),
+    }

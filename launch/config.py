@@ -1,0 +1,125 @@
+"""A run's whole configuration: composed of the parts' own sections, read from YAML, checked before anything starts.
+
+Importing this needs neither torch nor Ray.
+"""
+
+import difflib
+import json
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, Field, ValidationError
+
+from actors.config import SessionConfig
+from spatial.scenes.config import SceneConfig
+from spatial.strict import StrictModel
+from vlm.config import ModelConfig
+
+PRESETS = FilePath(__file__).parent / "presets"
+
+
+class ConfigError(ValueError):
+    """A config cannot be used; the message names each key, what is wrong with it, and the nearest right one."""
+
+
+class SceneDataConfig(StrictModel):
+    """Questions about the project's own procedural scenes, made when the run starts."""
+
+    type: Literal["scenes"] = "scenes"
+    scenes: SceneConfig = SceneConfig()
+    """What the scenes and questions are like."""
+    num_train_scenes: Annotated[int, Field(ge=1)] = 4000
+    num_validation_scenes: Annotated[int, Field(ge=1)] = 50
+    num_test_scenes: Annotated[int, Field(ge=1)] = 400
+
+
+class FileDataConfig(StrictModel):
+    """Samples in the project's own JSONL, images in an image store."""
+
+    type: Literal["files"] = "files"
+    folder: str
+    """Holds train.jsonl, validation.jsonl, test.jsonl and images/."""
+
+
+DataConfig = Annotated[SceneDataConfig | FileDataConfig, Field(discriminator="type")]
+
+
+class RunConfig(SessionConfig):
+    """A run: its folder, its model, its data, and what is done with them."""
+
+    run: Annotated[str, Field(min_length=1)] = "runs/run"
+    """The run's folder."""
+    model: ModelConfig
+    """The base model: a tiny one built on the spot, or a checkpoint."""
+    data: DataConfig
+    """Where samples come from."""
+
+
+def load_config(file: FilePath | str, overrides: list[str] | None = None) -> RunConfig:
+    """A run's configuration from a YAML file, or the name of a preset, and dotted overrides.
+
+    Args:
+        overrides: such as `learner.optimizer.learning_rate=1e-5`.
+
+    Raises:
+        ConfigError: the file is missing or no YAML, or a key is unknown, of a wrong type, missing, or at odds with
+            another.
+    """
+    path = FilePath(file)
+    if not path.exists() and (PRESETS / f"{file}.yaml").exists():
+        path = PRESETS / f"{file}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.yaml")))
+        raise ConfigError(f"config {file} does not exist; give a YAML file, or one of the presets: {known}")
+    try:
+        merged = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(overrides or []))
+        content = OmegaConf.to_container(merged, resolve=True)
+    except (OmegaConfBaseException, ValueError, OSError) as error:
+        raise ConfigError(f"config {path}: {error}") from error
+    return parse_config(content, source=str(path))
+
+
+def parse_config(content: Any, source: str) -> RunConfig:
+    """Validate plain data.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    try:
+        # Through JSON: strict types, but lists for tuples and strings for enumerations, as files have them.
+        return RunConfig.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        faults = "\n".join(f"  {_describe(fault)}" for fault in error.errors())
+        raise ConfigError(f"config {source}: {error.error_count()} fault(s)\n{faults}") from None
+
+
+def _describe(fault: Any) -> str:
+    location = [str(part) for part in fault["loc"]]
+    key = ".".join(location)
+    if fault["type"] == "extra_forbidden":
+        *parents, name = location
+        known = _keys(RunConfig, parents)
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{nearest[0]}'?" if nearest else f"known here: {', '.join(known)}"
+        return f"{key}: unknown key; {hint}"
+    if fault["type"] == "missing":
+        return f"{key}: missing"
+    given = "" if fault["type"] in {"value_error", "model_type"} else f" (given: {fault['input']!r})"
+    return f"{key or 'config'}: {fault['msg'].removeprefix('Value error, ')}{given}"
+
+
+def _keys(model: type[BaseModel], location: list[str]) -> list[str]:
+    """The keys that may stand at `location`; locations of a union carry the chosen `type` as one more part."""
+    if not location:
+        return list(model.model_fields)
+    name, *rest = location
+    annotation = model.model_fields[name].annotation if name in model.model_fields else None
+    choices = [annotation, *(argument for argument in get_args(annotation) if get_origin(annotation) is not dict)]
+    models = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
+    if rest:
+        tagged = [m for m in models if "type" in m.model_fields and m.model_fields["type"].default == rest[0]]
+        if tagged:
+            models, rest = tagged, rest[1:]
+    return _keys(models[0], rest) if models else []

@@ -1,0 +1,143 @@
+"""From a config to a finished run: prepares, starts Ray and the coordinator, shows progress, ends everything."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path as FilePath
+from typing import Any
+
+import ray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from actors.coordinator import Coordinator
+from actors.run_folder import RunFolder
+from actors.runtime import ray_runtime
+from launch.config import RunConfig
+from launch.prepare import prepare_base_model, prepare_data, prepare_folder
+
+_POLL_S = 0.5
+
+
+class Stopped(Exception):  # noqa: N818 - an outcome, not an error
+    """The run was asked to stop (Ctrl-C), and did, after a checkpoint."""
+
+
+class Driver:
+    """A run as a person drives it: `with Driver(config, console) as run: run.cold_start(); run.train()`."""
+
+    def __init__(self, config: RunConfig, console: Console) -> None:
+        self.config = config
+        self.console = console
+        self.folder: RunFolder = prepare_folder(config)
+
+    def __enter__(self) -> "Driver":
+        with _progress(self.console) as bars:
+            task = bars.add_task("scenes and questions", total=None, note="")
+            prepare_data(
+                self.config,
+                self.folder,
+                num_workers=len(os.sched_getaffinity(0)),
+                on_progress=lambda done, total: bars.update(task, completed=done, total=total),
+            )
+            bars.update(task, completed=1, total=1)
+        self.base_model = prepare_base_model(self.config, self.folder)
+        self._runtime = ray_runtime(self.config.cluster)
+        self._runtime.__enter__()
+        try:
+            self._coordinator = Coordinator.remote(
+                self.config, self.folder.root, self.config.model_dump(mode="json")
+            )
+        except BaseException:
+            self._runtime.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        try:
+            ray.get(self._coordinator.shutdown.remote(), timeout=self.config.cluster.deadlines.stop_s)
+        finally:
+            self._runtime.__exit__(None, None, None)
+
+    def cold_start(self) -> dict[str, Any]:
+        """Supervised fine-tuning of the base model; its marks on held-out questions."""
+        return self._watch(self._coordinator.cold_start.remote(self.base_model))
+
+    def train(self, checkpoint: FilePath, resume: bool = False) -> dict[str, Any]:
+        """Reinforcement learning from a Hugging Face folder; the marks after it."""
+        return self._watch(self._coordinator.train.remote(checkpoint, resume))
+
+    def evaluate(self, checkpoint: FilePath) -> dict[str, Any]:
+        return self._watch(self._coordinator.evaluate.remote(checkpoint))
+
+    def export(self, checkpoint: FilePath, target: FilePath) -> None:
+        self._watch(self._coordinator.export.remote(self.base_model, checkpoint, target))
+
+    def _watch(self, result: "ray.ObjectRef") -> Any:
+        """Show progress until `result` is there; Ctrl-C asks the run to stop and waits for its checkpoint.
+
+        Raises:
+            Stopped: the run was stopped.
+        """
+        stopping_since_s: float | None = None
+        with _progress(self.console) as bars:
+            tasks: dict[str, Any] = {}
+            while True:
+                try:
+                    if ray.wait([result], timeout=_POLL_S)[0]:
+                        break
+                    _show(bars, tasks, ray.get(self._coordinator.progress.remote(), timeout=60))
+                except KeyboardInterrupt:
+                    if stopping_since_s is not None:
+                        raise  # asked twice: at once
+                    stopping_since_s = time.monotonic()
+                    self.console.print("[yellow]stopping: writing a checkpoint (Ctrl-C again: at once)")
+                    ray.get(self._coordinator.stop.remote(), timeout=60)
+                if stopping_since_s and time.monotonic() - stopping_since_s > self.config.cluster.deadlines.stop_s:
+                    break
+            _finish(bars, tasks)
+        if stopping_since_s is not None:
+            raise Stopped
+        return ray.get(result)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description:<38}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+    )
+
+
+def _show(bars: Progress, tasks: dict[str, Any], progress: Any) -> None:
+    if progress.phase not in tasks:
+        _finish(bars, tasks)
+        tasks[progress.phase] = bars.add_task(progress.phase, total=None, note="")
+    bars.update(
+        tasks[progress.phase],
+        completed=progress.done,
+        total=progress.total or None,
+        note=_note(progress.metrics),
+    )
+
+
+def _finish(bars: Progress, tasks: dict[str, Any]) -> None:
+    for task in tasks.values():
+        row = bars.tasks[bars.task_ids.index(task)]
+        bars.update(task, completed=row.total or 1, total=row.total or 1)
+        bars.stop_task(task)
+
+
+def _note(metrics: dict[str, Any]) -> str:
+    """The few numbers of a step that a person wants to see move."""
+    names: dict[str, Callable[[float], str]] = {
+        "loss": lambda value: f"loss {value:.3f}",
+        "lor/reward_mean": lambda value: f"LOR {value:.2f}",
+        "dtr/reward_mean": lambda value: f"DTR {value:.2f}",
+        "rollout_tokens_per_s": lambda value: f"{value:,.0f} tokens/s",
+    }
+    return "  ".join(show(metrics[name]) for name, show in names.items() if metrics.get(name) is not None)

@@ -1,0 +1,75 @@
+"""What must be there before actors start: the run's folder, its data, its base model."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path as FilePath
+
+from actors.run_folder import RunFolder
+from launch.config import ConfigError, RunConfig, SceneDataConfig
+from spatial.dataset import load_samples
+from spatial.images import ImageStore
+from spatial.scenes.build import build_dataset
+from vlm.config import TinyModelConfig
+
+Progress = Callable[[int, int], None]
+
+
+def prepare_folder(config: RunConfig) -> RunFolder:
+    """Create the run's folder and write the resolved config beside its results."""
+    folder = RunFolder(FilePath(config.run).resolve())
+    folder.create()
+    folder.config.write_text(config.model_dump_json(indent=1) + "\n")
+    return folder
+
+
+def prepare_data(config: RunConfig, folder: RunFolder, num_workers: int, on_progress: Progress) -> None:
+    """Data and image store in the run's folder: scenes are made (once), files are linked."""
+    data = config.data
+    if isinstance(data, SceneDataConfig):
+        stamp = folder.data / "built.json"
+        recipe = json.dumps({"seed": config.seed, "data": data.model_dump(mode="json")}, indent=1)
+        if not stamp.exists() or stamp.read_text() != recipe:
+            scenes = {
+                "train": data.num_train_scenes,
+                "validation": data.num_validation_scenes,
+                "test": data.num_test_scenes,
+            }
+            build_dataset(data.scenes, folder.data, scenes, config.seed, num_workers, on_progress)
+            stamp.write_text(recipe)
+    else:
+        source = FilePath(data.folder).resolve()
+        if not (source / "train.jsonl").is_file():
+            raise ConfigError(f"data.folder={data.folder}: there is no train.jsonl in it")
+        _link(folder.data, source)
+    _link(folder.images, folder.data / "images")
+
+
+def prepare_base_model(config: RunConfig, folder: RunFolder) -> FilePath:
+    """The folder of the model that a run starts from; a tiny one is built (once) around the words of its data."""
+    model = config.model
+    if not isinstance(model, TinyModelConfig):
+        return FilePath(model.path)
+    if not (folder.base_model / "config.json").exists():
+        from vlm.tiny import build_tiny_checkpoint
+
+        build_tiny_checkpoint(folder.base_model, _texts(config, folder), model, config.seed)
+    return folder.base_model
+
+
+def _texts(config: RunConfig, folder: RunFolder) -> Iterator[str]:
+    from vlm.prompt import question_text
+
+    images = ImageStore(folder.images)
+    for sample in load_samples(folder.data / "train.jsonl", images, config.max_bad_share).samples:
+        for path in sample.paths:
+            yield question_text(sample, path, config.prompt)
+            yield sample.chains.get(path, "")
+
+
+def _link(link: FilePath, target: FilePath) -> None:
+    if link.is_symlink():
+        link.unlink()
+    if not link.exists():
+        # Relative within the run, so that the folder can be moved.
+        inside = target.is_relative_to(link.parent)
+        link.symlink_to(target.relative_to(link.parent) if inside else target, target_is_directory=True)

@@ -1,0 +1,212 @@
+"""From rows to padded micro-batches, the same number on every rank.
+
+Every rank is given all rows of a batch and works on its share. So each knows the token counts of a whole mini-batch
+without asking the others, and what a token weighs does not depend on how the batch was cut.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from rollout.trajectory import Trajectory
+from spatial.sample import Path, SpatialSample
+from vlm.policy import PolicyBatch, PolicyRow
+from vlm.prompt import PromptEncoder
+
+
+class Row(Protocol):
+    """One prompt with one response, whatever it is trained for. Prompts have their image tokens expanded."""
+
+    @property
+    def sample(self) -> SpatialSample: ...
+    @property
+    def path(self) -> Path: ...
+    @property
+    def prompt_token_ids(self) -> tuple[int, ...]: ...
+    @property
+    def response_token_ids(self) -> tuple[int, ...]: ...
+
+
+@dataclass(frozen=True)
+class SftRow:
+    """A sample asked through a path, with the response that it should get, end token included."""
+
+    sample: SpatialSample
+    path: Path
+    prompt_token_ids: tuple[int, ...]
+    response_token_ids: tuple[int, ...]
+
+    @classmethod
+    def from_chain(cls, sample: SpatialSample, path: Path, encoder: PromptEncoder) -> Self:
+        """The sample's own chain of thought for `path`.
+
+        Raises:
+            KeyError: the sample has no chain for that path.
+        """
+        if path not in sample.chains:
+            raise KeyError(f"sample {sample.sample_id} has no chain of thought for path {path}")
+        return cls(
+            sample=sample,
+            path=path,
+            prompt_token_ids=encoder.prompt_token_ids(sample, path),
+            response_token_ids=encoder.response_token_ids(sample.chains[path]),
+        )
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """A trajectory with its advantage. Its ids are the engine's own: nothing is tokenised or expanded again.
+
+    Raises:
+        ValueError: sample and trajectory do not belong together, the response is empty, or the advantage not finite.
+    """
+
+    sample: SpatialSample
+    trajectory: Trajectory
+    advantage: float
+
+    def __post_init__(self) -> None:
+        if self.sample.sample_id != self.trajectory.sample_id:
+            raise ValueError(f"a trajectory of {self.trajectory.sample_id} beside sample {self.sample.sample_id}")
+        if not self.trajectory.response_token_ids or not math.isfinite(self.advantage):
+            raise ValueError(
+                f"trajectory of sample {self.sample.sample_id}: {len(self.trajectory.response_token_ids)} response "
+                f"tokens, advantage {self.advantage}; it needs at least one token and a finite advantage"
+            )
+
+    @property
+    def path(self) -> Path:
+        return self.trajectory.path
+
+    @property
+    def prompt_token_ids(self) -> tuple[int, ...]:
+        return self.trajectory.prompt_token_ids
+
+    @property
+    def response_token_ids(self) -> tuple[int, ...]:
+        return self.trajectory.response_token_ids
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows of one forward pass. All tensors but `inputs` are "batch tokens", aligned with `inputs.response_mask`."""
+
+    inputs: PolicyBatch
+    sample_ids: tuple[str, ...]
+    paths: tuple[Path, ...]
+    mask: Bool[Tensor, "batch tokens"]
+    """True for response tokens that count; nowhere in a row that only fills up a rank."""
+    loss_weights: Float[Tensor, "batch tokens"]
+    """What each token weighs in the loss of its mini-batch; 0 outside `mask`."""
+
+    def to(self, device: torch.device) -> Self:
+        moved = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, (Tensor, PolicyBatch))
+        }
+        return type(self)(**{**vars(self), **moved})
+
+
+@dataclass(frozen=True)
+class RlMicroBatch(MicroBatch):
+    """A micro-batch of trajectories."""
+
+    advantages: Float[Tensor, "batch tokens"]
+    rollout_logprobs: Float[Tensor, "batch tokens"]
+
+
+@dataclass(frozen=True)
+class MicroPlan:
+    """Which rows one rank takes through one forward pass; those from `num_real` on only keep ranks in step."""
+
+    rows: tuple[int, ...]
+    num_real: int
+
+
+def plan_micro_batches(
+    lengths: Sequence[int], selected: Sequence[int], num_ranks: int, rows_per_micro_batch: int
+) -> list[list[MicroPlan]]:
+    """Share out a mini-batch: for each rank its micro-batches, equally many, longest rows first.
+
+    Rows are sorted by length and dealt out in rounds of `num_ranks × rows_per_micro_batch`, so the ranks' micro-batches
+    of a round have nearly the same length. A rank that gets nothing in the last round is given a copy of a row that
+    counts for nothing: under ZeRO-3 every forward pass is a collective.
+
+    Args:
+        lengths: tokens (prompt and response) of every row of the batch.
+        selected: the rows of this mini-batch, as indices into `lengths`.
+        num_ranks: ranks of the learner.
+        rows_per_micro_batch: at most so many rows in one pass of one rank.
+    """
+    ordered = sorted(selected, key=lambda row: (-lengths[row], row))
+    per_round = num_ranks * rows_per_micro_batch
+    plans: list[list[MicroPlan]] = [[] for _ in range(num_ranks)]
+    for start in range(0, len(ordered), per_round):
+        dealt = ordered[start : start + per_round]
+        for rank, plan in enumerate(plans):
+            rows = tuple(dealt[rank::num_ranks])
+            plan.append(MicroPlan(rows or (dealt[-1],), num_real=len(rows)))
+    return plans
+
+
+def shuffle_into_mini_batches(num_rows: int, num_mini_batches: int, seed: Sequence[int]) -> list[list[int]]:
+    """Row indices in a seeded random order, cut into at most `num_mini_batches` parts of nearly equal size."""
+    order = np.random.default_rng(list(seed)).permutation(num_rows)
+    return [part.tolist() for part in np.array_split(order, min(num_mini_batches, num_rows))]
+
+
+class Collator:
+    """Builds micro-batches of a batch's rows."""
+
+    def __init__(self, encoder: PromptEncoder, rows: Sequence[Row]) -> None:
+        self._encoder = encoder
+        self._rows = rows
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Tokens of each row, prompt and response."""
+        return [len(row.prompt_token_ids) + len(row.response_token_ids) for row in self._rows]
+
+    def inputs(self, plan: MicroPlan) -> PolicyBatch:
+        """What the policy reads."""
+        rows = [
+            PolicyRow(row.prompt_token_ids, row.response_token_ids, self._encoder.vision_inputs(row.sample))
+            for row in self._chosen(plan)
+        ]
+        return PolicyBatch.collate(rows, self._encoder.pad_token_id, self._encoder.image_token_id)
+
+    def micro_batch(self, plan: MicroPlan, token_weights: dict[int, float]) -> MicroBatch:
+        """A micro-batch for supervised training; `token_weights`: what a token of each row weighs."""
+        inputs = self.inputs(plan)
+        is_real = torch.arange(len(plan.rows)) < plan.num_real
+        mask = inputs.response_mask & is_real[:, None]
+        weights = torch.tensor([token_weights[row] for row in plan.rows], dtype=torch.float32)
+        return MicroBatch(
+            inputs=inputs,
+            sample_ids=tuple(row.sample.sample_id for row in self._chosen(plan)),
+            paths=tuple(row.path for row in self._chosen(plan)),
+            mask=mask,
+            loss_weights=mask * weights[:, None],
+        )
+
+    def rl_micro_batch(self, plan: MicroPlan, token_weights: dict[int, float]) -> RlMicroBatch:
+        """A micro-batch of trajectories; all rows must be `TrainingRow`s."""
+        base = self.micro_batch(plan, token_weights)
+        rows = [row for row in self._chosen(plan) if isinstance(row, TrainingRow)]
+        mask = base.inputs.response_mask
+        rollout_logprobs = torch.tensor([p for row in rows for p in row.trajectory.rollout_logprobs])
+        advantages = torch.tensor([row.advantage for row in rows])
+        return RlMicroBatch(
+            **vars(base),
+            advantages=advantages[:, None] * mask,
+            rollout_logprobs=torch.zeros(mask.shape).masked_scatter(mask, rollout_logprobs),
+        )
+
+    def _chosen(self, plan: MicroPlan) -> list[Row]:
+        return [self._rows[row] for row in plan.rows]

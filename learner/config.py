@@ -1,0 +1,194 @@
+"""What the learner can be told. Importing this needs neither torch nor DeepSpeed."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from spatial.strict import StrictModel
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class OptimizerConfig(StrictModel):
+    """AdamW and its learning rate over time."""
+
+    learning_rate: Positive = 1e-6
+    """Peak, per optimiser step."""
+    weight_decay: NotNegative = 0.01
+    """Decoupled; applied to every trained weight."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay of the running first and second moments of the gradient."""
+    epsilon: Positive = 1e-8
+    """Added to the root of the second moment."""
+    max_grad_norm: Positive = 1.0
+    """A gradient with a larger 2-norm is scaled down to it."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Optimiser steps over which the rate rises linearly from 0 to its peak."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """After the warm-up: the peak, or half a cosine down to `final_fraction` of it at the last planned step."""
+    final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Where the cosine ends, as a share of the peak."""
+
+
+class DeepSpeedConfig(StrictModel):
+    """How the model, its gradients and its optimiser are laid out over the ranks."""
+
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
+    """What is split over ranks: 0 nothing, 1 optimiser state, 2 and gradients, 3 and weights."""
+    micro_batch_rows: Count = 8
+    """Responses in one forward and backward pass of one rank."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of weights in the passes; bfloat16 keeps float32 masters in the optimiser."""
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass: about a third slower, far less memory."""
+    attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = "auto"
+    """"auto": flash-attn where a GPU, bfloat16 and the package are there, else PyTorch's own."""
+    collective_timeout_s: Positive = 1800.0
+    """A collective that waits longer than this for another rank ends the process."""
+
+    @model_validator(mode="after")
+    def _bfloat16_has_masters(self) -> Self:
+        if self.dtype == "bfloat16" and self.zero_stage == 0:
+            raise ValueError(
+                "dtype=bfloat16 needs zero_stage >= 1: ZeRO 0 would accumulate gradients in bfloat16, "
+                "where small ones are lost"
+            )
+        return self
+
+
+class GrpoAdvantage(StrictModel):
+    """(r - mean) / (std + 1e-6) over the group, arXiv 2402.03300."""
+
+    type: Literal["grpo"] = "grpo"
+
+
+class DrGrpoAdvantage(StrictModel):
+    """r - mean over the group, arXiv 2503.20783: easy and hard questions are not given extra weight."""
+
+    type: Literal["dr_grpo"] = "dr_grpo"
+
+
+AdvantageConfig = Annotated[GrpoAdvantage | DrGrpoAdvantage, Field(discriminator="type")]
+
+
+class GrpoLoss(StrictModel):
+    """PPO's clipped objective with one ratio a token, arXiv 2402.03300; clip-higher as in arXiv 2503.14476."""
+
+    type: Literal["grpo"] = "grpo"
+    clip_low: Fraction = 0.2
+    """The ratio is clipped below 1 - this."""
+    clip_high: NotNegative = 0.3
+    """The ratio is clipped above 1 + this."""
+    dual_clip: Annotated[float, Field(gt=1)] | None = 3.0
+    """With a negative advantage the loss is at most this times its size (arXiv 1912.09729); null: no bound."""
+
+
+class GspoLoss(StrictModel):
+    """One ratio a response, the exponent of its mean log-ratio, arXiv 2507.18071. Its clip range is far narrower."""
+
+    type: Literal["gspo"] = "gspo"
+    clip_low: Fraction = 3e-4
+    """The response's ratio is clipped below 1 - this."""
+    clip_high: NotNegative = 4e-4
+    """The response's ratio is clipped above 1 + this."""
+    dual_clip: Annotated[float, Field(gt=1)] | None = None
+    """As in "grpo"; the paper has none."""
+
+
+PolicyLossConfig = Annotated[GrpoLoss | GspoLoss, Field(discriminator="type")]
+
+
+class TokenMean(StrictModel):
+    """Every response token of a mini-batch weighs the same."""
+
+    type: Literal["token_mean"] = "token_mean"
+
+
+class SequenceMean(StrictModel):
+    """Every response of a mini-batch weighs the same, its tokens sharing that weight."""
+
+    type: Literal["sequence_mean"] = "sequence_mean"
+
+
+class ConstantLength(StrictModel):
+    """Dr.GRPO: a response's tokens are summed and divided by a constant, so that length earns nothing."""
+
+    type: Literal["dr_grpo"] = "dr_grpo"
+    normalizer_tokens: Count
+    """The constant, usually the longest response allowed."""
+
+
+AggregationConfig = Annotated[TokenMean | SequenceMean | ConstantLength, Field(discriminator="type")]
+
+
+class NoImportance(StrictModel):
+    """Rollout and proximal policy are taken to be the same."""
+
+    type: Literal["none"] = "none"
+
+
+class TokenImportance(StrictModel):
+    """Each token weighs min(proximal / rollout probability, cap)."""
+
+    type: Literal["token"] = "token"
+    cap: Positive = 2.0
+    """Largest weight."""
+
+
+class SequenceImportance(StrictModel):
+    """All tokens of a response weigh min(proximal / rollout probability of the whole response, cap)."""
+
+    type: Literal["sequence"] = "sequence"
+    cap: Positive = 2.0
+    """Largest weight."""
+
+
+ImportanceConfig = Annotated[NoImportance | TokenImportance | SequenceImportance, Field(discriminator="type")]
+
+
+class SftConfig(StrictModel):
+    """The cold start: supervised fine-tuning on chains of thought."""
+
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-5, warmup_steps=20, schedule="cosine")
+    """Its own, with its own moments; reinforcement learning starts with fresh ones."""
+    steps: Count = 1000
+    """Optimiser steps."""
+    rows_per_batch: Count = 64
+    """Chains of thought in one optimiser step, over all ranks."""
+    sort_window_batches: Count = 8
+    """Rows are sorted by length within so many batches, to save padding; 1 keeps the shuffled order."""
+
+
+class LearnerConfig(StrictModel):
+    """The policy update."""
+
+    num_ranks: Count = 1
+    """Processes of the learner, one GPU each where there are GPUs."""
+    deepspeed: DeepSpeedConfig = DeepSpeedConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    advantage: AdvantageConfig = GrpoAdvantage()
+    policy_loss: PolicyLossConfig = GrpoLoss()
+    aggregation: AggregationConfig = TokenMean()
+    """How the losses of tokens become the loss of a mini-batch."""
+    importance: ImportanceConfig = TokenImportance()
+    """Correction for responses sampled from older weights, or by an engine that rounds otherwise."""
+    kl_coefficient: NotNegative = 0.01
+    """Weight of the k3 estimate of KL(policy || reference) in the loss; 0 loads no reference."""
+    entropy_coefficient: NotNegative = 0.0
+    """Weight of the bonus on the policy's entropy."""
+    optimizer_steps_per_batch: Count = 4
+    """Mini-batches that a batch of trajectories is shuffled into."""
+    temperature: Positive = 1.0
+    """Of the policy that is trained; it must be the one that responses are sampled at."""
+    freeze_vision: bool = False
+    """Keep the vision tower's weights as they are."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the shuffles into mini-batches and of the cold start's order."""
+    sft: SftConfig = SftConfig()
+
+    def for_cold_start(self) -> Self:
+        """The same learner with the cold start's optimiser and without a reference."""
+        return self.replace(optimizer=self.sft.optimizer, kl_coefficient=0.0)

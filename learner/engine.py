@@ -1,0 +1,312 @@
+"""One rank of the learner: DeepSpeed around the policy. No Ray in here.
+
+Every rank calls the same methods with the same arguments, in the same order: most of them are collectives. A batch is
+given whole to every rank, which works on its own share of it.
+
+    grpo_update(rows)
+      reference and proximal log-probabilities, once, without gradients
+      for each mini-batch: for each micro-batch: forward, loss, backward;  then one optimiser step
+
+The loss of a mini-batch is a sum over its tokens, with weights fixed from the whole of it (`token_weights`). DeepSpeed
+averages gradients over ranks, so each rank's share of the loss is multiplied by the number of ranks.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path as FilePath
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from learner.batch import (
+    Collator,
+    MicroBatch,
+    MicroPlan,
+    Row,
+    SftRow,
+    TrainingRow,
+    plan_micro_batches,
+    shuffle_into_mini_batches,
+)
+from learner.checkpoint import alternative
+from learner.config import AggregationConfig, LearnerConfig, TokenMean
+from learner.losses import token_weights
+from learner.metrics import TokenMeans
+from learner.objective import Objective, check_finite, grpo_objective, sft_objective, with_effective_sample_size
+from learner.stack import (
+    build_optimizer,
+    build_schedule,
+    deepspeed_settings,
+    import_deepspeed,
+    join_process_group,
+    resolve_attention,
+)
+from learner.state import export_model, load_state, save_state
+from vlm.policy import CheckpointError, Policy, load_policy
+from vlm.prompt import PromptEncoder
+
+_log = logging.getLogger(__name__)
+
+# A micro-batch on the model's device, and its objective.
+TrainingPass = tuple[MicroBatch, Objective]
+
+
+class LearnerEngine:
+    """A policy in training."""
+
+    def __init__(
+        self,
+        checkpoint: FilePath,
+        encoder: PromptEncoder,
+        config: LearnerConfig,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        master_address: str = "127.0.0.1",
+        master_port: int = 29500,
+        reference: FilePath | None = None,
+        total_steps: int | None = None,
+    ) -> None:
+        """Load, join the other ranks, and let DeepSpeed lay out the model.
+
+        Args:
+            checkpoint: a Hugging Face folder that training starts from.
+            encoder: turns samples into inputs, with the same checkpoint's processor.
+            config: settings; `config.num_ranks` must be `world_size`.
+            rank: this process among `world_size`.
+            world_size: processes of the learner.
+            master_address, master_port: where rank 0 listens.
+            reference: the folder of the policy that the KL penalty holds on to; None for the cold start.
+            total_steps: planned optimiser steps, for a cosine schedule.
+
+        Raises:
+            CheckpointError: a checkpoint lacks a weight or has a wrong one.
+            ValueError: settings that do not fit together.
+        """
+        if config.num_ranks != world_size:
+            raise ValueError(f"learner.num_ranks={config.num_ranks}, but there are {world_size} ranks")
+        self._checkpoint = checkpoint
+        self._encoder = encoder
+        self._config = config
+        self._rank, self._world_size = rank, world_size
+        self.attention = resolve_attention(config.deepspeed)
+        join_process_group(rank, world_size, master_address, master_port, config.deepspeed.collective_timeout_s)
+        _log.info("learner rank %d of %d: attention %s; %s", rank, world_size, self.attention, config.deepspeed)
+        self._engine = self._initialize(total_steps)
+        self._reference = None if reference is None or config.kl_coefficient == 0 else self._freeze(reference)
+        self._num_updates = 0
+
+    @property
+    def vlm(self) -> Any:
+        """The Hugging Face model as DeepSpeed holds it; under ZeRO-3 its parameters are empty between passes."""
+        return self._engine.module.vlm
+
+    @property
+    def num_optimizer_steps(self) -> int:
+        """Optimiser steps so far, those before a loaded checkpoint included."""
+        return int(self._engine.global_steps)
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        dist.barrier()
+
+    def sft_step(self, rows: Sequence[SftRow]) -> dict[str, float]:
+        """One optimiser step on the mean negative log-likelihood of all response tokens of `rows`.
+
+        Returns:
+            `loss`, `grad_norm`, `learning_rate`, `num_tokens`; `nll` and `entropy`, means over tokens, also by path as
+            `lor/…` and `dtr/…`.
+
+        Raises:
+            FloatingPointError: the loss is not finite; the samples are named.
+        """
+        collator = Collator(self._encoder, rows)
+        selected = range(len(rows))
+        weights = _weights_of_rows(rows, selected, TokenMean())
+        means = TokenMeans()
+
+        def training_pass(plan: MicroPlan) -> TrainingPass:
+            batch = collator.micro_batch(plan, weights).to(self._engine.device)
+            return batch, partial(sft_objective, batch)
+
+        plans = self._share(collator, selected)
+        # The likelihood is that of the model itself, whatever temperature it will be sampled at.
+        step = self._optimizer_step(map(training_pass, plans), len(plans), means, temperature=1.0)
+        return self._summary([step], means)
+
+    def grpo_update(self, rows: Sequence[TrainingRow]) -> dict[str, float]:
+        """`optimizer_steps_per_batch` optimiser steps on a batch of trajectories (fewer if there are fewer rows).
+
+        Returns:
+            `loss` and `grad_norm` (means over the steps), `learning_rate` (of the last), `num_tokens`; and means over
+            tokens, also by path as `lor/…` and `dtr/…`: `policy_loss`, `entropy`, `ratio`, `clip_fraction`,
+            `dual_clip_fraction`, `kl_reference` (with a reference), `kl_proximal_learner`, `kl_rollout_learner` (k3;
+            `…_k1` for k1; of the policy that met the batch), `importance_weight`, `importance_truncated`, and `ess`,
+            the effective sample size of the untruncated importance ratios, in (0, 1].
+
+        Raises:
+            ValueError: the config asks for a KL penalty, and no reference was given.
+            FloatingPointError: the loss is not finite; the samples are named.
+        """
+        config = self._config
+        if config.kl_coefficient > 0 and self._reference is None:
+            raise ValueError(f"learner.kl_coefficient={config.kl_coefficient} needs a reference checkpoint")
+        collator = Collator(self._encoder, rows)
+        mini_batches = shuffle_into_mini_batches(
+            len(rows), config.optimizer_steps_per_batch, seed=(config.seed, self._num_updates)
+        )
+        shares = [self._share(collator, selected) for selected in mini_batches]
+        # The first mini-batch is updated from the very weights that are the proximal policy: its own forward pass
+        # yields the proximal log-probabilities.
+        proximal = {
+            plan: logprobs for share in shares[1:] for plan, logprobs in self._frozen(self._engine, collator, share)
+        }
+        reference: dict[MicroPlan, Tensor] = {}
+        if self._reference is not None:
+            reference = {
+                plan: logprobs for share in shares for plan, logprobs in self._frozen(self._reference, collator, share)
+            }
+        means = TokenMeans()
+        steps = []
+        for selected, share in zip(mini_batches, shares, strict=True):
+            weights = _weights_of_rows(rows, selected, config.aggregation)
+
+            def training_pass(plan: MicroPlan, weights: dict[int, float] = weights) -> TrainingPass:
+                batch = collator.rl_micro_batch(plan, weights).to(self._engine.device)
+                return batch, partial(grpo_objective, batch, config, proximal.get(plan), reference.get(plan))
+
+            steps.append(self._optimizer_step(map(training_pass, share), len(share), means, config.temperature))
+        self._num_updates += 1
+        return self._summary(steps, means)
+
+    def response_logprobs(self, rows: Sequence[Row]) -> list[list[float]]:
+        """The present log-probability of every response token of every row, in order, on every rank."""
+        collator = Collator(self._encoder, rows)
+        mine: dict[int, list[float]] = {}
+        for plan, logprobs in self._frozen(self._engine, collator, self._share(collator, range(len(rows)))):
+            mask = collator.inputs(plan).response_mask
+            mine |= {row: logprobs[i].cpu()[mask[i]].tolist() for i, row in enumerate(plan.rows)}
+        parts: list[dict[int, list[float]]] = [{} for _ in range(self._world_size)]
+        dist.all_gather_object(parts, mine)
+        whole = {row: values for part in parts for row, values in part.items()}
+        return [whole[row] for row in range(len(rows))]
+
+    def save(self, folder: FilePath) -> None:
+        """Write weights, optimiser, schedule and counters into an existing folder that all ranks share."""
+        save_state(self._engine, self.vlm, folder, {"num_updates": self._num_updates})
+
+    def load(self, folder: FilePath) -> None:
+        """Continue from what `save` wrote. Under ZeRO-3 the engine must be fresh (DeepSpeed's condition).
+
+        Raises:
+            CheckpointError: a weight is missing or has another shape, or ranks or ZeRO stage differ; names the good
+                checkpoint before it, if there is one.
+        """
+        try:
+            self._num_updates = load_state(self._engine, self.vlm, folder)["num_updates"]
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}. {alternative(folder)}") from error
+
+    def export(self, folder: FilePath) -> None:
+        """Write model, tokenizer and processor as a Hugging Face folder, which `load_policy` and vLLM load."""
+        export_model(self.vlm, self._checkpoint, folder, is_writer=self._rank == 0)
+        self.barrier()
+
+    def close(self) -> None:
+        """Let go of the model. The process stays in its process group, and may start another engine."""
+        self._engine.destroy()
+
+    def _initialize(self, total_steps: int | None) -> Any:
+        """The DeepSpeed engine."""
+        config = self._config
+        policy = self._load_policy(self._checkpoint)
+        vlm: Any = policy.vlm
+        if config.freeze_vision:
+            vlm.model.visual.requires_grad_(False)
+        if config.deepspeed.activation_checkpointing:
+            vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        optimizer = build_optimizer(policy.parameters(), config.optimizer)
+        engine, *_ = import_deepspeed().initialize(
+            model=policy.train(),
+            optimizer=optimizer,
+            lr_scheduler=build_schedule(optimizer, config.optimizer, total_steps),
+            config=deepspeed_settings(config.deepspeed, config.optimizer.max_grad_norm),
+        )
+        return engine
+
+    def _freeze(self, folder: FilePath) -> Any:
+        """The reference policy; under ZeRO-3 split over ranks as the policy is."""
+        policy = self._load_policy(folder).requires_grad_(False).eval()
+        if self._config.deepspeed.zero_stage < 3:
+            return policy.to(self._engine.device)
+        settings = deepspeed_settings(self._config.deepspeed, self._config.optimizer.max_grad_norm)
+        engine, *_ = import_deepspeed().initialize(model=policy, config=settings)
+        return engine
+
+    def _load_policy(self, folder: FilePath) -> Policy:
+        dtype = getattr(torch, self._config.deepspeed.dtype)
+        return load_policy(folder, dtype, self.attention)
+
+    def _share(self, collator: Collator, selected: Iterable[int]) -> list[MicroPlan]:
+        rows = self._config.deepspeed.micro_batch_rows
+        return plan_micro_batches(collator.lengths, list(selected), self._world_size, rows)[self._rank]
+
+    @torch.no_grad()
+    def _frozen(
+        self, policy: Callable[..., tuple[Tensor, Tensor]], collator: Collator, plans: Sequence[MicroPlan]
+    ) -> list[tuple[MicroPlan, Tensor]]:
+        """Log-probabilities without gradients, in the very micro-batches that are trained on later."""
+        device = self._engine.device
+        return [(plan, policy(collator.inputs(plan).to(device), self._config.temperature)[0]) for plan in plans]
+
+    def _optimizer_step(
+        self, passes: Iterable[TrainingPass], num_passes: int, means: TokenMeans, temperature: float
+    ) -> tuple[float, float]:
+        """Forward and backward through all passes, then one step. Returns this rank's share of the loss, and the norm
+        of the whole gradient before clipping."""
+        total = 0.0
+        for index, (batch, objective) in enumerate(passes):
+            self._engine.set_gradient_accumulation_boundary(index == num_passes - 1)
+            loss, statistics = objective(*self._engine(batch.inputs, temperature))
+            check_finite(loss, batch.sample_ids)
+            means.add(batch.paths, batch.mask, statistics)
+            self._engine.backward(loss * self._world_size)
+            total += loss.item()
+        return total, self._step()
+
+    def _step(self) -> float:
+        """Update the weights from the gradients; their norm before clipping."""
+        if self._config.deepspeed.zero_stage > 0:
+            self._engine.step()
+            return float(self._engine.get_global_grad_norm())
+        # Without ZeRO, DeepSpeed clips but does not tell the norm. The gradients are whole, and averaged by now.
+        gradients = [parameter.grad for parameter in self._engine.module.parameters() if parameter.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(gradients))
+        self._engine.step()
+        return norm
+
+    def _summary(self, steps: Sequence[tuple[float, float]], means: TokenMeans) -> dict[str, float]:
+        """Metrics over all ranks."""
+        loss = torch.tensor([share for share, _ in steps], dtype=torch.float64)
+        self._all_reduce(loss)
+        means.reduce(self._all_reduce)
+        return with_effective_sample_size(means.means()) | {
+            "loss": float(loss.mean()),
+            "grad_norm": sum(norm for _, norm in steps) / len(steps),
+            "learning_rate": float(self._engine.get_lr()[0]),
+            "num_tokens": float(means.num_tokens()),
+        }
+
+    def _all_reduce(self, tensor: Tensor) -> None:
+        on_device = tensor.to(self._engine.device)
+        dist.all_reduce(on_device)
+        tensor.copy_(on_device)
+
+
+def _weights_of_rows(rows: Sequence[Row], selected: Sequence[int], config: AggregationConfig) -> dict[int, float]:
+    """What a token of each selected row weighs in their mini-batch."""
+    lengths = [len(rows[row].response_token_ids) for row in selected]
+    return dict(zip(selected, token_weights(lengths, config), strict=True))

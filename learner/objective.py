@@ -1,0 +1,82 @@
+"""The loss of one micro-batch with what is worth watching about it, per token."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from learner.batch import MicroBatch, RlMicroBatch
+from learner.config import LearnerConfig
+from learner.losses import (
+    Tokens,
+    effective_sample_size,
+    importance_weights,
+    kl_k1,
+    kl_k3,
+    policy_loss,
+)
+
+# From log-probabilities and entropies of a micro-batch to its share of the loss and its statistics per token.
+Objective = Callable[[Tokens, Tokens], tuple[Tensor, dict[str, Tokens]]]
+
+
+def sft_objective(batch: MicroBatch, logprobs: Tokens, entropies: Tokens) -> tuple[Tensor, dict[str, Tokens]]:
+    """Negative log-likelihood of the responses."""
+    return -(batch.loss_weights * logprobs).sum(), {"nll": -logprobs, "entropy": entropies}
+
+
+def grpo_objective(
+    batch: RlMicroBatch,
+    config: LearnerConfig,
+    proximal_logprobs: Tokens | None,
+    reference_logprobs: Tokens | None,
+    logprobs: Tokens,
+    entropies: Tokens,
+) -> tuple[Tensor, dict[str, Tokens]]:
+    """Σ weight · (importance · policy loss + kl coefficient · k3 - entropy coefficient · entropy).
+
+    Args:
+        proximal_logprobs: of the policy as it met the batch; None: it is this very policy.
+        reference_logprobs: of the policy that the penalty holds on to; None: no penalty.
+        logprobs, entropies: of the policy in training, with gradients.
+    """
+    proximal = logprobs.detach() if proximal_logprobs is None else proximal_logprobs
+    surrogate, statistics = policy_loss(logprobs, proximal, batch.advantages, batch.mask, config.policy_loss)
+    weights, ratios = importance_weights(proximal, batch.rollout_logprobs, batch.mask, config.importance)
+    loss = weights * surrogate - config.entropy_coefficient * entropies
+    statistics |= {
+        "policy_loss": surrogate.detach(),
+        "entropy": entropies.detach(),
+        "kl_proximal_learner": kl_k3(proximal, logprobs.detach()),
+        "kl_rollout_learner": kl_k3(batch.rollout_logprobs, proximal),
+        "kl_rollout_learner_k1": kl_k1(batch.rollout_logprobs, proximal),
+        "importance_weight": weights,
+        "importance_truncated": (weights < ratios).float(),
+        "importance_ratio": ratios,
+        "importance_ratio_squared": ratios.square(),
+    }
+    if reference_logprobs is not None:
+        penalty = kl_k3(logprobs, reference_logprobs)
+        loss = loss + config.kl_coefficient * penalty
+        statistics["kl_reference"] = penalty.detach()
+    return (batch.loss_weights * loss).sum(), statistics
+
+
+def with_effective_sample_size(means: dict[str, float]) -> dict[str, float]:
+    """Replace the moments of the importance ratios by `ess`, over all and by path."""
+    result = dict(means)
+    for name in means:
+        if name.endswith("importance_ratio_squared"):
+            squared = result.pop(name)
+            ratio = result.pop(name.removesuffix("_squared"))
+            result[name.replace("importance_ratio_squared", "ess")] = effective_sample_size(ratio, squared)
+    return result
+
+
+def check_finite(loss: Tensor, sample_ids: Sequence[str]) -> None:
+    """
+    Raises:
+        FloatingPointError: the loss is not finite; one step on it would destroy every weight.
+    """
+    if not torch.isfinite(loss):
+        raise FloatingPointError(f"the loss is {loss.item()} in a micro-batch of samples {', '.join(sample_ids)}")

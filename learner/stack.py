@@ -1,0 +1,123 @@
+"""What DeepSpeed needs around it: the process group, its configuration, the optimiser and its schedule.
+
+Left out on purpose: building a model already partitioned (`deepspeed.zero.Init`). Each rank loads the whole checkpoint
+to host memory once, and ZeRO-3 splits it from there.
+"""
+
+import importlib.util
+import logging
+import math
+import os
+import warnings
+from collections.abc import Iterable
+from datetime import timedelta
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from learner.config import DeepSpeedConfig, OptimizerConfig
+
+Attention = Literal["sdpa", "flash_attention_2", "eager"]
+
+
+def import_deepspeed() -> ModuleType:
+    """DeepSpeed, told what it runs on. It reads DS_ACCELERATOR while it is imported."""
+    if not torch.cuda.is_available():
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    import deepspeed
+    import deepspeed.ops
+
+    # Else the first start compiles this operator for half a minute; only DeepSpeed's inference uses it.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    # Under ZeRO-3 DeepSpeed 0.19 calls, many times a step, collectives by names that torch 2.13 deprecates.
+    warnings.filterwarnings("ignore", message="`torch.distributed", category=FutureWarning)
+    return deepspeed
+
+
+def join_process_group(rank: int, world_size: int, master_address: str, master_port: int, timeout_s: float) -> None:
+    """Join the learner's ranks: nccl on GPUs, gloo elsewhere. A process that has already joined stays as it is.
+
+    Raises:
+        ValueError: the process belongs to a group with another rank or size.
+        torch.distributed.DistError: the others did not come within `timeout_s`.
+    """
+    if dist.is_initialized():
+        if (dist.get_rank(), dist.get_world_size()) != (rank, world_size):
+            raise ValueError(
+                f"this process is rank {dist.get_rank()} of {dist.get_world_size()} already, not {rank} of {world_size}"
+            )
+        return
+    # One process a GPU, and a process sees its own GPU only: Ray sets CUDA_VISIBLE_DEVICES.
+    os.environ.setdefault("LOCAL_RANK", "0")
+    import_deepspeed().init_distributed(
+        dist_backend="nccl" if torch.cuda.is_available() else "gloo",
+        auto_mpi_discovery=False,
+        verbose=False,
+        timeout=timedelta(seconds=timeout_s),
+        init_method=f"tcp://{master_address}:{master_port}",
+        rank=rank,
+        world_size=world_size,
+    )
+
+
+def resolve_attention(config: DeepSpeedConfig) -> Attention:
+    """The attention implementation that "auto" stands for on this machine."""
+    if config.attention != "auto":
+        return config.attention
+    has_flash = importlib.util.find_spec("flash_attn") is not None
+    usable = torch.cuda.is_available() and config.dtype == "bfloat16" and has_flash
+    return "flash_attention_2" if usable else "sdpa"
+
+
+def deepspeed_settings(config: DeepSpeedConfig, max_grad_norm: float) -> dict[str, Any]:
+    """The dictionary that `deepspeed.initialize` takes."""
+    settings: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": config.micro_batch_rows,
+        # The engine says itself which pass is the last of a step, so DeepSpeed must not divide by their number.
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": max_grad_norm,
+        "zero_optimization": {"stage": config.zero_stage, "overlap_comm": torch.cuda.is_available()},
+        "zero_force_ds_cpu_optimizer": False,
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": None,
+    }
+    if config.dtype == "bfloat16":
+        settings |= {"bf16": {"enabled": True}, "data_types": {"grad_accum_dtype": "fp32"}}
+    return settings
+
+
+def build_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> torch.optim.AdamW:
+    """PyTorch's AdamW over those parameters that are trained."""
+    return torch.optim.AdamW(
+        [parameter for parameter in parameters if parameter.requires_grad],
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        betas=config.betas,
+        eps=config.epsilon,
+    )
+
+
+def rate_factor(step: int, config: OptimizerConfig, total_steps: int | None) -> float:
+    """What the peak learning rate is multiplied by at optimiser step `step`, counted from 0.
+
+    Raises:
+        ValueError: a cosine without `total_steps`.
+    """
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return 1.0
+    if total_steps is None:
+        raise ValueError("optimizer.schedule=cosine needs the planned number of optimiser steps (total_steps)")
+    progress = min(1.0, (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps))
+    return config.final_fraction + (1 - config.final_fraction) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def build_schedule(optimizer: torch.optim.Optimizer, config: OptimizerConfig, total_steps: int | None) -> LambdaLR:
+    """The learning rate over optimiser steps; its position is part of a checkpoint."""
+    return LambdaLR(optimizer, lambda step: rate_factor(step, config, total_steps))

@@ -1,0 +1,51 @@
+"""The learner's weights as vLLM's weight transfer wants them, right under every ZeRO stage."""
+
+import hashlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
+
+from learner.partitioned import full_numel, full_shape, named_weights, whole_weights
+
+
+class DeepSpeedWeightSource(WeightSource):
+    """The weights of a Hugging Face VLM that DeepSpeed trains, whole, one by one, in the order of `metadata()`.
+
+    A tied `lm_head.weight` is sent by name: vLLM's layerwise reload keeps the old head otherwise. Iterating is a
+    collective under ZeRO-3, see `whole_weights`; under ZeRO 0 to 2 what is yielded may share memory with the model,
+    so the next optimiser step must wait until it is sent.
+    """
+
+    def __init__(self, vlm: nn.Module, wire_dtype: torch.dtype, bucket_bytes: int = 256 * 2**20) -> None:
+        """
+        Args:
+            vlm: the module under `Policy.vlm`, whose names vLLM's `load_weights` knows.
+            wire_dtype: what weights are sent as; the engine's own dtype saves a conversion.
+            bucket_bytes: under ZeRO-3 so much is gathered at once, or a single weight that is larger.
+        """
+        self._weights = named_weights(vlm)
+        self._wire_dtype = wire_dtype
+        self._bucket_bytes = bucket_bytes
+
+    def metadata(self) -> list[ParamMeta]:
+        return [ParamMeta(name, self._wire_dtype, full_shape(parameter)) for name, parameter in self._weights]
+
+    @property
+    def num_bytes(self) -> int:
+        """What one pass sends."""
+        return sum(full_numel(parameter) for _, parameter in self._weights) * self._wire_dtype.itemsize
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        return whole_weights(self._weights, self._wire_dtype, self._bucket_bytes)
+
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of each weight as sent. A collective under ZeRO-3, as iterating is."""
+        return {name: tensor_checksum(tensor) for name, tensor in self}
+
+
+def tensor_checksum(tensor: Tensor) -> str:
+    """SHA-256 (hexadecimal) of a tensor's bytes in row-major order; neither shape nor dtype are part of it."""
+    flat = tensor.detach().contiguous().cpu().view(-1).view(torch.uint8)
+    return hashlib.sha256(memoryview(flat.numpy())).hexdigest()

@@ -1,0 +1,65 @@
+"""Whether a weight update brings the whole model. vLLM keeps the old values of what is missing, with a log line."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Self
+
+from rollout.errors import IncompleteUpdateError
+
+_HEAD = "lm_head.weight"
+_EMBEDDING = "embed_tokens.weight"
+
+
+@dataclass(frozen=True)
+class ExpectedWeights:
+    """What an update must bring: all that the checkpoint holds, and the head even where it is tied to the embeddings.
+
+    Checkpoint and learner may name a tensor differently, so elements are counted; names serve to say what is missing.
+    """
+
+    num_elements_by_name: dict[str, int] = field(repr=False)
+
+    @classmethod
+    def of_checkpoint(cls, folder: FilePath) -> Self:
+        """Read the headers of a checkpoint's safetensors files.
+
+        Raises:
+            FileNotFoundError: there are none.
+        """
+        files = sorted(folder.glob("*.safetensors"))
+        if not files:
+            raise FileNotFoundError(f"checkpoint {folder} has no *.safetensors file")
+        counts = {name: count for file in files for name, count in _read_header(file)}
+        embedding = next((name for name in counts if name.endswith(_EMBEDDING)), None)
+        if embedding is not None and _is_tied(folder) and not any(name.endswith(_HEAD) for name in counts):
+            counts[_HEAD] = counts[embedding]
+        return cls(counts)
+
+    def check(self, names: Sequence[str], shapes: Sequence[Sequence[int]]) -> None:
+        """Raises:
+        IncompleteUpdateError: the named tensors are not the whole model.
+        """
+        num_elements, wanted = sum(map(math.prod, shapes)), sum(self.num_elements_by_name.values())
+        has_head = _HEAD not in self.num_elements_by_name or any(name.endswith(_HEAD) for name in names)
+        if num_elements == wanted and has_head and len(set(names)) == len(names):
+            return
+        missing = sorted(set(self.num_elements_by_name) - set(names))
+        raise IncompleteUpdateError(
+            f"the update brings {num_elements} weights in {len(names)} tensors, the checkpoint has {wanted} in "
+            f"{len(self.num_elements_by_name)}; without a counterpart of the same name: {missing[:5] or 'none'}"
+        )
+
+
+def _read_header(file: FilePath) -> list[tuple[str, int]]:
+    """Names and element counts of a safetensors file: 8 bytes of length, then JSON."""
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return [(name, math.prod(entry["shape"])) for name, entry in header.items() if name != "__metadata__"]
+
+
+def _is_tied(folder: FilePath) -> bool:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return bool(config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings", False)))

@@ -1,0 +1,133 @@
+"""What the rollout side can be told. Importing this needs neither vLLM nor torch."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from spatial.strict import StrictModel
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class GlooTransferConfig(StrictModel):
+    """Weights over TCP into CPU memory: the backend of `rollout.gloo_transfer`."""
+
+    type: Literal["gloo"] = "gloo"
+    bucket_mb: Annotated[float, Field(gt=0)] = 64.0
+    """Tensors are packed into broadcasts of about this many MB; a larger tensor travels alone."""
+
+
+class NcclTransferConfig(StrictModel):
+    """vLLM's packed NCCL backend: learner and engines on different GPUs."""
+
+    type: Literal["nccl"] = "nccl"
+    bucket_mb: Annotated[float, Field(gt=0)] = 1024.0
+    """Size of one packing buffer in MB; both sides hold `num_buffers` of them."""
+    num_buffers: Annotated[int, Field(ge=1)] = 2
+    """Buffers in flight at once."""
+
+
+class IpcTransferConfig(StrictModel):
+    """vLLM's CUDA IPC backend: learner and engine on the same GPU."""
+
+    type: Literal["ipc"] = "ipc"
+    bucket_mb: Annotated[float, Field(gt=0)] = 1024.0
+    """Size of the one shared packing buffer in MB."""
+
+
+TransferConfig = Annotated[GlooTransferConfig | NcclTransferConfig | IpcTransferConfig, Field(discriminator="type")]
+
+
+class EngineConfig(StrictModel):
+    """One vLLM engine. The log-probability mode is no setting: a trajectory's contract needs processed ones."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of weights and activations."""
+    tensor_parallel_size: Annotated[int, Field(ge=1)] = 1
+    """Ranks (GPUs, or core sets on CPU) that share one copy of the model."""
+    max_model_len: Annotated[int, Field(ge=1)] = 1024
+    """Longest sequence in tokens, prompt with its image tokens and response together."""
+    max_num_seqs: Annotated[int, Field(ge=1)] = 64
+    """Responses generated at once; more wait in the engine's queue."""
+    max_images_per_prompt: Annotated[int, Field(ge=1)] = 1
+    """Images a prompt may hold."""
+    kv_cache_gib: Annotated[float, Field(gt=0)] = 1.0
+    """Memory for keys and values in GiB on CPU; GPUs go by `gpu_memory_utilization`."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.85
+    """Share of each GPU's memory for weights, activations and key-value cache."""
+    enforce_eager: bool = True
+    """True: no graph capture and no compilation, for a quick start; false is faster on GPUs."""
+    in_flight_kv: Literal["recompute", "keep"] = "recompute"
+    """Keys and values of responses in flight during a push: computed again with the new weights, or kept as they are."""
+    transfer: TransferConfig = GlooTransferConfig()
+    """How new weights arrive."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
+    """Level of vLLM's own log."""
+    start_timeout_s: Seconds = 600.0
+    """Seconds until the engine must be up."""
+    generate_timeout_s: Seconds = 600.0
+    """Seconds for one response, waiting and pauses included."""
+    control_timeout_s: Seconds = 60.0
+    """Seconds for pause, resume, cache resets, version, checksums, health probe."""
+    transfer_timeout_s: Seconds = 300.0
+    """Seconds for forming a transfer group, and for one whole weight update."""
+    shutdown_timeout_s: Seconds = 15.0
+    """Seconds that the engine's processes get to end by themselves before they are killed."""
+
+
+class SamplingConfig(StrictModel):
+    """How training responses are drawn."""
+
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Divides the logits, in the engine and in the learner alike."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Probability mass that is sampled from; below 1 needs `allow_truncated_sampling`."""
+    allow_truncated_sampling: bool = False
+    """Accept that with top_p < 1 engine and learner log-probabilities differ."""
+    max_response_tokens: Annotated[int, Field(ge=1)] = 256
+    """Longest response in tokens, end token included."""
+
+    @model_validator(mode="after")
+    def _truncation_is_wanted(self) -> Self:
+        if self.top_p < 1 and not self.allow_truncated_sampling:
+            raise ValueError(
+                f"top_p={self.top_p}: the engine would renormalise over the kept tokens and the learner would not, so "
+                "their log-probabilities would differ; use top_p=1, or set allow_truncated_sampling to accept it"
+            )
+        return self
+
+
+class RolloutConfig(StrictModel):
+    """The rollout pool: how many engines, what each gets, how they sample."""
+
+    engine: EngineConfig = EngineConfig()
+    """Every engine is configured alike."""
+    sampling: SamplingConfig = SamplingConfig()
+    """How training responses are drawn."""
+    num_workers: Annotated[int, Field(ge=0)] = 1
+    """Rollout workers, one engine each."""
+    cpus_per_worker: Annotated[int, Field(ge=1)] = 1
+    """CPU cores reserved for a worker."""
+    gpus_per_worker: Annotated[int, Field(ge=0)] = 0
+    """GPUs reserved for a worker; 0 runs it on CPU."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.gpus_per_worker not in (0, self.engine.tensor_parallel_size):
+            raise ValueError(
+                f"gpus_per_worker={self.gpus_per_worker}, but engine.tensor_parallel_size="
+                f"{self.engine.tensor_parallel_size}; a worker needs one GPU a rank, or none"
+            )
+        if self.gpus_per_worker == 0 and self.engine.transfer.type != "gloo":
+            raise ValueError(f"engine.transfer.type={self.engine.transfer.type!r} needs GPUs, but gpus_per_worker=0")
+        if self.gpus_per_worker == 0 and self.cpus_per_worker < self.engine.tensor_parallel_size:
+            raise ValueError(
+                f"cpus_per_worker={self.cpus_per_worker} is less than engine.tensor_parallel_size="
+                f"{self.engine.tensor_parallel_size}; every rank needs a core"
+            )
+        if self.sampling.max_response_tokens >= self.engine.max_model_len:
+            raise ValueError(
+                f"sampling.max_response_tokens={self.sampling.max_response_tokens} leaves no room for a prompt in "
+                f"engine.max_model_len={self.engine.max_model_len}"
+            )
+        return self

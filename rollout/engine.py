@@ -1,0 +1,368 @@
+"""One vLLM engine: requests in, trajectories out, weights in. A plain class; who runs it where is not its business.
+
+A push, as its methods: `init_transfer` (once per group) → `pause` → `start_update` → `update_weights` →
+`finish_update` → `resume`. Between pause and resume nothing is submitted and nothing is scheduled; responses in flight
+wait, and go on under the new weights, each token labelled with the version that made it.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Sequence
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rollout.completeness import ExpectedWeights
+from rollout.config import EngineConfig, GlooTransferConfig
+from rollout.errors import RolloutTimeout, TransferError
+from rollout.processes import ChildProcesses, prepare_environment
+from rollout.trajectory import RolloutRequest, Trajectory, VersionSpan
+from spatial.images import ImageStore
+from vlm.config import PromptConfig
+
+if TYPE_CHECKING:
+    from vllm import RequestOutput, SamplingParams
+    from vllm.inputs import TokensPrompt
+
+T = TypeVar("T")
+
+
+class RolloutEngine:
+    """A vLLM `AsyncLLM` that speaks in requests and trajectories.
+
+    One engine per process: thread binding and other things of vLLM's are process-wide (see `rollout.processes`).
+
+    Raises (every coroutine):
+        RolloutTimeout: a deadline of the config has passed; names engine, operation and seconds.
+    """
+
+    def __init__(
+        self,
+        checkpoint: FilePath,
+        images: ImageStore,
+        prompt: PromptConfig,
+        config: EngineConfig,
+        name: str,
+        cpu_cores: Sequence[int] | None = None,
+        top_p: float = 1.0,
+    ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            checkpoint: a local folder in Hugging Face layout; its weights are version 0 until others are pushed.
+            cpu_cores: what this engine's threads are bound to, and no other engine's; None leaves them to the kernel.
+            top_p: below 1, log-probabilities are those of the truncated distribution (see `SamplingConfig`).
+
+        Raises:
+            FileNotFoundError: the checkpoint has no safetensors file.
+        """
+        self.name = name
+        self._checkpoint = checkpoint
+        self._images = images
+        self._prompt_config = prompt
+        self._config = config
+        self._cpu_cores = cpu_cores
+        self._top_p = top_p
+        self._expected = ExpectedWeights.of_checkpoint(checkpoint)
+        self._children = ChildProcesses()
+        self._request_numbers = itertools.count()
+        # Held for each submission, and from pause to resume. A request that was prepared before vLLM's image caches
+        # are reset must not arrive after: it would refer to pixels which the engine no longer has.
+        self._submission = asyncio.Lock()
+        self._is_paused = False
+        self._is_mixed = False
+        """Between the start of an update and its finish: weights may be partly old, partly new."""
+        self._update_names: list[str] = []
+        self._update_shapes: list[list[int]] = []
+        self._version = 0
+
+    # --- lifetime -----------------------------------------------------------------------------------------------------
+
+    @property
+    def child_pids(self) -> list[int]:
+        """vLLM's processes that are alive: for whoever must reap them if this process is killed."""
+        return self._children.pids
+
+    async def start(self) -> None:
+        """Load the checkpoint and start vLLM's processes (28 s on CPU for a tiny model)."""
+        with self._children.watch():
+            try:
+                await self._within("start", self._config.start_timeout_s, asyncio.to_thread(self._load))
+            except BaseException:
+                self._children.end(0.0)
+                raise
+        await self._control("set weight version", self._llm.update_weight_version(str(self._version)))
+
+    def _load(self) -> None:
+        import torch
+
+        has_gpu = torch.cuda.is_available()
+        prepare_environment(self._config, self._cpu_cores, has_gpu)
+        # Only now: vLLM reads its environment when it is imported.
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        from rollout.prompts import EnginePrompts
+        from vlm.prompt import PromptEncoder
+
+        self._encoder = PromptEncoder(self._checkpoint, self._images, self._prompt_config)
+        self._prompts = EnginePrompts(self._encoder)
+        self._llm = AsyncLLM.from_engine_args(
+            AsyncEngineArgs(**engine_arguments(self._checkpoint, self._config, has_gpu))
+        )
+
+    async def shutdown(self) -> None:
+        """End vLLM and every process it started; those that do not end by themselves are killed. Never raises."""
+        if hasattr(self, "_llm"):
+            await asyncio.to_thread(self._llm.shutdown, self._config.shutdown_timeout_s)
+        await asyncio.to_thread(self._children.end, self._config.shutdown_timeout_s)
+
+    # --- generation ---------------------------------------------------------------------------------------------------
+
+    async def generate(self, request: RolloutRequest) -> Trajectory:
+        """One response.
+
+        Raises:
+            FileNotFoundError: an image is not in the store.
+            ValueError: the prompt leaves no room for a response.
+        """
+        output = await self._within("generate", self._config.generate_timeout_s, self._generate(request))
+        return self._trajectory(request, output)
+
+    async def _generate(self, request: RolloutRequest) -> "RequestOutput":
+        async with self._submission:
+            # In mode "keep" a prompt's keys and values must not serve requests that come after a push.
+            prompt = self._prompts.prompt(request.sample, request.path, salt=f"weights {self._version}")
+            # Checked before rendering too: vLLM's own message would not name the sample.
+            self._check_length(request, len(prompt["prompt_token_ids"]))
+            (rendered,) = await self._llm.renderer.render_cmpl_async([prompt])
+            self._check_length(request, len(rendered["prompt_token_ids"]))
+            queue = await self._llm.add_request(self._request_id(), rendered, self._sampling(request))
+        try:
+            # FINAL_ONLY: the first output is the whole response.
+            return await queue.get()
+        except asyncio.CancelledError:
+            await self._llm.abort(queue.request_id, internal=True)
+            raise
+
+    def _request_id(self) -> str:
+        return f"{self.name}-{next(self._request_numbers)}"
+
+    def _check_length(self, request: RolloutRequest, num_tokens: int) -> None:
+        if num_tokens >= self._config.max_model_len:
+            raise ValueError(
+                f"sample {request.sample.sample_id} through {request.path}: a prompt of {num_tokens} tokens leaves no "
+                f"room for a response in max_model_len={self._config.max_model_len}"
+            )
+
+    def _sampling(self, request: RolloutRequest) -> "SamplingParams":
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            temperature=request.temperature,
+            top_p=self._top_p,
+            seed=request.seed,
+            max_tokens=request.max_response_tokens,
+            logprobs=0,  # of the sampled token alone
+            flat_logprobs=True,
+            detokenize=False,  # once at the end is cheaper than token by token
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    def _trajectory(self, request: RolloutRequest, output: "RequestOutput") -> Trajectory:
+        from vlm.prompt import decode
+
+        (completion,) = output.outputs
+        if completion.finish_reason not in ("stop", "length"):
+            raise RuntimeError(
+                f"engine {self.name}: the response to sample {request.sample.sample_id} ended by "
+                f"{completion.finish_reason!r} after {len(completion.token_ids)} tokens"
+            )
+        return Trajectory(
+            group_id=request.group_id,
+            member=request.member,
+            sample_id=request.sample.sample_id,
+            path=request.path,
+            images=request.sample.images,
+            prompt_token_ids=tuple(output.prompt_token_ids),
+            response_token_ids=tuple(completion.token_ids),
+            rollout_logprobs=tuple(completion.logprobs.logprobs),
+            version_spans=tuple(
+                VersionSpan(weight_version=int(span.version), num_tokens=span.end - span.start)
+                for span in completion.weight_versions
+            ),
+            response_text=decode(self._encoder.tokenizer, completion.token_ids),
+            finish_reason=completion.finish_reason,
+            engine=self.name,
+        )
+
+    # --- weights ------------------------------------------------------------------------------------------------------
+
+    async def pause(self) -> None:
+        """Stop scheduling; responses in flight are kept, new requests wait. A second call does nothing."""
+        if self._is_paused:
+            return
+        # With "recompute" vLLM drops the keys and values of everything in flight, and all caches.
+        clear = self._config.in_flight_kv == "recompute"
+        await self._control("wait for submissions", self._submission.acquire())
+        try:
+            await self._control("pause", self._llm.pause_generation(mode="keep", clear_cache=clear))
+        except BaseException:
+            self._submission.release()
+            raise
+        self._is_paused = True
+
+    async def resume(self) -> None:
+        """Go on generating.
+
+        Raises:
+            TransferError: an update was started and not finished, so the weights may be a mixture.
+        """
+        if self._is_mixed:
+            raise TransferError(f"engine {self.name} holds a mixture of weights; it needs a whole update first")
+        if self._is_paused:
+            await self._control("resume", self._llm.resume_generation())
+            self._is_paused = False
+            self._submission.release()
+
+    async def init_transfer(self, init_info: dict[str, Any]) -> None:
+        """Leave the old transfer group, if any, and join the one that `init_info` describes."""
+        from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
+
+        await self.leave_transfer()
+        await self._transfer(
+            "join the transfer group", self._llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info))
+        )
+
+    async def leave_transfer(self) -> None:
+        """Leave the transfer group; an update that is open is given up."""
+        await self._close_open_update()
+        await self._transfer("leave the transfer group", self._llm.shutdown_weight_transfer_engine())
+
+    async def start_update(self) -> None:
+        """Prepare for new weights.
+
+        Raises:
+            TransferError: the engine is not paused.
+        """
+        if not self._is_paused:
+            raise TransferError(f"engine {self.name} is generating; pause it before an update")
+        await self._close_open_update()
+        self._update_names, self._update_shapes = [], []
+        self._is_mixed = True
+        await self._transfer("start an update", self._llm.start_weight_update())
+        self._is_update_open = True
+
+    _is_update_open = False
+    """vLLM counts an update as begun: it accepts no second one before this one has ended."""
+
+    async def update_weights(self, update_info: dict[str, Any]) -> None:
+        """Receive tensors, described by `names`, `dtype_names` and `shapes`; several calls may make an update."""
+        from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
+
+        if isinstance(self._config.transfer, GlooTransferConfig):
+            # The whole model comes in one call: refuse before receiving rather than after.
+            self._expected.check(update_info["names"], update_info["shapes"])
+        self._update_names += update_info["names"]
+        self._update_shapes += update_info["shapes"]
+        self._is_update_open = False  # vLLM gives a failed one up by itself
+        await self._transfer("receive weights", self._llm.update_weights(WeightTransferUpdateRequest(update_info)))
+        self._is_update_open = True
+
+    async def finish_update(self, version: int) -> None:
+        """Put the received weights to use, call them `version`, and drop all that was computed with the old ones.
+
+        Raises:
+            IncompleteUpdateError: a tensor is missing.
+        """
+        self._expected.check(self._update_names, self._update_shapes)
+        await self._transfer("finish the update", self._llm.finish_weight_update(str(version)))
+        self._is_update_open = False
+        recompute = self._config.in_flight_kv == "recompute"
+        # With "keep" this does nothing while responses are in flight, and the salt of prompts does its work.
+        await self._control("reset the prefix cache", self._llm.reset_prefix_cache(reset_running_requests=recompute))
+        await self._control("reset the multimodal cache", self._llm.reset_mm_cache())
+        await self._control("reset the encoder cache", self._llm.reset_encoder_cache())
+        self._version = version
+        self._is_mixed = False
+
+    async def _close_open_update(self) -> None:
+        if self._is_update_open:
+            # vLLM has no call to give an update up; finishing puts back whatever was not replaced.
+            await self._transfer("give the open update up", self._llm.finish_weight_update())
+            self._is_update_open = False
+
+    async def weight_version(self) -> int:
+        """The version that the engine itself says it has."""
+        return int(await self._control("weight version", self._llm.get_weight_version()))
+
+    async def checksums(self) -> dict[str, str]:
+        """SHA-256 of each parameter as the engine holds it, by rank and name; equal engines have equal ones."""
+        ranks = await self._control("checksums", self._llm.compute_weight_checksums())
+        return {name: digest for rank in ranks for name, digest in rank.items()}
+
+    async def health_probe(self) -> None:
+        """Generate one token (while paused: ask the engine for its state).
+
+        Raises:
+            Exception: the engine's processes have died.
+        """
+        if self._is_paused:
+            await self._control("health probe", self._llm.is_paused())
+        else:
+            await self._control("health probe", self._generate_one_token())
+
+    async def _generate_one_token(self) -> None:
+        from vllm import SamplingParams
+
+        prompt: TokensPrompt = {"prompt_token_ids": [self._encoder.end_token_id]}
+        (rendered,) = await self._llm.renderer.render_cmpl_async([prompt])
+        sampling = SamplingParams(max_tokens=1, detokenize=False)
+        async for _ in self._llm.generate(rendered, sampling, self._request_id()):
+            pass
+
+    # --- deadlines ----------------------------------------------------------------------------------------------------
+
+    async def _within(self, operation: str, seconds: float, work: Awaitable[T]) -> T:
+        try:
+            return await asyncio.wait_for(work, seconds)
+        except TimeoutError:
+            raise RolloutTimeout(self.name, operation, seconds) from None
+
+    async def _control(self, operation: str, work: Awaitable[T]) -> T:
+        return await self._within(operation, self._config.control_timeout_s, work)
+
+    async def _transfer(self, operation: str, work: Awaitable[T]) -> T:
+        return await self._within(operation, self._config.transfer_timeout_s, work)
+
+
+def engine_arguments(checkpoint: FilePath, config: EngineConfig, has_gpu: bool) -> dict[str, Any]:
+    """What vLLM's `AsyncEngineArgs` are for a config."""
+    from vllm.config import WeightTransferConfig
+
+    device = (
+        {"gpu_memory_utilization": config.gpu_memory_utilization}
+        if has_gpu
+        else {
+            "kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30),
+            # A prompt split over two steps kills vLLM's CPU worker when the request is seeded ("CPU Generator does
+            # not use offset"). With room for every prompt in one step, none is ever split.
+            "max_num_batched_tokens": config.max_num_seqs * config.max_model_len,
+        }
+    )
+    return {
+        "model": str(checkpoint),
+        "dtype": config.dtype,
+        "tensor_parallel_size": config.tensor_parallel_size,
+        "max_model_len": config.max_model_len,
+        "max_num_seqs": config.max_num_seqs,
+        "limit_mm_per_prompt": {"image": config.max_images_per_prompt, "video": 0},
+        "enforce_eager": config.enforce_eager,
+        "weight_transfer_config": WeightTransferConfig(backend=config.transfer.type),
+        # After temperature, so that they are what the learner recomputes.
+        "logprobs_mode": "processed_logprobs",
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+        **device,
+    }

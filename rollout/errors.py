@@ -1,0 +1,38 @@
+"""How the rollout side fails. All of these survive pickling, so they can cross a Ray call."""
+
+from collections.abc import Mapping
+
+
+class RolloutTimeout(TimeoutError):  # noqa: N818 - reads as its base does
+    """An engine did not answer within its deadline."""
+
+    def __init__(self, engine: str, operation: str, seconds: float) -> None:
+        super().__init__(engine, operation, seconds)
+        self.engine = engine
+        self.operation = operation
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"engine {self.engine}: '{self.operation}' did not finish within {self.seconds:g} s"
+
+
+class TransferError(RuntimeError):
+    """A weight transfer failed; its group is unusable, and receivers may hold a mixture of old and new weights."""
+
+
+class WorkersFailedError(TransferError):
+    """Some workers failed a step of a weight transfer; the others are unharmed members of a group that must be rebuilt."""
+
+    def __init__(self, step: str, causes: Mapping[str, str]) -> None:
+        super().__init__(step, dict(causes))
+        self.step = step
+        self.causes = dict(causes)
+        """Worker name → what went wrong."""
+
+    def __str__(self) -> str:
+        listed = "; ".join(f"{name}: {cause}" for name, cause in self.causes.items())
+        return f"weight transfer step '{self.step}' failed on {len(self.causes)} worker(s): {listed}"
+
+
+class IncompleteUpdateError(TransferError):
+    """A weight update lacks tensors, so the engine would keep stale ones."""

@@ -1,0 +1,350 @@
+"""A weight-transfer backend over gloo for CPU, behind vLLM's own interface: both its ends and the wire format.
+
+Rank 0 is the sender; engine ranks follow. Tensors are packed into buckets, one broadcast each, whose layout both sides
+derive from the same metadata. Every step has a deadline, and a peer that died ends the transfer with a `TransferError`.
+"""
+
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import Any, ClassVar, Self, TypeVar
+
+import torch
+import torch.distributed as dist
+from jaxtyping import UInt8
+from torch import Tensor
+from vllm.distributed.weight_transfer.base import (
+    ParamMeta,
+    TrainerInitInfo,
+    TrainerWeightTransferEngine,
+    VLLMWeightSyncClient,
+    WeightSource,
+    WeightTransferEngine,
+    WeightTransferInitInfo,
+    WeightTransferUpdateInfo,
+)
+from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
+from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
+
+from rollout.errors import IncompleteUpdateError, TransferError
+
+T = TypeVar("T")
+
+# Offsets of tensors in a bucket, so that a view of any number format is aligned.
+_ALIGNMENT_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A tensor's place in a bucket."""
+
+    meta: ParamMeta
+    offset: int
+    num_bytes: int
+
+    def view(self, buffer: UInt8[Tensor, " bytes"]) -> Tensor:
+        """The tensor inside `buffer`, shaped; no copy."""
+        return buffer[self.offset : self.offset + self.num_bytes].view(self.meta.dtype).view(self.meta.shape)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Tensors that travel in one broadcast of `num_bytes`."""
+
+    slots: tuple[Slot, ...]
+    num_bytes: int
+
+
+def plan_buckets(metas: Iterable[ParamMeta], bucket_bytes: int) -> list[Bucket]:
+    """Pack tensors in order into buckets of at most `bucket_bytes`; a larger tensor gets a bucket of its own."""
+    buckets: list[Bucket] = []
+    slots: list[Slot] = []
+    end = 0
+    for meta in metas:
+        num_bytes = torch.Size(meta.shape).numel() * meta.dtype.itemsize
+        offset = -(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
+        if slots and offset + num_bytes > bucket_bytes:
+            buckets.append(Bucket(tuple(slots), end))
+            slots, offset = [], 0
+        slots.append(Slot(meta, offset, num_bytes))
+        end = offset + num_bytes
+    if slots:
+        buckets.append(Bucket(tuple(slots), end))
+    return buckets
+
+
+class GlooGroup:
+    """One sender (rank 0) and its receivers.
+
+    Raises:
+        TransferError: not all members came within the deadline, or later a broadcast failed or passed it.
+    """
+
+    def __init__(self, store: dist.Store, address: str, rank: int, world_size: int, timeout_s: float) -> None:
+        self._timeout = timedelta(seconds=timeout_s)
+        self._place = f"rank {rank} of {world_size}, sender at {address}"
+        options = dist.ProcessGroupGloo._Options()
+        options._timeout = self._timeout
+        # gloo's default device is whatever the host name resolves to, often 127.0.1.1: name the address that routes.
+        options._devices = [dist.ProcessGroupGloo.create_device(hostname=_own_address(address))]
+        try:
+            self._group = dist.ProcessGroupGloo(store, rank, world_size, options)
+        except RuntimeError as error:
+            raise TransferError(f"no gloo group within {timeout_s:g} s ({self._place}): {error}") from error
+        self._store = store
+
+    def broadcast(self, buffer: UInt8[Tensor, " bytes"]) -> None:
+        """Fill every receiver's `buffer` with the sender's."""
+        try:
+            self._group.broadcast(buffer, 0).wait(self._timeout)
+        except RuntimeError as error:
+            raise TransferError(f"gloo broadcast of {buffer.numel()} bytes failed ({self._place}): {error}") from error
+
+
+def _own_address(peer: str) -> str:
+    """The address of the interface that reaches `peer`."""
+    family, _, _, _, target = socket.getaddrinfo(peer, 9, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect(target)  # a datagram socket: nothing is sent
+        return probe.getsockname()[0]
+
+
+# --- engine side ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True)
+class GlooInitInfo(WeightTransferInitInfo):
+    """What an engine is told to join a group; its rank 0 becomes `rank_offset`."""
+
+    master_address: str
+    master_port: int
+    rank_offset: int
+    world_size: int
+    bucket_bytes: int
+    timeout_s: float
+
+
+@dataclass(kw_only=True)
+class GlooUpdateInfo(WeightTransferUpdateInfo):
+    """The tensors of an update in the order in which they are sent, whole model at once."""
+
+    names: list[str]
+    dtype_names: list[str]
+    shapes: list[list[int]]
+
+    def metas(self) -> list[ParamMeta]:
+        rows = zip(self.names, self.dtype_names, self.shapes, strict=True)
+        return [ParamMeta(name, getattr(torch, dtype), tuple(shape)) for name, dtype, shape in rows]
+
+
+class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
+    """Receives a whole model in checkpoint format and loads it layer by layer."""
+
+    init_info_cls = GlooInitInfo
+    update_info_cls = GlooUpdateInfo
+
+    _group: GlooGroup | None = None
+    _bucket_bytes = 0
+
+    def init_transfer_engine(self, init_info: GlooInitInfo) -> None:
+        self.shutdown()
+        parallel = self.parallel_config
+        rank = init_info.rank_offset + parallel.data_parallel_index * parallel.world_size + parallel.rank
+        address, timeout = init_info.master_address, timedelta(seconds=init_info.timeout_s)
+        try:
+            store = dist.TCPStore(address, init_info.master_port, is_master=False, timeout=timeout)
+        except RuntimeError as error:
+            raise TransferError(f"no weight sender at {address}:{init_info.master_port}: {error}") from error
+        self._group = GlooGroup(store, address, rank, init_info.world_size, init_info.timeout_s)
+        self._bucket_bytes = init_info.bucket_bytes
+
+    def start_weight_update(self) -> None:
+        initialize_layerwise_reload(self.model)
+
+    def update_weights(self, update_info: dict[str, Any]) -> None:
+        # Not the base's: it synchronises an accelerator, and gloo has filled CPU memory by the time it returns.
+        self.receive_weights(self.parse_update_info(update_info))
+
+    def receive_weights(self, update_info: GlooUpdateInfo) -> None:
+        try:
+            self._receive(update_info.metas())
+        except BaseException:
+            self._abandon_update()
+            raise
+
+    def _receive(self, metas: Sequence[ParamMeta]) -> None:
+        if self._group is None:
+            raise TransferError("this engine belongs to no transfer group; init_transfer_engine comes first")
+        wanted = {name for name, _ in self.model.named_parameters()}
+        loaded: set[str] = set()
+        for bucket in plan_buckets(metas, self._bucket_bytes):
+            # A new buffer each time: the reload keeps views of it until the layer they belong to is complete.
+            buffer = torch.empty(bucket.num_bytes, dtype=torch.uint8)
+            self._group.broadcast(buffer)
+            loaded |= self.model.load_weights((slot.meta.name, slot.view(buffer)) for slot in bucket.slots)
+        if missing := sorted(wanted - loaded):
+            raise IncompleteUpdateError(f"the update left {len(missing)} parameters as they were: {missing[:5]}")
+
+    def _abandon_update(self) -> None:
+        """Put layers that are not complete back as they were; else the next update would add to the half-loaded ones."""
+        for layer in self.model.modules():
+            info = get_layerwise_info(layer)
+            info.loaded_weights.clear()
+            info.load_numel = 0
+        finalize_layerwise_reload(self.model, self.model_config)
+
+    def finish_weight_update(self) -> None:
+        finalize_layerwise_reload(self.model, self.model_config)
+
+    def shutdown(self) -> None:
+        self._group = None
+
+
+# --- trainer side -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class GlooTrainerInitInfo(TrainerInitInfo):
+    """Where the group meets. `rank` (keyword only) is the learner rank; 0 sends, the others only join in gathering."""
+
+    backend: ClassVar[str] = "gloo"
+
+    master_address: str
+    """An address of this machine that the engines can reach."""
+    world_size: int
+    """1 + the ranks of all engines."""
+    bucket_bytes: int
+    timeout_s: float
+    """For forming the group, and for each broadcast."""
+    master_port: int = field(default=0)
+    """0 takes a free one."""
+
+
+class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerInitInfo]):
+    """Sends a `WeightSource` to all engines; lives in the learner, and needs no vLLM engine."""
+
+    init_info_cls = GlooTrainerInitInfo
+
+    _group: GlooGroup | None = None
+    _bucket_bytes = 0
+
+    @classmethod
+    def trainer_init(
+        cls, init_info: GlooTrainerInitInfo, *, client: VLLMWeightSyncClient, source: WeightSource | None = None
+    ) -> Self:
+        """Form the group with every engine behind `client`.
+
+        Raises:
+            TransferError: an engine did not join within the deadline, or refused.
+        """
+        if source is None:
+            raise ValueError("the gloo trainer needs a WeightSource")
+        engine = cls(client=client, source=source, is_sender=init_info.is_sender)
+        if engine.is_sender:
+            engine._bucket_bytes = init_info.bucket_bytes
+            engine._group = engine._form_group(init_info)
+        return engine
+
+    def _form_group(self, init_info: GlooTrainerInitInfo) -> GlooGroup:
+        address, timeout_s = init_info.master_address, init_info.timeout_s
+        store = dist.TCPStore(
+            address,
+            init_info.master_port,
+            is_master=True,
+            timeout=timedelta(seconds=timeout_s),
+            wait_for_workers=False,
+        )
+        invitation = GlooInitInfo(
+            master_address=address,
+            master_port=store.port,
+            rank_offset=1,
+            world_size=init_info.world_size,
+            bucket_bytes=init_info.bucket_bytes,
+            timeout_s=timeout_s,
+        )
+        joined = _in_background(self.client.init_weight_transfer_engine, asdict(invitation))
+        group = _in_background(GlooGroup, store, address, 0, init_info.world_size, timeout_s)
+        # Whichever side fails first tells why; the other one ends by its own deadline.
+        wait([joined, group], return_when=FIRST_EXCEPTION)
+        for future in (joined, group):
+            if future.done():
+                future.result()
+        return group.result()
+
+    def send_weights(self) -> None:
+        """Push the source's weights to every engine; call it on every learner rank.
+
+        Raises:
+            TransferError: an engine or the connection failed; form a new group before the next push.
+        """
+        assert self.source is not None
+        weights = iter(self.source)
+        try:
+            if self.is_sender:
+                self._push(self.source.metadata(), weights)
+        finally:
+            # Gathering is a collective: ranks that do not send, and those whose sender failed, must not stay behind.
+            for _ in weights:
+                pass
+
+    def _push(self, metas: list[ParamMeta], weights: Iterator[tuple[str, Tensor]]) -> None:
+        if self._group is None:
+            raise TransferError("no transfer group: an earlier push failed, or shutdown was called")
+        update = GlooUpdateInfo(
+            names=[meta.name for meta in metas],
+            dtype_names=[str(meta.dtype).removeprefix("torch.") for meta in metas],
+            shapes=[list(meta.shape) for meta in metas],
+        )
+        self.client.start_weight_update()
+        received = _in_background(self.client.update_weights, asdict(update))
+        try:
+            for bucket in plan_buckets(metas, self._bucket_bytes):
+                if received.done():
+                    received.result()
+                self._group.broadcast(_pack(bucket, weights))
+            received.result()
+        except BaseException as error:
+            # Closing the group breaks the receivers' waits too, so what they say comes soon.
+            self.shutdown()
+            with suppress(TimeoutError):
+                if (cause := received.exception(timeout=5.0)) is not None and cause is not error:
+                    error.add_note(f"receivers: {cause}")
+            raise
+        self.client.finish_weight_update()
+
+    def shutdown(self) -> None:
+        self._group = None
+
+
+def _pack(bucket: Bucket, weights: Iterator[tuple[str, Tensor]]) -> UInt8[Tensor, " bytes"]:
+    """The next tensors of the source as one buffer.
+
+    Raises:
+        ValueError: the source yields something else than its metadata says.
+    """
+    buffer = torch.zeros(bucket.num_bytes, dtype=torch.uint8)
+    for slot in bucket.slots:
+        name, tensor = next(weights, ("nothing", torch.empty(0)))
+        found, wanted = ParamMeta(name, tensor.dtype, tuple(tensor.shape)), slot.meta
+        if found != wanted:
+            raise ValueError(f"the weight source declared {wanted}, but yields {found}")
+        slot.view(buffer).copy_(tensor.detach())
+    return buffer
+
+
+def _in_background(call: Callable[..., T], *args: object) -> Future[T]:
+    """Run `call` on a daemon thread: unlike an executor's, it cannot keep a process from ending."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call(*args))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=f"transfer-{getattr(call, '__name__', 'call')}", daemon=True).start()
+    return future

@@ -1,0 +1,88 @@
+"""The operating-system side of an engine: the environment its processes inherit, and that none of them outlives it.
+
+vLLM is told some things by environment variables only, and its child processes inherit them from the process that
+starts the engine. So `prepare_environment` sets them there, from the config alone, over whatever the shell had set:
+an environment variable never changes a run. It has to be called before vLLM is first imported.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+
+import psutil
+
+from rollout.config import EngineConfig
+
+
+def prepare_environment(config: EngineConfig, cpu_cores: Sequence[int] | None, has_gpu: bool) -> None:
+    """Set what vLLM's processes inherit.
+
+    Raises:
+        ValueError: fewer cores than tensor-parallel ranks.
+    """
+    os.environ["VLLM_LOGGING_LEVEL"] = config.log_level
+    # Counting usage would reach out to the network from every engine.
+    os.environ["VLLM_NO_USAGE_STATS"] = "1"
+    if has_gpu:
+        return
+    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = thread_binding(cpu_cores, config.tensor_parallel_size)
+    # Whole GiB only, and it would override `kv_cache_memory_bytes`.
+    os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)
+    if config.enforce_eager:
+        # Some CPU operators compile all the same: 20 s at the first batch.
+        os.environ["TORCHDYNAMO_DISABLE"] = "1"
+
+
+def thread_binding(cpu_cores: Sequence[int] | None, num_ranks: int) -> str:
+    """vLLM's notation of which cores each rank's threads are bound to: ranks apart by "|", cores by ",".
+
+    Raises:
+        ValueError: fewer cores than ranks.
+    """
+    if cpu_cores is None:
+        return "nobind"
+    if len(cpu_cores) < num_ranks:
+        raise ValueError(f"{len(cpu_cores)} CPU cores {list(cpu_cores)} for {num_ranks} tensor-parallel ranks")
+    share = len(cpu_cores) // num_ranks
+    shares = (cpu_cores[rank * share : (rank + 1) * share] for rank in range(num_ranks))
+    return "|".join(",".join(map(str, cores)) for cores in shares)
+
+
+class ChildProcesses:
+    """The processes that an engine started, held by identity, not by a number that may be given to another."""
+
+    def __init__(self) -> None:
+        self._processes: list[psutil.Process] = []
+
+    @property
+    def pids(self) -> list[int]:
+        """Those still alive."""
+        return [process.pid for process in self._processes if process.is_running()]
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Take note of the processes that appear below this one inside the block."""
+        before = set(_descendants())
+        try:
+            yield
+        finally:
+            self._processes = [process for process in _descendants() if process not in before]
+
+    def end(self, timeout_s: float) -> None:
+        """Wait for them to end; past the deadline terminate, and then kill."""
+        _, alive = psutil.wait_procs(self._processes, timeout=timeout_s)
+        for stop in (psutil.Process.terminate, psutil.Process.kill):
+            for process in alive:
+                try:
+                    stop(process)
+                except psutil.NoSuchProcess:
+                    continue
+            _, alive = psutil.wait_procs(alive, timeout=3.0)
+        self._processes = alive
+
+
+def _descendants() -> list[psutil.Process]:
+    # Python's own helper of `multiprocessing` is shared by the whole process and ends with it.
+    tracker_pid = resource_tracker._resource_tracker._pid  # type: ignore[attr-defined]
+    return [child for child in psutil.Process().children(recursive=True) if child.pid != tracker_pid]

@@ -1,0 +1,57 @@
+"""From a request to what vLLM takes. A group's members share one prompt, which is made once."""
+
+import hashlib
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from spatial.sample import Path, SpatialSample
+from vlm.prompt import PromptEncoder
+
+if TYPE_CHECKING:
+    from vllm.inputs import TokensPrompt
+
+_PROMPTS_KEPT = 256
+
+
+class EnginePrompts:
+    """Prompts for one engine, the latest few kept (one holds decoded images: 3 MB a megapixel)."""
+
+    def __init__(self, encoder: PromptEncoder) -> None:
+        self._encoder = encoder
+        self._kept: OrderedDict[tuple[Any, ...], TokensPrompt] = OrderedDict()
+
+    def prompt(self, sample: SpatialSample, path: Path, salt: str) -> "TokensPrompt":
+        """Token ids with one placeholder an image, the marked images, and a name for each.
+
+        Args:
+            salt: prompts share cached keys and values only where this is equal.
+
+        Raises:
+            FileNotFoundError: an image is not in the store.
+        """
+        # All that a prompt depends on; chains, answers and names of samples are not part of it.
+        key = (path, sample.question, sample.images, sample.regions)
+        if key not in self._kept:
+            self._kept[key] = self._make(sample, path)
+            if len(self._kept) > _PROMPTS_KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return {**self._kept[key], "cache_salt": salt}
+
+    def _make(self, sample: SpatialSample, path: Path) -> "TokensPrompt":
+        encoded = self._encoder.encode(sample, path)
+        return {
+            "prompt_token_ids": self._encoder.tokenizer(encoded.text, add_special_tokens=False)["input_ids"],
+            "multi_modal_data": {"image": list(encoded.images)},
+            "multi_modal_uuids": {"image": image_names(sample)},
+        }
+
+
+def image_names(sample: SpatialSample) -> list[str]:
+    """What each marked image is known by in vLLM's caches: equal only if file and drawn regions are equal."""
+    return [
+        hashlib.sha256(
+            repr((ref.sha256, [(r.mark, r.box_xyxy_px) for r in sample.regions if r.image_index == index])).encode()
+        ).hexdigest()
+        for index, ref in enumerate(sample.images)
+    ]

@@ -1,0 +1,145 @@
+"""One tiny model, its samples, and one real engine for each module that asks for it."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+import torch
+from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
+
+from rollout.config import EngineConfig, GlooTransferConfig
+from rollout.engine import RolloutEngine
+from rollout.plugin import register
+from rollout.trajectory import RolloutRequest, Trajectory
+from spatial.images import ImageStore
+from spatial.sample import ChoiceAnswer, Path, Region, SpatialSample
+from vlm.config import PromptConfig, TinyModelConfig
+from vlm.policy import Policy, PolicyBatch, PolicyRow, load_policy
+from vlm.prompt import PromptEncoder
+from vlm.tiny import build_tiny_checkpoint
+
+T = TypeVar("T")
+QUESTION = "Which is closer to the camera? A. red point B. blue point"
+RESPONSE = "<think>red z 2.03 , blue z 3.40 . red is closer</think><answer>A</answer>"
+PROMPT = PromptConfig(instructions="short", coordinate_grid=100, mark_width_px=1)
+
+
+@dataclass(frozen=True)
+class TinyWorld:
+    """A checkpoint, an image store, and samples with one image each."""
+
+    checkpoint: FilePath
+    images: ImageStore
+    samples: tuple[SpatialSample, ...]
+    encoder: PromptEncoder
+
+    def request(self, index: int = 0, seed: int = 0, temperature: float = 1.0, max_tokens: int = 24) -> RolloutRequest:
+        return RolloutRequest(0, 0, self.samples[index], Path.DTR, seed, temperature, max_tokens)
+
+    def learner_logprobs(self, policy: Policy, trajectory: Trajectory, temperature: float = 1.0) -> list[float]:
+        sample = next(sample for sample in self.samples if sample.sample_id == trajectory.sample_id)
+        row = PolicyRow(
+            trajectory.prompt_token_ids, trajectory.response_token_ids, self.encoder.vision_inputs(sample)
+        )
+        batch = PolicyBatch.collate([row], self.encoder.pad_token_id, self.encoder.image_token_id)
+        with torch.no_grad():
+            logprobs, _ = policy(batch, temperature)
+        return logprobs[batch.response_mask].tolist()
+
+
+class PolicySource(WeightSource):
+    """All parameters of a policy, the tied head too."""
+
+    def __init__(self, policy: Policy, left_out: Sequence[str] = ()) -> None:
+        tensors = {**dict(policy.vlm.named_parameters()), "lm_head.weight": policy.vlm.lm_head.weight}
+        self._tensors = {name: tensor for name, tensor in tensors.items() if name not in left_out}
+
+    def metadata(self) -> list[ParamMeta]:
+        return [ParamMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in self._tensors.items()]
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        yield from self._tensors.items()
+
+
+class EngineHost:
+    """An engine with an event loop of its own on another thread, as a Ray actor would have."""
+
+    name = "rollout-0"
+    num_ranks = 1
+
+    def __init__(self, engine: RolloutEngine) -> None:
+        self.engine = engine
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.submit(work).result(timeout=240)
+
+    def call(self, method: str, *args: object) -> Future[Any]:
+        """As a `WorkerPort`."""
+        return self.submit(getattr(self.engine, method)(*args))
+
+    def close(self) -> None:
+        self.run(self.engine.shutdown())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
+    register()
+    root = tmp_path_factory.mktemp("tiny")
+    build_tiny_checkpoint(root / "model", [QUESTION + " red point blue point detect think", RESPONSE], TinyModelConfig(), 0)
+    images = ImageStore(root / "images")
+    random = np.random.default_rng(0)
+    samples = tuple(
+        SpatialSample(
+            sample_id=f"sample-{index}",
+            domain="test",
+            kind="closer",
+            paths=(Path.DTR,),
+            images=(images.put(random.integers(0, 255, (128, 128, 3), dtype=np.uint8)),),
+            question=QUESTION,
+            answer=ChoiceAnswer(letter="A", num_options=2),
+            regions=(
+                Region(mark="red", box_xyxy_px=(1.0, 2.0, 40.0, 50.0)),
+                Region(mark="blue", box_xyxy_px=(50.0, 20.0, 70.0, 50.0)),
+            ),
+        )
+        for index in range(4)
+    )
+    return TinyWorld(root / "model", images, samples, PromptEncoder(root / "model", images, PROMPT))
+
+
+@pytest.fixture(scope="module")
+def host(world: TinyWorld) -> Iterator[EngineHost]:
+    config = EngineConfig(
+        max_model_len=512,
+        max_num_seqs=16,
+        kv_cache_gib=0.25,
+        transfer=GlooTransferConfig(bucket_mb=0.05),  # the largest tensor has 0.2 MB
+        control_timeout_s=60.0,
+        transfer_timeout_s=60.0,
+    )
+    host = EngineHost(RolloutEngine(world.checkpoint, world.images, PROMPT, config, "rollout-0"))
+    try:
+        host.run(host.engine.start())
+        yield host
+    finally:
+        host.close()
+
+
+@pytest.fixture
+def policy(world: TinyWorld) -> Policy:
+    """The checkpoint's weights, for the test to change."""
+    return load_policy(world.checkpoint)
