@@ -49,7 +49,7 @@ class RolloutWorker:
     async def start(self) -> list[int]:
         """Load the engine; returns the ids of its processes, for whoever must see to it that they end."""
         await self._engine.start()
-        return [os.getpid(), *self._engine.process_ids()]
+        return [os.getpid(), *self._engine.child_pids]
 
     async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
         """Responses in the order of `requests`; a member that could not be generated is a `Failure`."""

@@ -65,7 +65,7 @@ class RunFolder:
         lines = [json.dumps(row) for group, trained in groups for row in _rows(group, trained)]
         self._replace(self.trajectories / f"step-{step:06d}.jsonl", "".join(line + "\n" for line in lines))
 
-    def write_summary(self, part: str, content: Mapping[str, object]) -> None:
+    def write_summary(self, part: str, content: object) -> None:
         """Replace one part of `summary.json` and keep the others."""
         summary = json.loads(self.summary.read_text()) if self.summary.exists() else {}
         self._replace(self.summary, json.dumps({**summary, part: content}, indent=1) + "\n")

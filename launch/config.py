@@ -8,6 +8,7 @@ import json
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, Field, ValidationError
@@ -76,7 +77,7 @@ def load_config(file: FilePath | str, overrides: list[str] | None = None) -> Run
     try:
         merged = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(overrides or []))
         content = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, ValueError, OSError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
         raise ConfigError(f"config {path}: {error}") from error
     return parse_config(content, source=str(path))
 

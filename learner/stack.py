@@ -31,8 +31,9 @@ def import_deepspeed() -> ModuleType:
     import deepspeed
     import deepspeed.ops
 
-    # Else the first start compiles this operator for half a minute; only DeepSpeed's inference uses it.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # Which operators DeepSpeed may compile: none. It would try each with the C compiler, and then take half a minute
+    # for one that only its inference uses.
+    deepspeed.ops.__compatible_ops__ = {}
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     # Under ZeRO-3 DeepSpeed 0.19 calls, many times a step, collectives by names that torch 2.13 deprecates.
     warnings.filterwarnings("ignore", message="`torch.distributed", category=FutureWarning)

@@ -48,4 +48,4 @@ class DeepSpeedWeightSource(WeightSource):
 def tensor_checksum(tensor: Tensor) -> str:
     """SHA-256 (hexadecimal) of a tensor's bytes in row-major order; neither shape nor dtype are part of it."""
     flat = tensor.detach().contiguous().cpu().view(-1).view(torch.uint8)
-    return hashlib.sha256(memoryview(flat.numpy())).hexdigest()
+    return hashlib.sha256(flat.numpy().data).hexdigest()

@@ -114,6 +114,8 @@ class RolloutEngine:
         """End vLLM and every process it started; those that do not end by themselves are killed. Never raises."""
         if hasattr(self, "_llm"):
             await asyncio.to_thread(self._llm.shutdown, self._config.shutdown_timeout_s)
+            # Otherwise its destructor runs when the interpreter ends, and fails on modules that are gone.
+            del self._llm
         await asyncio.to_thread(self._children.end, self._config.shutdown_timeout_s)
 
     # --- generation ---------------------------------------------------------------------------------------------------
@@ -163,6 +165,7 @@ class RolloutEngine:
             top_p=self._top_p,
             seed=request.seed,
             max_tokens=request.max_response_tokens,
+            logit_bias=dict.fromkeys(self._encoder.banned_token_ids, -100.0),
             logprobs=0,  # of the sampled token alone
             flat_logprobs=True,
             detokenize=False,  # once at the end is cheaper than token by token
@@ -297,9 +300,17 @@ class RolloutEngine:
         return int(await self._control("weight version", self._llm.get_weight_version()))
 
     async def checksums(self) -> dict[str, str]:
-        """SHA-256 of each parameter as the engine holds it, by rank and name; equal engines have equal ones."""
+        """SHA-256 of each parameter as the engine holds it, by rank and name; equal engines have equal ones.
+
+        With the gloo backend also of each tensor of the latest update as it was received, under "wire:<name>": to be
+        compared with the sender's `sent_checksums`. On CPU only these cover the linear layers.
+        """
         ranks = await self._control("checksums", self._llm.compute_weight_checksums())
-        return {name: digest for rank in ranks for name, digest in rank.items()}
+        received = await self._control("checksums", self._llm.collective_rpc("received_checksums"))
+        return {
+            **{name: digest for rank in ranks for name, digest in rank.items()},
+            **{f"wire:{name}": digest for rank in received for name, digest in rank.items()},
+        }
 
     async def health_probe(self) -> None:
         """Generate one token (while paused: ask the engine for its state).
@@ -359,6 +370,7 @@ def engine_arguments(checkpoint: FilePath, config: EngineConfig, has_gpu: bool) 
         "limit_mm_per_prompt": {"image": config.max_images_per_prompt, "video": 0},
         "enforce_eager": config.enforce_eager,
         "weight_transfer_config": WeightTransferConfig(backend=config.transfer.type),
+        "worker_extension_cls": "rollout.gloo_transfer.TransferWorkerExtension",
         # After temperature, so that they are what the learner recomputes.
         "logprobs_mode": "processed_logprobs",
         "enable_prefix_caching": True,

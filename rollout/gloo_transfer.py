@@ -4,6 +4,7 @@ Rank 0 is the sender; engine ranks follow. Tensors are packed into buckets, one 
 derive from the same metadata. Every step has a deadline, and a peer that died ends the transfer with a `TransferError`.
 """
 
+import hashlib
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,6 +50,10 @@ class Slot:
     def view(self, buffer: UInt8[Tensor, " bytes"]) -> Tensor:
         """The tensor inside `buffer`, shaped; no copy."""
         return buffer[self.offset : self.offset + self.num_bytes].view(self.meta.dtype).view(self.meta.shape)
+
+    def digest(self, buffer: UInt8[Tensor, " bytes"]) -> str:
+        """SHA-256 of the tensor inside `buffer`."""
+        return hashlib.sha256(buffer[self.offset : self.offset + self.num_bytes].numpy()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,11 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
     _group: GlooGroup | None = None
     _bucket_bytes = 0
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.received_checksums: dict[str, str] = {}
+        """SHA-256 of each tensor of the latest update, by the sender's names."""
+
     def init_transfer_engine(self, init_info: GlooInitInfo) -> None:
         self.shutdown()
         parallel = self.parallel_config
@@ -179,12 +189,14 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
     def _receive(self, metas: Sequence[ParamMeta]) -> None:
         if self._group is None:
             raise TransferError("this engine belongs to no transfer group; init_transfer_engine comes first")
+        self.received_checksums.clear()
         wanted = {name for name, _ in self.model.named_parameters()}
         loaded: set[str] = set()
         for bucket in plan_buckets(metas, self._bucket_bytes):
             # A new buffer each time: the reload keeps views of it until the layer they belong to is complete.
             buffer = torch.empty(bucket.num_bytes, dtype=torch.uint8)
             self._group.broadcast(buffer)
+            self.received_checksums.update((slot.meta.name, slot.digest(buffer)) for slot in bucket.slots)
             loaded |= self.model.load_weights((slot.meta.name, slot.view(buffer)) for slot in bucket.slots)
         if missing := sorted(wanted - loaded):
             raise IncompleteUpdateError(f"the update left {len(missing)} parameters as they were: {missing[:5]}")
@@ -202,6 +214,19 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
 
     def shutdown(self) -> None:
         self._group = None
+
+
+class TransferWorkerExtension:
+    """Mixed into vLLM's worker, so that an engine can be asked what it received.
+
+    vLLM's own checksums do not see linear layers on CPU: their weights are repacked into an opaque object, and the
+    parameter that is hashed is left empty.
+    """
+
+    weight_transfer_engine: object
+
+    def received_checksums(self) -> dict[str, str]:
+        return dict(getattr(self.weight_transfer_engine, "received_checksums", {}))
 
 
 # --- trainer side -----------------------------------------------------------------------------------------------------
@@ -231,6 +256,11 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
 
     _group: GlooGroup | None = None
     _bucket_bytes = 0
+
+    def __init__(self, *, client: VLLMWeightSyncClient, source: WeightSource, is_sender: bool) -> None:
+        super().__init__(client=client, source=source, is_sender=is_sender)
+        self.sent_checksums: dict[str, str] = {}
+        """SHA-256 of each tensor of the latest push (sender only): what every engine should have received."""
 
     @classmethod
     def trainer_init(
@@ -299,13 +329,16 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
             dtype_names=[str(meta.dtype).removeprefix("torch.") for meta in metas],
             shapes=[list(meta.shape) for meta in metas],
         )
+        self.sent_checksums.clear()
         self.client.start_weight_update()
         received = _in_background(self.client.update_weights, asdict(update))
         try:
             for bucket in plan_buckets(metas, self._bucket_bytes):
                 if received.done():
                     received.result()
-                self._group.broadcast(_pack(bucket, weights))
+                buffer = _pack(bucket, weights)
+                self.sent_checksums.update((slot.meta.name, slot.digest(buffer)) for slot in bucket.slots)
+                self._group.broadcast(buffer)
             received.result()
         except BaseException as error:
             # Closing the group breaks the receivers' waits too, so what they say comes soon.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path as FilePath
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,8 @@ from vlm.prompt import VisionInputs
 
 # Rows of logits held at once: 1,024 × 152k vocabulary × 4 bytes is 0.6 GB.
 _LOGIT_ROWS = 1024
+# Far below any real logit, and finite, so that an entropy holds no 0 × infinity.
+BANNED_LOGIT = -1e4
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,21 @@ class PolicyBatch:
         return type(self)(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
+def banned_token_ids(config: Any) -> tuple[int, ...]:
+    """Tokens that stand for images and videos: in a response they would be taken for pixels that are not there.
+
+    The engine never samples them and the policy gives them no probability, so that both sides renormalise alike.
+    """
+    return (config.image_token_id, config.video_token_id)
+
+
 class Policy(nn.Module):
     """A Hugging Face VLM whose forward gives the log-probability of each response token."""
 
     def __init__(self, vlm: nn.Module) -> None:
         super().__init__()
         self.vlm = vlm
+        self._banned = banned_token_ids(vlm.config)
 
     def forward(
         self, batch: PolicyBatch, temperature: float = 1.0
@@ -103,7 +114,9 @@ class Policy(nn.Module):
     def _head(
         self, hidden: Float[Tensor, "rows width"], targets: Int[Tensor, " rows"], temperature: float
     ) -> tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]:
-        log_softmax = F.log_softmax(self.vlm.lm_head(hidden).float() / temperature, dim=-1)
+        logits = self.vlm.lm_head(hidden).float() / temperature
+        logits = logits.index_fill(-1, torch.tensor(self._banned, device=logits.device), BANNED_LOGIT)
+        log_softmax = F.log_softmax(logits, dim=-1)
         entropy = -(log_softmax.exp() * log_softmax).sum(-1)
         return log_softmax.gather(-1, targets[:, None])[:, 0], entropy
 

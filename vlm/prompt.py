@@ -49,6 +49,8 @@ class PromptEncoder:
         self._config = config
         self.tokenizer = self._processor.tokenizer
         self.image_token_id: int = self._processor.image_token_id
+        self.banned_token_ids: tuple[int, ...] = (self._processor.image_token_id, self._processor.video_token_id)
+        """Never sampled, see `vlm.policy.banned_token_ids`."""
         self.end_token_id: int = self.tokenizer.eos_token_id
         self.pad_token_id: int = self.tokenizer.pad_token_id
         if self.pad_token_id == self.end_token_id:

@@ -104,8 +104,10 @@ def model_config(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig) ->
             "eos_token_id": token(END),
             "bos_token_id": None,
             "tie_word_embeddings": True,
+            "initializer_range": config.initializer_range,
         },
         vision_config={
+            "initializer_range": config.initializer_range,
             "depth": config.vision_layers,
             "hidden_size": config.vision_width,
             "intermediate_size": 3 * config.vision_width,

@@ -1,6 +1,7 @@
 """A toy problem for the learner's tests: noise images, a tiny checkpoint, responses of several lengths."""
 
 import random
+import socket
 from pathlib import Path as FilePath
 
 import numpy as np
@@ -95,3 +96,10 @@ def make_config(zero_stage: int = 0, num_ranks: int = 1, **changes: object) -> L
         sft=SftConfig(optimizer=optimizer, steps=6, rows_per_batch=8),
     )
     return config.replace(**changes)
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens at now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

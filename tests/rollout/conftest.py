@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 import torch
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
+from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
 
 from rollout.config import EngineConfig, GlooTransferConfig
 from rollout.engine import RolloutEngine
+from rollout.gloo_transfer import GlooTrainerWeightTransferEngine
 from rollout.plugin import register
 from rollout.trajectory import RolloutRequest, Trajectory
+from rollout.transfer_client import FanOutClient, trainer_init_info
 from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, Path, Region, SpatialSample
 from vlm.config import PromptConfig, TinyModelConfig
@@ -27,6 +30,8 @@ from vlm.tiny import build_tiny_checkpoint
 T = TypeVar("T")
 QUESTION = "Which is closer to the camera? A. red point B. blue point"
 RESPONSE = "<think>red z 2.03 , blue z 3.40 . red is closer</think><answer>A</answer>"
+# Smaller than the largest tensor, which has 0.2 MB.
+TRANSFER = GlooTransferConfig(bucket_mb=0.05)
 PROMPT = PromptConfig(instructions="short", coordinate_grid=100, mark_width_px=1)
 
 
@@ -42,15 +47,19 @@ class TinyWorld:
     def request(self, index: int = 0, seed: int = 0, temperature: float = 1.0, max_tokens: int = 24) -> RolloutRequest:
         return RolloutRequest(0, 0, self.samples[index], Path.DTR, seed, temperature, max_tokens)
 
-    def learner_logprobs(self, policy: Policy, trajectory: Trajectory, temperature: float = 1.0) -> list[float]:
+    def learner_logprobs(self, policy: Policy, trajectory: Trajectory, temperature: float = 1.0) -> torch.Tensor:
+        """The learner's log-probabilities of the response, up to its first image token.
+
+        Random weights write image tokens like any other, and transformers takes each for a piece of an image.
+        """
         sample = next(sample for sample in self.samples if sample.sample_id == trajectory.sample_id)
-        row = PolicyRow(
-            trajectory.prompt_token_ids, trajectory.response_token_ids, self.encoder.vision_inputs(sample)
-        )
+        response = [*trajectory.response_token_ids, self.encoder.image_token_id]
+        response = response[: response.index(self.encoder.image_token_id)]
+        row = PolicyRow(trajectory.prompt_token_ids, response, self.encoder.vision_inputs(sample))
         batch = PolicyBatch.collate([row], self.encoder.pad_token_id, self.encoder.image_token_id)
         with torch.no_grad():
             logprobs, _ = policy(batch, temperature)
-        return logprobs[batch.response_mask].tolist()
+        return logprobs[batch.response_mask]
 
 
 class PolicySource(WeightSource):
@@ -88,6 +97,31 @@ class EngineHost:
     def call(self, method: str, *args: object) -> Future[Any]:
         """As a `WorkerPort`."""
         return self.submit(getattr(self.engine, method)(*args))
+
+    def push(self, policy: Policy, version: int, source: "PolicySource | None" = None) -> dict[str, str]:
+        """A whole push of a policy's weights through a transfer group of their own; the checksums sent."""
+        client = FanOutClient([self], timeout_s=60)
+        sender = self.sender(client, source or PolicySource(policy))
+        self.run(self.engine.pause())
+        client.version = version
+        sender.send_weights()
+        self.run(self.engine.resume())
+        return sender.sent_checksums
+
+    def sender(
+        self, client: FanOutClient, source: WeightSource, timeout_s: float = 30
+    ) -> GlooTrainerWeightTransferEngine:
+        info = trainer_init_info(
+            TRANSFER,
+            rank=0,
+            world_size=client.world_size,
+            master_address="127.0.0.1",
+            master_port=0,
+            timeout_s=timeout_s,
+        )
+        sender = WeightTransferTrainerFactory.trainer_init(info, client=client, source=source)
+        assert isinstance(sender, GlooTrainerWeightTransferEngine)
+        return sender
 
     def close(self) -> None:
         self.run(self.engine.shutdown())
@@ -127,7 +161,7 @@ def host(world: TinyWorld) -> Iterator[EngineHost]:
         max_model_len=512,
         max_num_seqs=16,
         kv_cache_gib=0.25,
-        transfer=GlooTransferConfig(bucket_mb=0.05),  # the largest tensor has 0.2 MB
+        transfer=TRANSFER,
         control_timeout_s=60.0,
         transfer_timeout_s=60.0,
     )

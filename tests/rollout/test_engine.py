@@ -1,6 +1,8 @@
 """The engine on real vLLM: what comes out, and what new weights change."""
 
 import time
+from concurrent.futures import Future
+from typing import Any
 
 import psutil
 import pytest
@@ -8,11 +10,236 @@ import torch
 
 from rollout.errors import TransferError, WorkersFailedError
 from rollout.trajectory import Trajectory
-from rollout.transfer_client import FanOutClient, trainer_init_info
+from rollout.transfer_client import FanOutClient
 from spatial.sample import ImageRef, Path
-from tests.rollout.conftest import EngineHost, PolicySource, TinyWorld
 from vlm.policy import Policy
 
+from .conftest import EngineHost, PolicySource, TinyWorld
+
 pytestmark = pytest.mark.stack
+TOLERANCE = 1e-4
 
 
+def disturb(policy: Policy, scale: float, only: str = "") -> None:
+    """Change the weights whose name holds `only`, enough to be seen in every log-probability."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, tensor in policy.vlm.named_parameters():
+            if only in name:
+                tensor.add_(torch.randn(tensor.shape, generator=generator) * scale)
+
+
+def distance(world: TinyWorld, policy: Policy, trajectory: Trajectory, temperature: float = 1.0) -> float:
+    """Largest difference between the engine's and the learner's log-probabilities of one response."""
+    learner = world.learner_logprobs(policy, trajectory, temperature)
+    assert len(learner) > 0
+    return (torch.tensor(trajectory.rollout_logprobs[: len(learner)]) - learner).abs().max().item()
+
+
+def test_a_response_is_aligned_with_its_prompt_and_its_text(host: EngineHost, world: TinyWorld) -> None:
+    trajectory = host.run(host.engine.generate(world.request(seed=3, max_tokens=400)))
+    assert trajectory.prompt_token_ids == world.encoder.prompt_token_ids(world.samples[0], Path.DTR)
+    assert len(trajectory.rollout_logprobs) == len(trajectory.response_token_ids)
+    assert max(trajectory.rollout_logprobs) < 0
+    is_ended = trajectory.response_token_ids[-1] == world.encoder.end_token_id
+    assert is_ended == (trajectory.finish_reason == "stop")
+    assert "<|im_end|>" not in trajectory.response_text
+
+
+def test_the_tags_of_the_grammar_stay_in_the_text(host: EngineHost, world: TinyWorld) -> None:
+    texts = [host.run(host.engine.generate(world.request(seed=seed, max_tokens=64))).response_text for seed in range(4)]
+    assert any(tag in text for text in texts for tag in ("<think>", "</think>", "<answer>", "</answer>"))
+
+
+def test_a_seed_decides_the_response(host: EngineHost, world: TinyWorld) -> None:
+    first, again, other = (host.run(host.engine.generate(world.request(seed=seed))) for seed in (7, 7, 8))
+    assert first == again
+    assert first.response_token_ids != other.response_token_ids
+
+
+def test_more_prompts_than_one_step_of_vllm_takes_by_default(host: EngineHost, world: TinyWorld) -> None:
+    """A seeded prompt that vLLM splits over two steps kills its CPU worker; 40 of them exceed its 2,048 tokens."""
+    pending = [host.submit(host.engine.generate(world.request(i % 4, seed=i, max_tokens=8))) for i in range(40)]
+    assert all(len(future.result(timeout=120).response_token_ids) <= 8 for future in pending)
+
+
+def test_after_a_push_engine_and_learner_agree_and_before_it_they_do_not(
+    host: EngineHost, world: TinyWorld, policy: Policy
+) -> None:
+    disturb(policy, 0.05)
+    assert distance(world, policy, host.run(host.engine.generate(world.request(seed=1)))) > 0.1
+    host.push(policy, version=10)
+    assert host.run(host.engine.weight_version()) == 10
+    for index, temperature in ((0, 1.0), (1, 1.0), (2, 0.7)):
+        trajectory = host.run(host.engine.generate(world.request(index, seed=1, temperature=temperature)))
+        assert distance(world, policy, trajectory, temperature) < TOLERANCE
+        assert trajectory.min_weight_version == 10
+
+
+def test_new_vision_weights_change_what_is_seen_in_an_image_met_before(
+    host: EngineHost, world: TinyWorld, policy: Policy
+) -> None:
+    host.push(policy, version=20)
+    before = host.run(host.engine.generate(world.request(seed=2)))
+    disturb(policy, 0.2, only="visual")
+    assert distance(world, policy, before) > 10 * TOLERANCE
+    host.push(policy, version=21)
+    after = host.run(host.engine.generate(world.request(seed=2)))
+    assert before.images == after.images
+    assert distance(world, policy, after) < TOLERANCE
+
+
+def test_checksums_tell_which_tensors_a_push_changed_and_match_what_was_sent(
+    host: EngineHost, world: TinyWorld, policy: Policy
+) -> None:
+    host.push(policy, version=30)
+    first = host.run(host.engine.checksums())
+    disturb(policy, 0.1, only="merger")
+    sent = host.push(policy, version=31)
+    second = host.run(host.engine.checksums())
+    changed = {name for name in first if name.startswith("wire:") and first[name] != second[name]}
+    assert changed == {name for name in first if name.startswith("wire:") and "merger" in name}
+    assert sent == {name.removeprefix("wire:"): digest for name, digest in second.items() if name.startswith("wire:")}
+
+
+def push_under_way(host: EngineHost, world: TinyWorld, policy: Policy, version: int) -> list[Trajectory]:
+    """The responses that were being generated while weights were pushed."""
+    requests = [world.request(i % 4, seed=100 + i, max_tokens=400) for i in range(16)]
+    pending = [host.submit(host.engine.generate(request)) for request in requests]
+    time.sleep(0.3)
+    host.push(policy, version=version)
+    return [future.result(timeout=120) for future in pending]
+
+
+def test_each_token_of_a_response_under_way_names_and_fits_the_weights_that_made_it(
+    host: EngineHost, world: TinyWorld, policy: Policy
+) -> None:
+    host.push(policy, version=40)
+    num_checked = 0
+    old = {name: tensor.clone() for name, tensor in policy.vlm.state_dict().items()}
+    disturb(policy, 0.05)
+    new = policy.vlm.state_dict()
+    trajectories = push_under_way(host, world, policy, version=41)
+    for trajectory in trajectories:
+        if [span.weight_version for span in trajectory.version_spans] != [40, 41]:
+            continue
+        split = trajectory.version_spans[0].num_tokens
+        engine = torch.tensor(trajectory.rollout_logprobs)
+        policy.vlm.load_state_dict(new)
+        by_new = world.learner_logprobs(policy, trajectory)
+        if len(by_new) <= split:
+            continue
+        policy.vlm.load_state_dict(old)
+        by_old = world.learner_logprobs(policy, trajectory)
+        engine = engine[: len(by_new)]
+        assert (engine - by_old)[:split].abs().max() < TOLERANCE
+        assert (engine - by_new)[split:].abs().max() < TOLERANCE
+        policy.vlm.load_state_dict(new)
+        num_checked += 1
+    assert num_checked > 0, [trajectory.version_spans for trajectory in trajectories]
+
+
+def test_kept_keys_and_values_do_not_serve_later_requests(
+    host: EngineHost, world: TinyWorld, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = host.engine._config.replace(in_flight_kv="keep")
+    monkeypatch.setattr(host.engine, "_config", keep)
+    host.push(policy, version=50)
+    disturb(policy, 0.05)
+    trajectories = push_under_way(host, world, policy, version=51)
+    spans = [[span.weight_version for span in trajectory.version_spans] for trajectory in trajectories]
+    assert [50, 51] in spans
+    assert distance(world, policy, host.run(host.engine.generate(world.request(seed=1)))) < TOLERANCE
+
+
+def test_an_update_without_the_tied_head_is_refused_and_a_whole_one_repairs(
+    host: EngineHost, world: TinyWorld, policy: Policy
+) -> None:
+    disturb(policy, 0.05)
+    with pytest.raises(WorkersFailedError, match=r"lm_head\.weight"):
+        host.push(policy, version=60, source=PolicySource(policy, left_out=["lm_head.weight"]))
+    with pytest.raises(TransferError, match="mixture"):
+        host.run(host.engine.resume())
+    host.push(policy, version=61)
+    assert distance(world, policy, host.run(host.engine.generate(world.request(seed=1)))) < TOLERANCE
+
+
+class VanishingWorker:
+    """Joins the group, and is gone when weights come."""
+
+    name = "vanishing"
+    num_ranks = 1
+
+    def __init__(self) -> None:
+        self._group: Any = None
+
+    def call(self, method: str, *args: Any) -> Future[None]:
+        import torch.distributed as dist
+
+        from rollout.gloo_transfer import GlooGroup, _in_background
+
+        def run() -> None:
+            if method == "init_transfer":
+                (info,) = args
+                store = dist.TCPStore(info["master_address"], info["master_port"], is_master=False)
+                self._group = GlooGroup(store, info["master_address"], info["rank_offset"], info["world_size"], 5)
+            if method == "update_weights":
+                self._group = None
+                raise ConnectionError("killed")
+
+        return _in_background(run)
+
+
+def test_a_member_that_dies_during_a_push_fails_it_and_the_survivor_takes_the_next(
+    host: EngineHost, world: TinyWorld, policy: Policy
+) -> None:
+    disturb(policy, 0.05)
+    client = FanOutClient([host, VanishingWorker()], timeout_s=30)
+    sender = host.sender(client, PolicySource(policy), timeout_s=5)
+    host.run(host.engine.pause())
+    client.version = 70
+    started = time.monotonic()
+    with pytest.raises(TransferError) as failure:
+        sender.send_weights()
+    assert time.monotonic() - started < 20
+    assert "vanishing" in "".join([str(failure.value), *getattr(failure.value, "__notes__", [])])
+    host.push(policy, version=71)
+    assert distance(world, policy, host.run(host.engine.generate(world.request(seed=1)))) < TOLERANCE
+
+
+def test_a_request_waits_while_paused_and_the_probe_answers(host: EngineHost, world: TinyWorld) -> None:
+    host.run(host.engine.pause())
+    pending = host.submit(host.engine.generate(world.request()))
+    host.run(host.engine.health_probe())
+    time.sleep(0.3)
+    assert not pending.done()
+    host.run(host.engine.resume())
+    assert pending.result(timeout=60).response_token_ids
+    host.run(host.engine.health_probe())
+
+
+def test_an_update_of_an_engine_that_is_not_paused_is_refused(host: EngineHost) -> None:
+    with pytest.raises(TransferError, match="pause"):
+        host.run(host.engine.start_update())
+
+
+def test_a_missing_image_and_a_prompt_that_is_too_long_are_named(host: EngineHost, world: TinyWorld) -> None:
+    request = world.request()
+    lost = ImageRef(sha256="0" * 64, width_px=128, height_px=128)
+    without_image = type(request)(**{**vars(request), "sample": request.sample.replace(images=(lost,))})
+    with pytest.raises(FileNotFoundError, match="000000000000"):
+        host.run(host.engine.generate(without_image))
+    # 500 tokens of text fit into the 512 of max_model_len, but not with the image's 16.
+    for num_words in (470, 900):
+        long = type(request)(**{**vars(request), "sample": request.sample.replace(question=" red" * num_words)})
+        with pytest.raises(ValueError, match=r"sample-0.*max_model_len=512"):
+            host.run(host.engine.generate(long))
+
+
+def test_shutdown_leaves_no_child_process(host: EngineHost) -> None:
+    """The last test of this module: it takes the engine away."""
+    pids = host.engine.child_pids
+    assert len(pids) >= 2
+    host.run(host.engine.shutdown())
+    assert host.engine.child_pids == []
+    assert not any(psutil.pid_exists(pid) for pid in pids)

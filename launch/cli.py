@@ -1,0 +1,142 @@
+"""The command line. Heavy modules load inside the commands, so that `--help` and a bad config answer at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from launch.config import ConfigError, RunConfig, load_config
+
+console = Console()
+app = typer.Typer(
+    help="Trains a spatial vision-language model to reason along two paths: words only (LOR), or detecting 3D centres "
+    "first (DTR). Start with [bold]sr-real demo[/], or [bold]sr-real doctor[/] if something is amiss.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Config = Annotated[str, typer.Option("--config", "-c", help="A YAML file, or the name of a preset in launch/presets.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Dotted overrides, such as [bold]learner.optimizer.learning_rate=1e-5 run=runs/mine[/]",
+        show_default=False,
+    ),
+]
+
+
+@app.command()
+def demo(overrides: Overrides = None, config: Config = "demo") -> None:
+    """Scenes, cold start, RL, marks before and after: the whole method on this machine, in a quarter of an hour."""
+    from launch.demo import run_demo
+
+    run_demo(_config(config, overrides), console)
+
+
+@app.command("cold-start")
+def cold_start(overrides: Overrides = None, config: Config = "demo") -> None:
+    """Supervised fine-tuning on both paths' chains of thought; writes RUN/cold_start_model and its marks."""
+    from launch.driver import Driver
+    from launch.summary import print_summary
+
+    with Driver(_config(config, overrides), console) as run:
+        run.cold_start()
+    print_summary(run.folder, console)
+
+
+@app.command()
+def train(
+    overrides: Overrides = None,
+    config: Config = "demo",
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--from", help="Hugging Face folder to start from. Default: RUN/cold_start_model."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the run's newest checkpoint. Safe to repeat.")
+    ] = False,
+) -> None:
+    """Reinforcement learning along both paths; writes RUN/metrics.jsonl, checkpoints, final_model and its marks.
+
+    Ctrl-C writes a checkpoint, ends every process, and `--resume` goes on from there.
+    """
+    from launch.driver import Driver
+    from launch.summary import draw_summary, print_summary
+
+    with Driver(_config(config, overrides), console) as run:
+        start = checkpoint or run.folder.cold_start_model
+        if not (start / "config.json").is_file():
+            raise ConfigError(f"{start} is no model folder: run `sr-real cold-start` first, or give one with --from")
+        run.train(start, resume)
+    print_summary(run.folder, console)
+    draw_summary(run.folder)
+
+
+@app.command()
+def evaluate(
+    overrides: Overrides = None,
+    config: Config = "demo",
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="Hugging Face folder. Default: RUN/final_model.")
+    ] = None,
+) -> None:
+    """Marks of a model on held-out questions, by path and kind of question."""
+    from launch.driver import Driver
+    from launch.summary import print_marks
+
+    with Driver(_config(config, overrides), console) as run:
+        marks = run.evaluate(checkpoint or run.folder.final_model)
+    print_marks({"model": marks}, console)
+
+
+@app.command()
+def export(
+    target: Annotated[Path, typer.Argument(help="Folder to write: config, weights (safetensors), tokenizer.")],
+    checkpoint: Annotated[Path, typer.Option("--checkpoint", help="A training checkpoint: RUN/checkpoints/step-…")],
+    overrides: Overrides = None,
+    config: Config = "demo",
+) -> None:
+    """Write a training checkpoint as a plain Hugging Face folder, for transformers and vLLM."""
+    from launch.driver import Driver
+    from learner.checkpoint import verify
+
+    verify(checkpoint)
+    with Driver(_config(config, overrides), console) as run:
+        run.export(checkpoint.resolve(), target.resolve())
+    console.print(f"wrote {target}")
+
+
+@app.command()
+def doctor() -> None:
+    """What of this machine and this install is fit, and what to do about the rest."""
+    from launch.doctor import print_findings, run_doctor
+
+    findings = run_doctor()
+    print_findings(findings)
+    raise typer.Exit(any(finding.status == "fail" for finding in findings))
+
+
+def _config(file: str, overrides: list[str] | None) -> RunConfig:
+    return load_config(file, overrides)
+
+
+def main() -> None:
+    """Entry point: faults of the user's making are told in words, all others with their traceback."""
+    from learner.checkpoint import CheckpointError
+    from spatial.dataset import BadDataError
+
+    try:
+        app()
+    except (ConfigError, BadDataError, CheckpointError) as error:
+        console.print(f"[red]{type(error).__name__}[/]: {error}", markup=True, highlight=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

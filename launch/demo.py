@@ -1,0 +1,21 @@
+"""`make demo`: the whole method, small."""
+
+import time
+
+from rich.console import Console
+
+from launch.config import RunConfig
+from launch.driver import Driver
+from launch.summary import draw_summary, print_summary
+
+
+def run_demo(config: RunConfig, console: Console) -> None:
+    """Scenes → cold start → RL → marks before and after, into the run's folder."""
+    started_s = time.perf_counter()
+    with Driver(config, console) as run:
+        run.cold_start()
+        run.train(run.folder.cold_start_model)
+        run.folder.write_summary("seconds_total", time.perf_counter() - started_s)
+    print_summary(run.folder, console)
+    draw_summary(run.folder)
+    console.print(f"everything is in [bold]{config.run}[/]; the picture is [bold]{run.folder.picture.name}[/]")

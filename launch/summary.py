@@ -1,0 +1,162 @@
+"""A run's marks and curves, as a table in the terminal and as one picture."""
+
+import json
+import textwrap
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from actors.run_folder import RunFolder
+from spatial.grammar import parse_response
+from spatial.images import ImageStore
+from spatial.sample import Path, SpatialSample
+from vlm.regions import draw_marks
+
+_ROWS = {
+    "lor_accuracy": "LOR right (sampled)",
+    "lor_accuracy_greedy": "LOR right (greedy)",
+    "dtr_accuracy": "DTR right (sampled)",
+    "dtr_accuracy_greedy": "DTR right (greedy)",
+    "lor_reward": "LOR reward",
+    "dtr_reward": "DTR reward",
+    "format_rate": "format kept",
+    "center_error_m_median": "median centre error, m",
+    "seconds": "seconds",
+}
+_COLOURS = {"lor": "#d08020", "dtr": "#2060c0"}
+
+
+def print_summary(folder: RunFolder, console: Console) -> None:
+    """The marks of every phase that has some, beside each other."""
+    summary = json.loads(folder.summary.read_text()) if folder.summary.exists() else {}
+    names = {"cold_start": "after cold start", "rl": "after RL"}
+    print_marks({names[phase]: summary[phase] for phase in names if phase in summary}, console)
+    if "seconds_total" in summary:
+        console.print(f"{summary['seconds_total'] / 60:.1f} minutes in all")
+
+
+def print_marks(phases: dict[str, dict[str, Any]], console: Console) -> None:
+    """One column a phase; then one table of kinds of question."""
+    table = Table("held-out scenes", *(f"[bold]{name}" for name in phases), title="Marks")
+    for key, label in _ROWS.items():
+        table.add_row(label, *(_shown(key, marks.get(key)) for marks in phases.values()))
+    console.print(table)
+    kinds = Table("kind of question", *(f"{path.upper()} {name}" for path in _COLOURS for name in phases))
+    for kind in sorted({kind for marks in phases.values() for path in _COLOURS for kind in _by_kind(marks, path)}):
+        kinds.add_row(
+            kind, *(_shown(kind, _by_kind(marks, path).get(kind)) for path in _COLOURS for marks in phases.values())
+        )
+    console.print(kinds)
+
+
+def _by_kind(marks: dict[str, Any], path: str) -> dict[str, float]:
+    return marks["paths"].get(path, {}).get("accuracy_by_kind", {})
+
+
+def _shown(key: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    if key == "seconds":
+        return f"{value:.0f}"
+    return f"{value:.2f}" if key.endswith("_median") or key.endswith("_reward") else f"{value:.0%}"
+
+
+def draw_summary(folder: RunFolder) -> None:
+    """Write `summary.png`: rewards over steps, marks by kind before and after, and what the model saw and said."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    metrics = folder.read_metrics()
+    summary = json.loads(folder.summary.read_text())
+    figure = plt.figure(figsize=(14, 9), layout="constrained")
+    grid = figure.add_gridspec(2, 6)
+    _draw_rewards(figure.add_subplot(grid[0, :3]), metrics)
+    _draw_kinds(figure.add_subplot(grid[0, 3:]), summary)
+    for column, (sample, response) in enumerate(_examples(folder, 3)):
+        _draw_example(figure.add_subplot(grid[1, 2 * column]), folder, sample, response)
+        _draw_from_above(figure.add_subplot(grid[1, 2 * column + 1]), sample, response)
+    figure.savefig(folder.picture, dpi=110)
+    plt.close(figure)
+
+
+def _draw_rewards(axes: Any, metrics: list[dict[str, Any]]) -> None:
+    for path, colour in _COLOURS.items():
+        points = [(m["step"], m[f"{path}/reward_mean"]) for m in metrics if m.get(f"{path}/reward_mean") is not None]
+        if points:
+            steps, rewards = zip(*points, strict=True)
+            axes.plot(steps, rewards, color=colour, alpha=0.3)
+            width = min(5, len(rewards))
+            smooth = np.convolve(rewards, np.ones(width) / width, mode="valid")
+            axes.plot(steps[width - 1 :], smooth, color=colour, label=f"{path.upper()} (mean of {width})")
+    axes.set(title="Reward of sampled responses, RL", xlabel="step", ylabel="mean reward")
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend()
+
+
+def _draw_kinds(axes: Any, summary: dict[str, Any]) -> None:
+    phases = [phase for phase in ("cold_start", "rl") if phase in summary]
+    bars = [(path, kind) for path in _COLOURS for kind in _by_kind(summary[phases[-1]], path)]
+    for offset, phase in enumerate(phases):
+        heights = [_by_kind(summary[phase], path).get(kind, 0.0) for path, kind in bars]
+        positions = np.arange(len(bars)) + 0.4 * offset
+        colours = [_COLOURS[path] for path, _ in bars]
+        axes.bar(positions, heights, 0.38, color=colours, alpha=0.4 if phase != phases[-1] else 1.0)
+    axes.set_xticks(np.arange(len(bars)) + 0.2, [kind for _, kind in bars], rotation=60, ha="right", fontsize=8)
+    axes.set(title="Right on held-out questions: before (pale) and after RL; LOR orange, DTR blue", ylim=(0, 1))
+    axes.grid(alpha=0.3, axis="y")
+
+
+def _examples(folder: RunFolder, number: int) -> list[tuple[SpatialSample, str]]:
+    """The last step's first DTR responses, one a sample, with their samples."""
+    files = sorted(folder.trajectories.glob("step-*.jsonl"))
+    responses: dict[str, str] = {}
+    for line in files[-1].read_text().splitlines() if files else []:
+        row = json.loads(line)
+        if row["path"] == Path.DTR and "response" in row:
+            responses.setdefault(row["sample_id"], row["response"])
+    found: list[tuple[SpatialSample, str]] = []
+    with (folder.data / "train.jsonl").open() as lines:
+        for line in lines:
+            if len(found) == number:
+                break
+            sample_id = json.loads(line)["sample_id"]
+            if sample_id in responses:
+                found.append((SpatialSample.model_validate_json(line), responses[sample_id]))
+    return found
+
+
+def _draw_example(axes: Any, folder: RunFolder, sample: SpatialSample, response: str) -> None:
+    image = draw_marks(ImageStore(folder.images).open(sample.images[0]), sample.regions, width_px=1)
+    axes.imshow(image)
+    axes.set_axis_off()
+    parsed = parse_response(Path.DTR, response)
+    said = _wrapped(f"{sample.question}\n{parsed.think}\nanswer: {parsed.answer}   truth: {_truth(sample)}")
+    axes.set_title(said, fontsize=7, loc="left")
+
+
+def _truth(sample: SpatialSample) -> str:
+    answer = sample.answer.model_dump()
+    return str(answer.get("letter", answer.get("value", answer.get("text", answer.get("moves")))))
+
+
+def _wrapped(text: str, width: int = 42) -> str:
+    return "\n".join(textwrap.fill(line, width) for line in text.splitlines())
+
+
+def _draw_from_above(axes: Any, sample: SpatialSample, response: str) -> None:
+    """True centres (circles) and predicted ones (crosses) in metres, the camera at the origin looking up."""
+    for region in sample.regions:
+        if region.center_m is not None:
+            axes.plot(region.center_m[0], region.center_m[2], "o", color=region.mark, markersize=9, mec="black")
+    for box in parse_response(Path.DTR, response).boxes:
+        axes.plot(box.center_m[0], box.center_m[2], "x", color="black", markersize=9)
+    axes.plot(0, 0, "^", color="grey")
+    axes.set(title="true ○ and predicted × from above, m", xlabel="x", ylabel="z")
+    axes.title.set_fontsize(8)
+    axes.axis("equal")
+    axes.grid(alpha=0.3)

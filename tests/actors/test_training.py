@@ -1,0 +1,171 @@
+"""The training loops over fakes: order, staleness, filtering, failures, stopping and resuming."""
+
+import asyncio
+from pathlib import Path as FilePath
+
+import pytest
+
+from actors.config import GroupFilterConfig, TrainingConfig
+from actors.feed import PromptFeed
+from actors.lane import Lane
+from actors.run_folder import RunFolder
+from actors.training import TooManyFailuresError, Trainer
+from rollout.config import SamplingConfig
+from spatial.sample import Path
+
+from .fakes import FakeLearner, FakePublisher, FakeRewards, FakeRollouts, make_sample
+
+
+class Rig:
+    """A trainer with all its fakes."""
+
+    def __init__(self, tmp_path: FilePath, *, rewards: FakeRewards | None = None, failing: int = 0, **config: object):
+        settings = {
+            "num_steps": 6,
+            "groups_per_step": {Path.LOR: 3, Path.DTR: 2},
+            "group_size": 4,
+            "filter": GroupFilterConfig(min_mean_reward=0.0, max_mean_reward=1.0),
+        }
+        self.config = TrainingConfig(**{**settings, **config})  # type: ignore[arg-type]
+        samples = [make_sample(f"s{index}") for index in range(7)]
+        self.lanes = {
+            path: Lane(
+                PromptFeed(samples, path, seed=1),
+                quota=quota,
+                max_staleness=self.config.max_staleness,
+                max_filtered=self.config.filter.max_rounds * quota,
+            )
+            for path, quota in self.config.groups_per_step.items()
+        }
+        self.rollouts = FakeRollouts(failing=failing)
+        self.learner = FakeLearner()
+        self.folder = RunFolder(tmp_path)
+        self.folder.create()
+        self.steps: list[dict] = []
+        self.trainer = Trainer(
+            self.config,
+            SamplingConfig(),
+            lanes=self.lanes,
+            rollouts=self.rollouts,
+            rewards=rewards or FakeRewards(),
+            learner=self.learner,
+            publisher=FakePublisher(self.rollouts),
+            folder=self.folder,
+            on_step=lambda metrics: self.steps.append(dict(metrics)),
+        )
+
+    def run(self) -> "Rig":
+        asyncio.run(self.trainer.run())
+        return self
+
+    def trained(self) -> list[list[tuple[str, int]]]:
+        return [[(group.path.value, group.index) for group in batch] for batch in self.learner.batches]
+
+
+def test_every_batch_holds_each_paths_quota(tmp_path: FilePath) -> None:
+    rig = Rig(tmp_path).run()
+    assert len(rig.learner.batches) == 6
+    for batch in rig.learner.batches:
+        assert [group.path for group in batch] == [Path.LOR] * 3 + [Path.DTR] * 2
+
+
+def test_synchronous_training_has_no_staleness_and_is_the_same_in_every_run(tmp_path: FilePath) -> None:
+    first = Rig(tmp_path / "a").run()
+    second = Rig(tmp_path / "b")
+    second.rollouts._random.seed(99)  # other pauses, so another order of replies
+    second.run()
+    assert {step["staleness_max"] for step in first.steps} == {0}
+    assert first.trained() == second.trained()
+
+
+@pytest.mark.parametrize("bound", [1, 3])
+def test_staleness_reaches_its_bound_and_never_passes_it(tmp_path: FilePath, bound: int) -> None:
+    rig = Rig(tmp_path, max_staleness=bound, num_steps=12).run()
+    assert max(step["staleness_max"] for step in rig.steps) == bound
+
+
+def test_groups_are_trained_in_feed_order_however_long_they_take(tmp_path: FilePath) -> None:
+    rig = Rig(tmp_path, max_staleness=2, num_steps=8).run()
+    for path in ("lor", "dtr"):
+        indices = [index for batch in rig.trained() for name, index in batch if name == path]
+        assert indices == sorted(indices)
+
+
+def test_every_issued_prompt_is_trained_filtered_or_outstanding_exactly_once(tmp_path: FilePath) -> None:
+    rig = Rig(tmp_path, max_staleness=1).run()
+    trained = [pair for batch in rig.trained() for pair in batch]
+    assert len(set(trained)) == len(trained)
+    state = rig.learner.saved[6]
+    for name, lane in state["lanes"].items():  # type: ignore[attr-defined]
+        settled = {index for path, index in trained if path == name}
+        assert not settled & set(lane["outstanding"])
+        assert settled | set(lane["outstanding"]) <= set(range(lane["next_index"]))
+
+
+def test_stop_and_resume_train_on_what_an_unbroken_run_trains_on(tmp_path: FilePath) -> None:
+    whole = Rig(tmp_path / "whole").run()
+    first = Rig(tmp_path / "parts", num_steps=3).run()
+    second = Rig(tmp_path / "parts")
+    second.trainer.restore(first.learner.saved[3])
+    second.run()
+    assert first.trained() + second.trained() == whole.trained()
+
+
+def test_prompts_in_flight_at_a_checkpoint_are_issued_again(tmp_path: FilePath) -> None:
+    first = Rig(tmp_path, max_staleness=2, num_steps=3).run()
+    outstanding = first.learner.saved[3]["lanes"]["lor"]["outstanding"]  # type: ignore[index]
+    assert outstanding
+    second = Rig(tmp_path, max_staleness=2)
+    second.trainer.restore(first.learner.saved[3])
+    second.run()
+    assert {(Path.LOR, index) for index in outstanding} <= set(second.rollouts.asked)
+
+
+def test_a_stop_writes_a_checkpoint_and_trains_no_further(tmp_path: FilePath) -> None:
+    rig = Rig(tmp_path, num_steps=1000)
+
+    async def run() -> None:
+        running = asyncio.create_task(rig.trainer.run())
+        while len(rig.learner.batches) < 2:
+            await asyncio.sleep(0.001)
+        rig.trainer.stop()
+        await asyncio.wait_for(running, 5)
+
+    asyncio.run(run())
+    assert rig.trainer.version in rig.learner.saved
+    assert rig.trainer.version < 10
+
+
+def test_a_batch_of_nothing_but_filtered_groups_stops_the_run_and_says_what_to_do(tmp_path: FilePath) -> None:
+    rig = Rig(tmp_path, rewards=FakeRewards(always=1.0), filter=GroupFilterConfig(max_rounds=2))
+    with pytest.raises(ExceptionGroup) as caught:
+        rig.run()
+    assert "training.filter" in str(caught.value.exceptions[0])
+    # Two rounds of three LOR and two DTR groups, and what was in flight when the last of them came back.
+    assert 2 * (3 + 2) <= len(rig.rollouts.asked) < 3 * (3 + 2)
+
+
+def test_failed_members_are_left_out_of_their_group_and_counted(tmp_path: FilePath) -> None:
+    rig = Rig(tmp_path, failing=1, max_failure_share=0.5).run()
+    assert all(len(group.trajectories) == 3 for batch in rig.learner.batches for group in batch)
+    assert sum(step["num_failures"] for step in rig.steps) >= 6 * 5
+
+
+def test_too_many_failures_stop_the_run_with_the_reasons(tmp_path: FilePath) -> None:
+    rig = Rig(tmp_path, failing=2, num_steps=50)
+    with pytest.raises(ExceptionGroup) as caught:
+        rig.run()
+    (error,) = caught.value.exceptions
+    assert isinstance(error, TooManyFailuresError)
+    assert "engine on fire" in str(error)
+
+
+def test_a_step_writes_every_metric_that_is_promised(tmp_path: FilePath) -> None:
+    rig = Rig(tmp_path, num_steps=1).run()
+    (step,) = rig.folder.read_metrics()
+    promised = """step weight_version lor/reward_mean lor/accuracy_mean lor/format_mean dtr/reward_mean dtr/accuracy_mean
+        dtr/format_mean dtr/center_mean lor/response_tokens_mean dtr/response_tokens_mean groups_trained groups_filtered
+        num_failures staleness_mean staleness_max kl_reference rollout_tokens_per_s time/step_s time/rollout_s
+        time/score_s time/update_s time/push_s push_bytes"""
+    assert set(promised.split()) <= set(step)
+    assert step["groups_trained"] == 5

@@ -1,0 +1,78 @@
+"""Configs: every shipped one loads, and a wrong one is told by its key."""
+
+from pathlib import Path
+
+import pytest
+
+from launch.config import PRESETS, ConfigError, load_config
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_config_loads(preset: Path) -> None:
+    assert load_config(preset).training.num_steps > 0
+
+
+def test_overrides_win_over_the_file() -> None:
+    config = load_config("demo", ["learner.optimizer.learning_rate=1e-5", "run=runs/mine", "training.max_staleness=2"])
+    assert config.learner.optimizer.learning_rate == 1e-5
+    assert config.run == "runs/mine"
+    assert config.training.max_staleness == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("learner.optimzer.learning_rate=1", "learner.optimzer: unknown key; did you mean 'optimizer'?"),
+        ("data.num_train_scene=3", "num_train_scene: unknown key; did you mean 'num_train_scenes'?"),
+        ("rolout.num_workers=2", "rolout: unknown key; did you mean 'rollout'?"),
+        ("seed=many", "seed: Input should be a valid integer"),
+        ("seed=1.5", "seed: Input should be a valid integer"),
+        ("learner.policy_loss.type=ppo", "learner.policy_loss"),
+        ("rollout.sampling.temperature=0.7", "learner.temperature=1.0, but rollout.sampling.temperature=0.7"),
+        ("rollout.sampling.top_p=0.9", "top_p=0.9"),
+        ("rollout.sampling.max_response_tokens=4096", "leaves no room for a prompt"),
+        ("training.groups_per_step={lor: 0, dtr: 0}", "every path has 0 groups"),
+        ("data.scenes.dtr_weights={dpeth: 1}", "did you mean 'depth'?"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_with_the_nearest_right_one(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("demo", [override])
+    assert message in str(caught.value)
+
+
+def test_a_missing_section_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "short.yaml"
+    file.write_text("data: {type: scenes}\nmodel: {type: tiny}\n")
+    with pytest.raises(ConfigError, match="training: missing"):
+        load_config(file)
+
+
+def test_a_missing_file_names_the_presets() -> None:
+    with pytest.raises(ConfigError, match="presets: .*demo"):
+        load_config("nowhere.yaml")
+
+
+def test_broken_yaml_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_text("a: [1,\n")
+    with pytest.raises(ConfigError, match=r"broken\.yaml"):
+        load_config(file)
+
+
+def test_reading_a_config_needs_neither_torch_nor_ray_nor_vllm() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from launch.config import load_config; load_config('demo'); "
+        "print([name for name in ('torch', 'ray', 'vllm', 'deepspeed', 'transformers') if name in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_environment_variables_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = load_config("demo")
+    for name in ("SEED", "RUN", "MODEL", "SR_REAL_SEED"):
+        monkeypatch.setenv(name, "7")
+    assert load_config("demo") == before

@@ -1,0 +1,101 @@
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from learner.checkpoint import CheckpointStore, latest_checkpoint, list_checkpoints, read_trainer_state, verify
+from vlm.policy import CheckpointError
+
+
+def write_weights(folder: Path) -> None:
+    (folder / "deepspeed").mkdir(exist_ok=True)
+    (folder / "deepspeed" / "weights.pt").write_bytes(b"0123456789" * 100)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Checkpoints of steps 3, 6 and 9, of which 3 has gone."""
+    store = CheckpointStore(tmp_path / "checkpoints", keep=2)
+    for step in (3, 6, 9):
+        store.save(step, {"step": step, "cursor": [1, 2]}, write_weights)
+    return tmp_path / "checkpoints"
+
+
+def test_the_newest_stay_and_the_last_is_found(root: Path) -> None:
+    assert [path.name for path in list_checkpoints(root)] == ["step-000006", "step-000009"]
+    assert latest_checkpoint(root).name == "step-000009"
+    assert read_trainer_state(latest_checkpoint(root)) == {"step": 9, "cursor": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda file: file.write_bytes(file.read_bytes()[:10]), "weights.pt has 10 bytes, but 1000 were written"),
+        (lambda file: file.unlink(), "weights.pt is missing"),
+        (lambda file: file.write_bytes(b"x" * 1000), "weights.pt was altered"),
+        (lambda file: (file.parents[1] / "manifest.json").write_text("{"), "manifest.json cannot be read"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_offered(
+    root: Path, damage: object, message: str
+) -> None:
+    damage(root / "step-000009" / "deepspeed" / "weights.pt")  # type: ignore[operator]
+    with pytest.raises(CheckpointError, match=message) as error:
+        latest_checkpoint(root)
+    assert "step-000009" in str(error.value)
+    assert str(error.value).endswith(f"--resume-from {root / 'step-000006'}")
+    verify(root / "step-000006")
+
+
+def test_when_all_are_damaged_nothing_is_offered(root: Path) -> None:
+    for step in (6, 9):
+        (root / f"step-00000{step}" / "deepspeed" / "weights.pt").unlink()
+    with pytest.raises(CheckpointError, match="no good one before it"):
+        latest_checkpoint(root)
+
+
+def test_no_checkpoint_is_said_plainly(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no checkpoint in"):
+        latest_checkpoint(tmp_path / "nowhere")
+
+
+def test_a_write_that_dies_leaves_the_last_one_in_place(root: Path) -> None:
+    def die(folder: Path) -> None:
+        write_weights(folder)
+        raise OSError("disk full")
+
+    store = CheckpointStore(root, keep=2)
+    with pytest.raises(OSError, match="disk full"):
+        store.save(12, {}, die)
+    assert latest_checkpoint(root).name == "step-000009"
+    store.save(12, {}, write_weights)
+    assert latest_checkpoint(root).name == "step-000012"
+    assert not list(root.glob(".tmp-*"))
+
+
+def test_the_same_step_again_replaces_it(root: Path) -> None:
+    CheckpointStore(root, keep=2).save(9, {"step": 9, "again": True}, write_weights)
+    assert read_trainer_state(latest_checkpoint(root))["again"] is True
+    assert not list(root.glob(".tmp-*"))
+
+
+def test_ranks_write_their_own_files_into_one_checkpoint(tmp_path: Path) -> None:
+    barrier = threading.Barrier(3, timeout=10)
+
+    def run(rank: int) -> None:
+        def wait() -> None:
+            barrier.wait()
+
+        def write(folder: Path) -> None:
+            (folder / f"rank-{rank}.pt").write_text(str(rank))
+
+        CheckpointStore(tmp_path, keep=1, rank=rank, barrier=wait).save(5, {"step": 5}, write)
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    manifest = json.loads((latest_checkpoint(tmp_path) / "manifest.json").read_text())
+    assert sorted(manifest) == ["rank-0.pt", "rank-1.pt", "rank-2.pt", "trainer_state.json"]

@@ -1,0 +1,237 @@
+"""The engine on real DeepSpeed, one rank in this process."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from learner.config import DeepSpeedConfig, GrpoLoss, GspoLoss, NoImportance, SequenceMean
+from learner.engine import LearnerEngine
+from learner.weights import DeepSpeedWeightSource, tensor_checksum
+from tests.learner.conftest import StartEngine, ToyWorld
+from tests.learner.plain import PlainLearner
+from tests.learner.toy import TINY, make_checkpoint, make_config, sft_rows, training_rows
+from vlm.policy import CheckpointError, load_policy
+from vlm.prompt import PromptEncoder
+
+pytestmark = pytest.mark.stack
+STAGES = [0, 2, 3]
+
+
+def weights_of(engine: LearnerEngine) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in DeepSpeedWeightSource(engine.vlm, torch.float32)}
+
+
+def assert_same_weights(left: dict[str, Tensor], right: dict[str, Tensor], atol: float) -> None:
+    assert left.keys() == right.keys()
+    for name, tensor in left.items():
+        torch.testing.assert_close(tensor, right[name], rtol=0, atol=atol, msg=lambda text, n=name: f"{n}: {text}")
+
+
+def plain(world: ToyWorld, **changes: object) -> PlainLearner:
+    return PlainLearner(
+        load_policy(world.checkpoint), load_policy(world.reference), world.encoder, make_config(**changes)
+    )
+
+
+def plain_weights(learner: PlainLearner) -> dict[str, Tensor]:
+    return {name: p.detach() for name, p in learner.policy.vlm.named_parameters(remove_duplicate=False)}
+
+
+@pytest.mark.parametrize("zero_stage", STAGES)
+def test_an_update_equals_plain_pytorch(world: ToyWorld, start_engine: StartEngine, zero_stage: int) -> None:
+    settings = {"kl_coefficient": 0.3, "optimizer_steps_per_batch": 2}
+    engine, reference = start_engine(make_config(zero_stage, **settings)), plain(world, **settings)
+    chains, rows = sft_rows(world.samples, world.encoder), training_rows(world.samples, world.encoder)
+    assert engine.sft_step(chains)["loss"] == pytest.approx(reference.sft_step(chains), rel=1e-5)
+    metrics = engine.grpo_update(rows)
+    losses = reference.grpo_update(rows)
+    assert metrics["loss"] == pytest.approx(sum(losses) / 2, rel=1e-4)
+    assert metrics["kl_reference"] > 0.01
+    # Adam's first steps move every weight by about the learning rate, 1e-3, whatever the gradient's size.
+    assert_same_weights(weights_of(engine), plain_weights(reference), atol=5e-6)
+
+
+def test_after_the_first_step_of_a_batch_the_ratio_leaves_one(world: ToyWorld, start_engine: StartEngine) -> None:
+    rows = training_rows(world.samples, world.encoder)
+    on_policy = start_engine(make_config(kl_coefficient=0.0, optimizer_steps_per_batch=1)).grpo_update(rows)
+    assert on_policy["ratio"] == 1.0
+    assert on_policy["kl_proximal_learner"] == 0.0
+    several = start_engine(make_config(kl_coefficient=0.0, optimizer_steps_per_batch=4)).grpo_update(rows)
+    assert several["ratio"] != pytest.approx(1.0, abs=1e-3)
+    assert several["kl_proximal_learner"] > 1e-5
+    assert "kl_reference" not in several
+
+
+def test_metrics_are_told_apart_by_path(world: ToyWorld, start_engine: StartEngine) -> None:
+    rows = training_rows(world.samples, world.encoder)
+    metrics = start_engine(make_config()).grpo_update(rows)
+    for name in ("kl_reference", "kl_rollout_learner", "kl_rollout_learner_k1", "clip_fraction", "entropy", "ess"):
+        assert metrics[name] != metrics[f"lor/{name}"] or name == "clip_fraction"
+        assert f"dtr/{name}" in metrics
+    assert 0 < metrics["ess"] < 1
+    assert metrics["num_tokens"] == sum(len(row.response_token_ids) for row in rows)
+    assert metrics["grad_norm"] > 0
+    lor_only = [row for row in rows if row.path == "lor"]
+    assert not any(name.startswith("dtr/") for name in start_engine(make_config()).grpo_update(lor_only))
+
+
+def test_the_gradient_norm_is_the_same_under_every_stage(world: ToyWorld, start_engine: StartEngine) -> None:
+    chains = sft_rows(world.samples, world.encoder)
+    norms = [start_engine(make_config(stage)).sft_step(chains)["grad_norm"] for stage in range(4)]
+    assert norms == pytest.approx([norms[0]] * 4, rel=1e-4)
+
+
+def test_gspo_and_other_choices_train(world: ToyWorld, start_engine: StartEngine) -> None:
+    rows = training_rows(world.samples, world.encoder)
+    config = make_config(policy_loss=GspoLoss(), aggregation=SequenceMean(), importance=NoImportance())
+    gspo = start_engine(config).grpo_update(rows)
+    grpo = start_engine(make_config(policy_loss=GrpoLoss())).grpo_update(rows)
+    assert gspo["clip_fraction"] > 0.3 > grpo["clip_fraction"]
+    assert gspo["importance_weight"] == 1.0
+
+
+def test_a_penalty_without_a_reference_is_refused(world: ToyWorld) -> None:
+    engine = LearnerEngine(world.checkpoint, world.encoder, make_config(kl_coefficient=0.1))
+    with pytest.raises(ValueError, match="needs a reference"):
+        engine.grpo_update(training_rows(world.samples, world.encoder))
+    engine.close()
+
+
+def test_a_wrong_number_of_ranks_is_refused(world: ToyWorld) -> None:
+    with pytest.raises(ValueError, match=r"learner.num_ranks=2"):
+        LearnerEngine(world.checkpoint, world.encoder, make_config(num_ranks=2))
+
+
+def test_a_loss_that_is_not_finite_names_the_samples(world: ToyWorld, start_engine: StartEngine) -> None:
+    engine = start_engine(make_config())
+    with torch.no_grad():
+        engine.vlm.lm_head.weight[0] = torch.nan
+    with pytest.raises(FloatingPointError, match="sample-"):
+        engine.sft_step(sft_rows(world.samples, world.encoder))
+
+
+def test_logprobs_of_responses_come_in_order(world: ToyWorld, start_engine: StartEngine) -> None:
+    rows = training_rows(world.samples, world.encoder)
+    reference = plain(world)
+    with torch.no_grad():
+        expected = [reference._logprobs(reference.policy, row).tolist() for row in rows]
+    found = start_engine(make_config()).response_logprobs(rows)
+    assert [len(values) for values in found] == [len(row.response_token_ids) for row in rows]
+    for left, right in zip(found, expected, strict=True):
+        assert left == pytest.approx(right, abs=1e-5)
+
+
+@pytest.mark.parametrize("zero_stage", STAGES)
+def test_the_weight_source_yields_whole_weights_and_the_tied_head(
+    world: ToyWorld, start_engine: StartEngine, zero_stage: int
+) -> None:
+    source = DeepSpeedWeightSource(start_engine(make_config(zero_stage)).vlm, torch.float32, bucket_bytes=50_000)
+    expected = load_policy(world.checkpoint).vlm.state_dict()
+    found = dict(source)
+    assert [(meta.name, meta.shape, meta.dtype) for meta in source.metadata()] == [
+        (name, tuple(tensor.shape), tensor.dtype) for name, tensor in source
+    ]
+    assert "lm_head.weight" in found
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert source.num_bytes == sum(tensor.nbytes for tensor in found.values())
+    assert source.checksums() == {name: tensor_checksum(tensor) for name, tensor in expected.items()}
+
+
+def test_the_wire_may_be_bfloat16(world: ToyWorld, start_engine: StartEngine) -> None:
+    vlm = start_engine(make_config(3)).vlm
+    half, full = DeepSpeedWeightSource(vlm, torch.bfloat16), DeepSpeedWeightSource(vlm, torch.float32)
+    assert half.num_bytes * 2 == full.num_bytes
+    assert {tensor.dtype for _, tensor in half} == {torch.bfloat16} == {meta.dtype for meta in half.metadata()}
+
+
+@pytest.mark.parametrize("zero_stage", STAGES)
+def test_six_steps_equal_three_and_a_load_and_three(
+    world: ToyWorld, start_engine: StartEngine, tmp_path: Path, zero_stage: int
+) -> None:
+    config = make_config(zero_stage, optimizer_steps_per_batch=3)
+    rows = training_rows(world.samples, world.encoder)
+    whole = start_engine(config)
+    whole.grpo_update(rows)
+    whole.save(tmp_path)
+    whole.grpo_update(rows)
+    resumed = start_engine(config)
+    resumed.load(tmp_path)
+    assert resumed.num_optimizer_steps == 3
+    resumed.grpo_update(rows)
+    assert resumed.num_optimizer_steps == whole.num_optimizer_steps == 6
+    assert_same_weights(weights_of(resumed), weights_of(whole), atol=1e-7)
+
+
+@pytest.mark.parametrize("zero_stage", [0, 3])
+def test_an_export_is_a_plain_checkpoint(
+    world: ToyWorld, start_engine: StartEngine, tmp_path: Path, zero_stage: int
+) -> None:
+    engine = start_engine(make_config(zero_stage))
+    engine.sft_step(sft_rows(world.samples, world.encoder))
+    engine.export(tmp_path / "plain")
+    exported = load_policy(tmp_path / "plain")
+    assert_same_weights(dict(exported.vlm.state_dict()), weights_of(engine), atol=0)
+    encoder = PromptEncoder(tmp_path / "plain", world.encoder._images, world.encoder._config)
+    sample = world.samples[0]
+    assert encoder.prompt_token_ids(sample, sample.paths[0]) == world.encoder.prompt_token_ids(sample, sample.paths[0])
+
+
+def test_a_checkpoint_of_another_model_is_refused_by_key(
+    world: ToyWorld, start_engine: StartEngine, tmp_path: Path
+) -> None:
+    make_checkpoint(tmp_path / "shallow", model=TINY.replace(text_layers=1))
+    make_checkpoint(tmp_path / "narrow", model=TINY.replace(text_width=32))
+    engine = start_engine(make_config())
+    for name, message in (("shallow", r"the key model.*layers\.1.* is missing"), ("narrow", r"has shape \[.*32\]")):
+        other = LearnerEngine(tmp_path / name, world.encoder, make_config(kl_coefficient=0.0))
+        (tmp_path / f"{name}-state").mkdir()
+        other.save(tmp_path / f"{name}-state")
+        other.close()
+        with pytest.raises(CheckpointError, match=message):
+            engine.load(tmp_path / f"{name}-state")
+
+
+def test_a_checkpoint_of_another_layout_is_refused_with_the_setting(
+    world: ToyWorld, start_engine: StartEngine, tmp_path: Path
+) -> None:
+    start_engine(make_config(2)).save(tmp_path)
+    engine = start_engine(make_config(0))
+    with pytest.raises(CheckpointError, match=r"continue with learner.deepspeed.zero_stage=2"):
+        engine.load(tmp_path)
+    assert json.loads((tmp_path / "layout.json").read_text())["num_ranks"] == 1
+
+
+@pytest.mark.parametrize("zero_stage", [1, 2, 3])
+def test_bfloat16_keeps_float32_masters(world: ToyWorld, start_engine: StartEngine, zero_stage: int) -> None:
+    deepspeed = DeepSpeedConfig(zero_stage=zero_stage, micro_batch_rows=3, dtype="bfloat16")
+    config = make_config(zero_stage).replace(deepspeed=deepspeed)
+    engine = start_engine(config)
+    chains = sft_rows(world.samples, world.encoder)
+    losses = [engine.sft_step(chains)["loss"] for _ in range(4)]
+    full = start_engine(make_config(zero_stage))
+    expected = [full.sft_step(chains)["loss"] for _ in range(4)]
+    assert losses == pytest.approx(expected, rel=0.02)
+
+
+def test_frozen_vision_stays_and_the_rest_moves(world: ToyWorld, start_engine: StartEngine) -> None:
+    engine = start_engine(make_config(freeze_vision=True))
+    engine.sft_step(sft_rows(world.samples, world.encoder))
+    before, after = load_policy(world.checkpoint).vlm.state_dict(), weights_of(engine)
+    moved = {name for name in after if not torch.equal(before[name], after[name])}
+    assert moved
+    assert not any(".visual." in name for name in moved)
+
+
+def test_activation_checkpointing_changes_nothing_but_memory(world: ToyWorld, start_engine: StartEngine) -> None:
+    chains = sft_rows(world.samples, world.encoder)
+    for stage in (0, 3):
+        config = make_config(stage)
+        thrifty = config.replace(deepspeed=config.deepspeed.replace(activation_checkpointing=True))
+        plain_engine, thrifty_engine = start_engine(config), start_engine(thrifty)
+        plain_engine.sft_step(chains)
+        thrifty_engine.sft_step(chains)
+        assert_same_weights(weights_of(plain_engine), weights_of(thrifty_engine), atol=1e-6)

@@ -1,0 +1,155 @@
+"""Every formula with literal numbers. Rows are written as [token, token, …]; ratios are given, not log-ratios."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from learner.config import (
+    ConstantLength,
+    GrpoLoss,
+    GspoLoss,
+    NoImportance,
+    SequenceImportance,
+    SequenceMean,
+    TokenImportance,
+    TokenMean,
+)
+from learner.losses import (
+    effective_sample_size,
+    importance_weights,
+    kl_k1,
+    kl_k3,
+    policy_loss,
+    token_weights,
+)
+
+
+def logs(*rows: list[float]) -> Tensor:
+    return torch.tensor(rows).log()
+
+
+def ones(*rows: list[float]) -> Tensor:
+    return torch.ones(len(rows), len(rows[0]), dtype=torch.bool)
+
+
+def grpo(ratio: float, advantage: float, config: GrpoLoss | None = None) -> float:
+    loss, _ = policy_loss(logs([ratio]), logs([1.0]), torch.tensor([[advantage]]), ones([1.0]), config or GrpoLoss())
+    return loss.item()
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss"),
+    [
+        (1.0, 2.0, -2.0),
+        (1.2, 1.0, -1.2),  # inside [0.8, 1.3]
+        (1.5, 1.0, -1.3),  # clip high
+        (0.5, 1.0, -0.5),  # a good token that became rarer is never clipped
+        (0.5, -1.0, 0.8),  # clip low
+        (1.5, -1.0, 1.5),  # a bad token that became likelier is not clipped …
+        (10.0, -1.0, 3.0),  # … up to the dual clip
+        (10.0, 1.0, -1.3),
+    ],
+)
+def test_grpo_clips_low_high_and_dual(ratio: float, advantage: float, loss: float) -> None:
+    assert grpo(ratio, advantage) == pytest.approx(loss, rel=1e-5)
+
+
+def test_without_dual_clip_the_loss_of_a_bad_token_has_no_bound() -> None:
+    assert grpo(10.0, -1.0, GrpoLoss(dual_clip=None)) == pytest.approx(10.0, rel=1e-5)
+
+
+def test_a_clipped_token_has_no_gradient() -> None:
+    logprobs = logs([1.5, 1.1]).requires_grad_()
+    loss, _ = policy_loss(logprobs, logs([1.0, 1.0]), torch.ones(1, 2), ones([1.0, 1.0]), GrpoLoss())
+    loss.sum().backward()
+    assert logprobs.grad is not None
+    assert logprobs.grad.tolist() == [[0.0, pytest.approx(-1.1, rel=1e-5)]]
+
+
+def test_clip_fractions_count_each_kind_of_clipping() -> None:
+    ratios, advantages = [1.5, 1.1, 0.5, 10.0], torch.tensor([[1.0, 1.0, -1.0, -1.0]])
+    _, statistics = policy_loss(logs(ratios), logs([1.0] * 4), advantages, ones(ratios), GrpoLoss())
+    assert statistics["clip_fraction"].tolist() == [[1, 0, 1, 0]]
+    assert statistics["dual_clip_fraction"].tolist() == [[0, 0, 0, 1]]
+
+
+def test_gspo_has_one_ratio_a_response_and_ignores_padding() -> None:
+    # log-ratios ln 4 and ln 1 over two tokens: exp(mean) = 2; the third token is padding
+    mask = torch.tensor([[True, True, False]])
+    config = GspoLoss(clip_low=0.1, clip_high=0.5)
+    loss, statistics = policy_loss(logs([4.0, 1.0, 9.0]), logs([1.0, 1.0, 1.0]), torch.ones(1, 3), mask, config)
+    assert statistics["ratio"][0, :2].tolist() == pytest.approx([2.0, 2.0])
+    assert loss[0, :2].tolist() == pytest.approx([-1.5, -1.5])
+
+
+def test_gspo_spreads_the_gradient_evenly_over_the_response() -> None:
+    logprobs = logs([1.0, 1.0]).requires_grad_()
+    loss, _ = policy_loss(logprobs, logs([1.0, 1.0]), torch.ones(1, 2), ones([1.0, 1.0]), GspoLoss())
+    (loss / 2).sum().backward()
+    assert logprobs.grad is not None
+    assert logprobs.grad.tolist() == [[pytest.approx(-0.5), pytest.approx(-0.5)]]
+
+
+def test_token_importance_is_truncated_above_only() -> None:
+    ratios = [0.1, 1.5, 7.0]
+    weights, raw = importance_weights(logs(ratios), logs([1.0] * 3), ones(ratios), TokenImportance(cap=2.0))
+    assert weights.tolist() == [pytest.approx([0.1, 1.5, 2.0])]
+    assert raw.tolist() == [pytest.approx(ratios)]
+
+
+def test_sequence_importance_is_the_product_over_the_response() -> None:
+    mask = torch.tensor([[True, True, False]])
+    weights, raw = importance_weights(logs([0.5, 3.0, 9.0]), logs([1.0, 1.0, 1.0]), mask, SequenceImportance(cap=1.2))
+    assert weights.tolist() == [pytest.approx([1.2] * 3)]
+    assert raw.tolist() == [pytest.approx([1.5] * 3)]
+
+
+def test_no_importance_weighs_one_and_still_tells_the_ratios() -> None:
+    weights, raw = importance_weights(logs([0.5, 3.0]), logs([1.0, 1.0]), ones([1.0, 1.0]), NoImportance())
+    assert weights.tolist() == [[1.0, 1.0]]
+    assert raw.tolist() == [pytest.approx([0.5, 3.0])]
+
+
+def test_importance_carries_no_gradient() -> None:
+    proximal = logs([0.5]).requires_grad_()
+    weights, _ = importance_weights(proximal, logs([1.0]), ones([1.0]), TokenImportance())
+    assert not weights.requires_grad
+
+
+def test_a_ratio_beyond_all_bounds_stays_finite() -> None:
+    weights, raw = importance_weights(
+        torch.tensor([[0.0]]), torch.tensor([[-200.0]]), ones([1.0]), TokenImportance(cap=2.0)
+    )
+    assert weights.item() == 2.0
+    assert math.isfinite(raw.item())
+
+
+def test_k3_is_r_minus_one_minus_log_r() -> None:
+    # r = reference / policy = 2: 2 - 1 - ln 2
+    assert kl_k3(logs([0.25]), logs([0.5])).item() == pytest.approx(1 - math.log(2), abs=1e-6)
+    assert kl_k3(logs([0.3]), logs([0.3])).item() == 0
+
+
+def test_the_gradient_of_k3_pulls_towards_the_reference() -> None:
+    logprobs = logs([0.25]).requires_grad_()
+    kl_k3(logprobs, logs([0.5])).sum().backward()
+    assert logprobs.grad is not None
+    assert logprobs.grad.item() == pytest.approx(1 - 2)  # 1 - r
+
+
+def test_k1_is_the_difference_of_log_probabilities() -> None:
+    assert kl_k1(logs([0.5]), logs([0.25])).item() == pytest.approx(math.log(2))
+
+
+def test_token_weights_of_each_aggregation() -> None:
+    assert token_weights([3, 1], TokenMean()) == [0.25, 0.25]
+    assert token_weights([4, 1], SequenceMean()) == [0.125, 0.5]
+    assert token_weights([4, 1], ConstantLength(normalizer_tokens=10)) == [0.05, 0.05]
+
+
+def test_effective_sample_size_falls_with_unequal_weights() -> None:
+    assert effective_sample_size(1.0, 1.0) == 1.0
+    weights = [4.0, 0.0, 0.0, 0.0]
+    assert effective_sample_size(sum(weights) / 4, sum(w * w for w in weights) / 4) == pytest.approx(0.25)

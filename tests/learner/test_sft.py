@@ -1,0 +1,57 @@
+import itertools
+
+import pytest
+
+from learner.config import SftConfig
+from learner.sft import SftBatches
+from spatial.sample import Path
+from tests.learner.conftest import ToyWorld
+
+
+def batches(world: ToyWorld, seed: int = 0, **changes: int) -> SftBatches:
+    config = SftConfig(**{"rows_per_batch": 4, "sort_window_batches": 2, **changes})
+    return SftBatches(world.samples, world.encoder, config, seed)
+
+
+def names(data: SftBatches, step: int) -> list[tuple[str, Path]]:
+    return [(row.sample.sample_id, row.path) for row in data[step]]
+
+
+def test_an_epoch_has_every_chain_once(world: ToyWorld) -> None:
+    data = batches(world, sort_window_batches=1)
+    assert len(data) == 20
+    epochs = [[name for step in range(first, first + 5) for name in names(data, step)] for first in (0, 5)]
+    for epoch in epochs:
+        assert sorted(epoch) == sorted(itertools.product((s.sample_id for s in world.samples), Path))
+    assert epochs[0] != epochs[1]
+
+
+def test_a_step_is_the_same_whatever_came_before(world: ToyWorld) -> None:
+    straight = batches(world)
+    in_order = [names(straight, step) for step in range(9)]
+    assert names(batches(world), 7) == in_order[7]
+    assert names(batches(world, seed=1), 7) != in_order[7]
+
+
+def test_rows_of_a_window_are_sorted_by_length(world: ToyWorld) -> None:
+    data = batches(world, rows_per_batch=5, sort_window_batches=4)
+    spans = sorted(
+        (min(lengths), max(lengths))
+        for lengths in ([len(row.prompt_token_ids) + len(row.response_token_ids) for row in data[i]] for i in range(4))
+    )
+    assert all(left[1] <= right[0] for left, right in itertools.pairwise(spans))
+    assert sorted(name for step in range(4) for name in names(data, step)) == sorted(
+        itertools.product((s.sample_id for s in world.samples), Path)
+    )
+
+
+def test_the_response_is_the_chain_with_its_end(world: ToyWorld) -> None:
+    row = batches(world)[0][0]
+    assert row.response_token_ids == world.encoder.response_token_ids(row.sample.chains[row.path])
+    assert row.response_token_ids[-1] == world.encoder.end_token_id
+
+
+def test_samples_without_chains_are_refused(world: ToyWorld) -> None:
+    bare = [sample.replace(chains={}) for sample in world.samples]
+    with pytest.raises(ValueError, match="none of 10 samples"):
+        SftBatches(bare, world.encoder, SftConfig(), seed=0)
