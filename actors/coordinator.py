@@ -26,6 +26,12 @@ class Coordinator:
     async def evaluate(self, checkpoint: FilePath) -> dict[str, object]:
         return await self._session.evaluate(checkpoint)
 
+    async def rollout_only(self, checkpoint: FilePath) -> None:
+        await self._session.rollout_only(checkpoint)
+
+    async def learner_only(self, checkpoint: FilePath, recorded: FilePath) -> list[dict[str, float]]:
+        return await self._session.learner_only(checkpoint, recorded)
+
     async def export(self, base: FilePath, checkpoint: FilePath, target: FilePath) -> None:
         await self._session.export(base, checkpoint, target)
 

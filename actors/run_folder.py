@@ -92,8 +92,9 @@ def _rows(group: Group, trained: bool) -> Iterable[dict[str, object]]:
             "truth": group.sample.answer.model_dump(),
             "score": asdict(score),
             "version_spans": [[span.weight_version, span.num_tokens] for span in trajectory.version_spans],
-            "num_prompt_tokens": len(trajectory.prompt_token_ids),
-            "num_response_tokens": len(trajectory.response_token_ids),
+            "prompt_token_ids": trajectory.prompt_token_ids,
+            "response_token_ids": trajectory.response_token_ids,
+            "rollout_logprobs": [round(logprob, 6) for logprob in trajectory.rollout_logprobs],
             "finish_reason": trajectory.finish_reason,
             "engine": trajectory.engine,
         }

@@ -9,6 +9,7 @@ from typing import Any
 
 from actors.config import SessionConfig
 from actors.feed import PromptFeed
+from actors.halves import NoLearner, NoPublisher, read_groups
 from actors.lane import Lane
 from actors.learner_worker import LearnerGroup, LearnerSpec
 from actors.publisher import WeightPublisher
@@ -138,6 +139,39 @@ class Session:
         self._begin("loading engines", 0)
         await self._start_rollouts(checkpoint)
         return summarise(await self._evaluate("held-out questions"), time.perf_counter() - started_s)
+
+    async def rollout_only(self, checkpoint: FilePath) -> None:
+        """The training loops without a learner: the same weights answer every step. Trajectories are recorded."""
+        self._begin("rollout only: loading engines", 0)
+        rewards = self._reward_pool()
+        rollouts, _ = await asyncio.gather(self._start_rollouts(checkpoint), rewards.start())
+        self._trainer = Trainer(
+            self._config.training,
+            self._config.rollout.sampling,
+            lanes=self._lanes(),
+            rollouts=rollouts,
+            rewards=rewards,
+            learner=NoLearner(),
+            publisher=NoPublisher(),
+            folder=self._folder,
+            on_step=lambda metrics: self._advance(int(metrics["step"]), metrics),  # type: ignore[call-overload]
+        )
+        self._begin("rollout only", self._config.training.num_steps)
+        await self._trainer.run()
+
+    async def learner_only(self, checkpoint: FilePath, recorded: FilePath) -> list[dict[str, float]]:
+        """Updates on recorded trajectories, without engines; one update a recorded step. Returns their metrics."""
+        self._begin("learner only: loading model", 0)
+        learner = await self._start_learner(self._config.learner, checkpoint, checkpoint, total_steps=1)
+        samples = {sample.sample_id: sample for sample in self._samples("train")}
+        files = sorted(recorded.glob("step-*.jsonl"))
+        self._begin("learner only", len(files))
+        metrics = []
+        for number, file in enumerate(files, start=1):
+            metrics.append(await learner.update(read_groups(file, samples)))
+            self._advance(number, metrics[-1])
+        learner.shutdown()
+        return metrics
 
     async def export(self, base: FilePath, checkpoint: FilePath, target: FilePath) -> None:
         """Write a training checkpoint as a plain Hugging Face folder; `base` has its configuration and processor."""

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from launch.config import ConfigError, RunConfig, load_config
+from launch.stopped import Stopped
 
 console = Console()
 app = typer.Typer(
@@ -112,6 +113,37 @@ def export(
     console.print(f"wrote {target}")
 
 
+@app.command("rollout-only")
+def rollout_only(
+    checkpoint: Annotated[Path, typer.Option("--from", help="Hugging Face folder that answers.")],
+    overrides: Overrides = None,
+    config: Config = "demo",
+) -> None:
+    """One half of the system: feed, roll out and score with fixed weights; records RUN/trajectories, no learner."""
+    from launch.driver import Driver
+
+    with Driver(_config(config, overrides), console) as run:
+        run.rollout_only(checkpoint.resolve())
+    console.print(f"recorded {run.folder.trajectories}")
+
+
+@app.command("learner-only")
+def learner_only(
+    checkpoint: Annotated[Path, typer.Option("--from", help="Hugging Face folder to update.")],
+    recorded: Annotated[Path, typer.Option("--trajectories", help="RUN/trajectories of a run or of `rollout-only`.")],
+    overrides: Overrides = None,
+    config: Config = "demo",
+) -> None:
+    """The other half: updates on recorded trajectories, no engines; prints what each update measured."""
+    from launch.driver import Driver
+
+    with Driver(_config(config, overrides), console) as run:
+        updates = run.learner_only(checkpoint.resolve(), recorded.resolve())
+    for number, metrics in enumerate(updates, start=1):
+        shown = ("loss", "grad_norm", "kl_reference", "kl_rollout_learner", "clip_fraction", "ess")
+        console.print(f"update {number}: " + "  ".join(f"{key} {metrics[key]:.4g}" for key in shown if key in metrics))
+
+
 @app.command()
 def doctor() -> None:
     """What of this machine and this install is fit, and what to do about the rest."""
@@ -128,11 +160,14 @@ def _config(file: str, overrides: list[str] | None) -> RunConfig:
 
 def main() -> None:
     """Entry point: faults of the user's making are told in words, all others with their traceback."""
-    from learner.checkpoint import CheckpointError
     from spatial.dataset import BadDataError
+    from vlm.errors import CheckpointError
 
     try:
         app()
+    except Stopped as stopped:
+        console.print(f"[yellow]stopped[/]: {stopped}")
+        sys.exit(130)
     except (ConfigError, BadDataError, CheckpointError) as error:
         console.print(f"[red]{type(error).__name__}[/]: {error}", markup=True, highlight=False)
         sys.exit(2)

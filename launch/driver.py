@@ -15,12 +15,9 @@ from actors.run_folder import RunFolder
 from actors.runtime import ray_runtime
 from launch.config import RunConfig
 from launch.prepare import prepare_base_model, prepare_data, prepare_folder
+from launch.stopped import Stopped
 
 _POLL_S = 0.5
-
-
-class Stopped(Exception):  # noqa: N818 - an outcome, not an error
-    """The run was asked to stop (Ctrl-C), and did, after a checkpoint."""
 
 
 class Driver:
@@ -70,6 +67,12 @@ class Driver:
     def evaluate(self, checkpoint: FilePath) -> dict[str, Any]:
         return self._watch(self._coordinator.evaluate.remote(checkpoint))
 
+    def rollout_only(self, checkpoint: FilePath) -> None:
+        self._watch(self._coordinator.rollout_only.remote(checkpoint))
+
+    def learner_only(self, checkpoint: FilePath, recorded: FilePath) -> list[dict[str, float]]:
+        return self._watch(self._coordinator.learner_only.remote(checkpoint, recorded))
+
     def export(self, checkpoint: FilePath, target: FilePath) -> None:
         self._watch(self._coordinator.export.remote(self.base_model, checkpoint, target))
 
@@ -97,7 +100,7 @@ class Driver:
                     break
             _finish(bars, tasks)
         if stopping_since_s is not None:
-            raise Stopped
+            raise Stopped(f"`sr-real train --resume run={self.config.run}` goes on from the last checkpoint")
         return ray.get(result)
 
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path as FilePath
 from typing import Any
 
-from vlm.policy import CheckpointError
+from vlm.errors import CheckpointError
 
 _MANIFEST = "manifest.json"
 _STATE = "trainer_state.json"

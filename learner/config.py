@@ -13,8 +13,10 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class OptimizerConfig(StrictModel):
-    """AdamW and its learning rate over time."""
+    """The optimiser and its learning rate over time."""
 
+    type: Literal["adamw", "muon"] = "adamw"
+    """"muon": Muon for matrices and AdamW for the rest; learns a small model from scratch in far fewer steps."""
     learning_rate: Positive = 1e-6
     """Peak, per optimiser step."""
     weight_decay: NotNegative = 0.01
@@ -188,6 +190,16 @@ class LearnerConfig(StrictModel):
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the shuffles into mini-batches and of the cold start's order."""
     sft: SftConfig = SftConfig()
+
+    @model_validator(mode="after")
+    def _muon_has_whole_matrices(self) -> Self:
+        for name, optimizer in (("optimizer", self.optimizer), ("sft.optimizer", self.sft.optimizer)):
+            if optimizer.type == "muon" and (self.deepspeed.zero_stage > 0 or self.deepspeed.dtype != "float32"):
+                raise ValueError(
+                    f"{name}.type=muon needs deepspeed.zero_stage=0 and dtype=float32: it works on whole matrices, "
+                    f"not on the flat pieces of ZeRO {self.deepspeed.zero_stage}"
+                )
+        return self
 
     def for_cold_start(self) -> Self:
         """The same learner with the cold start's optimiser and without a reference."""

@@ -45,7 +45,8 @@ from learner.stack import (
     resolve_attention,
 )
 from learner.state import export_model, load_state, save_state
-from vlm.policy import CheckpointError, Policy, load_policy
+from vlm.errors import CheckpointError
+from vlm.policy import Policy, load_policy
 from vlm.prompt import PromptEncoder
 
 _log = logging.getLogger(__name__)
@@ -228,7 +229,7 @@ class LearnerEngine:
             vlm.model.visual.requires_grad_(False)
         if config.deepspeed.activation_checkpointing:
             vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        optimizer = build_optimizer(policy.parameters(), config.optimizer)
+        optimizer = build_optimizer(policy, config.optimizer)
         engine, *_ = import_deepspeed().initialize(
             model=policy.train(),
             optimizer=optimizer,

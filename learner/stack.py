@@ -9,7 +9,6 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterable
 from datetime import timedelta
 from types import ModuleType
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from learner.config import DeepSpeedConfig, OptimizerConfig
+from learner.muon import MuonWithAdamW
 
 Attention = Literal["sdpa", "flash_attention_2", "eager"]
 
@@ -77,12 +77,18 @@ def resolve_attention(config: DeepSpeedConfig) -> Attention:
 
 def deepspeed_settings(config: DeepSpeedConfig, max_grad_norm: float) -> dict[str, Any]:
     """The dictionary that `deepspeed.initialize` takes."""
+    on_gpu = torch.cuda.is_available()
     settings: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": config.micro_batch_rows,
         # The engine says itself which pass is the last of a step, so DeepSpeed must not divide by their number.
         "gradient_accumulation_steps": 1,
         "gradient_clipping": max_grad_norm,
-        "zero_optimization": {"stage": config.zero_stage, "overlap_comm": torch.cuda.is_available()},
+        "zero_optimization": {
+            "stage": config.zero_stage,
+            "overlap_comm": on_gpu,
+            # ZeRO-3's own linear layer saves memory on GPUs; on CPU it is slower, and it replaces torch's everywhere.
+            "memory_efficient_linear": on_gpu,
+        },
         "zero_force_ds_cpu_optimizer": False,
         "zero_allow_untested_optimizer": True,
         "steps_per_print": None,
@@ -92,15 +98,15 @@ def deepspeed_settings(config: DeepSpeedConfig, max_grad_norm: float) -> dict[st
     return settings
 
 
-def build_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> torch.optim.AdamW:
-    """PyTorch's AdamW over those parameters that are trained."""
-    return torch.optim.AdamW(
-        [parameter for parameter in parameters if parameter.requires_grad],
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        betas=config.betas,
-        eps=config.epsilon,
-    )
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """The optimiser over those parameters of `model` that are trained."""
+    settings: dict[str, Any] = {"weight_decay": config.weight_decay, "betas": config.betas}
+    if config.type == "muon":
+        return MuonWithAdamW(
+            model.named_parameters(), learning_rate=config.learning_rate, epsilon=config.epsilon, **settings
+        )
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(trained, lr=config.learning_rate, eps=config.epsilon, **settings)
 
 
 def rate_factor(step: int, config: OptimizerConfig, total_steps: int | None) -> float:

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import AutoProcessor
 
 from learner.partitioned import full_shape, named_weights, whole_weights
-from vlm.policy import CheckpointError
+from vlm.errors import CheckpointError
 
 _TAG = "deepspeed"
 _LAYOUT = "layout.json"

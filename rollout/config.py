@@ -58,7 +58,7 @@ class EngineConfig(StrictModel):
     enforce_eager: bool = True
     """True: no graph capture and no compilation, for a quick start; false is faster on GPUs."""
     in_flight_kv: Literal["recompute", "keep"] = "recompute"
-    """Keys and values of responses in flight during a push: computed again with the new weights, or kept as they are."""
+    """Keys and values of responses in flight during a push: computed again with the new weights, or kept."""
     transfer: TransferConfig = GlooTransferConfig()
     """How new weights arrive."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"

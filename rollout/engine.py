@@ -113,6 +113,10 @@ class RolloutEngine:
     async def shutdown(self) -> None:
         """End vLLM and every process it started; those that do not end by themselves are killed. Never raises."""
         if hasattr(self, "_llm"):
+            # Before its processes end, or vLLM takes their end for a crash and logs it as one.
+            if self._llm.output_handler is not None:
+                self._llm.output_handler.cancel()
+            self._llm.output_processor.propagate_error(RuntimeError(f"engine {self.name} was shut down"))
             await asyncio.to_thread(self._llm.shutdown, self._config.shutdown_timeout_s)
             # Otherwise its destructor runs when the interpreter ends, and fails on modules that are gone.
             del self._llm

@@ -21,7 +21,7 @@ class TransferError(RuntimeError):
 
 
 class WorkersFailedError(TransferError):
-    """Some workers failed a step of a weight transfer; the others are unharmed members of a group that must be rebuilt."""
+    """Workers failed a step of a weight transfer; its group must be formed anew before the next."""
 
     def __init__(self, step: str, causes: Mapping[str, str]) -> None:
         super().__init__(step, dict(causes))

@@ -7,6 +7,7 @@ derive from the same metadata. Every step has a deadline, and a peer that died e
 import hashlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import suppress
@@ -35,6 +36,10 @@ from rollout.errors import IncompleteUpdateError, TransferError
 
 T = TypeVar("T")
 
+# How often a waiting broadcast is looked at.
+_POLL_S = 0.0002
+# How long the sender waits for the receivers' own account of a failure.
+_ACCOUNT_S = 5.0
 # Offsets of tensors in a bucket, so that a view of any number format is aligned.
 _ALIGNMENT_BYTES = 16
 
@@ -53,7 +58,7 @@ class Slot:
 
     def digest(self, buffer: UInt8[Tensor, " bytes"]) -> str:
         """SHA-256 of the tensor inside `buffer`."""
-        return hashlib.sha256(buffer[self.offset : self.offset + self.num_bytes].numpy()).hexdigest()
+        return hashlib.sha256(memoryview(buffer.numpy())[self.offset : self.offset + self.num_bytes]).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -92,22 +97,44 @@ class GlooGroup:
     def __init__(self, store: dist.Store, address: str, rank: int, world_size: int, timeout_s: float) -> None:
         self._timeout = timedelta(seconds=timeout_s)
         self._place = f"rank {rank} of {world_size}, sender at {address}"
-        options = dist.ProcessGroupGloo._Options()
+        gloo: Any = dist.ProcessGroupGloo  # torch's type stubs lack most of it
+        options = gloo._Options()
         options._timeout = self._timeout
         # gloo's default device is whatever the host name resolves to, often 127.0.1.1: name the address that routes.
-        options._devices = [dist.ProcessGroupGloo.create_device(hostname=_own_address(address))]
+        options._devices = [gloo.create_device(hostname=_own_address(address))]
         try:
-            self._group = dist.ProcessGroupGloo(store, rank, world_size, options)
+            # A list, so that `close` can take the last reference away from everyone.
+            self._groups = [gloo(store, rank, world_size, options)]
         except RuntimeError as error:
             raise TransferError(f"no gloo group within {timeout_s:g} s ({self._place}): {error}") from error
         self._store = store
 
-    def broadcast(self, buffer: UInt8[Tensor, " bytes"]) -> None:
-        """Fill every receiver's `buffer` with the sender's."""
+    def broadcast(self, buffer: UInt8[Tensor, " bytes"], check: Callable[[], object] = lambda: None) -> None:
+        """Fill every receiver's `buffer` with the sender's; all must give the same size, or gloo ends the process.
+
+        Args:
+            check: called again and again while waiting; what it raises ends the wait.
+        """
+        work = self._groups[0].broadcast(buffer, 0)
         try:
-            self._group.broadcast(buffer, 0).wait(self._timeout)
+            while not work.is_completed():
+                check()
+                time.sleep(_POLL_S)
+            work.wait(self._timeout)
+        except TransferError:
+            raise
         except RuntimeError as error:
             raise TransferError(f"gloo broadcast of {buffer.numel()} bytes failed ({self._place}): {error}") from error
+        finally:
+            # It keeps the connections open, and a traceback would keep it.
+            del work
+
+    def close(self) -> None:
+        """Break the connections, so that the other members notice at once (gloo's own `abort` does nothing).
+
+        In the background: it lasts until a broadcast that is under way has met its deadline.
+        """
+        _in_background(self._groups.clear)
 
 
 def _own_address(peer: str) -> str:
@@ -183,6 +210,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
         try:
             self._receive(update_info.metas())
         except BaseException:
+            self.shutdown()
             self._abandon_update()
             raise
 
@@ -202,7 +230,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
             raise IncompleteUpdateError(f"the update left {len(missing)} parameters as they were: {missing[:5]}")
 
     def _abandon_update(self) -> None:
-        """Put layers that are not complete back as they were; else the next update would add to the half-loaded ones."""
+        """Put layers that are not complete back as they were; the next update would add to half-loaded ones."""
         for layer in self.model.modules():
             info = get_layerwise_info(layer)
             info.loaded_weights.clear()
@@ -213,7 +241,9 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
         finalize_layerwise_reload(self.model, self.model_config)
 
     def shutdown(self) -> None:
-        self._group = None
+        if self._group is not None:
+            self._group.close()
+            self._group = None
 
 
 class TransferWorkerExtension:
@@ -334,23 +364,25 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
         received = _in_background(self.client.update_weights, asdict(update))
         try:
             for bucket in plan_buckets(metas, self._bucket_bytes):
-                if received.done():
-                    received.result()
                 buffer = _pack(bucket, weights)
                 self.sent_checksums.update((slot.meta.name, slot.digest(buffer)) for slot in bucket.slots)
-                self._group.broadcast(buffer)
+                # A receiver that refuses would never take part: its answer ends the wait.
+                self._group.broadcast(buffer, check=lambda: received.done() and received.result())
             received.result()
         except BaseException as error:
-            # Closing the group breaks the receivers' waits too, so what they say comes soon.
+            # Breaks the receivers' waits too, so that their account comes soon.
             self.shutdown()
-            with suppress(TimeoutError):
-                if (cause := received.exception(timeout=5.0)) is not None and cause is not error:
-                    error.add_note(f"receivers: {cause}")
+            if isinstance(error, TransferError):
+                with suppress(TimeoutError):
+                    if (account := received.exception(_ACCOUNT_S)) not in (None, error):
+                        raise account from error  # it says more than a lost connection
             raise
         self.client.finish_weight_update()
 
     def shutdown(self) -> None:
-        self._group = None
+        if self._group is not None:
+            self._group.close()
+            self._group = None
 
 
 def _pack(bucket: Bucket, weights: Iterator[tuple[str, Tensor]]) -> UInt8[Tensor, " bytes"]:

@@ -3,20 +3,16 @@
 vLLM's own Ray client sends every engine the same init info, and so the same ranks. Here each worker gets its own.
 """
 
-import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from typing import Any, Protocol
 
 from rollout.config import GlooTransferConfig, IpcTransferConfig, NcclTransferConfig
 from rollout.errors import TransferError, WorkersFailedError
 
 _MEGABYTE = 10**6
-
-
-class FutureLike(Protocol):
-    """The part of `concurrent.futures.Future` that is used; a Ray reference has it by `.future()`."""
-
-    def result(self, timeout: float | None = None) -> Any: ...
+# Once a worker has failed, how long the others may take to tell that they failed too.
+_GRACE_S = 1.0
 
 
 class WorkerPort(Protocol):
@@ -30,8 +26,8 @@ class WorkerPort(Protocol):
     def num_ranks(self) -> int:
         """Engine ranks behind it: its tensor-parallel size."""
 
-    def call(self, method: str, *args: object) -> FutureLike:
-        """Start `RolloutEngine.<method>(*args)` and return without waiting."""
+    def call(self, method: str, *args: object) -> Future[Any]:
+        """Start `RolloutEngine.<method>(*args)` and return without waiting (a Ray reference has `.future()`)."""
 
 
 class FanOutClient:
@@ -40,7 +36,8 @@ class FanOutClient:
     `version` is set before `send_weights()`: it is what the engines call the weights that follow.
 
     Raises (every method):
-        WorkersFailedError: names each worker that failed or did not answer in time, and why.
+        WorkersFailedError: names each worker that failed or did not answer in time, and why. Where one has died, others
+            may be named for having lost the connection to it: ask them before dropping them.
     """
 
     def __init__(self, workers: Sequence[WorkerPort], timeout_s: float) -> None:
@@ -85,18 +82,21 @@ class FanOutClient:
         self._on_all("leave_transfer")
 
     def _on_all(self, method: str, arguments: Callable[[WorkerPort], tuple[object, ...]] = lambda _: ()) -> None:
-        deadline = time.monotonic() + self._timeout_s
-        futures = [(worker, worker.call(method, *arguments(worker))) for worker in self.workers]
-        causes: dict[str, str] = {}
-        for worker, future in futures:
-            try:
-                future.result(timeout=max(0.0, deadline - time.monotonic()))
-            except TimeoutError as error:
-                causes[worker.name] = str(error) or f"no answer within {self._timeout_s:g} s"
-            except Exception as error:  # whatever a worker raises, its name belongs to it
-                causes[worker.name] = f"{type(error).__name__}: {error}"
+        workers = {worker.call(method, *arguments(worker)): worker for worker in self.workers}
+        done, pending = wait(workers, self._timeout_s, FIRST_EXCEPTION)
+        failed = any(future.exception() for future in done)
+        if failed:
+            done, pending = wait(workers, _GRACE_S)
+        causes = {workers[future].name: describe(error) for future in done if (error := future.exception())}
+        if not failed:
+            causes = {workers[future].name: f"no answer within {self._timeout_s:g} s" for future in pending}
         if causes:
             raise WorkersFailedError(method, causes)
+
+
+def describe(error: BaseException) -> str:
+    """An error's type and message, on as many lines as it likes."""
+    return f"{type(error).__name__}: {error}"
 
 
 def trainer_init_info(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path as FilePath
+from types import MethodType
 from typing import Any, Literal, Self
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForImageTextToText
 
+from vlm.errors import CheckpointError
 from vlm.prompt import VisionInputs
 
 # Rows of logits held at once: 1,024 × 152k vocabulary × 4 bytes is 0.6 GB.
@@ -147,11 +149,10 @@ def _multiply_patches(convolution: nn.Module) -> None:
     """Compute the patch embedding as a matrix product: its kernel is its stride, so that is the same, and on CPU four
     times as fast."""
 
-    def forward(patches: Float[Tensor, "patches channels time height width"]) -> Float[Tensor, "patches embedding"]:
-        return F.linear(patches.flatten(1), convolution.weight.flatten(1), convolution.bias)
+    def forward(
+        self: nn.Module, patches: Float[Tensor, "patches channels time height width"]
+    ) -> Float[Tensor, "patches embedding"]:
+        return F.linear(patches.flatten(1), self.weight.flatten(1), self.bias)
 
-    convolution.forward = forward
-
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be used as it is; the message names the file and what is wrong with it."""
+    # A method, so that a copy of the model uses the copy's weights.
+    convolution.forward = MethodType(forward, convolution)

@@ -67,12 +67,15 @@ class PromptEncoder:
         Raises:
             FileNotFoundError: an image is not in the store.
         """
+        return EncodedPrompt(text=self.text(sample, path), images=self.marked_images(sample))
+
+    def text(self, sample: SpatialSample, path: Path) -> str:
+        """The prompt's text, with one image placeholder an image."""
         question = question_text(sample, path, self._config)
         content = [*({"type": "image"} for _ in sample.images), {"type": "text", "text": question}]
-        text = self._processor.apply_chat_template(
+        return self._processor.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
-        return EncodedPrompt(text=text, images=self.marked_images(sample))
 
     def marked_images(self, sample: SpatialSample) -> tuple[Image.Image, ...]:
         """The sample's images with its regions drawn on them."""
@@ -87,11 +90,10 @@ class PromptEncoder:
 
     def prompt_token_ids(self, sample: SpatialSample, path: Path) -> tuple[int, ...]:
         """The prompt's tokens with every image placeholder expanded to its image's number of tokens."""
-        encoded = self.encode(sample, path)
         grids = self.vision_inputs(sample).image_grid_thw.tolist()
         counts = iter([t * h * w // self._processor.image_processor.merge_size**2 for t, h, w in grids])
         ids: list[int] = []
-        for token in self.tokenizer(encoded.text, add_special_tokens=False)["input_ids"]:
+        for token in self.tokenizer(self.text(sample, path), add_special_tokens=False)["input_ids"]:
             ids.extend([token] * next(counts) if token == self.image_token_id else [token])
         return tuple(ids)
 

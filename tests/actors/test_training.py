@@ -155,9 +155,9 @@ def test_too_many_failures_stop_the_run_with_the_reasons(tmp_path: FilePath) -> 
     rig = Rig(tmp_path, failing=2, num_steps=50)
     with pytest.raises(ExceptionGroup) as caught:
         rig.run()
-    (error,) = caught.value.exceptions
+    error = caught.value.exceptions[0]
     assert isinstance(error, TooManyFailuresError)
-    assert "engine on fire" in str(error)
+    assert "× rollout: engine on fire" in str(error)
 
 
 def test_a_step_writes_every_metric_that_is_promised(tmp_path: FilePath) -> None:

@@ -55,4 +55,5 @@ def main(root: Path, rank: int, num_ranks: int, port: int, zero_stage: int, out:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:6]), Path(sys.argv[6]))  # type: ignore[arg-type]
+    root, rank, num_ranks, port, zero_stage, out = sys.argv[1:]
+    main(Path(root), int(rank), int(num_ranks), int(port), int(zero_stage), Path(out))

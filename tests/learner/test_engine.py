@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,10 +28,10 @@ def weights_of(engine: LearnerEngine) -> dict[str, Tensor]:
 def assert_same_weights(left: dict[str, Tensor], right: dict[str, Tensor], atol: float) -> None:
     assert left.keys() == right.keys()
     for name, tensor in left.items():
-        torch.testing.assert_close(tensor, right[name], rtol=0, atol=atol, msg=lambda text, n=name: f"{n}: {text}")
+        assert torch.allclose(tensor, right[name], rtol=0, atol=atol), name
 
 
-def plain(world: ToyWorld, **changes: object) -> PlainLearner:
+def plain(world: ToyWorld, **changes: Any) -> PlainLearner:
     return PlainLearner(
         load_policy(world.checkpoint), load_policy(world.reference), world.encoder, make_config(**changes)
     )
@@ -42,7 +43,7 @@ def plain_weights(learner: PlainLearner) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("zero_stage", STAGES)
 def test_an_update_equals_plain_pytorch(world: ToyWorld, start_engine: StartEngine, zero_stage: int) -> None:
-    settings = {"kl_coefficient": 0.3, "optimizer_steps_per_batch": 2}
+    settings: dict[str, Any] = {"kl_coefficient": 0.3, "optimizer_steps_per_batch": 2}
     engine, reference = start_engine(make_config(zero_stage, **settings)), plain(world, **settings)
     chains, rows = sft_rows(world.samples, world.encoder), training_rows(world.samples, world.encoder)
     assert engine.sft_step(chains)["loss"] == pytest.approx(reference.sft_step(chains), rel=1e-5)

@@ -8,9 +8,8 @@ from spatial.sample import Path
 from tests.learner.conftest import ToyWorld
 
 
-def batches(world: ToyWorld, seed: int = 0, **changes: int) -> SftBatches:
-    config = SftConfig(**{"rows_per_batch": 4, "sort_window_batches": 2, **changes})
-    return SftBatches(world.samples, world.encoder, config, seed)
+def batches(world: ToyWorld, seed: int = 0, rows: int = 4, window: int = 2) -> SftBatches:
+    return SftBatches(world.samples, world.encoder, SftConfig(rows_per_batch=rows, sort_window_batches=window), seed)
 
 
 def names(data: SftBatches, step: int) -> list[tuple[str, Path]]:
@@ -18,7 +17,7 @@ def names(data: SftBatches, step: int) -> list[tuple[str, Path]]:
 
 
 def test_an_epoch_has_every_chain_once(world: ToyWorld) -> None:
-    data = batches(world, sort_window_batches=1)
+    data = batches(world, window=1)
     assert len(data) == 20
     epochs = [[name for step in range(first, first + 5) for name in names(data, step)] for first in (0, 5)]
     for epoch in epochs:
@@ -34,7 +33,7 @@ def test_a_step_is_the_same_whatever_came_before(world: ToyWorld) -> None:
 
 
 def test_rows_of_a_window_are_sorted_by_length(world: ToyWorld) -> None:
-    data = batches(world, rows_per_batch=5, sort_window_batches=4)
+    data = batches(world, rows=5, window=4)
     spans = sorted(
         (min(lengths), max(lengths))
         for lengths in ([len(row.prompt_token_ids) + len(row.response_token_ids) for row in data[i]] for i in range(4))

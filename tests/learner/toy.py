@@ -3,6 +3,7 @@
 import random
 import socket
 from pathlib import Path as FilePath
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +87,7 @@ def training_rows(samples: list[SpatialSample], encoder: PromptEncoder, seed: in
     return rows
 
 
-def make_config(zero_stage: int = 0, num_ranks: int = 1, **changes: object) -> LearnerConfig:
+def make_config(zero_stage: int = 0, num_ranks: int = 1, **changes: Any) -> LearnerConfig:
     """Settings that move a toy model visibly in a few steps."""
     optimizer = OptimizerConfig(learning_rate=1e-3, warmup_steps=2)
     config = LearnerConfig(

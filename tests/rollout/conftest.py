@@ -48,14 +48,10 @@ class TinyWorld:
         return RolloutRequest(0, 0, self.samples[index], Path.DTR, seed, temperature, max_tokens)
 
     def learner_logprobs(self, policy: Policy, trajectory: Trajectory, temperature: float = 1.0) -> torch.Tensor:
-        """The learner's log-probabilities of the response, up to its first image token.
-
-        Random weights write image tokens like any other, and transformers takes each for a piece of an image.
-        """
+        """The learner's log-probabilities of the response."""
         sample = next(sample for sample in self.samples if sample.sample_id == trajectory.sample_id)
-        response = [*trajectory.response_token_ids, self.encoder.image_token_id]
-        response = response[: response.index(self.encoder.image_token_id)]
-        row = PolicyRow(trajectory.prompt_token_ids, response, self.encoder.vision_inputs(sample))
+        vision = self.encoder.vision_inputs(sample)
+        row = PolicyRow(trajectory.prompt_token_ids, trajectory.response_token_ids, vision)
         batch = PolicyBatch.collate([row], self.encoder.pad_token_id, self.encoder.image_token_id)
         with torch.no_grad():
             logprobs, _ = policy(batch, temperature)
@@ -66,7 +62,8 @@ class PolicySource(WeightSource):
     """All parameters of a policy, the tied head too."""
 
     def __init__(self, policy: Policy, left_out: Sequence[str] = ()) -> None:
-        tensors = {**dict(policy.vlm.named_parameters()), "lm_head.weight": policy.vlm.lm_head.weight}
+        head = policy.vlm.get_parameter("lm_head.weight")
+        tensors: dict[str, torch.Tensor] = {**dict(policy.vlm.named_parameters()), "lm_head.weight": head}
         self._tensors = {name: tensor for name, tensor in tensors.items() if name not in left_out}
 
     def metadata(self) -> list[ParamMeta]:
@@ -133,7 +130,9 @@ class EngineHost:
 def world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
     register()
     root = tmp_path_factory.mktemp("tiny")
-    build_tiny_checkpoint(root / "model", [QUESTION + " red point blue point detect think", RESPONSE], TinyModelConfig(), 0)
+    build_tiny_checkpoint(
+        root / "model", [QUESTION + " red point blue point detect think", RESPONSE], TinyModelConfig(), 0
+    )
     images = ImageStore(root / "images")
     random = np.random.default_rng(0)
     samples = tuple(
@@ -165,7 +164,7 @@ def host(world: TinyWorld) -> Iterator[EngineHost]:
         control_timeout_s=60.0,
         transfer_timeout_s=60.0,
     )
-    host = EngineHost(RolloutEngine(world.checkpoint, world.images, PROMPT, config, "rollout-0"))
+    host = EngineHost(RolloutEngine(world.checkpoint, world.images, PROMPT, config, "rollout-0", cpu_cores=(0,)))
     try:
         host.run(host.engine.start())
         yield host

@@ -32,8 +32,7 @@ def disturb(policy: Policy, scale: float, only: str = "") -> None:
 def distance(world: TinyWorld, policy: Policy, trajectory: Trajectory, temperature: float = 1.0) -> float:
     """Largest difference between the engine's and the learner's log-probabilities of one response."""
     learner = world.learner_logprobs(policy, trajectory, temperature)
-    assert len(learner) > 0
-    return (torch.tensor(trajectory.rollout_logprobs[: len(learner)]) - learner).abs().max().item()
+    return (torch.tensor(trajectory.rollout_logprobs) - learner).abs().max().item()
 
 
 def test_a_response_is_aligned_with_its_prompt_and_its_text(host: EngineHost, world: TinyWorld) -> None:
@@ -118,7 +117,7 @@ def test_each_token_of_a_response_under_way_names_and_fits_the_weights_that_made
     num_checked = 0
     old = {name: tensor.clone() for name, tensor in policy.vlm.state_dict().items()}
     disturb(policy, 0.05)
-    new = policy.vlm.state_dict()
+    new = {name: tensor.clone() for name, tensor in policy.vlm.state_dict().items()}
     trajectories = push_under_way(host, world, policy, version=41)
     for trajectory in trajectories:
         if [span.weight_version for span in trajectory.version_spans] != [40, 41]:
@@ -127,14 +126,10 @@ def test_each_token_of_a_response_under_way_names_and_fits_the_weights_that_made
         engine = torch.tensor(trajectory.rollout_logprobs)
         policy.vlm.load_state_dict(new)
         by_new = world.learner_logprobs(policy, trajectory)
-        if len(by_new) <= split:
-            continue
         policy.vlm.load_state_dict(old)
         by_old = world.learner_logprobs(policy, trajectory)
-        engine = engine[: len(by_new)]
         assert (engine - by_old)[:split].abs().max() < TOLERANCE
         assert (engine - by_new)[split:].abs().max() < TOLERANCE
-        policy.vlm.load_state_dict(new)
         num_checked += 1
     assert num_checked > 0, [trajectory.version_spans for trajectory in trajectories]
 
@@ -184,7 +179,7 @@ class VanishingWorker:
                 store = dist.TCPStore(info["master_address"], info["master_port"], is_master=False)
                 self._group = GlooGroup(store, info["master_address"], info["rank_offset"], info["world_size"], 5)
             if method == "update_weights":
-                self._group = None
+                self._group.close()
                 raise ConnectionError("killed")
 
         return _in_background(run)
@@ -199,10 +194,9 @@ def test_a_member_that_dies_during_a_push_fails_it_and_the_survivor_takes_the_ne
     host.run(host.engine.pause())
     client.version = 70
     started = time.monotonic()
-    with pytest.raises(TransferError) as failure:
+    with pytest.raises(WorkersFailedError, match="vanishing: ConnectionError: killed"):
         sender.send_weights()
-    assert time.monotonic() - started < 20
-    assert "vanishing" in "".join([str(failure.value), *getattr(failure.value, "__notes__", [])])
+    assert time.monotonic() - started < 10
     host.push(policy, version=71)
     assert distance(world, policy, host.run(host.engine.generate(world.request(seed=1)))) < TOLERANCE
 

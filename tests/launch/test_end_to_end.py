@@ -1,0 +1,162 @@
+"""Whole runs by the command line, on real Ray, vLLM and DeepSpeed, with a tiny untrained model."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    "data.num_train_scenes=24",
+    "data.num_validation_scenes=2",
+    "data.num_test_scenes=4",
+    "learner.sft.steps=12",
+    "learner.sft.rows_per_batch=16",
+    "training.groups_per_step={lor: 2, dtr: 2}",
+    "training.group_size=3",
+    # An untrained model: every group counts, and the reward is one that it sometimes gets.
+    "training.filter={min_mean_reward: -1, max_mean_reward: 2}",
+    "rewards.custom=tests.launch.rewards_for_tests:parity",
+    "rollout.sampling.max_response_tokens=24",
+    "evaluation={num_questions: 6, num_samples: 2}",
+]
+
+
+def command(*arguments: str) -> list[str]:
+    return [str(Path(sys.executable).with_name("sr-real")), *arguments]
+
+
+def start(*arguments: str) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command(*arguments), cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def run(*arguments: str) -> str:
+    process = start(*arguments)
+    output, _ = process.communicate(timeout=550)
+    assert process.returncode == 0, output[-6000:]
+    return output
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A finished small demo: its folder, and what the terminal showed."""
+    folder = tmp_path_factory.mktemp("runs") / "demo"
+    return folder, run("demo", f"run={folder}", "training.num_steps=2", *SMALL)
+
+
+def test_a_demo_leaves_a_complete_run_folder(demo: tuple[Path, str]) -> None:
+    folder, output = demo
+    names = "config.json metrics.jsonl summary.json summary.png images trajectories checkpoints".split()
+    assert [name for name in names if not (folder / name).exists()] == []
+    assert "Marks" in output
+    assert json.loads((folder / "config.json").read_text())["training"]["num_steps"] == 2
+    summary = json.loads((folder / "summary.json").read_text())
+    promised = """lor_accuracy dtr_accuracy lor_accuracy_greedy dtr_accuracy_greedy format_rate center_error_m_median
+        seconds"""
+    assert set(promised.split()) <= set(summary["cold_start"])
+    assert set(promised.split()) <= set(summary["rl"])
+    assert summary["seconds_total"] > 0
+
+
+def test_metrics_hold_every_promised_key_and_learning_happens(demo: tuple[Path, str]) -> None:
+    rows = metrics(demo[0])
+    promised = """step weight_version lor/reward_mean lor/accuracy_mean lor/format_mean dtr/reward_mean
+        dtr/accuracy_mean dtr/format_mean dtr/center_mean lor/response_tokens_mean dtr/response_tokens_mean
+        groups_trained groups_filtered num_failures staleness_mean staleness_max kl_reference kl_rollout_learner
+        clip_fraction grad_norm rollout_tokens_per_s time/step_s time/rollout_s time/score_s time/update_s time/push_s
+        push_bytes"""
+    assert [row["step"] for row in rows] == [1, 2]
+    for row in rows:
+        assert set(promised.split()) <= set(row)
+        assert row["grad_norm"] > 0
+        assert row["staleness_max"] == 0
+        # The engine's log-probabilities are the learner's, in fp32, after every push.
+        assert abs(row["kl_rollout_learner"]) < 1e-4
+    assert rows[1]["kl_reference"] > 0
+
+
+def test_trajectories_tell_what_was_asked_answered_and_scored(demo: tuple[Path, str]) -> None:
+    folder, _ = demo
+    rows = [json.loads(line) for line in (folder / "trajectories" / "step-000002.jsonl").read_text().splitlines()]
+    assert len(rows) == 4 * 3
+    for row in rows:
+        assert {"prompt", "path", "response", "score", "version_spans", "images"} <= set(row)
+        assert all(version == 1 for version, _ in row["version_spans"])
+        assert (folder / "images" / row["images"][0][:2] / f"{row['images'][0]}.png").exists()
+
+
+def test_six_steps_equal_three_and_a_resume_and_three(demo: tuple[Path, str], tmp_path: Path) -> None:
+    start_model = demo[0] / "cold_start_model"
+    common = ["train", "--from", str(start_model), *SMALL, "training.checkpoint_every=3"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(*common, f"run={whole}", "training.num_steps=6")
+    run(*common, f"run={parts}", "training.num_steps=3")
+    run(*common, f"run={parts}", "training.num_steps=6", "--resume")
+    assert [row["step"] for row in metrics(parts)] == [1, 2, 3, 4, 5, 6]
+    for one, other in zip(metrics(whole), metrics(parts), strict=True):
+        for key in ("lor/reward_mean", "dtr/reward_mean", "lor/response_tokens_mean", "groups_trained"):
+            assert one[key] == other[key], (one["step"], key)
+        for key in ("kl_reference", "grad_norm", "loss"):
+            assert one[key] == pytest.approx(other[key], rel=1e-2, abs=1e-6), (one["step"], key)
+
+
+def test_two_learner_ranks_and_two_engines_train_asynchronously(demo: tuple[Path, str], tmp_path: Path) -> None:
+    folder = tmp_path / "wide"
+    run(
+        *("train", "--from", str(demo[0] / "cold_start_model"), f"run={folder}", *SMALL, "training.num_steps=4"),
+        *("learner.num_ranks=2", "learner.deepspeed.zero_stage=2", "learner.deepspeed.micro_batch_rows=4"),
+        *("rollout.num_workers=2", "rollout.engine.kv_cache_gib=0.25", "training.max_staleness=1"),
+    )
+    rows = metrics(folder)
+    assert len(rows) == 4
+    assert max(row["staleness_max"] for row in rows) == 1
+    engines = {
+        json.loads(line)["engine"]
+        for file in (folder / "trajectories").glob("*.jsonl")
+        for line in file.read_text().splitlines()
+    }
+    assert engines == {"rollout-0", "rollout-1"}
+
+
+def test_ctrl_c_writes_a_checkpoint_and_leaves_no_process(demo: tuple[Path, str], tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    before = {process.pid for process in psutil.process_iter()}
+    process = start(
+        "train", "--from", str(demo[0] / "cold_start_model"), f"run={folder}", *SMALL, "training.num_steps=10000"
+    )
+    deadline_s = time.monotonic() + 300
+    while not (folder / "metrics.jsonl").exists() or len(metrics(folder)) < 2:
+        assert process.poll() is None, process.communicate()[0][-6000:]
+        assert time.monotonic() < deadline_s
+        time.sleep(0.2)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) > 4
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output[-6000:]
+    steps = [int(path.name.removeprefix("step-")) for path in (folder / "checkpoints").glob("step-*")]
+    assert max(steps) >= 2
+    alive = [p for p in psutil.process_iter(["pid", "cmdline"]) if p.pid not in before and _is_ours(p)]
+    assert alive == [], [p.info for p in alive]
+    assert [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    command_line = " ".join(process.info["cmdline"] or [])
+    return any(name in command_line for name in ("ray", "VLLM", "sr-real", "raylet", "gcs_server"))

@@ -1,0 +1,188 @@
+"""The gloo backend without an engine: layout, groups, failures. Receivers are threads with plain tensors."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
+from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
+
+from rollout.config import GlooTransferConfig
+from rollout.errors import TransferError, WorkersFailedError
+from rollout.gloo_transfer import GlooGroup, GlooInitInfo, GlooUpdateInfo, _in_background, plan_buckets
+from rollout.plugin import register
+from rollout.transfer_client import FanOutClient, trainer_init_info
+
+TENSORS = {
+    "a": torch.arange(5, dtype=torch.float32),
+    "b": torch.arange(12, dtype=torch.bfloat16).view(3, 4),
+    "large": torch.arange(100, dtype=torch.float32).view(10, 10),
+    "scalar": torch.tensor(7.0),
+}
+
+
+class DictSource(WeightSource):
+    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
+        self.tensors = tensors
+        self.num_yielded = 0
+
+    def metadata(self) -> list[ParamMeta]:
+        return [ParamMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in self.tensors.items()]
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for item in self.tensors.items():
+            self.num_yielded += 1
+            yield item
+
+
+class Receiver:
+    """What an engine does in a push, without an engine."""
+
+    def __init__(self, name: str, num_ranks: int = 1, fault: str = "") -> None:
+        self.name = name
+        self.num_ranks = num_ranks
+        self.fault = fault
+        self.tensors: dict[str, torch.Tensor] = {}
+        self.version: int | None = None
+        self.ranks: list[int] = []
+        self._groups: list[GlooGroup] = []
+
+    def call(self, method: str, *args: Any) -> Future[None]:
+        return _in_background(getattr(self, method), *args)
+
+    def init_transfer(self, fields: dict[str, Any]) -> None:
+        if self.fault == "refuses":
+            raise PermissionError("not me")
+        if self.fault == "absent":
+            time.sleep(30)
+        info = GlooInitInfo(**fields)
+        self.ranks = [info.rank_offset + index for index in range(self.num_ranks)]
+        joining = [_in_background(self._join, info, rank) for rank in self.ranks]
+        self._groups = [future.result() for future in joining]
+        self.bucket_bytes = info.bucket_bytes
+
+    @staticmethod
+    def _join(info: GlooInitInfo, rank: int) -> GlooGroup:
+        store = dist.TCPStore(info.master_address, info.master_port, is_master=False)
+        return GlooGroup(store, info.master_address, rank, info.world_size, info.timeout_s)
+
+    def start_update(self) -> None:
+        self.tensors.clear()
+
+    def update_weights(self, fields: dict[str, Any]) -> None:
+        if self.fault == "silent":
+            time.sleep(30)
+        if self.fault == "dies":
+            for group in self._groups:
+                group.close()
+            raise ConnectionError("killed")
+        receiving = [_in_background(self._receive, group, GlooUpdateInfo(**fields)) for group in self._groups]
+        for future in receiving:
+            future.result()
+
+    def _receive(self, group: GlooGroup, update: GlooUpdateInfo) -> None:
+        for bucket in plan_buckets(update.metas(), self.bucket_bytes):
+            buffer = torch.empty(bucket.num_bytes, dtype=torch.uint8)
+            group.broadcast(buffer)
+            self.tensors |= {slot.meta.name: slot.view(buffer) for slot in bucket.slots}
+
+    def finish_update(self, version: int) -> None:
+        self.version = version
+
+
+def form(receivers: list[Receiver], source: WeightSource, timeout_s: float = 20, bucket_mb: float = 0.0001) -> Any:
+    register()
+    client = FanOutClient(receivers, timeout_s)
+    client.version = 5
+    info = trainer_init_info(
+        GlooTransferConfig(bucket_mb=bucket_mb),
+        rank=0,
+        world_size=client.world_size,
+        master_address="127.0.0.1",
+        master_port=0,
+        timeout_s=timeout_s,
+    )
+    return WeightTransferTrainerFactory.trainer_init(info, client=client, source=source)
+
+
+def test_buckets_keep_the_order_and_a_large_tensor_gets_its_own() -> None:
+    buckets = plan_buckets(DictSource(TENSORS).metadata(), bucket_bytes=100)
+    assert [[slot.meta.name for slot in bucket.slots] for bucket in buckets] == [["a", "b"], ["large"], ["scalar"]]
+    assert [bucket.num_bytes for bucket in buckets] == [32 + 24, 400, 4]
+    assert all(slot.offset % 16 == 0 for bucket in buckets for slot in bucket.slots)
+
+
+def test_every_rank_of_every_worker_gets_every_tensor() -> None:
+    receivers = [Receiver("one"), Receiver("two", num_ranks=2), Receiver("three")]
+    form(receivers, DictSource(TENSORS)).send_weights()
+    assert [receiver.ranks for receiver in receivers] == [[1], [2, 3], [4]]
+    for receiver in receivers:
+        assert receiver.version == 5
+        assert all(torch.equal(receiver.tensors[name], tensor) for name, tensor in TENSORS.items())
+
+
+def test_a_new_group_with_other_members_follows_an_old_one() -> None:
+    first, second = Receiver("first"), Receiver("second")
+    old = form([first], DictSource(TENSORS))
+    old.send_weights()
+    old.shutdown()
+    form([second, first], DictSource({"a": TENSORS["a"] + 1})).send_weights()
+    assert torch.equal(first.tensors["a"], TENSORS["a"] + 1)
+    assert torch.equal(second.tensors["a"], TENSORS["a"] + 1)
+    with pytest.raises(TransferError, match="no transfer group"):
+        old.send_weights()
+
+
+@pytest.mark.parametrize(("fault", "told"), [("refuses", "PermissionError: not me"), ("absent", "1 s")])
+def test_a_group_that_cannot_be_formed_says_why_within_the_deadline(fault: str, told: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(TransferError, match=told):
+        form([Receiver("good"), Receiver("bad", fault=fault)], DictSource(TENSORS), timeout_s=1)
+    assert time.monotonic() - started < 4
+
+
+@pytest.mark.parametrize(("fault", "told"), [("dies", "bad: ConnectionError: killed"), ("silent", r"bad|timed out")])
+def test_a_worker_that_fails_a_push_ends_it_within_the_deadline(fault: str, told: str) -> None:
+    source = DictSource(TENSORS)
+    sender = form([Receiver("good"), Receiver("bad", fault=fault)], source, timeout_s=3)
+    started = time.monotonic()
+    with pytest.raises(TransferError, match=told):
+        sender.send_weights()
+    assert time.monotonic() - started < 10
+    # Other learner ranks gather with the sender: it must not stop half-way.
+    assert source.num_yielded == len(TENSORS)
+
+
+def test_a_source_that_contradicts_its_metadata_is_named() -> None:
+    class Liar(DictSource):
+        def metadata(self) -> list[ParamMeta]:
+            return [ParamMeta("a", torch.float32, (6,))]
+
+    sender = form([Receiver("one")], Liar({"a": TENSORS["a"]}), timeout_s=3)
+    with pytest.raises(ValueError, match=r"'a'.*\(6,\).*yields.*\(5,\)"):
+        sender.send_weights()
+
+
+def test_learner_ranks_that_do_not_send_only_join_in_gathering() -> None:
+    register()
+    source = DictSource(TENSORS)
+    info = trainer_init_info(
+        GlooTransferConfig(), rank=1, world_size=2, master_address="127.0.0.1", master_port=0, timeout_s=1
+    )
+    WeightTransferTrainerFactory.trainer_init(info, client=FanOutClient([], 1), source=source).send_weights()
+    assert source.num_yielded == len(TENSORS)
+
+
+def test_a_worker_that_does_not_answer_is_named() -> None:
+    client = FanOutClient([Receiver("quick"), Receiver("sleepy", fault="silent")], timeout_s=0.2)
+    with pytest.raises(WorkersFailedError, match=r"'update_weights'.*sleepy: no answer within 0\.2 s"):
+        client.update_weights({"names": [], "dtype_names": [], "shapes": []})
+
+
+def test_sending_without_a_version_is_refused() -> None:
+    with pytest.raises(TransferError, match="version"):
+        FanOutClient([], 1).start_weight_update()

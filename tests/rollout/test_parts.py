@@ -1,0 +1,114 @@
+"""The parts of the rollout side that need no engine."""
+
+import asyncio
+import json
+import pickle
+import struct
+import subprocess
+import sys
+from pathlib import Path as FilePath
+
+import pytest
+from pydantic import ValidationError
+
+from rollout.completeness import ExpectedWeights
+from rollout.config import EngineConfig, IpcTransferConfig, RolloutConfig, SamplingConfig
+from rollout.engine import RolloutEngine
+from rollout.errors import IncompleteUpdateError, RolloutTimeout, WorkersFailedError
+from rollout.processes import ChildProcesses, thread_binding
+from rollout.prompts import image_names
+
+from .conftest import PROMPT, TinyWorld
+
+
+def test_the_config_needs_neither_vllm_nor_torch() -> None:
+    code = "import sys, rollout.config, rollout.trajectory, rollout.errors; print({'vllm', 'torch'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_top_p_below_one_needs_consent() -> None:
+    with pytest.raises(ValidationError, match="allow_truncated_sampling"):
+        SamplingConfig(top_p=0.99)
+    assert SamplingConfig(top_p=0.99, allow_truncated_sampling=True).top_p == 0.99
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"gpus_per_worker": 2}, "gpus_per_worker=2"),
+        ({"engine": EngineConfig(transfer=IpcTransferConfig())}, "needs GPUs"),
+        ({"engine": EngineConfig(tensor_parallel_size=2)}, "cpus_per_worker=1"),
+        ({"engine": EngineConfig(max_model_len=256)}, "no room for a prompt"),
+    ],
+)
+def test_parts_of_a_config_that_clash_are_named(fields: dict[str, object], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        RolloutConfig(**fields)  # type: ignore[arg-type]
+
+
+def test_threads_are_bound_rank_by_rank() -> None:
+    assert thread_binding(None, 2) == "nobind"
+    assert thread_binding((3,), 1) == "3"
+    assert thread_binding((4, 5, 6, 7), 2) == "4,5|6,7"
+    with pytest.raises(ValueError, match="2 tensor-parallel ranks"):
+        thread_binding((0,), 2)
+
+
+def test_errors_survive_pickling() -> None:
+    timeout = pickle.loads(pickle.dumps(RolloutTimeout("rollout-1", "pause", 2.5)))
+    assert str(timeout) == "engine rollout-1: 'pause' did not finish within 2.5 s"
+    failed = pickle.loads(pickle.dumps(WorkersFailedError("update_weights", {"rollout-1": "gone"})))
+    assert failed.causes == {"rollout-1": "gone"}
+
+
+def write_checkpoint(folder: FilePath, shapes: dict[str, list[int]], is_tied: bool) -> FilePath:
+    header = json.dumps(
+        {name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()}
+    )
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode())
+    (folder / "config.json").write_text(json.dumps({"text_config": {"tie_word_embeddings": is_tied}}))
+    return folder
+
+
+def test_an_update_must_bring_all_weights_and_a_tied_head_too(tmp_path: FilePath) -> None:
+    shapes = {"model.embed_tokens.weight": [10, 4], "model.layers.0.weight": [4, 4]}
+    expected = ExpectedWeights.of_checkpoint(write_checkpoint(tmp_path, shapes, is_tied=True))
+    expected.check([*shapes, "lm_head.weight"], [*shapes.values(), [10, 4]])
+    # A learner may call a tensor otherwise.
+    expected.check(["embed_tokens.weight", "layers.0.weight", "lm_head.weight"], [[10, 4], [4, 4], [10, 4]])
+    with pytest.raises(IncompleteUpdateError, match=r"'lm_head\.weight'"):
+        expected.check([*shapes], [*shapes.values()])
+    with pytest.raises(IncompleteUpdateError, match=r"brings 80 weights.*has 96"):
+        expected.check(["model.embed_tokens.weight", "lm_head.weight"], [[10, 4], [10, 4]])
+
+
+def test_a_checkpoint_without_safetensors_is_refused(tmp_path: FilePath) -> None:
+    with pytest.raises(FileNotFoundError, match="safetensors"):
+        ExpectedWeights.of_checkpoint(tmp_path)
+
+
+def test_an_image_with_other_regions_is_another_image(world: TinyWorld) -> None:
+    first, second = world.samples[:2]
+    moved = first.regions[0].replace(box_xyxy_px=(1.0, 2.0, 40.0, 51.0))
+    variants = [first, second, first.replace(regions=()), first.replace(regions=(moved, first.regions[1]))]
+    assert len({image_names(sample)[0] for sample in variants}) == len(variants)
+    assert image_names(first) == image_names(first.replace(question="Another?", sample_id="another"))
+
+
+def test_a_deadline_names_engine_operation_and_seconds(world: TinyWorld) -> None:
+    engine = RolloutEngine(world.checkpoint, world.images, PROMPT, EngineConfig(control_timeout_s=0.01), "rollout-9")
+    with pytest.raises(RolloutTimeout, match=r"engine rollout-9: 'pause' did not finish within 0\.01 s"):
+        asyncio.run(engine._control("pause", asyncio.sleep(1)))
+
+
+def test_children_that_do_not_end_by_themselves_are_killed() -> None:
+    children = ChildProcesses()
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    with children.watch():
+        process = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+    assert children.pids == [process.pid]
+    children.end(timeout_s=0.1)
+    assert children.pids == []
+    assert process.wait(timeout=1) is not None
