@@ -33,7 +33,7 @@ class TrainingConfig(StrictModel):
     """Groups that one step trains on, by path. A group never mixes paths."""
     group_size: Annotated[int, Field(ge=2)] = 5
     """Responses to one prompt."""
-    kinds: dict[Path, tuple[str, ...]] = {}
+    kinds: dict[Path, tuple[str, ...]] = Field(default_factory=dict)
     """Kinds of question to reinforce, by path; a path that is not named trains on every kind."""
     max_staleness: Annotated[int, Field(ge=0)] = 0
     """Most versions that may lie between the weights that began a response and those it trains. 0: synchronous."""

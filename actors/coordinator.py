@@ -10,7 +10,6 @@ from actors.run_folder import RunFolder
 from actors.session import Progress, Session
 
 
-@ray.remote(num_cpus=0, max_restarts=0)
 class Coordinator:
     """Runs one phase at a time; the other calls answer while it runs."""
 
@@ -20,8 +19,8 @@ class Coordinator:
     async def cold_start(self, checkpoint: FilePath) -> dict[str, object]:
         return await self._session.cold_start(checkpoint)
 
-    async def train(self, checkpoint: FilePath, resume: bool) -> dict[str, object]:
-        return await self._session.train(checkpoint, resume)
+    async def train(self, checkpoint: FilePath, resume_from: FilePath | None) -> dict[str, object]:
+        return await self._session.train(checkpoint, resume_from)
 
     async def evaluate(self, checkpoint: FilePath) -> dict[str, object]:
         return await self._session.evaluate(checkpoint)
@@ -45,3 +44,6 @@ class Coordinator:
     async def shutdown(self) -> None:
         """End all workers and their processes."""
         await self._session.shutdown()
+
+
+REMOTE_COORDINATOR = ray.remote(num_cpus=0, max_restarts=0)(Coordinator)

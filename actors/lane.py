@@ -58,7 +58,7 @@ class Lane:
 
     @property
     def batch_is_ready(self) -> bool:
-        """Whether the oldest `quota` outstanding groups are ready (or the lane is exhausted and nothing is in flight)."""
+        """Whether the oldest `quota` outstanding groups are ready (all that there are, if the lane is exhausted)."""
         waiting = sorted(self.outstanding - self.taken)
         if self.is_exhausted:
             return all(index in self.ready for index in waiting[: self.quota])

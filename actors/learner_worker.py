@@ -1,5 +1,6 @@
 """Learner ranks: one DeepSpeed process each, and the group that calls them as one."""
 
+import os
 import socket
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -34,7 +35,7 @@ class LearnerSpec:
     total_steps: int | None
     """Planned optimiser steps, for a schedule that ends."""
     num_threads: int | None
-    """CPU threads of a rank; None: left to PyTorch."""
+    """CPU threads of a rank; None: the machine's cores divided by the ranks."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,6 @@ class RolloutPort:
         return self.worker.transfer.remote(method, *args).future()
 
 
-@ray.remote(max_restarts=0)
 class LearnerRank:
     """Placement and lifetime of one `LearnerEngine`; the calls come in the same order to every rank."""
 
@@ -72,8 +72,8 @@ class LearnerRank:
         from vlm.prompt import PromptEncoder
 
         spec = self._spec
-        if spec.num_threads is not None:
-            torch.set_num_threads(spec.num_threads)
+        # Ray gives an actor as many threads as CPUs it asked for, which says how it is placed, not what it may use.
+        torch.set_num_threads(spec.num_threads or max(1, len(os.sched_getaffinity(0)) // spec.config.num_ranks))
         self._encoder = PromptEncoder(spec.checkpoint, ImageStore(spec.images), spec.prompt)
         self._engine = LearnerEngine(
             spec.checkpoint,
@@ -170,6 +170,9 @@ class LearnerRank:
         )
 
 
+_REMOTE = ray.remote(max_restarts=0)(LearnerRank)
+
+
 class LearnerGroup:
     """All learner ranks, called as one; what is returned is rank 0's."""
 
@@ -177,10 +180,7 @@ class LearnerGroup:
         self._spec = spec
         self._deadlines = cluster.deadlines
         options = {"num_cpus": cluster.learner_rank_cpus, "num_gpus": cluster.learner_rank_gpus}
-        self._ranks = [
-            LearnerRank.options(**options).remote(spec, rank)  # type: ignore[attr-defined]
-            for rank in range(spec.config.num_ranks)
-        ]
+        self._ranks = [_REMOTE.options(**options).remote(spec, rank) for rank in range(spec.config.num_ranks)]
 
     async def start(self) -> str:
         """Start every rank; returns the attention that is active.
@@ -231,7 +231,5 @@ class LearnerGroup:
         return (await answers(first, self._deadlines.start_s, waiter="coordinator", what=what))[0]
 
     async def _call(self, method: str, *arguments: object, timeout_s: float) -> Any:
-        calls = {
-            f"learner-{index}": getattr(rank, method).remote(*arguments) for index, rank in enumerate(self._ranks)
-        }
+        calls = {f"learner-{index}": getattr(rank, method).remote(*arguments) for index, rank in enumerate(self._ranks)}
         return (await answers(calls, timeout_s, waiter="coordinator", what=method))[0]

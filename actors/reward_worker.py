@@ -16,7 +16,6 @@ Item = tuple[str, Path, SpatialSample]
 """What is scored: the response's text, its path, its sample."""
 
 
-@ray.remote(max_restarts=0)
 class RewardWorker:
     """One process that scores responses, one group a call."""
 
@@ -34,6 +33,9 @@ class RewardWorker:
             return self._reward(text, path, sample)
         except Exception as error:  # a grader's fault is an outcome of its own, told apart from a reward of 0
             return Failure(stage="score", reason=f"{type(error).__name__}: {error}", attempts=1)
+
+
+_REMOTE = ray.remote(max_restarts=0)(RewardWorker)
 
 
 class RewardPool:
@@ -58,7 +60,7 @@ class RewardPool:
         await asyncio.gather(*(self._add_worker() for _ in range(self._num_workers)))
 
     async def _add_worker(self) -> None:
-        worker = RewardWorker.options(num_cpus=self._cpus).remote(self._config)
+        worker = _REMOTE.options(num_cpus=self._cpus).remote(self._config)
         await answer(
             worker.ready.remote(),
             self._deadlines.start_s,

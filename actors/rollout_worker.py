@@ -30,7 +30,6 @@ class RolloutSpec:
     rollout: RolloutConfig
 
 
-@ray.remote(max_restarts=0)
 class RolloutWorker:
     """Placement, health and lifetime of one `RolloutEngine`."""
 
@@ -80,6 +79,9 @@ def _failure(error: BaseException) -> Failure:
     return Failure(stage="rollout", reason=f"{type(error).__name__}: {error}", attempts=1)
 
 
+_REMOTE = ray.remote(max_restarts=0)(RolloutWorker)
+
+
 class RolloutPool:
     """A fixed set of rollout workers."""
 
@@ -104,7 +106,7 @@ class RolloutPool:
             bundle = {"CPU": config.cpus_per_worker, "GPU": config.gpus_per_worker}
             group = placement_group([{key: amount for key, amount in bundle.items() if amount}])
             self._groups.append(group)
-            self.workers[name] = RolloutWorker.options(
+            self.workers[name] = _REMOTE.options(
                 num_cpus=config.cpus_per_worker,
                 num_gpus=config.gpus_per_worker,
                 scheduling_strategy=PlacementGroupSchedulingStrategy(group),
@@ -174,4 +176,8 @@ def _cores_of(index: int, config: RolloutConfig) -> list[int] | None:
     if config.gpus_per_worker:
         return None
     cores = sorted(os.sched_getaffinity(0))
-    return cores[index % len(cores) :: config.num_workers] if config.num_workers <= len(cores) else [cores[index % len(cores)]]
+    return (
+        cores[index % len(cores) :: config.num_workers]
+        if config.num_workers <= len(cores)
+        else [cores[index % len(cores)]]
+    )

@@ -1,16 +1,16 @@
 """A run is a folder; this is the one place that knows its layout.
 
-    config.json         the resolved config
-    metrics.jsonl       one object a step
-    trajectories/       step-000001.jsonl …: every response that was trained on or filtered out
-    checkpoints/        see learner/checkpoint.py
-    data/               train.jsonl, validation.jsonl, test.jsonl, and their images
-    images/             the image store (a link into the data)
-    base_model/         a tiny model's first weights
-    cold_start_model/   after supervised fine-tuning (Hugging Face folder)
-    final_model/        after reinforcement learning (Hugging Face folder)
-    summary.json        the marks before and after
-    summary.png         the same, to look at
+config.json         the resolved config
+metrics.jsonl       one object a step
+trajectories/       step-000001.jsonl …: every response that was trained on or filtered out
+checkpoints/        see learner/checkpoint.py
+data/               train.jsonl, validation.jsonl, test.jsonl, and their images
+images/             the image store (a link into the data)
+base_model/         a tiny model's first weights
+cold_start_model/   after supervised fine-tuning (Hugging Face folder)
+final_model/        after reinforcement learning (Hugging Face folder)
+summary.json        the marks before and after
+summary.png         the same, to look at
 """
 
 import json

@@ -28,11 +28,12 @@ def ray_runtime(config: ClusterConfig) -> Iterator[None]:
             ray.shutdown()
         return
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    before = set(psutil.Process().children(recursive=True))
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
     finally:
-        started = psutil.Process().children(recursive=True)
+        started = [process for process in psutil.Process().children(recursive=True) if process not in before]
         ray.shutdown()
         end_processes(started, config.deadlines.stop_s)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
@@ -19,7 +19,7 @@ from actors.run_folder import RunFolder
 from actors.telemetry import Telemetry
 from actors.training import Trainer
 from evaluation.evaluate import EvaluationResult, evaluate
-from learner.checkpoint import latest_checkpoint, read_trainer_state
+from learner.checkpoint import read_trainer_state
 from learner.config import LearnerConfig
 from rewards.custom import load_reward
 from spatial.dataset import load_samples
@@ -60,7 +60,7 @@ class Session:
         """Teach both paths' chains of thought to `checkpoint`, and mark the result on held-out questions."""
         started_s = time.perf_counter()
         config = self._config.learner
-        self._begin("cold start: loading model and engines", 0)
+        self._begin("cold start: loading", 0)
         learner, rollouts = await asyncio.gather(
             self._start_learner(config.for_cold_start(), checkpoint, None, total_steps=config.sft.steps),
             self._start_rollouts(checkpoint),
@@ -76,6 +76,8 @@ class Session:
             losses += [step["loss"] for step in steps]
             self._advance(first + chunk, steps[-1])
         await learner.export(self._folder.cold_start_model)
+        if self._stopping:
+            return {"stopped_at_step": len(losses)}
         publisher = WeightPublisher(learner, rollouts, self._config.rollout.engine)
         await publisher.connect()
         await publisher.publish(0)
@@ -85,10 +87,13 @@ class Session:
         self._folder.write_summary("cold_start", summary)
         return summary
 
-    async def train(self, checkpoint: FilePath, resume: bool) -> dict[str, object]:
-        """Reinforcement learning from `checkpoint`, or from the newest checkpoint of this run; marks at the end."""
+    async def train(self, checkpoint: FilePath, resume_from: FilePath | None) -> dict[str, object]:
+        """Reinforcement learning from `checkpoint`, or on from a training checkpoint; marks at the end.
+
+        `checkpoint` is the reference of the KL penalty either way.
+        """
         started_s = time.perf_counter()
-        self._begin("training: loading model and engines", 0)
+        self._begin("RL: loading", 0)
         config = self._config
         steps = config.training.num_steps * config.learner.optimizer_steps_per_batch
         rewards = self._reward_pool()
@@ -115,19 +120,21 @@ class Session:
             folder=self._folder,
             on_step=on_step,
         )
-        if resume:
-            await self._restore(self._trainer, learner)
+        if resume_from is not None:
+            await learner.load_checkpoint(resume_from)
+            self._trainer.restore(read_trainer_state(resume_from))
+            self._folder.truncate_metrics(self._trainer.version)
         # What the engines hold is unknown (the first weights, or another phase's): nothing is generated before a push.
         await publisher.connect()
         await publisher.publish(self._trainer.version)
-        self._begin("training", config.training.num_steps)
+        self._begin("RL", config.training.num_steps)
         if not self._stopping:
             await self._trainer.run()
         telemetry.close()
         if self._stopping:
             return {"stopped_at_step": self._trainer.version}
         await learner.export(self._folder.final_model)
-        result = await self._evaluate("after training: held-out questions")
+        result = await self._evaluate("RL: held-out questions")
         learner.shutdown()
         summary = summarise(result, time.perf_counter() - started_s)
         self._folder.write_summary("rl", summary)
@@ -252,12 +259,6 @@ class Session:
     def _samples(self, split: str) -> tuple[SpatialSample, ...]:
         file = self._folder.data / f"{split}.jsonl"
         return tuple(load_samples(file, ImageStore(self._folder.images), self._config.max_bad_share).samples)
-
-    async def _restore(self, trainer: Trainer, learner: LearnerGroup) -> None:
-        checkpoint = latest_checkpoint(self._folder.checkpoints)
-        await learner.load_checkpoint(checkpoint)
-        trainer.restore(read_trainer_state(checkpoint))
-        self._folder.truncate_metrics(trainer.version)
 
     async def _evaluate(self, title: str) -> EvaluationResult:
         assert self._rollouts is not None

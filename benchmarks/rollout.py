@@ -1,6 +1,6 @@
 """Tokens a second through `RolloutEngine` against raw vLLM on the same image prompts, in the same run.
 
-    python benchmarks/rollout.py [--groups 12] [--rounds 9]
+    python benchmarks/rollout.py [--groups 12] [--rounds 12]
 
 Both arms share one engine, seeds and sampling parameters, so they generate the same tokens. Each round has images of
 its own, vLLM's caches are emptied before each arm, and the arms take turns in going first. The raw arm gets text and
@@ -146,7 +146,7 @@ def report(speeds: dict[str, list[float]]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--groups", type=int, default=12, help=f"groups of {GROUP_SIZE} responses a round")
-    parser.add_argument("--rounds", type=int, default=9, help="rounds that count")
+    parser.add_argument("--rounds", type=int, default=12, help="rounds that count")
     parser.add_argument("--core", type=int, default=0, help="the core the engine is bound to")
     arguments = parser.parse_args()
     asyncio.run(run(arguments.groups, arguments.rounds, arguments.core))

@@ -73,10 +73,7 @@ async def evaluate(
         temperature: of the sampled responses.
         on_progress: called with (groups done, groups in all).
     """
-    asked = {
-        path: [sample for sample in samples if path in sample.paths][: config.num_questions]
-        for path in Path
-    }
+    asked = {path: [sample for sample in samples if path in sample.paths][: config.num_questions] for path in Path}
     total = sum(map(len, asked.values()))
     done = 0
 
@@ -84,7 +81,8 @@ async def evaluate(
         nonlocal done
         requests = _requests(sample, path, index, config, temperature, max_response_tokens)
         responses = await generate(requests)
-        sampled, greedy = [], []
+        sampled: list[Judged] = []
+        greedy: list[Judged] = []
         for request, response in zip(requests, responses, strict=True):
             if isinstance(response, Trajectory):
                 (greedy if request.temperature == 0 else sampled).append(_judge(response, sample, path, reward))

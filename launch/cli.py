@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from launch.config import ConfigError, RunConfig, load_config
+from launch.config import ConfigError, load_config
 from launch.stopped import Stopped
 
 console = Console()
@@ -37,7 +37,7 @@ def demo(overrides: Overrides = None, config: Config = "demo") -> None:
     """Scenes, cold start, RL, marks before and after: the whole method on this machine, in a quarter of an hour."""
     from launch.demo import run_demo
 
-    run_demo(_config(config, overrides), console)
+    run_demo(load_config(config, overrides), console)
 
 
 @app.command("cold-start")
@@ -46,7 +46,7 @@ def cold_start(overrides: Overrides = None, config: Config = "demo") -> None:
     from launch.driver import Driver
     from launch.summary import print_summary
 
-    with Driver(_config(config, overrides), console) as run:
+    with Driver(load_config(config, overrides), console) as run:
         run.cold_start()
     print_summary(run.folder, console)
 
@@ -62,6 +62,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's newest checkpoint. Safe to repeat.")
     ] = False,
+    resume_from: Annotated[
+        Path | None, typer.Option("--resume-from", help="Go on from this training checkpoint: RUN/checkpoints/step-…")
+    ] = None,
 ) -> None:
     """Reinforcement learning along both paths; writes RUN/metrics.jsonl, checkpoints, final_model and its marks.
 
@@ -69,12 +72,18 @@ def train(
     """
     from launch.driver import Driver
     from launch.summary import draw_summary, print_summary
+    from learner.checkpoint import latest_checkpoint, verify
 
-    with Driver(_config(config, overrides), console) as run:
-        start = checkpoint or run.folder.cold_start_model
-        if not (start / "config.json").is_file():
-            raise ConfigError(f"{start} is no model folder: run `sr-real cold-start` first, or give one with --from")
-        run.train(start, resume)
+    settings = load_config(config, overrides)
+    start = (checkpoint or Path(settings.run) / "cold_start_model").resolve()
+    if not (start / "config.json").is_file():
+        raise ConfigError(f"{start} is no model folder: run `sr-real cold-start` first, or give one with --from")
+    if resume_from is not None:
+        verify(resume_from)
+    elif resume:
+        resume_from = latest_checkpoint(Path(settings.run) / "checkpoints")
+    with Driver(settings, console) as run:
+        run.train(start, resume_from and resume_from.resolve())
     print_summary(run.folder, console)
     draw_summary(run.folder)
 
@@ -91,8 +100,8 @@ def evaluate(
     from launch.driver import Driver
     from launch.summary import print_marks
 
-    with Driver(_config(config, overrides), console) as run:
-        marks = run.evaluate(checkpoint or run.folder.final_model)
+    with Driver(load_config(config, overrides), console) as run:
+        marks = run.evaluate((checkpoint or run.folder.final_model).resolve())
     print_marks({"model": marks}, console)
 
 
@@ -108,7 +117,7 @@ def export(
     from learner.checkpoint import verify
 
     verify(checkpoint)
-    with Driver(_config(config, overrides), console) as run:
+    with Driver(load_config(config, overrides), console) as run:
         run.export(checkpoint.resolve(), target.resolve())
     console.print(f"wrote {target}")
 
@@ -122,7 +131,7 @@ def rollout_only(
     """One half of the system: feed, roll out and score with fixed weights; records RUN/trajectories, no learner."""
     from launch.driver import Driver
 
-    with Driver(_config(config, overrides), console) as run:
+    with Driver(load_config(config, overrides), console) as run:
         run.rollout_only(checkpoint.resolve())
     console.print(f"recorded {run.folder.trajectories}")
 
@@ -137,7 +146,7 @@ def learner_only(
     """The other half: updates on recorded trajectories, no engines; prints what each update measured."""
     from launch.driver import Driver
 
-    with Driver(_config(config, overrides), console) as run:
+    with Driver(load_config(config, overrides), console) as run:
         updates = run.learner_only(checkpoint.resolve(), recorded.resolve())
     for number, metrics in enumerate(updates, start=1):
         shown = ("loss", "grad_norm", "kl_reference", "kl_rollout_learner", "clip_fraction", "ess")
@@ -152,10 +161,6 @@ def doctor() -> None:
     findings = run_doctor()
     print_findings(findings)
     raise typer.Exit(any(finding.status == "fail" for finding in findings))
-
-
-def _config(file: str, overrides: list[str] | None) -> RunConfig:
-    return load_config(file, overrides)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """From a config to a finished run: prepares, starts Ray and the coordinator, shows progress, ends everything."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path as FilePath
@@ -9,8 +10,9 @@ from typing import Any
 import ray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
-from actors.coordinator import Coordinator
+from actors.coordinator import REMOTE_COORDINATOR
 from actors.run_folder import RunFolder
 from actors.runtime import ray_runtime
 from launch.config import RunConfig
@@ -40,9 +42,11 @@ class Driver:
             bars.update(task, completed=1, total=1)
         self.base_model = prepare_base_model(self.config, self.folder)
         self._runtime = ray_runtime(self.config.cluster)
+        # A scheduler's stop is a person's stop: a checkpoint first.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         self._runtime.__enter__()
         try:
-            self._coordinator = Coordinator.remote(
+            self._coordinator = REMOTE_COORDINATOR.remote(
                 self.config, self.folder.root, self.config.model_dump(mode="json")
             )
         except BaseException:
@@ -60,9 +64,9 @@ class Driver:
         """Supervised fine-tuning of the base model; its marks on held-out questions."""
         return self._watch(self._coordinator.cold_start.remote(self.base_model))
 
-    def train(self, checkpoint: FilePath, resume: bool = False) -> dict[str, Any]:
-        """Reinforcement learning from a Hugging Face folder; the marks after it."""
-        return self._watch(self._coordinator.train.remote(checkpoint, resume))
+    def train(self, checkpoint: FilePath, resume_from: FilePath | None = None) -> dict[str, Any]:
+        """Reinforcement learning from a Hugging Face folder, or on from a training checkpoint; the marks after it."""
+        return self._watch(self._coordinator.train.remote(checkpoint, resume_from))
 
     def evaluate(self, checkpoint: FilePath) -> dict[str, Any]:
         return self._watch(self._coordinator.evaluate.remote(checkpoint))
@@ -85,11 +89,14 @@ class Driver:
         stopping_since_s: float | None = None
         with _progress(self.console) as bars:
             tasks: dict[str, Any] = {}
+            log = PlainLog(self.console)
             while True:
                 try:
                     if ray.wait([result], timeout=_POLL_S)[0]:
                         break
-                    _show(bars, tasks, ray.get(self._coordinator.progress.remote(), timeout=60))
+                    progress = ray.get(self._coordinator.progress.remote(), timeout=60)
+                    _show(bars, tasks, progress)
+                    log.show(progress)
                 except KeyboardInterrupt:
                     if stopping_since_s is not None:
                         raise  # asked twice: at once
@@ -104,14 +111,28 @@ class Driver:
         return ray.get(result)
 
 
+class PlainLog:
+    """A line a phase and a line each tenth of it, where no bar can be drawn (a file, a job's log)."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last: tuple[str, int] | None = None
+
+    def show(self, progress: Any) -> None:
+        here = (progress.phase, 10 * progress.done // (progress.total or 1))
+        if not self._console.is_terminal and here != self._last:
+            self._last = here
+            self._console.print(f"{progress.phase} {progress.done}/{progress.total} {_note(progress.metrics)}")
+
+
 def _progress(console: Console) -> Progress:
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description:<38}"),
-        BarColumn(bar_width=24),
+        TextColumn("{task.description:<34}", table_column=Column(no_wrap=True, min_width=34)),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
         console=console,
     )
 

@@ -1,6 +1,7 @@
 """What must be there before actors start: the run's folder, its data, its base model."""
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path as FilePath
 
@@ -10,6 +11,8 @@ from spatial.dataset import load_samples
 from spatial.images import ImageStore
 from spatial.scenes.build import build_dataset
 from vlm.config import TinyModelConfig
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 
@@ -42,6 +45,18 @@ def prepare_data(config: RunConfig, folder: RunFolder, num_workers: int, on_prog
             raise ConfigError(f"data.folder={data.folder}: there is no train.jsonl in it")
         _link(folder.data, source)
     _link(folder.images, folder.data / "images")
+    if not isinstance(data, SceneDataConfig):
+        _check_files(config, folder)
+
+
+def _check_files(config: RunConfig, folder: RunFolder) -> None:
+    """Read every line once, so that bad data stops the run now and not an hour later; what is skipped is told."""
+    for file in sorted(folder.data.glob("*.jsonl")):
+        loaded = load_samples(file, ImageStore(folder.images), config.max_bad_share)
+        for reject in loaded.rejects[:5]:
+            _log.warning("skipped: %s", reject)
+        if loaded.rejects:
+            _log.warning("%s: %d of %d lines skipped", file, len(loaded.rejects), len(loaded.samples))
 
 
 def prepare_base_model(config: RunConfig, folder: RunFolder) -> FilePath:
@@ -50,7 +65,11 @@ def prepare_base_model(config: RunConfig, folder: RunFolder) -> FilePath:
     if not isinstance(model, TinyModelConfig):
         return FilePath(model.path)
     if not (folder.base_model / "config.json").exists():
+        from transformers.utils import logging
+
         from vlm.tiny import build_tiny_checkpoint
+
+        logging.disable_progress_bar()
 
         build_tiny_checkpoint(folder.base_model, _texts(config, folder), model, config.seed)
     return folder.base_model

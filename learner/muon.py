@@ -1,7 +1,7 @@
 """Muon for the matrices, AdamW for the rest: a model of a few million parameters learns two to three times faster.
 
-Muon orthogonalises the momentum of a weight matrix (Jordan et al. 2024; `torch.optim.Muon`). It needs whole matrices, so
-it works with ZeRO 0 only. Embeddings, head, gains and biases are AdamW's, as its authors advise.
+Muon orthogonalises the momentum of a weight matrix (Jordan et al. 2024; `torch.optim.Muon`). It needs whole matrices,
+so it works with ZeRO 0 only. Embeddings, head, gains and biases are AdamW's, as its authors advise.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 def split_parameters(named: Iterable[tuple[str, nn.Parameter]]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """(matrices for Muon, all others for AdamW) among the parameters that are trained."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in named:
         if parameter.requires_grad:
             is_table = "embed" in name or "lm_head" in name

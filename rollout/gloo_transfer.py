@@ -58,7 +58,7 @@ class Slot:
 
     def digest(self, buffer: UInt8[Tensor, " bytes"]) -> str:
         """SHA-256 of the tensor inside `buffer`."""
-        return hashlib.sha256(memoryview(buffer.numpy())[self.offset : self.offset + self.num_bytes]).hexdigest()
+        return hashlib.sha256(buffer[self.offset : self.offset + self.num_bytes].numpy().tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)

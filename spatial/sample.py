@@ -118,7 +118,7 @@ class SpatialSample(StrictModel):
     answer: Answer
     regions: tuple[Region, ...] = ()
     camera: Camera | None = None
-    chains: dict[Path, str] = {}
+    chains: dict[Path, str] = Field(default_factory=dict)
     """A whole true response by path, for the cold start."""
 
     @model_validator(mode="after")

@@ -22,7 +22,7 @@ class TinyModelConfig(StrictModel):
     num_heads: Annotated[int, Field(ge=1)] = 4
     """Attention heads of both towers."""
     initializer_range: Annotated[float, Field(gt=0)] = 0.06
-    """Standard deviation of the first weights. The usual 0.02 is made for widths in the thousands, and starts slowly here."""
+    """Standard deviation of the first weights. The usual 0.02 is made for widths in the thousands; here it is slow."""
     max_tokens: Annotated[int, Field(ge=64)] = 1024
     """Longest sequence, prompt and response together."""
 

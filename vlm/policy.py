@@ -81,9 +81,13 @@ def banned_token_ids(config: Any) -> tuple[int, ...]:
 class Policy(nn.Module):
     """A Hugging Face VLM whose forward gives the log-probability of each response token."""
 
-    def __init__(self, vlm: nn.Module) -> None:
+    def __init__(self, vlm: Any) -> None:
+        """
+        Args:
+            vlm: a Hugging Face model, such as Qwen3VLForConditionalGeneration.
+        """
         super().__init__()
-        self.vlm = vlm
+        self.vlm: Any = vlm
         self._banned = banned_token_ids(vlm.config)
 
     def forward(
@@ -150,7 +154,7 @@ def _multiply_patches(convolution: nn.Module) -> None:
     times as fast."""
 
     def forward(
-        self: nn.Module, patches: Float[Tensor, "patches channels time height width"]
+        self: Any, patches: Float[Tensor, "patches channels time height width"]
     ) -> Float[Tensor, "patches embedding"]:
         return F.linear(patches.flatten(1), self.weight.flatten(1), self.bias)
 

@@ -106,9 +106,7 @@ class PromptEncoder:
         return self._vision_inputs(_HashedSample(sample))
 
     def _compute_vision_inputs(self, hashed: "_HashedSample") -> VisionInputs:
-        inputs = self._processor.image_processor(
-            images=list(self.marked_images(hashed.sample)), return_tensors="pt"
-        )
+        inputs = self._processor.image_processor(images=list(self.marked_images(hashed.sample)), return_tensors="pt")
         return VisionInputs(pixel_values=inputs["pixel_values"], image_grid_thw=inputs["image_grid_thw"])
 
 

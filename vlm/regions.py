@@ -31,7 +31,9 @@ def describe_regions(regions: Sequence[Region], images: Sequence[ImageRef], grid
     def clause(region: Region) -> str:
         image = images[region.image_index]
         sides = (image.width_px, image.height_px, image.width_px, image.height_px)
-        scaled = [min(grid - 1, int(value / side * grid)) for value, side in zip(region.box_xyxy_px, sides, strict=True)]
+        scaled = [
+            min(grid - 1, int(value / side * grid)) for value, side in zip(region.box_xyxy_px, sides, strict=True)
+        ]
         place = f" in image {region.image_index + 1}" if len(images) > 1 else ""
         return f"{region.mark} point{place} [{','.join(f'{value:0{digits}d}' for value in scaled)}]"
 

@@ -1,4 +1,4 @@
-"""Hand-written stand-ins for the parts that the training loops join. They follow the parts' protocols and keep books."""
+"""Hand-written stand-ins for the parts that the training loops join, with the parts' protocols."""
 
 import asyncio
 import random

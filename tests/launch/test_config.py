@@ -49,7 +49,7 @@ def test_a_missing_section_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_names_the_presets() -> None:
-    with pytest.raises(ConfigError, match="presets: .*demo"):
+    with pytest.raises(ConfigError, match=r"presets: .*demo"):
         load_config("nowhere.yaml")
 
 

@@ -62,7 +62,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_a_demo_leaves_a_complete_run_folder(demo: tuple[Path, str]) -> None:
     folder, output = demo
-    names = "config.json metrics.jsonl summary.json summary.png images trajectories checkpoints".split()
+    names = ["config.json", "metrics.jsonl", "summary.json", "summary.png", "images", "trajectories", "checkpoints"]
     assert [name for name in names if not (folder / name).exists()] == []
     assert "Marks" in output
     assert json.loads((folder / "config.json").read_text())["training"]["num_steps"] == 2

@@ -44,8 +44,16 @@ class TinyWorld:
     samples: tuple[SpatialSample, ...]
     encoder: PromptEncoder
 
-    def request(self, index: int = 0, seed: int = 0, temperature: float = 1.0, max_tokens: int = 24) -> RolloutRequest:
-        return RolloutRequest(0, 0, self.samples[index], Path.DTR, seed, temperature, max_tokens)
+    def request(
+        self,
+        index: int = 0,
+        seed: int = 0,
+        temperature: float = 1.0,
+        max_tokens: int = 24,
+        question: str = QUESTION,
+    ) -> RolloutRequest:
+        sample = self.samples[index].replace(question=question)
+        return RolloutRequest(0, 0, sample, Path.DTR, seed, temperature, max_tokens)
 
     def learner_logprobs(self, policy: Policy, trajectory: Trajectory, temperature: float = 1.0) -> torch.Tensor:
         """The learner's log-probabilities of the response."""

@@ -1,0 +1,171 @@
+"""Prompts: one road for both sides, regions in one place, tokens that lose nothing."""
+
+from pathlib import Path as FilePath
+
+import numpy as np
+import pytest
+import torch
+
+from spatial.images import ImageStore
+from spatial.sample import ChoiceAnswer, Path, Region, SpatialSample
+from vlm.config import PromptConfig, TinyModelConfig
+from vlm.policy import BANNED_LOGIT, PolicyBatch, PolicyRow, load_policy
+from vlm.prompt import PromptEncoder, decode, question_text
+from vlm.regions import describe_regions, draw_marks
+from vlm.tiny import build_tiny_checkpoint
+
+PROMPT = PromptConfig(instructions="short", coordinate_grid=100, mark_width_px=1)
+RESPONSE = (
+    '<detect>Find 1 relevant objects:\n<3d_box center="-0.02,1.06,2.03">cube (red point)</3d_box></detect>'
+    "<think>z red point 2.03, so 2.03 m.</think><answer>2.03 m</answer>"
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
+    return ImageStore(tmp_path_factory.mktemp("images"))
+
+
+def make_sample(store: ImageStore, seed: int = 0, **changes: object) -> SpatialSample:
+    pixels = np.random.default_rng(seed).integers(0, 255, (128, 128, 3), dtype=np.uint8)
+    fields = {
+        "sample_id": f"s{seed}",
+        "domain": "test",
+        "kind": "depth",
+        "paths": (Path.LOR, Path.DTR),
+        "images": (store.put(pixels),),
+        "question": "What is the depth of the red point in m?",
+        "answer": ChoiceAnswer(letter="A", num_options=2),
+        "regions": (Region(mark="red", box_xyxy_px=(32.0, 16.0, 64.0, 127.9)),),
+    }
+    return SpatialSample.model_validate({**fields, **changes})
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, store: ImageStore) -> FilePath:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    sample = make_sample(store)
+    texts = [question_text(sample, path, PROMPT) for path in Path] + [RESPONSE]
+    build_tiny_checkpoint(folder, texts, TinyModelConfig(), seed=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder(checkpoint: FilePath, store: ImageStore) -> PromptEncoder:
+    return PromptEncoder(checkpoint, store, PROMPT)
+
+
+def test_a_response_survives_its_tokens(encoder: PromptEncoder) -> None:
+    ids = encoder.response_token_ids(RESPONSE)
+    assert decode(encoder.tokenizer, ids) == RESPONSE
+    assert ids[-1] == encoder.end_token_id
+
+
+def test_each_digit_and_each_tag_is_one_token(encoder: PromptEncoder) -> None:
+    def count(text: str) -> int:
+        return len(encoder.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    assert count("2.03") == 4
+    for tag in ("<think>", "</think>", "<answer>", "</answer>", "<detect>", "</detect>", '<3d_box center="', '">'):
+        assert count(tag) == 1
+
+
+def test_image_placeholders_are_expanded_once(encoder: PromptEncoder, store: ImageStore) -> None:
+    ids = encoder.prompt_token_ids(make_sample(store), Path.LOR)
+    assert ids.count(encoder.image_token_id) == (128 // 32) ** 2
+
+
+def test_the_sides_prompt_equals_the_processors_own(encoder: PromptEncoder, store: ImageStore) -> None:
+    sample = make_sample(store)
+    encoded = encoder.encode(sample, Path.DTR)
+    theirs = encoder._processor(text=[encoded.text], images=[list(encoded.images)], return_tensors="pt")
+    assert tuple(theirs["input_ids"][0].tolist()) == encoder.prompt_token_ids(sample, Path.DTR)
+    torch.testing.assert_close(theirs["pixel_values"], encoder.vision_inputs(sample).pixel_values)
+
+
+def test_paths_differ_in_their_instruction_only(encoder: PromptEncoder, store: ImageStore) -> None:
+    sample = make_sample(store)
+    lor, dtr = (encoder.text(sample, path) for path in Path)
+    assert lor.replace(" think<", " detect<") == dtr
+
+
+def test_boxes_are_scaled_to_the_grid_with_leading_zeros(store: ImageStore) -> None:
+    sample = make_sample(store)
+    assert describe_regions(sample.regions, sample.images, grid=100) == "red point [25,12,50,99]"
+    assert describe_regions(sample.regions, sample.images, grid=1000) == "red point [250,125,500,999]"
+
+
+def test_a_mark_is_drawn_on_a_copy_at_the_regions_border(store: ImageStore) -> None:
+    sample = make_sample(store)
+    clean = store.open(sample.images[0])
+    marked = draw_marks(clean, sample.regions, width_px=1)
+    assert marked.getpixel((32, 16)) == (255, 0, 0)
+    assert marked.getpixel((63, 60)) == (255, 0, 0)
+    changed = np.any(np.asarray(marked) != np.asarray(store.open(sample.images[0])), axis=-1)
+    assert changed[16:128, 32:64].any()
+    assert not changed[:16].any()
+    assert not changed[17:126, 33:63].any()
+
+
+def test_moving_a_region_changes_the_pixels_that_the_tower_sees(encoder: PromptEncoder, store: ImageStore) -> None:
+    moved = make_sample(store, regions=(Region(mark="red", box_xyxy_px=(40.0, 16.0, 64.0, 100.0)),))
+    here, there = encoder.vision_inputs(make_sample(store)), encoder.vision_inputs(moved)
+    assert not torch.equal(here.pixel_values, there.pixel_values)
+
+
+def test_logprobs_are_those_of_the_plain_model_over_tokens_that_may_be_sampled(
+    encoder: PromptEncoder, checkpoint: FilePath, store: ImageStore
+) -> None:
+    policy = load_policy(checkpoint)
+    samples = [make_sample(store, seed) for seed in range(2)]
+    responses = [encoder.response_token_ids(RESPONSE), encoder.response_token_ids("<think></think>")]
+    rows = [
+        PolicyRow(encoder.prompt_token_ids(sample, Path.DTR), response, encoder.vision_inputs(sample))
+        for sample, response in zip(samples, responses, strict=True)
+    ]
+    batch = PolicyBatch.collate(rows, encoder.pad_token_id, encoder.image_token_id)
+    with torch.no_grad():
+        logprobs, entropies = policy(batch, temperature=0.7)
+        for index, row in enumerate(rows):
+            ids = torch.tensor([[*row.prompt_token_ids, *row.response_token_ids]])
+            logits = policy.vlm(
+                input_ids=ids,
+                mm_token_type_ids=(ids == encoder.image_token_id).long(),
+                pixel_values=row.vision.pixel_values,
+                image_grid_thw=row.vision.image_grid_thw,
+            ).logits[0]
+            logits = logits / 0.7
+            logits[:, list(encoder.banned_token_ids)] = BANNED_LOGIT
+            expected = logits.log_softmax(-1)
+            start = len(row.prompt_token_ids)
+            for offset, token in enumerate(row.response_token_ids):
+                got = logprobs[index, start + offset]
+                torch.testing.assert_close(got, expected[start + offset - 1, token], atol=1e-5, rtol=0)
+            assert logprobs[index, :start].abs().sum() == 0
+            assert (entropies[index, start : start + len(row.response_token_ids)] > 0).all()
+
+
+def test_the_mask_keeps_the_end_token_and_drops_padding(encoder: PromptEncoder, store: ImageStore) -> None:
+    vision = encoder.vision_inputs(make_sample(store))
+    rows = [PolicyRow((1, 2), (3, encoder.end_token_id), vision), PolicyRow((1,), (encoder.end_token_id,), vision)]
+    batch = PolicyBatch.collate(rows, encoder.pad_token_id, encoder.image_token_id)
+    assert batch.response_mask.tolist() == [[False, False, True, True], [False, True, False, False]]
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    assert encoder.pad_token_id != encoder.end_token_id
+
+
+def test_a_checkpoint_that_lacks_a_weight_is_refused_by_its_name(checkpoint: FilePath, tmp_path: FilePath) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    from vlm.errors import CheckpointError
+
+    broken = tmp_path / "broken"
+    shutil.copytree(checkpoint, broken)
+    weights = load_file(broken / "model.safetensors")
+    name = next(key for key in weights if key.endswith("mlp.up_proj.weight"))
+    del weights[name]
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=name.split(".", 1)[1].replace(".", r"\.")):
+        load_policy(broken)
