@@ -175,9 +175,11 @@ class Collator:
 
     def inputs(self, plan: MicroPlan) -> PolicyBatch:
         """What the policy reads."""
+        chosen = list(self._chosen(plan))
+        visions = self._encoder.vision_inputs_of([row.sample for row in chosen])
         rows = [
-            PolicyRow(row.prompt_token_ids, row.response_token_ids, self._encoder.vision_inputs(row.sample))
-            for row in self._chosen(plan)
+            PolicyRow(row.prompt_token_ids, row.response_token_ids, vision)
+            for row, vision in zip(chosen, visions, strict=True)
         ]
         return PolicyBatch.collate(rows, self._encoder.pad_token_id, self._encoder.image_token_id)
 

@@ -113,6 +113,17 @@ def test_moving_a_region_changes_the_pixels_that_the_tower_sees(encoder: PromptE
     assert not torch.equal(here.pixel_values, there.pixel_values)
 
 
+def test_many_samples_at_once_give_what_each_gives_alone(encoder: PromptEncoder, store: ImageStore) -> None:
+    samples = [make_sample(store, seed) for seed in (5, 6, 5)]
+    samples[1] = make_sample(store, 6, images=(*samples[0].images, *samples[1].images))
+    together = encoder.vision_inputs_of(samples)
+    for sample, inputs in zip(samples, together, strict=True):
+        encoder._vision.clear()
+        alone = encoder.vision_inputs(sample)
+        torch.testing.assert_close(inputs.pixel_values, alone.pixel_values, rtol=0, atol=0)
+        assert inputs.image_grid_thw.tolist() == alone.image_grid_thw.tolist()
+
+
 def test_logprobs_are_those_of_the_plain_model_over_tokens_that_may_be_sampled(
     encoder: PromptEncoder, checkpoint: FilePath, store: ImageStore
 ) -> None:
