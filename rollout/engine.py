@@ -71,6 +71,8 @@ class RolloutEngine:
         self._is_paused = False
         self._is_mixed = False
         """Between the start of an update and its finish: weights may be partly old, partly new."""
+        self._is_update_open = False
+        """vLLM counts an update as begun: it accepts no second one before this one has ended."""
         self._update_names: list[str] = []
         self._update_shapes: list[list[int]] = []
         self._version = 0
@@ -83,13 +85,17 @@ class RolloutEngine:
         return self._children.pids
 
     async def start(self) -> None:
-        """Load the checkpoint and start vLLM's processes (28 s on CPU for a tiny model)."""
-        with self._children.watch():
-            try:
+        """Load the checkpoint and start vLLM's processes (28 s on CPU for a tiny model).
+
+        After a failure end this process: loading that passed its deadline goes on in its thread, and whatever it still
+        starts follows this process into death (see `rollout.plugin`).
+        """
+        try:
+            with self._children.watch():
                 await self._within("start", self._config.start_timeout_s, asyncio.to_thread(self._load))
-            except BaseException:
-                self._children.end(0.0)
-                raise
+        except BaseException:
+            await asyncio.to_thread(self._children.end, 0.0)
+            raise
         await self._control("set weight version", self._llm.update_weight_version(str(self._version)))
 
     def _load(self) -> None:
@@ -259,9 +265,6 @@ class RolloutEngine:
         self._is_mixed = True
         await self._transfer("start an update", self._llm.start_weight_update())
         self._is_update_open = True
-
-    _is_update_open = False
-    """vLLM counts an update as begun: it accepts no second one before this one has ended."""
 
     async def update_weights(self, update_info: dict[str, Any]) -> None:
         """Receive tensors, described by `names`, `dtype_names` and `shapes`; several calls may make an update."""

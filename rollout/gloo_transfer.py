@@ -1,19 +1,15 @@
-"""A weight-transfer backend over gloo for CPU, behind vLLM's own interface: both its ends and the wire format.
+"""A weight-transfer backend over gloo for CPU, behind vLLM's own interface: its two ends.
 
 Rank 0 is the sender; engine ranks follow. Tensors are packed into buckets, one broadcast each, whose layout both sides
 derive from the same metadata. Every step has a deadline, and a peer that died ends the transfer with a `TransferError`.
 """
 
-import hashlib
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.distributed as dist
@@ -33,116 +29,10 @@ from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, i
 from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
 
 from rollout.errors import IncompleteUpdateError, TransferError
+from rollout.gloo_group import Bucket, GlooGroup, in_background, plan_buckets
 
-T = TypeVar("T")
-
-# How often a waiting broadcast is looked at.
-_POLL_S = 0.0002
 # How long the sender waits for the receivers' own account of a failure.
 _ACCOUNT_S = 5.0
-# Offsets of tensors in a bucket, so that a view of any number format is aligned.
-_ALIGNMENT_BYTES = 16
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A tensor's place in a bucket."""
-
-    meta: ParamMeta
-    offset: int
-    num_bytes: int
-
-    def view(self, buffer: UInt8[Tensor, " bytes"]) -> Tensor:
-        """The tensor inside `buffer`, shaped; no copy."""
-        return buffer[self.offset : self.offset + self.num_bytes].view(self.meta.dtype).view(self.meta.shape)
-
-    def digest(self, buffer: UInt8[Tensor, " bytes"]) -> str:
-        """SHA-256 of the tensor inside `buffer`."""
-        return hashlib.sha256(buffer[self.offset : self.offset + self.num_bytes].numpy().tobytes()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """Tensors that travel in one broadcast of `num_bytes`."""
-
-    slots: tuple[Slot, ...]
-    num_bytes: int
-
-
-def plan_buckets(metas: Iterable[ParamMeta], bucket_bytes: int) -> list[Bucket]:
-    """Pack tensors in order into buckets of at most `bucket_bytes`; a larger tensor gets a bucket of its own."""
-    buckets: list[Bucket] = []
-    slots: list[Slot] = []
-    end = 0
-    for meta in metas:
-        num_bytes = torch.Size(meta.shape).numel() * meta.dtype.itemsize
-        offset = -(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
-        if slots and offset + num_bytes > bucket_bytes:
-            buckets.append(Bucket(tuple(slots), end))
-            slots, offset = [], 0
-        slots.append(Slot(meta, offset, num_bytes))
-        end = offset + num_bytes
-    if slots:
-        buckets.append(Bucket(tuple(slots), end))
-    return buckets
-
-
-class GlooGroup:
-    """One sender (rank 0) and its receivers.
-
-    Raises:
-        TransferError: not all members came within the deadline, or later a broadcast failed or passed it.
-    """
-
-    def __init__(self, store: dist.Store, address: str, rank: int, world_size: int, timeout_s: float) -> None:
-        self._timeout = timedelta(seconds=timeout_s)
-        self._place = f"rank {rank} of {world_size}, sender at {address}"
-        gloo: Any = dist.ProcessGroupGloo  # torch's type stubs lack most of it
-        options = gloo._Options()
-        options._timeout = self._timeout
-        # gloo's default device is whatever the host name resolves to, often 127.0.1.1: name the address that routes.
-        options._devices = [gloo.create_device(hostname=_own_address(address))]
-        try:
-            # A list, so that `close` can take the last reference away from everyone.
-            self._groups = [gloo(store, rank, world_size, options)]
-        except RuntimeError as error:
-            raise TransferError(f"no gloo group within {timeout_s:g} s ({self._place}): {error}") from error
-        self._store = store
-
-    def broadcast(self, buffer: UInt8[Tensor, " bytes"], check: Callable[[], object] = lambda: None) -> None:
-        """Fill every receiver's `buffer` with the sender's; all must give the same size, or gloo ends the process.
-
-        Args:
-            check: called again and again while waiting; what it raises ends the wait.
-        """
-        work = self._groups[0].broadcast(buffer, 0)
-        try:
-            while not work.is_completed():
-                check()
-                time.sleep(_POLL_S)
-            work.wait(self._timeout)
-        except TransferError:
-            raise
-        except RuntimeError as error:
-            raise TransferError(f"gloo broadcast of {buffer.numel()} bytes failed ({self._place}): {error}") from error
-        finally:
-            # It keeps the connections open, and a traceback would keep it.
-            del work
-
-    def close(self) -> None:
-        """Break the connections, so that the other members notice at once (gloo's own `abort` does nothing).
-
-        In the background: it lasts until a broadcast that is under way has met its deadline.
-        """
-        _in_background(self._groups.clear)
-
-
-def _own_address(peer: str) -> str:
-    """The address of the interface that reaches `peer`."""
-    family, _, _, _, target = socket.getaddrinfo(peer, 9, type=socket.SOCK_DGRAM)[0]
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect(target)  # a datagram socket: nothing is sent
-        return probe.getsockname()[0]
 
 
 # --- engine side ------------------------------------------------------------------------------------------------------
@@ -326,8 +216,8 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
             bucket_bytes=init_info.bucket_bytes,
             timeout_s=timeout_s,
         )
-        joined = _in_background(self.client.init_weight_transfer_engine, asdict(invitation))
-        group = _in_background(GlooGroup, store, address, 0, init_info.world_size, timeout_s)
+        joined = in_background(self.client.init_weight_transfer_engine, asdict(invitation))
+        group = in_background(GlooGroup, store, address, 0, init_info.world_size, timeout_s)
         # Whichever side fails first tells why; the other one ends by its own deadline.
         wait([joined, group], return_when=FIRST_EXCEPTION)
         for future in (joined, group):
@@ -361,7 +251,7 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
         )
         self.sent_checksums.clear()
         self.client.start_weight_update()
-        received = _in_background(self.client.update_weights, asdict(update))
+        received = in_background(self.client.update_weights, asdict(update))
         try:
             for bucket in plan_buckets(metas, self._bucket_bytes):
                 buffer = _pack(bucket, weights)
@@ -399,17 +289,3 @@ def _pack(bucket: Bucket, weights: Iterator[tuple[str, Tensor]]) -> UInt8[Tensor
             raise ValueError(f"the weight source declared {wanted}, but yields {found}")
         slot.view(buffer).copy_(tensor.detach())
     return buffer
-
-
-def _in_background(call: Callable[..., T], *args: object) -> Future[T]:
-    """Run `call` on a daemon thread: unlike an executor's, it cannot keep a process from ending."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(call(*args))
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, name=f"transfer-{getattr(call, '__name__', 'call')}", daemon=True).start()
-    return future

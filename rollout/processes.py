@@ -6,6 +6,9 @@ an environment variable never changes a run. It has to be called before vLLM is 
 """
 
 import os
+import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -47,6 +50,29 @@ def thread_binding(cpu_cores: Sequence[int] | None, num_ranks: int) -> str:
     share = len(cpu_cores) // num_ranks
     shares = (cpu_cores[rank * share : (rank + 1) * share] for rank in range(num_ranks))
     return "|".join(",".join(map(str, cores)) for cores in shares)
+
+
+def die_with_parent() -> None:
+    """Have this process killed soon after its parent has ended: a killed actor must not leave an engine behind.
+
+    By polling, since PR_SET_PDEATHSIG would fire as soon as the *thread* that started this process ends.
+    """
+    parent_pid = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent_pid and not _has_exited(parent_pid):
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="die-with-parent", daemon=True).start()
+
+
+def _has_exited(pid: int) -> bool:
+    # A process whose main thread is gone while others hang keeps its children, but is a zombie already.
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 class ChildProcesses:

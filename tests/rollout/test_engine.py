@@ -10,7 +10,8 @@ import torch
 import torch.distributed as dist
 
 from rollout.errors import TransferError, WorkersFailedError
-from rollout.gloo_transfer import GlooGroup, GlooUpdateInfo, _in_background, plan_buckets
+from rollout.gloo_group import GlooGroup, in_background, plan_buckets
+from rollout.gloo_transfer import GlooUpdateInfo
 from rollout.trajectory import Trajectory
 from rollout.transfer_client import FanOutClient
 from spatial.sample import ImageRef, Path
@@ -173,7 +174,7 @@ class VanishingWorker:
     num_ranks = 1
 
     def call(self, method: str, *args: Any) -> Future[None]:
-        return _in_background(getattr(self, method), *args)
+        return in_background(getattr(self, method), *args)
 
     def init_transfer(self, info: dict[str, Any]) -> None:
         store = dist.TCPStore(info["master_address"], info["master_port"], is_master=False)

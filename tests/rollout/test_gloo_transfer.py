@@ -13,7 +13,8 @@ from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactor
 
 from rollout.config import GlooTransferConfig
 from rollout.errors import TransferError, WorkersFailedError
-from rollout.gloo_transfer import GlooGroup, GlooInitInfo, GlooUpdateInfo, _in_background, plan_buckets
+from rollout.gloo_group import GlooGroup, in_background, plan_buckets
+from rollout.gloo_transfer import GlooInitInfo, GlooUpdateInfo
 from rollout.plugin import register
 from rollout.transfer_client import FanOutClient, trainer_init_info
 
@@ -52,7 +53,7 @@ class Receiver:
         self._groups: list[GlooGroup] = []
 
     def call(self, method: str, *args: Any) -> Future[None]:
-        return _in_background(getattr(self, method), *args)
+        return in_background(getattr(self, method), *args)
 
     def init_transfer(self, fields: dict[str, Any]) -> None:
         if self.fault == "refuses":
@@ -61,7 +62,7 @@ class Receiver:
             time.sleep(30)
         info = GlooInitInfo(**fields)
         self.ranks = [info.rank_offset + index for index in range(self.num_ranks)]
-        joining = [_in_background(self._join, info, rank) for rank in self.ranks]
+        joining = [in_background(self._join, info, rank) for rank in self.ranks]
         self._groups = [future.result() for future in joining]
         self.bucket_bytes = info.bucket_bytes
 
@@ -80,7 +81,7 @@ class Receiver:
             for group in self._groups:
                 group.close()
             raise ConnectionError("killed")
-        receiving = [_in_background(self._receive, group, GlooUpdateInfo(**fields)) for group in self._groups]
+        receiving = [in_background(self._receive, group, GlooUpdateInfo(**fields)) for group in self._groups]
         for future in receiving:
             future.result()
 

@@ -6,8 +6,10 @@ import pickle
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path as FilePath
 
+import psutil
 import pytest
 from pydantic import ValidationError
 
@@ -99,6 +101,24 @@ def test_a_deadline_names_engine_operation_and_seconds(world: TinyWorld) -> None
     engine = RolloutEngine(world.checkpoint, world.images, PROMPT, EngineConfig(control_timeout_s=0.01), "rollout-9")
     with pytest.raises(RolloutTimeout, match=r"engine rollout-9: 'pause' did not finish within 0\.01 s"):
         asyncio.run(engine._control("pause", asyncio.sleep(1)))
+
+
+def test_a_child_does_not_outlive_a_killed_parent() -> None:
+    child = "import time, rollout.processes as p; p.die_with_parent(); print(flush=True); time.sleep(60)"
+    parent = f"""import subprocess, sys, time
+process = subprocess.Popen([sys.executable, "-c", {child!r}], stdout=subprocess.PIPE)
+process.stdout.readline()
+print(process.pid, flush=True)
+time.sleep(60)"""
+    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    orphan = psutil.Process(int(process.stdout.readline()))
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 10
+    while orphan.is_running() and orphan.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_children_that_do_not_end_by_themselves_are_killed() -> None:
