@@ -1,6 +1,5 @@
 """Learner ranks: one DeepSpeed process each, and the group that calls them as one."""
 
-import os
 import socket
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -35,7 +34,7 @@ class LearnerSpec:
     total_steps: int | None
     """Planned optimiser steps, for a schedule that ends."""
     num_threads: int | None
-    """CPU threads of a rank; None: the machine's cores divided by the ranks."""
+    """CPU threads of a rank; None: left to PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,8 @@ class LearnerRank:
         from vlm.prompt import PromptEncoder
 
         spec = self._spec
-        # Ray gives an actor as many threads as CPUs it asked for, which says how it is placed, not what it may use.
-        torch.set_num_threads(spec.num_threads or max(1, len(os.sched_getaffinity(0)) // spec.config.num_ranks))
+        if spec.num_threads is not None:
+            torch.set_num_threads(spec.num_threads)
         self._encoder = PromptEncoder(spec.checkpoint, ImageStore(spec.images), spec.prompt)
         self._engine = LearnerEngine(
             spec.checkpoint,
@@ -179,7 +178,10 @@ class LearnerGroup:
     def __init__(self, spec: LearnerSpec, cluster: ClusterConfig) -> None:
         self._spec = spec
         self._deadlines = cluster.deadlines
-        options = {"num_cpus": cluster.learner_rank_cpus, "num_gpus": cluster.learner_rank_gpus}
+        options: dict[str, Any] = {"num_cpus": cluster.learner_rank_cpus, "num_gpus": cluster.learner_rank_gpus}
+        if spec.num_threads is not None:
+            # Ray would give a rank as many threads as CPUs it asks for, which says how it is placed, not what it uses.
+            options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(spec.num_threads)}}
         self._ranks = [_REMOTE.options(**options).remote(spec, rank) for rank in range(spec.config.num_ranks)]
 
     async def start(self) -> str:

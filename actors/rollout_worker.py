@@ -43,6 +43,7 @@ class RolloutWorker:
             config=spec.rollout.engine,
             name=name,
             cpu_cores=cpu_cores,
+            top_p=spec.rollout.sampling.top_p,
         )
 
     async def start(self) -> list[int]:

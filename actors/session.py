@@ -1,13 +1,14 @@
 """What a run does, phase by phase: cold start, evaluation, reinforcement learning. One Ray session serves them all."""
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-from actors.config import SessionConfig
+from actors.config import ClusterConfig, SessionConfig
 from actors.feed import PromptFeed
 from actors.halves import NoLearner, NoPublisher, read_groups
 from actors.lane import Lane
@@ -225,7 +226,7 @@ class Session:
             checkpoints=self._folder.checkpoints,
             keep_checkpoints=self._config.training.keep_checkpoints,
             total_steps=total_steps,
-            num_threads=self._config.cluster.learner_threads,
+            num_threads=_learner_threads(self._config.cluster, config.num_ranks),
         )
         self._learner = LearnerGroup(spec, self._config.cluster)
         await self._learner.start()
@@ -282,6 +283,13 @@ class Session:
         self.progress.metrics = dict(metrics)
         if total is not None:
             self.progress.total = total
+
+
+def _learner_threads(cluster: ClusterConfig, num_ranks: int) -> int | None:
+    """CPU threads of a rank: as set, else a fair share of this machine's cores, else (on GPUs) PyTorch's choice."""
+    if cluster.learner_threads is not None or cluster.learner_rank_gpus:
+        return cluster.learner_threads
+    return max(1, len(os.sched_getaffinity(0)) // num_ranks)
 
 
 def summarise(result: EvaluationResult, seconds: float) -> dict[str, object]:

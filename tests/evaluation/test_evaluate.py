@@ -1,0 +1,114 @@
+"""Marks on held-out questions, with literal numbers."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+import pytest
+
+from evaluation.config import EvaluationConfig
+from evaluation.evaluate import EvaluationResult, evaluate
+from rewards.config import RewardConfig
+from rewards.reward import score_response
+from rewards.score import Failure
+from rollout.trajectory import RolloutRequest, Trajectory, VersionSpan
+from spatial.sample import ChoiceAnswer, ImageRef, NumberAnswer, Path, Region, SpatialSample
+
+IMAGE = ImageRef(sha256="0" * 64, width_px=64, height_px=64)
+
+
+def make_sample(name: str, path: Path, kind: str, answer: ChoiceAnswer | NumberAnswer) -> SpatialSample:
+    region = Region(mark="red", box_xyxy_px=(1.0, 1.0, 9.0, 9.0), center_m=(0.0, 0.0, 2.0))
+    return SpatialSample(
+        sample_id=name,
+        domain="test",
+        kind=kind,
+        paths=(path,),
+        images=(IMAGE,),
+        question="?",
+        answer=answer,
+        regions=(region,) if path is Path.DTR else (),
+    )
+
+
+LOR = make_sample("lor", Path.LOR, "count", ChoiceAnswer(letter="A", num_options=2))
+DTR = make_sample("dtr", Path.DTR, "depth", NumberAnswer(value=2.0, unit="m"))
+DETECT = '<detect>Find 1 relevant objects:\n<3d_box center="0.00,0.30,2.00">cube (red point)</3d_box></detect>'
+
+
+def respond(request: RolloutRequest, text: str) -> Trajectory:
+    return Trajectory(
+        group_id=request.group_id,
+        member=request.member,
+        sample_id=request.sample.sample_id,
+        path=request.path,
+        images=(IMAGE,),
+        prompt_token_ids=(1,),
+        response_token_ids=(2,),
+        rollout_logprobs=(-1.0,),
+        version_spans=(VersionSpan(0, 1),),
+        response_text=text,
+        finish_reason="stop",
+        engine="fake",
+    )
+
+
+async def generate(requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
+    """LOR: right, wrong, broken, failed, and right when greedy. DTR: within 25 %, beyond it, and so on."""
+    texts = {
+        Path.LOR: [
+            "<think></think><answer>A</answer>",
+            "<think></think><answer>B</answer>",
+            "<answer>A</answer>",
+            None,
+        ],
+        Path.DTR: [f"{DETECT}<think></think><answer>{depth} m</answer>" for depth in ("2.4", "2.6", "2.0", "1.0")],
+    }[requests[0].path]
+    texts = [*texts, "<think></think><answer>A</answer>"]
+    return [
+        Failure("rollout", "gone", 3) if text is None else respond(request, text)
+        for request, text in zip(requests, texts, strict=True)
+    ]
+
+
+@pytest.fixture
+def result() -> EvaluationResult:
+    reward = partial(score_response, config=RewardConfig())
+    config = EvaluationConfig(num_questions=10, num_samples=4)
+    return asyncio.run(evaluate([LOR, DTR], generate, reward, config, temperature=1.0, max_response_tokens=9))
+
+
+def test_failures_are_counted_and_enter_no_mean(result: EvaluationResult) -> None:
+    lor = result.paths[Path.LOR]
+    assert lor.num_failures == 1
+    assert lor.accuracy == pytest.approx(2 / 3)  # right, wrong, right though the format is broken
+    assert lor.format_rate == pytest.approx(2 / 3)
+    assert lor.accuracy_greedy == 1.0
+
+
+def test_a_number_is_right_within_a_quarter(result: EvaluationResult) -> None:
+    dtr = result.paths[Path.DTR]
+    assert dtr.accuracy == pytest.approx(2 / 4)
+    assert dtr.accuracy_by_kind == {"depth": 0.5}
+    assert dtr.accuracy_greedy == 0.0
+
+
+def test_centre_errors_are_metres_between_prediction_and_truth(result: EvaluationResult) -> None:
+    assert result.paths[Path.DTR].center_error_m_median == pytest.approx(0.3)
+    assert result.paths[Path.LOR].center_error_m_median is None
+
+
+def test_two_models_are_asked_with_the_same_seeds() -> None:
+    seen: list[list[tuple[int, float]]] = []
+
+    async def remember(requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
+        seen.append([(request.seed, request.temperature) for request in requests])
+        return await generate(requests)
+
+    reward = partial(score_response, config=RewardConfig())
+    config = EvaluationConfig(num_questions=1, num_samples=4)
+    for _ in range(2):
+        asyncio.run(evaluate([LOR], remember, reward, config, temperature=0.8, max_response_tokens=9))
+    assert seen[0] == seen[1]
+    assert len({seed for seed, _ in seen[0]}) == 5
+    assert [temperature for _, temperature in seen[0]] == [0.8] * 4 + [0.0]
