@@ -75,11 +75,23 @@ def load_config(file: FilePath | str, overrides: list[str] | None = None) -> Run
         known = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.yaml")))
         raise ConfigError(f"config {file} does not exist; give a YAML file, or one of the presets: {known}")
     try:
-        merged = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(overrides or []))
-        content = OmegaConf.to_container(merged, resolve=True)
+        content = OmegaConf.to_container(_override(OmegaConf.load(path), overrides or []), resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
         raise ConfigError(f"config {path}: {error}") from error
     return parse_config(content, source=str(path))
+
+
+def _override(config: Any, overrides: list[str]) -> Any:
+    for override in overrides:
+        given = OmegaConf.from_dotlist([override])
+        key = override.partition("=")[0]
+        value = OmegaConf.select(given, key)
+        # Another `type` is another alternative: it takes the whole place, and inherits nothing from the one before.
+        if OmegaConf.is_dict(value) and "type" in value:
+            OmegaConf.update(config, key, value, merge=False)
+        else:
+            config = OmegaConf.merge(config, given)
+    return config
 
 
 def parse_config(content: Any, source: str) -> RunConfig:

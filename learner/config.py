@@ -185,8 +185,9 @@ class LearnerConfig(StrictModel):
     """Mini-batches that a batch of trajectories is shuffled into."""
     temperature: Positive = 1.0
     """Of the policy that is trained; it must be the one that responses are sampled at."""
-    freeze_vision: bool = False
-    """Keep the vision tower's weights as they are."""
+    trains: Literal["all", "language", "gains"] = "all"
+    """What reinforcement learning changes: every weight, the language model only, or only its normalisation gains (few
+    enough that a few thousand responses move them for a reason and not by chance). The cold start trains everything."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the shuffles into mini-batches and of the cold start's order."""
     sft: SftConfig = SftConfig()
@@ -202,5 +203,5 @@ class LearnerConfig(StrictModel):
         return self
 
     def for_cold_start(self) -> Self:
-        """The same learner with the cold start's optimiser and without a reference."""
-        return self.replace(optimizer=self.sft.optimizer, kl_coefficient=0.0)
+        """The same learner with the cold start's optimiser, without a reference, and with every weight trained."""
+        return self.replace(optimizer=self.sft.optimizer, kl_coefficient=0.0, trains="all")

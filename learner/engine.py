@@ -40,6 +40,7 @@ from learner.stack import (
     build_optimizer,
     build_schedule,
     deepspeed_settings,
+    freeze,
     import_deepspeed,
     join_process_group,
     resolve_attention,
@@ -225,8 +226,7 @@ class LearnerEngine:
         config = self._config
         policy = self._load_policy(self._checkpoint)
         vlm: Any = policy.vlm
-        if config.freeze_vision:
-            vlm.model.visual.requires_grad_(False)
+        freeze(vlm, config.trains)
         if config.deepspeed.activation_checkpointing:
             vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         optimizer = build_optimizer(policy, config.optimizer)

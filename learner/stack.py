@@ -98,6 +98,14 @@ def deepspeed_settings(config: DeepSpeedConfig, max_grad_norm: float) -> dict[st
     return settings
 
 
+def freeze(vlm: Any, trains: Literal["all", "language", "gains"]) -> None:
+    """Leave as they are all weights that `trains` does not name."""
+    for name, parameter in vlm.named_parameters():
+        is_language = not name.startswith("model.visual.")
+        is_gain = is_language and parameter.ndim == 1 and "norm" in name
+        parameter.requires_grad_({"all": True, "language": is_language, "gains": is_gain}[trains])
+
+
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """The optimiser over those parameters of `model` that are trained."""
     settings: dict[str, Any] = {"weight_decay": config.weight_decay, "betas": config.betas}

@@ -6,7 +6,7 @@ A sample as a line of JSON (the project's own format, one object a line)::
 
     {"sample_id": "tabletop-train-17-q2-dtr", "domain": "tabletop", "kind": "closer_to_camera", "paths": ["dtr"],
      "images": [{"sha256": "9f…", "width_px": 128, "height_px": 128}],
-     "question": "Which is closer to the camera? A. red point B. blue point",
+     "question": "Which is closer to the camera? red point (A) or blue point (B)",
      "answer": {"type": "choice", "letter": "A", "num_options": 2},
      "regions": [{"mark": "red", "image_index": 0, "box_xyxy_px": [10.0, 20.0, 42.0, 60.0], "name": "cube",
                   "center_m": [0.02, 1.06, 2.03]}, …],

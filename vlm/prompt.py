@@ -15,7 +15,6 @@ from spatial.sample import Path, SpatialSample
 from vlm.config import PromptConfig
 from vlm.regions import describe_regions, draw_marks
 
-
 # Prompts whose pixel values are kept: 0.4 MB each for one image of 128 pixels' side.
 _MAX_CACHED = 256
 

@@ -30,7 +30,7 @@ _WORDS = {"x": ("left", "right"), "y": ("up", "down"), "z": ("near", "far")}
 def write_chain(question: Question, path: Path) -> str | None:
     """The whole true response through `path`, or None when rounding its numbers makes the answer unclear."""
     if question.kind in ("count", "exists"):
-        think: str | None = f"{', '.join(subject.name for subject in question.subjects)}, so {question.verdict}."
+        think: str | None = f"{', '.join(subject.name for subject in question.subjects)}, so {question.said}."
     elif question.kind in ("distance", "direction"):
         think = _think_in_steps(question, path)
     else:
@@ -47,7 +47,7 @@ def _detect(question: Question) -> str:
 
 
 def _think_in_values(question: Question, path: Path) -> str | None:
-    """`z red cube 1.4, blue sphere 2.0, so red cube is closer.`"""
+    """`z red cube 1.4, blue sphere 2.0, so red cube (A) is closer.`"""
     kind = question.kind
     decimals = 2 if path is Path.DTR or kind in _FINE_KINDS else 1
     # Adding 0.0 turns the -0.0 that rounding leaves into 0.0.
@@ -56,10 +56,11 @@ def _think_in_values(question: Question, path: Path) -> str | None:
         return None
     if kind in _SUPERLATIVE:
         verdict = question.subjects[winner(kind, values)].name
-        conclusion = f"{verdict} is {_SUPERLATIVE[kind]}"
+        conclusion = f"{question.said} is {_SUPERLATIVE[kind]}"
     elif kind in ("left_right", "above_below"):
         first, second = ("left", "right") if kind == "left_right" else ("above", "below")
-        verdict = conclusion = first if values[0] < values[1] else second
+        verdict = first if values[0] < values[1] else second
+        conclusion = question.said
     else:
         verdict = conclusion = f"{values[0]:.{decimals}f} m"
     facts = ", ".join(f"{s.name} {v:.{decimals}f}" for s, v in zip(question.subjects, values, strict=True))

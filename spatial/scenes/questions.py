@@ -69,6 +69,14 @@ class Question:
         """What belongs between the answer tags."""
         return self.answer.letter if isinstance(self.answer, ChoiceAnswer) else self.verdict
 
+    @property
+    def said(self) -> str:
+        """The verdict as a chain says it: an option with its letter, "left (A)", as the question writes it.
+
+        The letter comes after the words on both sides, so that a small model can copy it from the one to the other.
+        """
+        return f"{self.verdict} ({self.answer.letter})" if isinstance(self.answer, ChoiceAnswer) else self.verdict
+
 
 def pick_subjects(
     kind: str, objects: tuple[ObjectTruth, ...], rng: np.random.Generator
@@ -220,6 +228,7 @@ def _choice(
     """A multiple choice with the options in random order."""
     shuffled = [options[i] for i in rng.permutation(len(options))]
     letters = [chr(ord("A") + i) for i in range(len(shuffled))]
-    listed = " ".join(f"{letter}. {option}" for letter, option in zip(letters, shuffled, strict=True))
+    *first, last = (f"{option} ({letter})" for letter, option in zip(letters, shuffled, strict=True))
+    listed = f"{', '.join(first)} or {last}"
     answer = ChoiceAnswer(letter=letters[shuffled.index(verdict)], num_options=len(options))
     return Question(kind, subjects, f"{stem} {listed}", answer, verdict)

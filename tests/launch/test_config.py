@@ -76,3 +76,8 @@ def test_environment_variables_change_nothing(monkeypatch: pytest.MonkeyPatch) -
     for name in ("SEED", "RUN", "MODEL", "SR_REAL_SEED"):
         monkeypatch.setenv(name, "7")
     assert load_config("demo") == before
+
+
+def test_another_type_takes_the_whole_place_of_the_one_before() -> None:
+    config = load_config("demo", ["data={type: files, folder: somewhere}"])
+    assert config.data.model_dump() == {"type": "files", "folder": "somewhere"}

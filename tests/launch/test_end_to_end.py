@@ -120,7 +120,7 @@ def test_two_learner_ranks_and_two_engines_train_asynchronously(demo: tuple[Path
     folder = tmp_path / "wide"
     run(
         *("train", "--from", str(demo[0] / "cold_start_model"), f"run={folder}", *SMALL, "training.num_steps=4"),
-        *("learner.num_ranks=2", "learner.deepspeed.zero_stage=2", "learner.deepspeed.micro_batch_rows=4"),
+        *("learner.num_ranks=2", "learner.deepspeed.zero_stage=2", "learner.sft.optimizer.type=adamw"),
         *("rollout.num_workers=2", "rollout.engine.kv_cache_gib=0.25", "training.max_staleness=1"),
     )
     rows = metrics(folder)

@@ -219,7 +219,7 @@ def test_bfloat16_keeps_float32_masters(world: ToyWorld, start_engine: StartEngi
 
 
 def test_frozen_vision_stays_and_the_rest_moves(world: ToyWorld, start_engine: StartEngine) -> None:
-    engine = start_engine(make_config(freeze_vision=True))
+    engine = start_engine(make_config(trains="language"))
     engine.sft_step(sft_rows(world.samples, world.encoder))
     before, after = load_policy(world.checkpoint).vlm.state_dict(), weights_of(engine)
     moved = {name for name in after if not torch.equal(before[name], after[name])}

@@ -61,7 +61,7 @@ def test_the_letter_points_at_the_right_option_in_any_order() -> None:
     for seed in range(20):
         question = ask("closer_to_camera", CUBE, BALL, seed=seed)
         assert isinstance(question.answer, ChoiceAnswer)
-        assert f"{question.answer.letter}. red cube" in question.text
+        assert f"red cube ({question.answer.letter})" in question.text
         letters.add(question.answer.letter)
     assert letters == {"A", "B"}
 
@@ -109,10 +109,10 @@ def test_what_the_eye_cannot_tell_is_not_asked(kind: str, other: ObjectTruth) ->
 @pytest.mark.parametrize(
     ("kind", "think"),
     [
-        ("closer_to_camera", "z red cube 1.0, blue sphere 1.5, so red cube is closer."),
-        ("left_right", "x red cube -0.3, blue sphere 0.3, so left."),
-        ("above_below", "y red cube 0.2, blue sphere -0.1, so below."),
-        ("larger", "size red cube 0.20, blue sphere 0.30, so blue sphere is larger."),
+        ("closer_to_camera", "z red cube 1.0, blue sphere 1.5, so {said} is closer."),
+        ("left_right", "x red cube -0.3, blue sphere 0.3, so {said}."),
+        ("above_below", "y red cube 0.2, blue sphere -0.1, so {said}."),
+        ("larger", "size red cube 0.20, blue sphere 0.30, so {said} is larger."),
         ("distance", "red cube to blue sphere: right 0.6, up 0.3, far 0.5, so 0.8 m."),
         ("direction", "red cube to blue sphere: right 0.6, far 0.5, so 2 o'clock."),
         ("count", "red cube, blue sphere, so 2."),
@@ -120,7 +120,8 @@ def test_what_the_eye_cannot_tell_is_not_asked(kind: str, other: ObjectTruth) ->
 )
 def test_a_chain_measures_then_concludes(kind: str, think: str) -> None:
     question = ask(kind, CUBE, BALL)
-    expected = f"<think>{think}</think><answer>{question.answer_text}</answer>"
+    assert question.said == f"{question.verdict} ({question.answer_text})" or "{said}" not in think
+    expected = f"<think>{think.format(said=question.said)}</think><answer>{question.answer_text}</answer>"
     assert write_chain(question, Path.LOR) == expected
 
 
@@ -131,7 +132,8 @@ def test_a_detecting_chain_copies_its_own_centres() -> None:
         "<detect>Find 2 relevant objects:\n"
         '<3d_box center="-0.30,0.20,1.00">cube (green point)</3d_box>\n'
         '<3d_box center="0.30,-0.10,1.50">sphere (yellow point)</3d_box></detect>'
-        "<think>z green point 1.00, yellow point 1.50, so green point is closer.</think>"
+        "<think>z green point 1.00, yellow point 1.50, so green point "
+        f"({question.answer_text}) is closer.</think>"
         f"<answer>{question.answer_text}</answer>"
     )
 

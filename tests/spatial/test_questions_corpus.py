@@ -84,9 +84,9 @@ def stated_answer(sample: SpatialSample, answer: str) -> str:
     """An answer in words: the text of the option that a letter stands for."""
     if not isinstance(sample.answer, ChoiceAnswer):
         return answer
-    options = re.findall(r"([A-F])\. (.*?)(?= [A-F]\.|$)", sample.question)
+    options = re.findall(r"(?:\? |, | or )([a-z ]+) \(([A-F])\)", sample.question)
     assert len(options) == sample.answer.num_options
-    return dict(options)[answer]
+    return next(words for words, letter in options if letter == answer)
 
 
 def test_a_chain_states_the_true_centres(corpus: tuple[SpatialSample, ...]) -> None:

@@ -1,0 +1,69 @@
+"""Does RL help, by more than chance? The demo over several seeds: marks on held-out scenes before and after RL.
+
+    python -m benchmarks.demo_seeds --seeds 0 1 2        # a quarter of an hour each, on two cores
+
+Finished runs in `runs/seed-N` are read, not repeated.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import fmean, stdev
+
+from rich.console import Console
+from rich.table import Table
+
+MARKS = ("reward", "accuracy", "accuracy_greedy")
+
+
+def run(seed: int, overrides: list[str]) -> dict[str, dict[str, float]]:
+    """The summary of one seed's run."""
+    folder = Path("runs") / f"seed-{seed}"
+    if "seconds_total" not in _summary(folder):
+        program = Path(sys.executable).with_name("sr-real")
+        subprocess.run([str(program), "demo", f"run={folder}", f"seed={seed}", *overrides], check=True)
+    return _summary(folder)
+
+
+def _summary(folder: Path) -> dict[str, dict[str, float]]:
+    file = folder / "summary.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("overrides", nargs="*", default=[], help="as for `sr-real demo`")
+    options = parser.parse_args()
+    summaries = {seed: run(seed, options.overrides) for seed in options.seeds}
+    console = Console()
+    table = Table("held out", *(f"seed {seed}" for seed in summaries), "mean gain", "spread")
+    result: dict[str, object] = {"seeds": options.seeds}
+    for path in ("lor", "dtr"):
+        for mark in MARKS:
+            key = f"{path}_{mark}"
+            pairs = [(summary["cold_start"][key], summary["rl"][key]) for summary in summaries.values()]
+            gains = [after - before for before, after in pairs]
+            spread = stdev(gains) if len(gains) > 1 else float("nan")
+            cells = [f"{before:.3f} → {after:.3f}" for before, after in pairs]
+            table.add_row(key, *cells, f"{fmean(gains):+.3f}", f"{spread:.3f}")
+            result[f"{key}_gain"] = round(fmean(gains), 4)
+            result[f"{key}_spread"] = round(spread, 4)
+    for key in ("format_rate", "center_error_m_median"):
+        cells = [f"{s['cold_start'][key]:.3f} → {s['rl'][key]:.3f}" for s in summaries.values()]
+        table.add_row(key, *cells, "", "")
+    minutes = [f"{summary['seconds_total'] / 60:.1f}" for summary in summaries.values()]  # type: ignore[operator]
+    table.add_row("minutes in all", *minutes, "", "")
+    gains = [
+        fmean(s["rl"][f"{path}_reward"] - s["cold_start"][f"{path}_reward"] for path in ("lor", "dtr"))
+        for s in summaries.values()
+    ]
+    result |= {"reward_gain": round(fmean(gains), 4), "reward_spread": round(stdev(gains), 4)}
+    console.print(table)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
