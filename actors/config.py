@@ -126,6 +126,15 @@ class SessionConfig(StrictModel):
     max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Share of bad lines in a data file that are skipped and counted; above it the run stops."""
 
+    @property
+    def num_cpus(self) -> float:
+        """What all actors of the run together ask Ray for."""
+        return (
+            self.rollout.num_workers * self.rollout.cpus_per_worker
+            + self.learner.num_ranks * self.cluster.learner_rank_cpus
+            + self.cluster.num_reward_workers * self.cluster.reward_worker_cpus
+        )
+
     @model_validator(mode="after")
     def _both_sides_use_one_temperature(self) -> Self:
         if self.learner.temperature != self.rollout.sampling.temperature:

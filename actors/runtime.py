@@ -1,6 +1,7 @@
 """Ray for the time of a run: joined or started, and ended without leaving a process behind."""
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,12 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def ray_runtime(config: ClusterConfig) -> Iterator[None]:
+def ray_runtime(config: ClusterConfig, num_cpus: float) -> Iterator[None]:
     """Ray while the block runs: the cluster at `config.address`, or one on this machine that ends with the block.
+
+    Args:
+        num_cpus: what all actors together ask Ray for. On this machine they get it, also with fewer cores: generation,
+            scoring and updates take turns, and a laptop should not refuse a second engine.
 
     Every process that was started is ended: what does not go by itself within `deadlines.stop_s` is killed, and said.
     """
@@ -29,7 +34,8 @@ def ray_runtime(config: ClusterConfig) -> Iterator[None]:
         return
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     before = set(psutil.Process().children(recursive=True))
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    cpus = max(len(os.sched_getaffinity(0)), math.ceil(num_cpus))
+    ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
     finally:

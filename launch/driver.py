@@ -41,7 +41,7 @@ class Driver:
             )
             bars.update(task, completed=1, total=1)
         self.base_model = prepare_base_model(self.config, self.folder)
-        self._runtime = ray_runtime(self.config.cluster)
+        self._runtime = ray_runtime(self.config.cluster, self.config.num_cpus)
         # A scheduler's stop is a person's stop: a checkpoint first.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         self._runtime.__enter__()
