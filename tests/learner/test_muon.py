@@ -29,7 +29,7 @@ def test_matrices_are_muons_and_all_else_is_adamws() -> None:
 def test_a_step_equals_the_two_optimisers_steps() -> None:
     one, other = Model(), Model()
     both = MuonWithAdamW(one.named_parameters(), **SETTINGS)
-    muon = torch.optim.Muon([other.layer.weight], lr=0.01, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    muon = torch.optim.Muon([other.layer.weight], lr=0.01, weight_decay=0.0, adjust_lr_fn="match_rms_adamw", ns_steps=3)
     adamw = torch.optim.AdamW(
         [other.embed_tokens.weight, other.layer.bias], lr=0.01, weight_decay=0.0, betas=(0.9, 0.95)
     )
