@@ -107,7 +107,7 @@ def test_checksums_tell_which_tensors_a_push_changed_and_match_what_was_sent(
 def push_under_way(
     host: EngineHost, world: TinyWorld, policy: Policy, version: int, question: str = QUESTION
 ) -> list[Trajectory]:
-    """Responses before, while and after weights were pushed: the engine takes 16 at once, so four times as many last."""
+    """Responses before, while and after a push: the engine takes 16 at once, so four times as many last."""
     requests = [world.request(i % 4, seed=100 + i, max_tokens=300, question=question) for i in range(64)]
     pending = [host.submit(host.engine.generate(request)) for request in requests]
     time.sleep(0.3)
