@@ -1,10 +1,12 @@
 """What must be there before actors start: the run's folder, its data, its base model."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path as FilePath
 
+import spatial.scenes
 from actors.run_folder import RunFolder
 from launch.config import ConfigError, RunConfig, SceneDataConfig
 from spatial.dataset import load_samples
@@ -30,7 +32,9 @@ def prepare_data(config: RunConfig, folder: RunFolder, num_workers: int, on_prog
     data = config.data
     if isinstance(data, SceneDataConfig):
         stamp = folder.data / "built.json"
-        recipe = json.dumps({"seed": config.seed, "data": data.model_dump(mode="json")}, indent=1)
+        recipe = json.dumps(
+            {"seed": config.seed, "data": data.model_dump(mode="json"), "program": _program_hash()}, indent=1
+        )
         if not stamp.exists() or stamp.read_text() != recipe:
             scenes = {
                 "train": data.num_train_scenes,
@@ -47,6 +51,13 @@ def prepare_data(config: RunConfig, folder: RunFolder, num_workers: int, on_prog
     _link(folder.images, folder.data / "images")
     if not isinstance(data, SceneDataConfig):
         _check_files(config, folder)
+
+
+def _program_hash() -> str:
+    """Of the code that makes scenes and questions: data of an older program must not pass for this one's."""
+    folder = FilePath(spatial.scenes.__file__).parent
+    files = [*sorted(folder.glob("*.py")), folder.parent / "grammar.py"]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _check_files(config: RunConfig, folder: RunFolder) -> None:
