@@ -1,6 +1,8 @@
 """The books of one path: what was issued, what is ready, what was trained on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from actors.feed import PromptFeed
 from actors.group import Group
@@ -80,6 +82,6 @@ class Lane:
         """What a checkpoint keeps: the position, and what was issued but not trained on."""
         return {"next_index": self.next_index, "outstanding": sorted(self.outstanding - self.taken)}
 
-    def restore(self, state: dict[str, object]) -> None:
-        self.next_index = int(state["next_index"])  # type: ignore[call-overload]
-        self.to_reissue = list(state["outstanding"])  # type: ignore[call-overload]
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.next_index = state["next_index"]
+        self.to_reissue = list(state["outstanding"])

@@ -106,9 +106,9 @@ class Session:
         publisher = WeightPublisher(learner, rollouts, config.rollout.engine)
         telemetry = Telemetry(config.telemetry, self._folder.root.name, self._folder.root, self._resolved)
 
-        def on_step(metrics: Mapping[str, object]) -> None:
+        def on_step(metrics: Mapping[str, Any]) -> None:
             telemetry.log(metrics)
-            self._advance(int(metrics["step"]), metrics)  # type: ignore[call-overload]
+            self._advance(metrics["step"], metrics)
 
         self._trainer = Trainer(
             config.training,
@@ -162,7 +162,7 @@ class Session:
             learner=NoLearner(),
             publisher=NoPublisher(),
             folder=self._folder,
-            on_step=lambda metrics: self._advance(int(metrics["step"]), metrics),  # type: ignore[call-overload]
+            on_step=lambda metrics: self._advance(metrics["step"], metrics),
         )
         self._begin("rollout only", self._config.training.num_steps)
         await self._trainer.run()

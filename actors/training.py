@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from actors.config import TrainingConfig
 from actors.group import Group
@@ -64,7 +64,7 @@ class Trainer:
         learner: Learner,
         publisher: Publisher,
         folder: RunFolder,
-        on_step: Callable[[Mapping[str, object]], None],
+        on_step: Callable[[Mapping[str, Any]], None],
     ) -> None:
         self._config = config
         self._sampling = sampling
@@ -116,11 +116,11 @@ class Trainer:
     def state(self) -> dict[str, object]:
         return {"step": self.version, "lanes": {path.value: lane.state() for path, lane in self._lanes.items()}}
 
-    def restore(self, state: Mapping[str, object]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`; the learner and the engines must have been given the same version's weights."""
-        self.version = self._saved_step = int(state["step"])  # type: ignore[call-overload]
+        self.version = self._saved_step = state["step"]
         for path, lane in self._lanes.items():
-            lane.restore(state["lanes"][path.value])  # type: ignore[index]
+            lane.restore(state["lanes"][path.value])
 
     def _feed(self) -> None:
         for lane in self._lanes.values():
