@@ -1,8 +1,10 @@
 """Ray for the time of a run: joined or started, and ended without leaving a process behind."""
 
+import ctypes
 import logging
 import math
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +14,8 @@ import ray
 from actors.config import ClusterConfig
 
 _log = logging.getLogger(__name__)
+
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 @contextmanager
@@ -33,6 +37,7 @@ def ray_runtime(config: ClusterConfig, num_cpus: float) -> Iterator[None]:
             ray.shutdown()
         return
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    _adopt_orphans()
     before = set(psutil.Process().children(recursive=True))
     cpus = max(len(os.sched_getaffinity(0)), math.ceil(num_cpus))
     ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -51,3 +56,9 @@ def end_processes(processes: list[psutil.Process], timeout_s: float) -> None:
         _log.warning("process %d (%s) did not end within %g s: killed", process.pid, process.name(), timeout_s)
         process.kill()
     psutil.wait_procs(alive, timeout=timeout_s)
+
+
+def _adopt_orphans() -> None:
+    """Have a descendant whose parent has ended become a child of this process, where `end_processes` finds it."""
+    if sys.platform == "linux" and ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")

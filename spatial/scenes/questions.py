@@ -9,7 +9,9 @@ What the words mean, for objects with centres in the camera frame:
 - distance: between the two centres.
 
 A question is asked only where its answer is clear to the eye: what it compares differs by a margin. Answers are
-balanced by construction: subjects are named and options written in random order; a wanted yes, no or hour comes first.
+balanced by construction: subjects are named in random order, and a wanted yes, no or hour is drawn before the objects.
+Options stand in the order of the words, left before right, yes before no, the object named first before the other, so
+that a letter follows from a chain's own words; where a question is about all objects, in random order.
 """
 
 import math
@@ -105,14 +107,16 @@ def write_question(kind: str, subjects: tuple[Subject, ...], rng: np.random.Gene
         verdict = one if truths[0].center_m[axis] < truths[1].center_m[axis] else other
         where = f"{one} or {other} of" if kind == "left_right" else f"{one} or {other}"
         stem = f"Is the {names[0]} {where} the {names[1]}?"
-        return _choice(kind, subjects, stem, [one, other], verdict, rng)
+        return _choice(kind, subjects, stem, [one, other], verdict)
     if kind in _SUPERLATIVES:
         verdict = names[winner(kind, [measure(kind, truth) for truth in truths])]
-        return _choice(kind, subjects, _SUPERLATIVES[kind], names, verdict, rng)
+        # All objects come from left to right: in that order the leftmost would always be the first option.
+        options = names if kind in NUM_SUBJECTS else [names[i] for i in rng.permutation(len(names))]
+        return _choice(kind, subjects, _SUPERLATIVES[kind], options, verdict)
     if kind == "exists":
         verdict = "yes" if rng.random() < 0.5 else "no"
         asked = names[int(rng.integers(len(names)))] if verdict == "yes" else _absent_name(names, rng)
-        return _choice(kind, subjects, f"Is there {_article(asked)} {asked}?", ["yes", "no"], verdict, rng)
+        return _choice(kind, subjects, f"Is there {_article(asked)} {asked}?", ["yes", "no"], verdict)
     if kind == "count":
         number = NumberAnswer(value=float(len(names)), unit="count")
         return Question(kind, subjects, "How many objects are there?", number, str(len(names)))
@@ -222,13 +226,9 @@ def _article(name: str) -> str:
     return "an" if name[0] in "aeiou" else "a"
 
 
-def _choice(
-    kind: str, subjects: tuple[Subject, ...], stem: str, options: list[str], verdict: str, rng: np.random.Generator
-) -> Question:
-    """A multiple choice with the options in random order."""
-    shuffled = [options[i] for i in rng.permutation(len(options))]
-    letters = [chr(ord("A") + i) for i in range(len(shuffled))]
-    *first, last = (f"{option} ({letter})" for letter, option in zip(letters, shuffled, strict=True))
-    listed = f"{', '.join(first)} or {last}"
-    answer = ChoiceAnswer(letter=letters[shuffled.index(verdict)], num_options=len(options))
-    return Question(kind, subjects, f"{stem} {listed}", answer, verdict)
+def _choice(kind: str, subjects: tuple[Subject, ...], stem: str, options: list[str], verdict: str) -> Question:
+    """A multiple choice; each option is written before its letter: `left (A) or right (B)`."""
+    letters = [chr(ord("A") + i) for i in range(len(options))]
+    *first, last = (f"{option} ({letter})" for letter, option in zip(letters, options, strict=True))
+    answer = ChoiceAnswer(letter=letters[options.index(verdict)], num_options=len(options))
+    return Question(kind, subjects, f"{stem} {', '.join(first)} or {last}", answer, verdict)

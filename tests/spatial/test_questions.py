@@ -56,10 +56,19 @@ def test_a_direction_between_two_hours_has_none() -> None:
     assert clock_hour(1.0, 1.0, margin_deg=14.0) is None  # 45 degrees: half past one
 
 
-def test_the_letter_points_at_the_right_option_in_any_order() -> None:
+def test_a_letter_follows_from_the_words_of_the_question() -> None:
+    assert ask("closer_to_camera", CUBE, BALL).text.endswith("red cube (A) or blue sphere (B)")
+    assert ask("closer_to_camera", CUBE, BALL).answer == ChoiceAnswer(letter="A", num_options=2)
+    assert ask("closer_to_camera", BALL, CUBE).answer == ChoiceAnswer(letter="B", num_options=2)
+    assert ask("left_right", BALL, CUBE).text.endswith("? left (A) or right (B)")
+    assert ask("left_right", BALL, CUBE).said == "right (B)"
+    assert ask("above_below", BALL, CUBE).said == "above (A)"
+
+
+def test_the_leftmost_of_all_has_any_letter() -> None:
     letters = set()
     for seed in range(20):
-        question = ask("closer_to_camera", CUBE, BALL, seed=seed)
+        question = ask("leftmost", CUBE, BALL, seed=seed)
         assert isinstance(question.answer, ChoiceAnswer)
         assert f"red cube ({question.answer.letter})" in question.text
         letters.add(question.answer.letter)
