@@ -107,14 +107,13 @@ class LearnerRank:
 
     def update(self, groups: Sequence[Group]) -> dict[str, float]:
         """Update the policy on scored groups."""
-        from learner.advantages import group_advantages
-        from learner.batch import TrainingRow
+        from learner.credit import group_rows
 
         rows = [
-            TrainingRow(sample=group.sample, trajectory=trajectory, advantage=advantage)
+            row
             for group in groups
-            for trajectory, advantage in zip(
-                group.trajectories, group_advantages(group.rewards, self._spec.config.advantage), strict=True
+            for row in group_rows(
+                group.sample, group.trajectories, group.scores, self._spec.config, self._encoder.tokenizer
             )
         ]
         return self._engine.grpo_update(rows)

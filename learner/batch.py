@@ -71,14 +71,19 @@ class TrainingRow:
     sample: SpatialSample
     trajectory: Trajectory
     advantage: float
+    """Of every response token."""
+    detect_advantage: float = 0.0
+    """Added to it on the first `num_detect_tokens` response tokens."""
+    num_detect_tokens: int = 0
 
     def __post_init__(self) -> None:
         if self.sample.sample_id != self.trajectory.sample_id:
             raise ValueError(f"a trajectory of {self.trajectory.sample_id} beside sample {self.sample.sample_id}")
-        if not self.trajectory.response_token_ids or not math.isfinite(self.advantage):
+        if not self.trajectory.response_token_ids or not math.isfinite(self.advantage + self.detect_advantage):
             raise ValueError(
                 f"trajectory of sample {self.sample.sample_id}: {len(self.trajectory.response_token_ids)} response "
-                f"tokens, advantage {self.advantage}; it needs at least one token and a finite advantage"
+                f"tokens, advantages {self.advantage} and {self.detect_advantage}; it needs at least one token and "
+                "finite advantages"
             )
 
     @property
@@ -203,10 +208,12 @@ class Collator:
         rows = [row for row in self._chosen(plan) if isinstance(row, TrainingRow)]
         mask = base.inputs.response_mask
         rollout_logprobs = torch.tensor([p for row in rows for p in row.trajectory.rollout_logprobs])
-        advantages = torch.tensor([row.advantage for row in rows])
+        whole, detect = torch.tensor([[row.advantage, row.detect_advantage] for row in rows]).unbind(1)
+        num_detect_tokens = torch.tensor([row.num_detect_tokens for row in rows])
+        in_detect = mask & (mask.cumsum(1) <= num_detect_tokens[:, None])
         return RlMicroBatch(
             **vars(base),
-            advantages=advantages[:, None] * mask,
+            advantages=whole[:, None] * mask + detect[:, None] * in_detect,
             rollout_logprobs=torch.zeros(mask.shape).masked_scatter(mask, rollout_logprobs),
         )
 

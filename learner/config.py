@@ -15,16 +15,18 @@ Count = Annotated[int, Field(ge=1)]
 class OptimizerConfig(StrictModel):
     """The optimiser and its learning rate over time."""
 
-    type: Literal["adamw", "muon"] = "adamw"
-    """"muon": Muon for matrices and AdamW for the rest; learns a small model from scratch in far fewer steps."""
+    type: Literal["adamw", "adafactor", "muon"] = "adamw"
+    """"muon": Muon for matrices and AdamW for the rest; learns a small model from scratch in far fewer steps.
+    "adafactor" (arXiv 1804.04235): each tensor moves in proportion to its own size, so that gains near 1 and matrix
+    entries near 0.05 learn at the same relative rate; no momentum."""
     learning_rate: Positive = 1e-6
-    """Peak, per optimiser step."""
+    """Peak, per optimiser step; with "adafactor" a share of the tensor's root mean square."""
     weight_decay: NotNegative = 0.01
     """Decoupled; applied to every trained weight."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    """Decay of the running first and second moments of the gradient."""
+    """Decay of the running first and second moments of the gradient; "adafactor" has its own."""
     epsilon: Positive = 1e-8
-    """Added to the root of the second moment."""
+    """Added to the root of the second moment; "adafactor" has its own."""
     max_grad_norm: Positive = 1.0
     """A gradient with a larger 2-norm is scaled down to it."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
@@ -172,6 +174,9 @@ class LearnerConfig(StrictModel):
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     advantage: AdvantageConfig = GrpoAdvantage()
+    credit: Literal["response", "spans"] = "response"
+    """"response": every token gets the advantage of the whole reward. "spans": a token gets the advantages of what it
+    can still change: of accuracy and format, and, up to the end of the detect block, that of the centres as well."""
     policy_loss: PolicyLossConfig = GrpoLoss()
     aggregation: AggregationConfig = TokenMean()
     """How the losses of tokens become the loss of a mini-batch."""
@@ -185,20 +190,21 @@ class LearnerConfig(StrictModel):
     """Mini-batches that a batch of trajectories is shuffled into."""
     temperature: Positive = 1.0
     """Of the policy that is trained; it must be the one that responses are sampled at."""
-    trains: Literal["all", "language", "gains"] = "all"
-    """What reinforcement learning changes: every weight, the language model only, or only its normalisation gains (few
-    enough that a few thousand responses move them for a reason and not by chance). The cold start trains everything."""
+    trains: Literal["all", "language", "last_layer"] = "all"
+    """What reinforcement learning changes: every weight, the language model only, or only its last layer with the norm
+    after it: where a few thousand responses move weights for a reason rather than by chance, and the backward pass ends
+    early. The cold start trains everything."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the shuffles into mini-batches and of the cold start's order."""
     sft: SftConfig = SftConfig()
 
     @model_validator(mode="after")
-    def _muon_has_whole_matrices(self) -> Self:
+    def _has_whole_matrices(self) -> Self:
         for name, optimizer in (("optimizer", self.optimizer), ("sft.optimizer", self.sft.optimizer)):
-            if optimizer.type == "muon" and (self.deepspeed.zero_stage > 0 or self.deepspeed.dtype != "float32"):
+            if optimizer.type != "adamw" and (self.deepspeed.zero_stage > 0 or self.deepspeed.dtype != "float32"):
                 raise ValueError(
-                    f"{name}.type=muon needs deepspeed.zero_stage=0 and dtype=float32: it works on whole matrices, "
-                    f"not on the flat pieces of ZeRO {self.deepspeed.zero_stage}"
+                    f"{name}.type={optimizer.type} needs deepspeed.zero_stage=0 and dtype=float32: it works on "
+                    f"whole matrices, not on the flat pieces of ZeRO {self.deepspeed.zero_stage}"
                 )
         return self
 

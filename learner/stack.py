@@ -98,16 +98,23 @@ def deepspeed_settings(config: DeepSpeedConfig, max_grad_norm: float) -> dict[st
     return settings
 
 
-def freeze(vlm: Any, trains: Literal["all", "language", "gains"]) -> None:
+def freeze(vlm: Any, trains: Literal["all", "language", "last_layer"]) -> None:
     """Leave as they are all weights that `trains` does not name."""
+    last_layer = f"model.language_model.layers.{vlm.config.text_config.num_hidden_layers - 1}."
     for name, parameter in vlm.named_parameters():
         is_language = not name.startswith("model.visual.")
-        is_gain = is_language and parameter.ndim == 1 and "norm" in name
-        parameter.requires_grad_({"all": True, "language": is_language, "gains": is_gain}[trains])
+        is_last = name.startswith((last_layer, "model.language_model.norm."))
+        parameter.requires_grad_({"all": True, "language": is_language, "last_layer": is_last}[trains])
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """The optimiser over those parameters of `model` that are trained."""
+    if config.type == "adafactor":
+        return torch.optim.Adafactor(
+            (parameter for parameter in model.parameters() if parameter.requires_grad),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+        )
     settings: dict[str, Any] = {"weight_decay": config.weight_decay, "betas": config.betas}
     if config.type == "muon":
         return MuonWithAdamW(

@@ -21,12 +21,14 @@ def score_response(text: str, path: Path, sample: SpatialSample, config: RewardC
     well_formed = float(parsed.well_formed)
     center = _score_centers(parsed, sample, config) if path is Path.DTR else None
 
+    share = 0.0
     if center is None:
         weights = config.lor if path is Path.LOR else config.dtr_without_truth
         total = weights.accuracy * accuracy + weights.format * well_formed
     else:
-        total = config.dtr.accuracy * accuracy + config.dtr.format * well_formed + config.dtr.center * center
-    return Score(total=total, accuracy=accuracy, format=well_formed, center=center)
+        share = config.dtr.center * center
+        total = config.dtr.accuracy * accuracy + config.dtr.format * well_formed + share
+    return Score(total=total, accuracy=accuracy, format=well_formed, center=center, center_share=share)
 
 
 def is_correct(text: str, path: Path, sample: SpatialSample) -> bool:

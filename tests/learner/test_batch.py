@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -50,6 +51,16 @@ def test_tokens_of_a_trajectory_stay_aligned_and_the_end_token_counts(world: Toy
     assert batch.loss_weights[~batch.mask].count_nonzero() == 0
 
 
+def test_the_detect_advantage_counts_on_the_first_tokens_only(world: ToyWorld) -> None:
+    row = replace(
+        training_rows(world.samples, world.encoder)[0], advantage=0.5, detect_advantage=-2.0, num_detect_tokens=3
+    )
+    batch = Collator(world.encoder, [row]).rl_micro_batch(MicroPlan((0,), 1), {0: 1.0})
+    expected = [-1.5] * 3 + [0.5] * (len(row.response_token_ids) - 3)
+    assert batch.advantages[batch.mask].tolist() == expected
+    assert batch.advantages[~batch.mask].count_nonzero() == 0
+
+
 def test_padding_is_not_the_end_token(world: ToyWorld) -> None:
     assert world.encoder.pad_token_id != world.encoder.end_token_id
 
@@ -72,7 +83,7 @@ def test_a_trajectory_beside_the_wrong_sample_is_refused(world: ToyWorld) -> Non
     row = training_rows(world.samples[:1], world.encoder)[0]
     with pytest.raises(ValueError, match="sample-1"):
         TrainingRow(world.samples[1], row.trajectory, 0.0)
-    with pytest.raises(ValueError, match="finite advantage"):
+    with pytest.raises(ValueError, match="finite advantages"):
         TrainingRow(row.sample, row.trajectory, float("nan"))
 
 

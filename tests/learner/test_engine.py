@@ -227,6 +227,15 @@ def test_frozen_vision_stays_and_the_rest_moves(world: ToyWorld, start_engine: S
     assert not any(".visual." in name for name in moved)
 
 
+def test_only_the_last_layer_and_the_final_norm_move(world: ToyWorld, start_engine: StartEngine) -> None:
+    engine = start_engine(make_config(trains="last_layer"))
+    engine.sft_step(sft_rows(world.samples, world.encoder))
+    before, after = load_policy(world.checkpoint).vlm.state_dict(), weights_of(engine)
+    moved = {name for name in after if not torch.equal(before[name], after[name])}
+    last = ("model.language_model.layers.1.", "model.language_model.norm.")
+    assert moved == {name for name in after if name.startswith(last)}
+
+
 def test_activation_checkpointing_changes_nothing_but_memory(world: ToyWorld, start_engine: StartEngine) -> None:
     chains = sft_rows(world.samples, world.encoder)
     for stage in (0, 3):

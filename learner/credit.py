@@ -1,0 +1,63 @@
+"""Which tokens of a response get which advantage.
+
+A token can only change what comes after it: once the detect block is closed, the centres are settled, and a token of
+the thought or the answer has neither merit nor fault in them. Crediting it all the same adds noise to its gradient.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from learner.advantages import group_advantages
+from learner.batch import TrainingRow
+from learner.config import LearnerConfig
+from rewards.score import Score
+from rollout.trajectory import Trajectory
+from spatial.grammar import DETECT_CLOSE
+from spatial.sample import SpatialSample
+from vlm.prompt import decode
+
+
+def group_rows(
+    sample: SpatialSample,
+    trajectories: Sequence[Trajectory],
+    scores: Sequence[Score],
+    config: LearnerConfig,
+    tokenizer: object,
+) -> list[TrainingRow]:
+    """The rows of one group, each with its advantages under `config.credit`.
+
+    Args:
+        sample: what the group was asked.
+        trajectories, scores: its members, aligned.
+        config: `advantage` says how rewards become advantages; with `credit="spans"` the centres' share of the reward
+            is one reward, and all the rest another, each with advantages of its own.
+        tokenizer: the policy's.
+    """
+    if config.credit == "response":
+        advantages = group_advantages([score.total for score in scores], config.advantage)
+        return [
+            TrainingRow(sample=sample, trajectory=trajectory, advantage=advantage)
+            for trajectory, advantage in zip(trajectories, advantages, strict=True)
+        ]
+    rest = group_advantages([score.total - score.center_share for score in scores], config.advantage)
+    centers = group_advantages([score.center_share for score in scores], config.advantage)
+    return [
+        TrainingRow(
+            sample=sample,
+            trajectory=trajectory,
+            advantage=advantage,
+            detect_advantage=center,
+            num_detect_tokens=num_detect_tokens(trajectory.response_token_ids, tokenizer),
+        )
+        for trajectory, advantage, center in zip(trajectories, rest, centers, strict=True)
+    ]
+
+
+def num_detect_tokens(response_token_ids: Sequence[int], tokenizer: object) -> int:
+    """How many tokens it takes until the first `</detect>` is complete; 0 where there is none."""
+
+    def is_closed(num_tokens: int) -> bool:
+        return DETECT_CLOSE in decode(tokenizer, response_token_ids[:num_tokens])
+
+    num_tokens = bisect_left(range(len(response_token_ids)), True, key=is_closed)
+    return num_tokens if is_closed(num_tokens) else 0
