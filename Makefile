@@ -8,7 +8,7 @@ endif
 SETUP = $(PYTHON) launch/setup_environment.py $(if $(LOCK),--lock $(LOCK))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench clean
+.PHONY: help setup demo test lint bench clean
 
 help:  ## say what there is
 	@echo "sr-real trains spatial vision-language models by reinforcement. Start with: make demo"
@@ -20,11 +20,8 @@ setup:  ## make .venv from requirements/cpu.lock (LOCK=gpu: for NVIDIA GPUs), ab
 demo: setup  ## scenes, cold start, RL, evaluation before and after, on two CPU cores; results in runs/demo/
 	.venv/bin/sr-real demo
 
-test: setup  ## all tests but the slow ones; one alone: .venv/bin/pytest tests/launch/test_doctor.py -k memory
+test: setup  ## all tests; one alone: .venv/bin/pytest tests/launch/test_doctor.py -k memory
 	.venv/bin/python -m pytest
-
-test-slow: setup  ## the tests that take minutes
-	.venv/bin/python -m pytest -m slow
 
 lint: setup  ## ruff's rules, ruff's format, mypy's types
 	.venv/bin/ruff check .

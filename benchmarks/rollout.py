@@ -1,10 +1,11 @@
-"""Tokens a second through `RolloutEngine` against raw vLLM on the same image prompts, in the same run.
+"""Tokens a second through `RolloutEngine` against raw vLLM on the same prompts, and without regions, in the same run.
 
     python benchmarks/rollout.py [--groups 12] [--rounds 12]
 
-Both arms share one engine, seeds and sampling parameters, so they generate the same tokens. Each round has images of
-its own, vLLM's caches are emptied before each arm, and the arms take turns in going first. The raw arm gets text and
-decoded images ready-made, one `AsyncLLM.generate` a response. Weights are random: responses end anywhere.
+The arms share one engine, seeds and sampling parameters, so "ours" and "raw" generate the same tokens; "plain" is ours
+with the regions left out of the same samples. Each round has images of its own, vLLM's caches are emptied before each
+arm, and the arms take turns in going first. The raw arm gets text, decoded images and regions ready-made, one
+`AsyncLLM.generate` a response. Weights are random: responses end anywhere.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -34,7 +36,7 @@ from vlm.config import PromptConfig, TinyModelConfig
 GROUP_SIZE = 8
 MAX_TOKENS = 96
 QUESTION = "Which is closer to the camera? A. red point B. blue point"
-PROMPT = PromptConfig(instructions="short", coordinate_grid=100, mark_width_px=1)
+PROMPT = PromptConfig(instructions="short")
 
 
 def make_requests(images: ImageStore, num_groups: int, seed: int) -> list[RolloutRequest]:
@@ -63,7 +65,7 @@ def make_requests(images: ImageStore, num_groups: int, seed: int) -> list[Rollou
 
 
 class Arms:
-    """The two ways to the same engine; each returns the number of tokens it generated."""
+    """The ways to the same engine; each returns the number of tokens it generated."""
 
     def __init__(self, engine: RolloutEngine) -> None:
         self._engine = engine
@@ -74,17 +76,28 @@ class Arms:
         trajectories = await asyncio.gather(*map(self._engine.generate, requests))
         return sum(len(trajectory.response_token_ids) for trajectory in trajectories)
 
+    async def plain(self, requests: Sequence[RolloutRequest]) -> int:
+        return await self.ours([replace(request, sample=request.sample.replace(regions=())) for request in requests])
+
     async def raw(self, requests: Sequence[RolloutRequest]) -> int:
         return sum(await asyncio.gather(*map(self._raw_one, requests)))
 
     def prepare_raw(self, requests: Sequence[RolloutRequest]) -> None:
         self._prompts = {
-            request.group_id: self._encoder.encode(request.sample, request.path) for request in requests[::GROUP_SIZE]
+            request.group_id: (
+                self._encoder.encode(request.sample, request.path),
+                self._encoder.regions(request.sample),
+            )
+            for request in requests[::GROUP_SIZE]
         }
 
     async def _raw_one(self, request: RolloutRequest) -> int:
-        encoded = self._prompts[request.group_id]
-        prompt = {"prompt": encoded.text, "multi_modal_data": {"image": list(encoded.images)}}
+        encoded, regions = self._prompts[request.group_id]
+        prompt = {
+            "prompt": encoded.text,
+            "multi_modal_data": {"image": list(encoded.images)},
+            "mm_processor_kwargs": {"regions": regions},
+        }
         sampling = self._engine._sampling(request)
         async for output in self._llm.generate(prompt, sampling, self._engine._request_id()):
             last = output
@@ -98,12 +111,12 @@ class Arms:
 
 async def measure(arms: Arms, images: ImageStore, num_groups: int, num_rounds: int) -> dict[str, list[float]]:
     """Tokens a second of each arm in each round, after one round that does not count."""
-    speeds: dict[str, list[float]] = {"ours": [], "raw": []}
+    speeds: dict[str, list[float]] = {"ours": [], "raw": [], "plain": []}
     for index in range(num_rounds + 1):
         requests = make_requests(images, num_groups, seed=index)
         arms.prepare_raw(requests)
         order: list[tuple[str, Callable[[Sequence[RolloutRequest]], Coroutine[Any, Any, int]]]]
-        order = [("ours", arms.ours), ("raw", arms.raw)]
+        order = [("ours", arms.ours), ("raw", arms.raw), ("plain", arms.plain)]
         for name, arm in order if index % 2 else order[::-1]:
             await arms.forget()
             started = time.perf_counter()
@@ -118,7 +131,7 @@ async def run(num_groups: int, num_rounds: int, core: int) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         root = FilePath(folder)
-        texts = [QUESTION + " detect", "<think>red is closer</think><answer>A</answer>"]
+        texts = [QUESTION + " red point: blue point: detect", "<think>red is closer</think><answer>A</answer>"]
         build_tiny_checkpoint(root / "model", texts, TinyModelConfig(), seed=0)
         images = ImageStore(root / "images")
         config = EngineConfig(max_model_len=512, max_num_seqs=64, kv_cache_gib=0.5, log_level="ERROR")
@@ -132,15 +145,28 @@ async def run(num_groups: int, num_rounds: int, core: int) -> None:
 
 
 def report(speeds: dict[str, list[float]]) -> None:
-    print(f"{'round':>8}{'ours, tok/s':>14}{'raw, tok/s':>14}{'ratio':>8}")
-    for index, (ours, raw) in enumerate(zip(speeds["ours"], speeds["raw"], strict=True), 1):
-        print(f"{index:>8}{ours:>14.0f}{raw:>14.0f}{ours / raw:>8.3f}")
+    print(f"{'round':>8}{'ours, tok/s':>14}{'raw':>8}{'ratio':>8}{'no regions':>12}{'ratio':>8}")
+
+    def line(name: object, ours: float, raw: float, plain: float) -> None:
+        print(f"{name!s:>8}{ours:>14.0f}{raw:>8.0f}{ours / raw:>8.3f}{plain:>12.0f}{ours / plain:>8.3f}")
+
+    for index, row in enumerate(zip(speeds["ours"], speeds["raw"], speeds["plain"], strict=True), 1):
+        line(index, *row)
+    line("median", *map(statistics.median, speeds.values()))
     # The best round of each is the one that the machine's other work disturbed least.
-    for name, choose in (("median", statistics.median), ("best", max)):
-        ours, raw = choose(speeds["ours"]), choose(speeds["raw"])
-        print(f"{name:>8}{ours:>14.0f}{raw:>14.0f}{ours / raw:>8.3f}")
-    result = {"ratio": round(ours / raw, 4), "tokens_per_s": round(ours, 1), "raw_tokens_per_s": round(raw, 1)}
-    print(json.dumps(result))
+    ours, raw, plain = map(max, speeds.values())
+    line("best", ours, raw, plain)
+    print(
+        json.dumps(
+            {
+                "ratio": round(ours / raw, 4),
+                "regions_ratio": round(ours / plain, 4),
+                "tokens_per_s": round(ours, 1),
+                "raw_tokens_per_s": round(raw, 1),
+                "tokens_per_s_without_regions": round(plain, 1),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

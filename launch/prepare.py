@@ -71,29 +71,38 @@ def _check_files(config: RunConfig, folder: RunFolder) -> None:
 
 
 def prepare_base_model(config: RunConfig, folder: RunFolder) -> FilePath:
-    """The folder of the model that a run starts from; a tiny one is built (once) around the words of its data."""
+    """The folder of the model that a run starts from.
+
+    A tiny one is built (once) around the words of its data; a checkpoint that knows no region tokens is copied (once)
+    and given them, if the prompts use them.
+    """
+    from transformers.utils import logging
+
+    from vlm.region_models import add_regions, knows_regions
+    from vlm.tiny import build_tiny_checkpoint
+
+    logging.disable_progress_bar()
     model = config.model
     if not isinstance(model, TinyModelConfig):
-        return FilePath(model.path)
-    if not (folder.base_model / "config.json").exists():
-        from transformers.utils import logging
-
-        from vlm.tiny import build_tiny_checkpoint
-
-        logging.disable_progress_bar()
-
+        if config.prompt.regions == "marks" or knows_regions(model.path):
+            return FilePath(model.path)
+        if not (folder.base_model / "config.json").exists():
+            add_regions(model.path, folder.base_model, config.seed)
+    elif not (folder.base_model / "config.json").exists():
         build_tiny_checkpoint(folder.base_model, _texts(config, folder), model, config.seed)
     return folder.base_model
 
 
 def _texts(config: RunConfig, folder: RunFolder) -> Iterator[str]:
     from vlm.prompt import question_text
+    from vlm.regions import region_label
 
     images = ImageStore(folder.images)
     for sample in load_samples(folder.data / "train.jsonl", images, config.max_bad_share).samples:
         for path in sample.paths:
             yield question_text(sample, path, config.prompt)
             yield sample.chains.get(path, "")
+        yield from map(region_label, sample.regions)
 
 
 def _link(link: FilePath, target: FilePath) -> None:

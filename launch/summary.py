@@ -107,7 +107,7 @@ def _draw_kinds(axes: Any, summary: dict[str, Any]) -> None:
         colours = [_COLOURS[path] for path, _ in bars]
         axes.bar(positions, heights, 0.38, color=colours, alpha=0.4 if phase != phases[-1] else 1.0)
     axes.set_xticks(np.arange(len(bars)) + 0.2, [kind for _, kind in bars], rotation=60, ha="right", fontsize=8)
-    axes.set(title="Right on held-out questions: before (pale) and after RL; LOR orange, DTR blue", ylim=(0, 1))
+    axes.set(title="Right on held-out questions, before (pale) and after RL", ylim=(0, 1))
     axes.grid(alpha=0.3, axis="y")
 
 
@@ -144,7 +144,7 @@ def _truth(sample: SpatialSample) -> str:
     return str(answer.get("letter", answer.get("value", answer.get("text", answer.get("moves")))))
 
 
-def _wrapped(text: str, width: int = 42) -> str:
+def _wrapped(text: str, width: int = 32) -> str:
     return "\n".join(textwrap.fill(line, width) for line in text.splitlines())
 
 
@@ -154,9 +154,10 @@ def _draw_from_above(axes: Any, sample: SpatialSample, response: str) -> None:
         if region.center_m is not None:
             axes.plot(region.center_m[0], region.center_m[2], "o", color=region.mark, markersize=9, mec="black")
     for box in parse_response(Path.DTR, response).boxes:
-        axes.plot(box.center_m[0], box.center_m[2], "x", color="black", markersize=9)
+        marks = [region.mark for region in sample.regions if f"({region.mark} point)" in box.name]
+        axes.plot(box.center_m[0], box.center_m[2], "x", color=marks[0] if marks else "black", markersize=9, mew=2)
     axes.plot(0, 0, "^", color="grey")
-    axes.set(title="true ○ and predicted × from above, m", xlabel="x", ylabel="z")
+    axes.set(title="from above, m: ○ true, × predicted", xlabel="x", ylabel="z")
     axes.title.set_fontsize(8)
     axes.axis("equal")
     axes.grid(alpha=0.3)

@@ -6,6 +6,7 @@ The learner calls `register` itself: it sends weights without running an engine.
 import functools
 import multiprocessing
 
+from vllm import ModelRegistry
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory, WeightTransferTrainerFactory
 
 from rollout.processes import die_with_parent
@@ -13,8 +14,14 @@ from rollout.processes import die_with_parent
 
 @functools.cache
 def register() -> None:
-    """Register the gloo weight-transfer backend; vLLM's child processes also begin to watch their parent."""
+    """Register the gloo weight-transfer backend and the models with region tokens.
+
+    vLLM's child processes also begin to watch their parent.
+    """
     WeightTransferEngineFactory.register_engine("gloo", "rollout.gloo_transfer", "GlooWeightTransferEngine")
     WeightTransferTrainerFactory.register_engine("gloo", "rollout.gloo_transfer", "GlooTrainerWeightTransferEngine")
+    for name in ("RegionQwen3VLForConditionalGeneration", "RegionQwen2_5_VLForConditionalGeneration"):
+        # By name: vLLM inspects a model's class in a process of its own, so as not to touch the accelerator here.
+        ModelRegistry.register_model(name, f"rollout.region_models:{name}")
     if multiprocessing.parent_process() is not None:
         die_with_parent()

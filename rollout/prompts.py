@@ -40,7 +40,9 @@ class EnginePrompts:
 
     def _make(self, sample: SpatialSample, path: Path) -> "TokensPrompt":
         encoded = self._encoder.encode(sample, path)
+        regions = {"mm_processor_kwargs": {"regions": self._encoder.regions(sample)}} if sample.regions else {}
         return {
+            **regions,
             "prompt_token_ids": self._encoder.tokenizer(encoded.text, add_special_tokens=False)["input_ids"],
             "multi_modal_data": {"image": list(encoded.images)},
             "multi_modal_uuids": {"image": image_names(sample)},
@@ -51,7 +53,16 @@ def image_names(sample: SpatialSample) -> list[str]:
     """What each marked image is known by in vLLM's caches: equal only if file and drawn regions are equal."""
     return [
         hashlib.sha256(
-            repr((ref.sha256, [(r.mark, r.box_xyxy_px) for r in sample.regions if r.image_index == index])).encode()
+            repr(
+                (
+                    ref.sha256,
+                    [
+                        (r.mark, r.box_xyxy_px, r.polygon_px, r.rle_counts)
+                        for r in sample.regions
+                        if r.image_index == index
+                    ],
+                )
+            ).encode()
         ).hexdigest()
         for index, ref in enumerate(sample.images)
     ]

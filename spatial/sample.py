@@ -90,6 +90,11 @@ class Region(StrictModel):
     image_index: Annotated[int, Field(ge=0)] = 0
     box_xyxy_px: tuple[float, float, float, float]
     """2D box (left, top, right, bottom) in the pixels of its image."""
+    polygon_px: Annotated[tuple[tuple[float, float], ...], Field(min_length=3, max_length=10_000)] | None = None
+    """Its outline (x, y) within the box, where that is known better than the box."""
+    rle_counts: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=1_000_000)] | None = None
+    """Its mask over the whole image in COCO's uncompressed run-length encoding: column by column, lengths of runs in
+    turn outside and inside, outside first."""
     name: str = ""
     """What is there ("cube"); written in the detect block after the centre."""
     center_m: Vector3 | None = None
@@ -100,7 +105,30 @@ class Region(StrictModel):
         left, top, right, bottom = self.box_xyxy_px
         if not (left < right and top < bottom):
             raise ValueError(f"region '{self.mark}': box_xyxy_px={list(self.box_xyxy_px)} has no area")
+        if self.polygon_px is not None and self.rle_counts is not None:
+            raise ValueError(f"region '{self.mark}': polygon_px and rle_counts are given; one of them is enough")
+        if self.rle_counts is not None and sum(self.rle_counts[1::2]) == 0:
+            raise ValueError(f"region '{self.mark}': rle_counts has no area")
+        for x, y in self.polygon_px or ():
+            if not (left <= x <= right and top <= y <= bottom):
+                raise ValueError(
+                    f"region '{self.mark}': polygon_px has a point ({x:g}, {y:g}) outside box_xyxy_px="
+                    f"{list(self.box_xyxy_px)}"
+                )
         return self
+
+    @classmethod
+    def around_point(
+        cls, mark: Mark, x_px: float, y_px: float, radius_px: float, image: ImageRef, index: int = 0
+    ) -> Self:
+        """A point widened to a square box, which ends at the border of the image."""
+        box = (
+            max(0.0, x_px - radius_px),
+            max(0.0, y_px - radius_px),
+            min(float(image.width_px), x_px + radius_px),
+            min(float(image.height_px), y_px + radius_px),
+        )
+        return cls(mark=mark, image_index=index, box_xyxy_px=box)
 
 
 class SpatialSample(StrictModel):
@@ -134,6 +162,11 @@ class SpatialSample(StrictModel):
                 raise ValueError(
                     f"region '{region.mark}': box_xyxy_px={list(region.box_xyxy_px)} lies outside its image of "
                     f"{image.width_px}x{image.height_px} px"
+                )
+            if region.rle_counts is not None and sum(region.rle_counts) != image.width_px * image.height_px:
+                raise ValueError(
+                    f"region '{region.mark}': rle_counts add up to {sum(region.rle_counts)} pixels, but its image has "
+                    f"{image.width_px}x{image.height_px}"
                 )
         marks = [region.mark for region in self.regions]
         if len(set(marks)) != len(marks):

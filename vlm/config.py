@@ -43,7 +43,10 @@ class PromptConfig(StrictModel):
 
     instructions: Literal["short", "full"] = "full"
     """"full" explains the path's grammar to a pretrained model; "short" names the path in a few words."""
+    regions: Literal["tokens", "marks"] = "tokens"
+    """How a region reaches the model: "tokens", as one embedding made from the image's features there; "marks", drawn
+    on the image, with its box as coordinates in the text, for a model that is to stay as it is."""
     coordinate_grid: Annotated[int, Field(ge=10, le=1000)] = 1000
-    """Box coordinates in prompts run from 0 to this, whatever the image's size."""
+    """With "marks": box coordinates in prompts run from 0 to this, whatever the image's size."""
     mark_width_px: Annotated[int, Field(ge=1)] = 2
-    """Line width of the marks drawn on images."""
+    """With "marks": their line width."""

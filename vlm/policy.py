@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from vlm.errors import CheckpointError
 from vlm.prompt import VisionInputs
+from vlm.region_models import MODELS
 
 # Rows of logits held at once: 1,024 × 152k vocabulary × 4 bytes is 0.6 GB.
 _LOGIT_ROWS = 1024
@@ -44,6 +45,10 @@ class PolicyBatch:
     """1 for image tokens, 0 for text; M-RoPE positions are counted from it."""
     pixel_values: Float[Tensor, "patches patch_values"]
     image_grid_thw: Int[Tensor, "images 3"]
+    region_coverage: Float[Tensor, " shares"]
+    """Shares of the cells of its image, for each region in turn."""
+    region_boxes: Float[Tensor, "regions 4"]
+    num_regions: Int[Tensor, " images"]
 
     @classmethod
     def collate(cls, rows: Sequence[PolicyRow], pad_token_id: int, image_token_id: int) -> Self:
@@ -64,6 +69,9 @@ class PolicyBatch:
             mm_token_type_ids=(input_ids == image_token_id).long(),
             pixel_values=torch.cat([row.vision.pixel_values for row in rows]),
             image_grid_thw=torch.cat([row.vision.image_grid_thw for row in rows]),
+            region_coverage=torch.cat([row.vision.region_coverage for row in rows]),
+            region_boxes=torch.cat([row.vision.region_boxes for row in rows]),
+            num_regions=torch.cat([row.vision.num_regions for row in rows]),
         )
 
     def to(self, device: torch.device | str) -> Self:
@@ -71,11 +79,12 @@ class PolicyBatch:
 
 
 def banned_token_ids(config: Any) -> tuple[int, ...]:
-    """Tokens that stand for images and videos: in a response they would be taken for pixels that are not there.
+    """Tokens that stand for images, videos and regions: in a response they would be taken for what is not there.
 
     The engine never samples them and the policy gives them no probability, so that both sides renormalise alike.
     """
-    return (config.image_token_id, config.video_token_id)
+    region = getattr(config, "region_token_id", None)
+    return (config.image_token_id, config.video_token_id, *([] if region is None else [region]))
 
 
 class Policy(nn.Module):
@@ -89,6 +98,7 @@ class Policy(nn.Module):
         super().__init__()
         self.vlm: Any = vlm
         self._banned = banned_token_ids(vlm.config)
+        self._knows_regions = hasattr(vlm.model, "region_encoder")
 
     def forward(
         self, batch: PolicyBatch, temperature: float = 1.0
@@ -104,6 +114,7 @@ class Policy(nn.Module):
             mm_token_type_ids=batch.mm_token_type_ids,
             pixel_values=batch.pixel_values.to(self.vlm.dtype),
             image_grid_thw=batch.image_grid_thw,
+            **self._regions(batch),
             use_cache=False,
         ).last_hidden_state
         mask = batch.response_mask
@@ -116,6 +127,15 @@ class Policy(nn.Module):
         logprobs, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
         shape = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
         return shape.masked_scatter(mask, logprobs), shape.masked_scatter(mask, entropies)
+
+    def _regions(self, batch: PolicyBatch) -> dict[str, Tensor]:
+        if not self._knows_regions:
+            return {}
+        return {
+            "region_coverage": batch.region_coverage,
+            "region_boxes": batch.region_boxes,
+            "num_regions": batch.num_regions,
+        }
 
     def _head(
         self, hidden: Float[Tensor, "rows width"], targets: Int[Tensor, " rows"], temperature: float
@@ -138,7 +158,8 @@ def load_policy(
         CheckpointError: a weight is missing, unknown or has another shape. (transformers would leave a missing one
             randomly initialised, with a log line.)
     """
-    vlm, info = AutoModelForImageTextToText.from_pretrained(
+    (architecture,) = AutoConfig.from_pretrained(str(folder)).architectures
+    vlm, info = MODELS.get(architecture, AutoModelForImageTextToText).from_pretrained(
         str(folder), dtype=dtype, attn_implementation=attention, output_loading_info=True
     )
     faults = {name: sorted(map(str, info[name])) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from PIL import Image
@@ -11,9 +12,10 @@ from transformers import AutoProcessor
 
 from spatial.images import ImageStore
 from spatial.prompts import instruction
-from spatial.sample import Path, SpatialSample
+from spatial.sample import Path, Region, SpatialSample
 from vlm.config import PromptConfig
-from vlm.regions import describe_regions, draw_marks
+from vlm.region_geometry import Geometry, box_of, coverage, geometry
+from vlm.regions import REGION, describe_regions, draw_marks, region_label
 
 # Prompts whose pixel values are kept: 0.4 MB each for one image of 128 pixels' side.
 _MAX_CACHED = 256
@@ -34,11 +36,17 @@ class VisionInputs:
     pixel_values: Float[torch.Tensor, "patches patch_values"]
     image_grid_thw: Int[torch.Tensor, "images 3"]
     """Patches in time, height, width, per image."""
+    region_coverage: Float[torch.Tensor, " shares"]
+    """For each region in turn, its share in every merged cell of its image, row by row."""
+    region_boxes: Float[torch.Tensor, "regions 4"]
+    """Left, top, right, bottom as shares of the image's sides, in the order of the region tokens."""
+    num_regions: Int[torch.Tensor, " images"]
 
 
 def question_text(sample: SpatialSample, path: Path, config: PromptConfig) -> str:
     """What the user says: the question, where its regions are, and the path's instruction."""
-    regions = describe_regions(sample.regions, sample.images, config.coordinate_grid)
+    as_text = config.regions == "marks"
+    regions = describe_regions(sample.regions, sample.images, config.coordinate_grid) if as_text else ""
     return " ".join(filter(None, [sample.question, regions, instruction(path, config.instructions)]))
 
 
@@ -51,7 +59,19 @@ class PromptEncoder:
         self._config = config
         self.tokenizer = self._processor.tokenizer
         self.image_token_id: int = self._processor.image_token_id
-        self.banned_token_ids: tuple[int, ...] = (self._processor.image_token_id, self._processor.video_token_id)
+        region_token_id = self.tokenizer.get_vocab().get(REGION)
+        self.has_region_tokens = config.regions == "tokens"
+        if self.has_region_tokens and region_token_id is None:
+            raise ValueError(
+                f"checkpoint {checkpoint} has no {REGION} token; give it one with vlm.region_models.add_regions, or "
+                "draw regions as marks (prompt.regions=marks)"
+            )
+        self._region_token_id = region_token_id
+        self.banned_token_ids: tuple[int, ...] = (
+            self._processor.image_token_id,
+            self._processor.video_token_id,
+            *([] if region_token_id is None else [region_token_id]),
+        )
         """Never sampled, see `vlm.policy.banned_token_ids`."""
         self.end_token_id: int = self.tokenizer.eos_token_id
         self.pad_token_id: int = self.tokenizer.pad_token_id
@@ -80,7 +100,9 @@ class PromptEncoder:
         )
 
     def marked_images(self, sample: SpatialSample) -> tuple[Image.Image, ...]:
-        """The sample's images with its regions drawn on them."""
+        """The sample's images, with its regions drawn on them if they are marks."""
+        if self.has_region_tokens:
+            return tuple(self._images.open(ref) for ref in sample.images)
         return tuple(
             draw_marks(
                 self._images.open(ref),
@@ -91,16 +113,38 @@ class PromptEncoder:
         )
 
     def prompt_token_ids(self, sample: SpatialSample, path: Path) -> tuple[int, ...]:
-        """The prompt's tokens with every image placeholder expanded to its image's number of tokens."""
+        """The prompt's tokens with every image placeholder expanded to its image's tokens and its regions'."""
         processor = self._processor.image_processor
-        counts = iter(
-            processor.get_number_of_image_patches(image.height_px, image.width_px, {}) // processor.merge_size**2
-            for image in sample.images
+        expanded = iter(
+            [self.image_token_id]
+            * (processor.get_number_of_image_patches(image.height_px, image.width_px, {}) // processor.merge_size**2)
+            + [token for label, _ in regions for token in label]
+            for image, regions in zip(sample.images, self.regions(sample), strict=True)
         )
         ids: list[int] = []
         for token in self.tokenizer(self.text(sample, path), add_special_tokens=False)["input_ids"]:
-            ids.extend([token] * next(counts) if token == self.image_token_id else [token])
+            ids.extend(next(expanded) if token == self.image_token_id else [token])
         return tuple(ids)
+
+    def regions(self, sample: SpatialSample) -> tuple[tuple[tuple[tuple[int, ...], Geometry], ...], ...]:
+        """For each image its regions: the tokens that stand for one after the image's own, and its shape.
+
+        All are empty where regions are drawn as marks.
+        """
+        if not self.has_region_tokens:
+            return ((),) * len(sample.images)
+        return tuple(
+            tuple(
+                (self._label_ids(region), geometry(region, image))
+                for region in sample.regions
+                if region.image_index == index
+            )
+            for index, image in enumerate(sample.images)
+        )
+
+    def _label_ids(self, region: Region) -> tuple[int, ...]:
+        words = self.tokenizer(region_label(region), add_special_tokens=False)["input_ids"]
+        return (*words, self._region_token_id)
 
     def response_token_ids(self, text: str) -> tuple[int, ...]:
         """A response's tokens, the end token included."""
@@ -130,12 +174,44 @@ class PromptEncoder:
         )
         grids = inputs["image_grid_thw"].split([len(marked) for marked in images])
         pixels = inputs["pixel_values"].split([int(grid.prod(-1).sum()) for grid in grids])
-        return [VisionInputs(pixel_values=p, image_grid_thw=g) for p, g in zip(pixels, grids, strict=True)]
+        return [
+            VisionInputs(
+                pixel_values=values,
+                image_grid_thw=grid,
+                **region_inputs(
+                    [[shape for _, shape in regions] for regions in self.regions(sample)],
+                    grid,
+                    self._processor.image_processor.merge_size,
+                ),
+            )
+            for sample, values, grid in zip(samples, pixels, grids, strict=True)
+        ]
+
+
+def region_inputs(
+    shapes: Sequence[Sequence[Geometry]], image_grid_thw: Int[torch.Tensor, "images 3"], merge_size: int
+) -> dict[str, torch.Tensor]:
+    """What the model is told of regions: `region_coverage`, `region_boxes` and `num_regions` (see `VisionInputs`).
+
+    Args:
+        shapes: of the regions, by image.
+        merge_size: patches along one side of a merged cell.
+    """
+    spread = [
+        coverage(shape, int(rows) // merge_size, int(columns) // merge_size)
+        for regions, (_, rows, columns) in zip(shapes, image_grid_thw.tolist(), strict=True)
+        for shape in regions
+    ]
+    return {
+        "region_coverage": torch.from_numpy(np.concatenate([np.zeros(0, np.float32), *spread])),
+        "region_boxes": torch.tensor([box_of(shape) for regions in shapes for shape in regions]).view(-1, 4),
+        "num_regions": torch.tensor([len(regions) for regions in shapes]),
+    }
 
 
 def _pixels_key(sample: SpatialSample) -> tuple[object, ...]:
     """What the pixels of a sample depend on: its images and the marks on them."""
-    return (sample.images, tuple((r.mark, r.image_index, r.box_xyxy_px) for r in sample.regions))
+    return (sample.images, tuple(region.replace(name="", center_m=None) for region in sample.regions))
 
 
 def decode(tokenizer: object, token_ids: Sequence[int]) -> str:

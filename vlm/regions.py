@@ -1,6 +1,7 @@
-"""How a region reaches the model: a mark drawn on the image, and box coordinates in the prompt.
+"""How a region reaches the model, by `PromptConfig.regions`.
 
-This is the one place that knows. Region tokens will replace both functions.
+"tokens": beside its image stands `red point: <|region|>`, and at that token an embedding of what is there.
+"marks": a box is drawn on the image, and its coordinates stand in the prompt.
 """
 
 from collections.abc import Sequence
@@ -8,6 +9,14 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw
 
 from spatial.sample import ImageRef, Region
+
+REGION = "<|region|>"
+"""The token that a region's embedding replaces."""
+
+
+def region_label(region: Region) -> str:
+    """The words before a region's token."""
+    return f" {region.mark} point:"
 
 
 def draw_marks(image: Image.Image, regions: Sequence[Region], width_px: int) -> Image.Image:

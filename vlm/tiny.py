@@ -13,16 +13,17 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2VLImageProcessor,
     Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
 )
 
 from vlm.config import TinyModelConfig
+from vlm.region_models import RegionQwen3VLForConditionalGeneration
+from vlm.regions import REGION
 
 PAD, UNKNOWN, END, ASSISTANT = "<|pad|>", "<|unk|>", "<|im_end|>", "<|im_start|>"
 IMAGE, VIDEO, VISION_START, VISION_END = "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"
-SPECIAL = (PAD, UNKNOWN, END, ASSISTANT, IMAGE, VIDEO, VISION_START, VISION_END)
+SPECIAL = (PAD, UNKNOWN, END, ASSISTANT, IMAGE, VIDEO, VISION_START, VISION_END, REGION)
 TAGS = (
     *("<think>", "</think>", "<answer>", "</answer>", "<detect>", "</detect>"),
     *('<3d_box center="', '">', "</3d_box>"),
@@ -123,6 +124,7 @@ def model_config(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig) ->
         video_token_id=token(VIDEO),
         vision_start_token_id=token(VISION_START),
         vision_end_token_id=token(VISION_END),
+        region_token_id=token(REGION),
         tie_word_embeddings=True,
         pad_token_id=token(PAD),
         eos_token_id=token(END),
@@ -139,7 +141,7 @@ def build_tiny_checkpoint(folder: FilePath, texts: Iterable[str], config: TinyMo
     tokenizer = build_tokenizer(texts)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = Qwen3VLForConditionalGeneration(model_config(tokenizer, config))
+        model = RegionQwen3VLForConditionalGeneration(model_config(tokenizer, config))
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
+    "prompt={instructions: short, regions: tokens}",
     "data.num_train_scenes=24",
     "data.num_validation_scenes=2",
     "data.num_test_scenes=4",

@@ -54,7 +54,7 @@ def make_checkpoint(folder: FilePath, seed: int = 0, model: TinyModelConfig = TI
 
 
 def make_encoder(checkpoint: FilePath, store: ImageStore) -> PromptEncoder:
-    return PromptEncoder(checkpoint, store, PromptConfig(instructions="short", coordinate_grid=100))
+    return PromptEncoder(checkpoint, store, PromptConfig(instructions="short"))
 
 
 def sft_rows(samples: list[SpatialSample], encoder: PromptEncoder) -> list[SftRow]:

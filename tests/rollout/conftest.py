@@ -32,7 +32,7 @@ QUESTION = "Which is closer to the camera? A. red point B. blue point"
 RESPONSE = "<think>red z 2.03 , blue z 3.40 . red is closer</think><answer>A</answer>"
 # Smaller than the largest tensor, which has 0.2 MB.
 TRANSFER = GlooTransferConfig(bucket_mb=0.05)
-PROMPT = PromptConfig(instructions="short", coordinate_grid=100, mark_width_px=1)
+PROMPT = PromptConfig(instructions="short")
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
     register()
     root = tmp_path_factory.mktemp("tiny")
     build_tiny_checkpoint(
-        root / "model", [QUESTION + " red point blue point detect think", RESPONSE], TinyModelConfig(), 0
+        root / "model", [QUESTION + " red point: blue point: detect think", RESPONSE], TinyModelConfig(), 0
     )
     images = ImageStore(root / "images")
     random = np.random.default_rng(0)

@@ -14,7 +14,7 @@ from vlm.prompt import PromptEncoder, decode, question_text
 from vlm.regions import describe_regions, draw_marks
 from vlm.tiny import build_tiny_checkpoint
 
-PROMPT = PromptConfig(instructions="short", coordinate_grid=100, mark_width_px=1)
+PROMPT = PromptConfig(instructions="short", regions="marks", coordinate_grid=100, mark_width_px=1)
 RESPONSE = (
     '<detect>Find 1 relevant objects:\n<3d_box center="-0.02,1.06,2.03">cube (red point)</3d_box></detect>'
     "<think>z red point 2.03, so 2.03 m.</think><answer>2.03 m</answer>"

@@ -1,0 +1,168 @@
+"""Qwen3-VL and Qwen2.5-VL with region tokens, as vLLM runs them; `rollout.plugin` registers them.
+
+Regions come with a request as `mm_processor_kwargs={"regions": …}`: for each image a tuple of (token ids, shape), see
+`PromptEncoder.regions`. An image's placeholder becomes its image tokens and then those of its regions, so that one
+placeholder carries both; which of them get embeddings, and not their words' own, `is_embed` says.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from vllm.model_executor.models.qwen2_5_vl import (
+    Qwen2_5_VLDummyInputsBuilder,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLMultiModalProcessor,
+    Qwen2_5_VLProcessingInfo,
+)
+from vllm.model_executor.models.qwen3_vl import (
+    Qwen3VLDummyInputsBuilder,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLMultiModalProcessor,
+    Qwen3VLProcessingInfo,
+)
+from vllm.model_executor.models.utils import WeightsMapper
+from vllm.multimodal import MULTIMODAL_REGISTRY
+from vllm.multimodal.inputs import MultiModalFieldConfig
+from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
+
+from vlm.prompt import region_inputs
+from vlm.region_encoder import RegionEncoder, region_tokens
+
+_KEY = "regions"
+
+
+def _without_regions(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in kwargs.items() if key != _KEY}
+
+
+class _RegionProcessing:
+    """What both families' multimodal processors do for regions, to stand before the parent in the bases."""
+
+    def _get_mm_hashes(self: Any, inputs: Any) -> Any:
+        regions = inputs.hf_processor_mm_kwargs.get(_KEY)
+        plain = dataclasses.replace(inputs, hf_processor_mm_kwargs=_without_regions(inputs.hf_processor_mm_kwargs))
+        hashes = dict(super()._get_mm_hashes(plain))  # type: ignore[misc]
+        if regions:
+            # An image is known by its own regions too, and by nobody else's.
+            hashes["image"] = [
+                hashlib.sha256(f"{name} {own!r}".encode()).hexdigest()
+                for name, own in zip(hashes["image"], regions, strict=True)
+            ]
+        return hashes
+
+    def _get_cache_missing_processor_kwargs(self: Any, inputs: Any, mm_is_cached: Mapping[str, list[bool]]) -> Any:
+        regions = inputs.hf_processor_mm_kwargs.get(_KEY)
+        plain = dataclasses.replace(inputs, hf_processor_mm_kwargs=_without_regions(inputs.hf_processor_mm_kwargs))
+        kwargs = super()._get_cache_missing_processor_kwargs(plain, mm_is_cached)  # type: ignore[misc]
+        if not regions:
+            return kwargs
+        missing = tuple(own for own, is_cached in zip(regions, mm_is_cached["image"], strict=True) if not is_cached)
+        return {**kwargs, _KEY: missing}
+
+    def _apply_hf_processor_main(self: Any, mm_items: Any, hf_kwargs: Mapping[str, Any]) -> Any:
+        data = super()._apply_hf_processor_main(mm_items, _without_regions(hf_kwargs))  # type: ignore[misc]
+        if "image_grid_thw" in data:
+            grids = torch.as_tensor(data["image_grid_thw"]).view(-1, 3)
+            regions = hf_kwargs.get(_KEY) or ((),) * len(grids)
+            if len(regions) != len(grids):
+                raise ValueError(f"regions are given for {len(regions)} images, but there are {len(grids)}")
+            shapes = [[shape for _, shape in own] for own in regions]
+            data.update(region_inputs(shapes, grids, self.info.get_image_processor().merge_size))
+        return data
+
+    def _get_mm_fields_config(self: Any, hf_inputs: Any, hf_processor_mm_kwargs: Mapping[str, Any]) -> Any:
+        fields = dict(super()._get_mm_fields_config(hf_inputs, _without_regions(hf_processor_mm_kwargs)))  # type: ignore[misc]
+        if "num_regions" in hf_inputs:
+            num_regions = hf_inputs["num_regions"]
+            num_cells = hf_inputs["image_grid_thw"].prod(-1) // self.info.get_image_processor().merge_size ** 2
+            fields |= {
+                "region_coverage": MultiModalFieldConfig.flat_from_sizes("image", num_regions * num_cells),
+                "region_boxes": MultiModalFieldConfig.flat_from_sizes("image", num_regions),
+                "num_regions": MultiModalFieldConfig.batched("image", keep_on_cpu=True),
+            }
+        return fields
+
+    def _get_prompt_updates(
+        self: Any, mm_items: Any, hf_processor_mm_kwargs: Mapping[str, Any], out_mm_kwargs: Any
+    ) -> Sequence[Any]:
+        regions = hf_processor_mm_kwargs.get(_KEY)
+        updates = super()._get_prompt_updates(mm_items, _without_regions(hf_processor_mm_kwargs), out_mm_kwargs)  # type: ignore[misc]
+        if not regions:
+            return updates
+        config = self.info.get_hf_config()
+        return [
+            _with_regions(update, regions, [config.image_token_id, config.region_token_id])
+            if update.modality == "image"
+            else update
+            for update in updates
+        ]
+
+
+def _with_regions(update: PromptReplacement, regions: Sequence[Any], embed_token_ids: list[int]) -> PromptReplacement:
+    """The replacement of an image's placeholder, followed by the tokens of its regions."""
+
+    def replacement(index: int) -> PromptUpdateDetails:
+        assert callable(update.replacement)
+        tokens = [*update.replacement(index), *(token for label, _ in regions[index] for token in label)]
+        return PromptUpdateDetails.select_token_ids(tokens, embed_token_ids)
+
+    return PromptReplacement(modality="image", target=update.target, replacement=replacement)
+
+
+class RegionQwen3VLProcessor(_RegionProcessing, Qwen3VLMultiModalProcessor):
+    """Qwen3-VL's, with regions."""
+
+
+class RegionQwen2_5_VLProcessor(_RegionProcessing, Qwen2_5_VLMultiModalProcessor):  # noqa: N801 - the family's own name
+    """Qwen2.5-VL's, with regions."""
+
+
+# Before the parent's "model.", which would take the encoder for a part of the language model.
+_ENCODER_NAMES = WeightsMapper(orig_to_new_prefix={"model.region_encoder.": "region_encoder."})
+
+
+class _RegionModel:
+    """What both families' models do for regions, to stand before the parent in the bases."""
+
+    def __init__(self: Any, *, vllm_config: Any, prefix: str = "") -> None:
+        super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
+        self.region_encoder = RegionEncoder(vllm_config.model_config.hf_config.text_config.hidden_size)
+
+    def embed_multimodal(self: Any, **kwargs: Any) -> tuple[Tensor, ...]:
+        """Each image's tokens followed by those of its regions; further levels (DeepStack) are zeros for regions."""
+        coverage, boxes, num_regions = (
+            kwargs.pop(name, None) for name in ("region_coverage", "region_boxes", "num_regions")
+        )
+        images = super().embed_multimodal(**kwargs)  # type: ignore[misc]
+        if num_regions is None or boxes is None or len(boxes) == 0:
+            return images
+        width = self.region_encoder.fc2.out_features
+        tokens = region_tokens(
+            self.region_encoder, [image[:, :width] for image in images], coverage, boxes, num_regions.tolist()
+        )
+        return tuple(
+            torch.cat([image, torch.nn.functional.pad(own, (0, image.shape[1] - width))])
+            for image, own in zip(images, tokens, strict=True)
+        )
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    RegionQwen3VLProcessor, info=Qwen3VLProcessingInfo, dummy_inputs=Qwen3VLDummyInputsBuilder
+)
+class RegionQwen3VLForConditionalGeneration(_RegionModel, Qwen3VLForConditionalGeneration):
+    """Qwen3-VL with region tokens."""
+
+    hf_to_vllm_mapper = _ENCODER_NAMES | Qwen3VLForConditionalGeneration.hf_to_vllm_mapper
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    RegionQwen2_5_VLProcessor, info=Qwen2_5_VLProcessingInfo, dummy_inputs=Qwen2_5_VLDummyInputsBuilder
+)
+class RegionQwen2_5_VLForConditionalGeneration(_RegionModel, Qwen2_5_VLForConditionalGeneration):  # noqa: N801
+    """Qwen2.5-VL with region tokens."""
+
+    hf_to_vllm_mapper = _ENCODER_NAMES | Qwen2_5_VLForConditionalGeneration.hf_to_vllm_mapper

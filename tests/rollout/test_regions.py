@@ -1,0 +1,106 @@
+"""Region tokens: engine and learner make the same of them, and no cache mistakes one region for another."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rollout.config import EngineConfig
+from rollout.engine import RolloutEngine
+from rollout.trajectory import RolloutRequest, Trajectory
+from spatial.sample import Path, Region, SpatialSample
+from vlm.policy import Policy, load_policy
+from vlm.prompt import PromptEncoder
+
+from .conftest import PROMPT, TRANSFER, EngineHost, TinyWorld
+from .qwen25 import build_qwen25
+
+pytestmark = pytest.mark.stack
+
+RED = Region(mark="red", box_xyxy_px=(4.0, 4.0, 50.0, 40.0))
+BLUE = Region(mark="blue", box_xyxy_px=(30.0, 20.0, 60.0, 62.0))
+FIVE = (
+    RED,
+    BLUE,
+    Region(mark="green", box_xyxy_px=(0.0, 0.0, 64.0, 64.0)),
+    Region(mark="yellow", box_xyxy_px=(10.0, 30.0, 20.0, 60.0), polygon_px=((10.0, 30.0), (20.0, 60.0), (10.0, 60.0))),
+    Region(mark="cyan", box_xyxy_px=(1.0, 2.0, 3.0, 4.0)),
+)
+
+
+@pytest.fixture(scope="module", params=["qwen3", "qwen2.5"])
+def family(request: pytest.FixtureRequest, world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
+    """The same samples, asked of either family."""
+    if request.param == "qwen3":
+        return world
+    folder = tmp_path_factory.mktemp("qwen25")
+    build_qwen25(folder)
+    return replace(world, checkpoint=folder / "model", encoder=PromptEncoder(folder / "model", world.images, PROMPT))
+
+
+@pytest.fixture(scope="module")
+def host(family: TinyWorld) -> Iterator[EngineHost]:
+    config = EngineConfig(
+        max_model_len=512, max_num_seqs=16, kv_cache_gib=0.25, max_images_per_prompt=2, transfer=TRANSFER
+    )
+    host = EngineHost(RolloutEngine(family.checkpoint, family.images, PROMPT, config, "rollout-0", cpu_cores=(0,)))
+    try:
+        host.run(host.engine.start())
+        yield host
+    finally:
+        host.close()
+
+
+def samples(world: TinyWorld) -> list[SpatialSample]:
+    """0, 1, 5 regions on one image; two images with regions on one or on both."""
+    one, two = world.samples[0], world.samples[0].images + world.samples[1].images
+    regions: Sequence[tuple[Region, ...]] = ((), (RED,), FIVE)
+    single = [one.replace(sample_id=f"one-{len(own)}", regions=own) for own in regions]
+    both = (RED, BLUE.replace(image_index=1), FIVE[2].replace(image_index=1))
+    return [
+        *single,
+        one.replace(sample_id="two-1", images=two, regions=(RED.replace(image_index=1),)),
+        one.replace(sample_id="two-3", images=two, regions=both),
+        one.replace(sample_id="two-0", images=two, regions=()),
+    ]
+
+
+def roll_out(host: EngineHost, sample: SpatialSample, seed: int = 1) -> Trajectory:
+    return host.run(host.engine.generate(RolloutRequest(0, 0, sample, Path.DTR, seed, 1.0, 24)))
+
+
+def differences(host: EngineHost, world: TinyWorld, policy: Policy) -> list[float]:
+    """By sample: how far the engine's log-probabilities are from the learner's, at most."""
+    together = [
+        host.submit(host.engine.generate(RolloutRequest(0, 0, s, Path.DTR, 1, 1.0, 24))) for s in samples(world)
+    ]
+    found = []
+    for sample, future in zip(samples(world), together, strict=True):
+        trajectory = future.result(timeout=120)
+        assert trajectory.prompt_token_ids == world.encoder.prompt_token_ids(sample, Path.DTR)
+        mine = replace(world, samples=(sample,)).learner_logprobs(policy, trajectory)
+        found.append(float((torch.tensor(trajectory.rollout_logprobs) - mine).abs().max()))
+    return found
+
+
+def test_engine_and_learner_agree_before_and_after_a_push(host: EngineHost, family: TinyWorld) -> None:
+    policy = load_policy(family.checkpoint)
+    assert max(differences(host, family, policy)) < 1e-4
+    with torch.no_grad():
+        for name, parameter in policy.vlm.named_parameters():
+            if "visual" in name or "region_encoder" in name:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    assert min(differences(host, family, policy)) > 1e-3
+    host.push(policy, version=1)
+    assert max(differences(host, family, policy)) < 1e-4
+
+
+def test_the_same_image_with_other_regions_is_another_input(host: EngineHost, family: TinyWorld) -> None:
+    sample = family.samples[0].replace(regions=(RED,))
+    moved = sample.replace(regions=(RED.replace(box_xyxy_px=(30.0, 30.0, 60.0, 60.0)),))
+    cut = sample.replace(regions=(RED.replace(polygon_px=((4.0, 4.0), (50.0, 4.0), (4.0, 40.0))),))
+    first, other, part, again = (roll_out(host, s).rollout_logprobs for s in (sample, moved, cut, sample))
+    assert first == pytest.approx(again, abs=1e-6)
+    assert first != pytest.approx(other, abs=1e-4)
+    assert first != pytest.approx(part, abs=1e-5)

@@ -1,0 +1,153 @@
+"""Region tokens on the learner's side: what they are made of, and that nothing else changes."""
+
+from collections.abc import Sequence
+from pathlib import Path as FilePath
+
+import numpy as np
+import pytest
+import torch
+from transformers import Qwen3VLForConditionalGeneration
+
+from spatial.images import ImageStore
+from spatial.sample import ChoiceAnswer, Path, Region, SpatialSample
+from vlm.config import PromptConfig, TinyModelConfig
+from vlm.errors import CheckpointError
+from vlm.policy import PolicyBatch, PolicyRow, load_policy
+from vlm.prompt import PromptEncoder
+from vlm.region_encoder import RegionEncoder
+from vlm.region_models import RegionQwen3VLForConditionalGeneration, add_regions, knows_regions
+from vlm.tiny import build_processor, build_tiny_checkpoint, build_tokenizer, model_config
+
+QUESTION = "Which is closer to the camera? red point (A) or blue point (B)"
+RESPONSE = "<think>red point is closer.</think><answer>A</answer>"
+TEXTS = [QUESTION, RESPONSE, " red point: blue point: green point: language detect think"]
+TINY = TinyModelConfig(image_size_px=128, vision_layers=2, vision_width=32, text_layers=2, text_width=64, num_heads=2)
+PROMPT = PromptConfig(instructions="short")
+RED, BLUE, GREEN = (
+    Region(mark="red", box_xyxy_px=(0.0, 0.0, 40.0, 40.0)),
+    Region(mark="blue", box_xyxy_px=(70.0, 50.0, 128.0, 100.0)),
+    Region(mark="green", box_xyxy_px=(20.0, 90.0, 60.0, 128.0)),
+)
+
+
+class World:
+    def __init__(self, folder: FilePath) -> None:
+        self.checkpoint = folder / "model"
+        build_tiny_checkpoint(self.checkpoint, TEXTS, TINY, seed=0)
+        self.store = ImageStore(folder / "images")
+        rng = np.random.default_rng(0)
+        self.images = [self.store.put(rng.integers(0, 255, (128, 128, 3), dtype=np.uint8)) for _ in range(2)]
+        self.encoder = PromptEncoder(self.checkpoint, self.store, PROMPT)
+        self.policy = load_policy(self.checkpoint)
+
+    def row(self, regions: Sequence[Region], num_images: int = 1) -> PolicyRow:
+        sample = SpatialSample(
+            sample_id="s",
+            domain="toy",
+            kind="closer",
+            paths=(Path.DTR,),
+            images=tuple(self.images[:num_images]),
+            question=QUESTION,
+            answer=ChoiceAnswer(letter="A", num_options=2),
+            regions=tuple(regions),
+        )
+        prompt = self.encoder.prompt_token_ids(sample, Path.DTR)
+        return PolicyRow(prompt, self.encoder.response_token_ids(RESPONSE), self.encoder.vision_inputs(sample))
+
+    def batch(self, *rows: PolicyRow) -> PolicyBatch:
+        return PolicyBatch.collate(rows, self.encoder.pad_token_id, self.encoder.image_token_id)
+
+    def logprobs(self, *rows: PolicyRow) -> list[torch.Tensor]:
+        batch = self.batch(*rows)
+        with torch.no_grad():
+            logprobs, _ = self.policy(batch)
+        return [values[mask] for values, mask in zip(logprobs, batch.response_mask, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("regions"))
+
+
+def test_a_region_stands_after_its_image_with_its_name(world: World) -> None:
+    text = world.encoder.tokenizer.decode(list(world.row([RED, BLUE]).prompt_token_ids))
+    assert text.count("<|region|>") == 2
+    assert "<|image_pad|> red point:<|region|> blue point:<|region|><|vision_end|>" in text
+
+
+def test_each_image_carries_its_own_regions(world: World) -> None:
+    text = world.encoder.tokenizer.decode(
+        list(world.row([RED, BLUE.replace(image_index=1)], num_images=2).prompt_token_ids)
+    )
+    assert text.count("<|image_pad|> red point:<|region|><|vision_end|>") == 1
+    assert text.count("<|image_pad|> blue point:<|region|><|vision_end|>") == 1
+
+
+def test_a_batch_of_unlike_rows_gives_what_each_row_gives_alone(world: World) -> None:
+    rows = [world.row([]), world.row([RED]), world.row([RED, BLUE, GREEN.replace(image_index=1)], num_images=2)]
+    for together, row in zip(world.logprobs(*rows), rows, strict=True):
+        torch.testing.assert_close(together, world.logprobs(row)[0], atol=1e-5, rtol=0)
+
+
+def test_moving_a_region_changes_the_output(world: World) -> None:
+    moved = RED.replace(box_xyxy_px=(60.0, 60.0, 100.0, 100.0))
+    before, after = world.logprobs(world.row([RED]))[0], world.logprobs(world.row([moved]))[0]
+    assert (before - after).abs().max() > 1e-4
+
+
+def test_a_part_of_its_box_is_another_region(world: World) -> None:
+    corner = RED.replace(polygon_px=((0.0, 0.0), (40.0, 0.0), (0.0, 40.0)))
+    assert (world.logprobs(world.row([RED]))[0] - world.logprobs(world.row([corner]))[0]).abs().max() > 1e-5
+
+
+def test_permuting_regions_permutes_their_embeddings() -> None:
+    torch.manual_seed(0)
+    encoder = RegionEncoder(8)
+    features, boxes = torch.randn(6, 8), torch.rand(3, 4)
+    coverage = torch.rand(3, 6).softmax(-1)
+    order = [2, 0, 1]
+    torch.testing.assert_close(
+        encoder(features, coverage, boxes)[order], encoder(features, coverage[order], boxes[order])
+    )
+
+
+def test_gradients_reach_the_projector_and_the_tower_through_a_region(world: World) -> None:
+    policy = load_policy(world.checkpoint)
+    logprobs, _ = policy(world.batch(world.row([RED])))
+    logprobs.sum().backward()
+    for name in (
+        "model.region_encoder.fc1.weight",
+        "model.region_encoder.fc2.weight",
+        "model.visual.merger.linear_fc2.weight",
+    ):
+        assert policy.vlm.get_parameter(name).grad.abs().sum() > 0, name
+
+
+def test_more_region_tokens_than_regions_are_refused(world: World) -> None:
+    one, two = world.row([RED]), world.row([RED, BLUE])
+    with pytest.raises(ValueError, match=r"2 <\|region\|> tokens for 1 regions"):
+        world.logprobs(PolicyRow(two.prompt_token_ids, two.response_token_ids, one.vision))
+
+
+def test_a_checkpoint_gains_regions_and_stays_the_same_without_them(world: World, tmp_path: FilePath) -> None:
+    tokenizer = build_tokenizer(TEXTS)
+    config = model_config(tokenizer, TINY)
+    del config.region_token_id
+    torch.manual_seed(1)
+    plain = Qwen3VLForConditionalGeneration(config)
+    plain.save_pretrained(tmp_path / "plain")
+    build_processor(tokenizer, TINY).save_pretrained(tmp_path / "plain")
+    assert not knows_regions(tmp_path / "plain")
+    add_regions(tmp_path / "plain", tmp_path / "regions", seed=0)
+    assert knows_regions(tmp_path / "regions")
+    old, new = load_policy(tmp_path / "plain"), load_policy(tmp_path / "regions")
+    assert isinstance(new.vlm, RegionQwen3VLForConditionalGeneration)
+    batch = world.batch(world.row([]))
+    inputs = {
+        name: getattr(batch, name)
+        for name in ("input_ids", "attention_mask", "mm_token_type_ids", "pixel_values", "image_grid_thw")
+    }
+    with torch.no_grad():
+        assert torch.equal(old.vlm(**inputs).logits, new.vlm(**inputs).logits)
+    with pytest.raises(CheckpointError, match="cannot have region tokens"):
+        add_regions(tmp_path / "regions", tmp_path / "twice", seed=0)

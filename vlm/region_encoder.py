@@ -1,0 +1,73 @@
+"""A region as one token: what the image's features say there, and where it is.
+
+token = pooled + projector([pooled, Fourier(box)])     pooled = Σ coverage · merged feature of the vision tower
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+_NUM_FREQUENCIES = 6
+
+
+class RegionEncoder(nn.Module):
+    """Makes the embedding that stands at a `<|region|>` token."""
+
+    def __init__(self, width: int) -> None:
+        """
+        Args:
+            width: of the vision tower's merged features, which is that of the language model.
+        """
+        super().__init__()
+        self.fc1 = nn.Linear(width + 4 * (1 + 2 * _NUM_FREQUENCIES), width)
+        self.fc2 = nn.Linear(width, width)
+
+    def forward(
+        self,
+        features: Float[Tensor, "cells width"],
+        coverage: Float[Tensor, "regions cells"],
+        boxes: Float[Tensor, "regions 4"],
+    ) -> Float[Tensor, "regions width"]:
+        """Tokens of the regions of one image.
+
+        Args:
+            features: the image's merged features, row by row.
+            coverage: of each region, shares that sum to 1.
+            boxes: left, top, right, bottom as shares of the image's sides.
+        """
+        pooled = coverage.to(features.dtype) @ features
+        where = box_features(boxes).to(features.dtype)
+        return pooled + self.fc2(nn.functional.gelu(self.fc1(torch.cat([pooled, where], dim=-1))))
+
+
+def box_features(boxes: Float[Tensor, "regions 4"]) -> Float[Tensor, "regions features"]:
+    """The four sides themselves, and sine and cosine of them at octaves of half a turn a side."""
+    octaves = math.pi * 2.0 ** torch.arange(_NUM_FREQUENCIES, device=boxes.device, dtype=torch.float32)
+    angles = (boxes.float()[:, :, None] * octaves).flatten(1)
+    return torch.cat([boxes.float(), angles.sin(), angles.cos()], dim=-1)
+
+
+def region_tokens(
+    encoder: RegionEncoder,
+    features: Sequence[Float[Tensor, "cells width"]],
+    coverage: Float[Tensor, " shares"],
+    boxes: Float[Tensor, "regions 4"],
+    num_regions: Sequence[int],
+) -> list[Float[Tensor, "regions width"]]:
+    """Tokens of the regions of several images, by image.
+
+    Args:
+        features: merged features of each image; images may differ in size.
+        coverage: of all regions, image by image, one after another.
+        boxes: of all regions in the same order.
+        num_regions: how many of them each image has.
+    """
+    counts = list(num_regions)
+    shares = coverage.split([count * len(cells) for count, cells in zip(counts, features, strict=True)])
+    return [
+        encoder(cells, share.view(count, len(cells)), sides)
+        for cells, share, sides, count in zip(features, shares, boxes.split(counts), counts, strict=True)
+    ]

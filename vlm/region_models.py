@@ -1,0 +1,142 @@
+"""Qwen3-VL and Qwen2.5-VL that understand region tokens: ordinary Hugging Face models with one module more.
+
+A prompt without regions goes through the parent's own code, untouched.
+"""
+
+from pathlib import Path as FilePath
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import (
+    AddedToken,
+    AutoConfig,
+    AutoProcessor,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3VLForConditionalGeneration,
+)
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
+
+from vlm.errors import CheckpointError
+from vlm.region_encoder import RegionEncoder, region_tokens
+from vlm.regions import REGION
+
+
+class _RegionForward:
+    """The forward pass of both families' inner models, to stand before the parent in the bases."""
+
+    def forward(
+        self: Any,
+        input_ids: Tensor | None = None,
+        region_coverage: Float[Tensor, " shares"] | None = None,
+        region_boxes: Float[Tensor, "regions 4"] | None = None,
+        num_regions: Tensor | None = None,
+        **inputs: Any,
+    ) -> Any:
+        """As the parent's, with regions.
+
+        Args:
+            region_coverage, region_boxes, num_regions: see `vlm.region_encoder.region_tokens`; `num_regions` by image.
+
+        Raises:
+            ValueError: as many `<|region|>` tokens as regions are needed, and there are not.
+        """
+        if region_coverage is None or region_boxes is None or num_regions is None or len(region_boxes) == 0:
+            return super().forward(input_ids=input_ids, **inputs)  # type: ignore[misc]
+        vision = self.get_image_features(inputs.pop("pixel_values"), inputs["image_grid_thw"], return_dict=True)
+        counts = num_regions.tolist()
+        tokens = torch.cat(
+            region_tokens(self.region_encoder, vision.pooler_output, region_coverage, region_boxes, counts)
+        )
+        places = input_ids == self.config.region_token_id
+        if int(places.sum()) != len(tokens):
+            raise ValueError(f"{int(places.sum())} <|region|> tokens for {len(tokens)} regions")
+        embeds = self.get_input_embeddings()(input_ids)
+        embeds = embeds.masked_scatter(places[..., None], tokens.to(embeds.dtype))
+        position_ids = self.compute_3d_position_ids(
+            input_ids=input_ids,
+            inputs_embeds=embeds,
+            image_grid_thw=inputs["image_grid_thw"],
+            attention_mask=inputs.get("attention_mask"),
+            mm_token_type_ids=inputs.get("mm_token_type_ids"),
+        )
+        return super().forward(  # type: ignore[misc]
+            inputs_embeds=embeds, position_ids=position_ids, mm_encoder_outputs={"image": vision}, **inputs
+        )
+
+
+class RegionQwen3VLModel(_RegionForward, Qwen3VLModel):
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.region_encoder = RegionEncoder(config.text_config.hidden_size)
+        self.post_init()
+
+
+class RegionQwen2_5_VLModel(_RegionForward, Qwen2_5_VLModel):  # noqa: N801 - the family's own name
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.region_encoder = RegionEncoder(config.text_config.hidden_size)
+        self.post_init()
+
+
+class RegionQwen3VLForConditionalGeneration(Qwen3VLForConditionalGeneration):
+    """Qwen3-VL with `model.region_encoder`; `config.region_token_id` names its token."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.model = RegionQwen3VLModel(config)
+        self.post_init()
+
+
+class RegionQwen2_5_VLForConditionalGeneration(Qwen2_5_VLForConditionalGeneration):  # noqa: N801
+    """Qwen2.5-VL with `model.region_encoder`; `config.region_token_id` names its token."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.model = RegionQwen2_5_VLModel(config)
+        self.post_init()
+
+
+MODELS = {
+    model.__name__: model for model in (RegionQwen3VLForConditionalGeneration, RegionQwen2_5_VLForConditionalGeneration)
+}
+"""By the name that a checkpoint's config.json gives in `architectures`."""
+
+
+def knows_regions(checkpoint: FilePath | str) -> bool:
+    """Whether a checkpoint has region tokens."""
+    return AutoConfig.from_pretrained(str(checkpoint)).architectures[0] in MODELS
+
+
+def add_regions(checkpoint: FilePath | str, folder: FilePath, seed: int) -> None:
+    """Write a copy of a Qwen3-VL or Qwen2.5-VL checkpoint that has region tokens.
+
+    Old weights stay as they are, to the bit; only `model.region_encoder` is new, and random. The token takes a spare
+    row of the embeddings, or a new one where there is none left.
+
+    Raises:
+        CheckpointError: it is of another family, or a weight is missing.
+    """
+    config = AutoConfig.from_pretrained(str(checkpoint))
+    architecture = f"Region{config.architectures[0]}"
+    if architecture not in MODELS:
+        raise CheckpointError(
+            f"checkpoint {checkpoint}: a {config.architectures[0]} cannot have region tokens; only "
+            f"{', '.join(name.removeprefix('Region') for name in MODELS)} can (or draw them: prompt.regions=marks)"
+        )
+    processor = AutoProcessor.from_pretrained(str(checkpoint))
+    processor.tokenizer.add_tokens([AddedToken(REGION, special=True, normalized=False)])
+    config.region_token_id = processor.tokenizer.convert_tokens_to_ids(REGION)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model, info = MODELS[architecture].from_pretrained(
+            str(checkpoint), config=config, dtype="auto", output_loading_info=True
+        )
+    if missing := sorted(name for name in info["missing_keys"] if not name.startswith("model.region_encoder.")):
+        raise CheckpointError(f"checkpoint {checkpoint} lacks {', '.join(missing[:5])}")
+    if config.region_token_id >= model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(config.region_token_id + 1, mean_resizing=False)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
