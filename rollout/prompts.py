@@ -30,7 +30,7 @@ class EnginePrompts:
             FileNotFoundError: an image is not in the store.
         """
         # All that a prompt depends on; chains, answers and names of samples are not part of it.
-        key = (path, sample.question, sample.images, sample.regions)
+        key = (path, sample.question, sample.images, sample.depths, sample.camera, sample.regions)
         if key not in self._kept:
             self._kept[key] = self._make(sample, path)
             if len(self._kept) > _PROMPTS_KEPT:
@@ -52,17 +52,11 @@ class EnginePrompts:
 def image_names(sample: SpatialSample) -> list[str]:
     """What each marked image is known by in vLLM's caches: equal only if file and drawn regions are equal."""
     return [
-        hashlib.sha256(
-            repr(
-                (
-                    ref.sha256,
-                    [
-                        (r.mark, r.box_xyxy_px, r.polygon_px, r.rle_counts)
-                        for r in sample.regions
-                        if r.image_index == index
-                    ],
-                )
-            ).encode()
-        ).hexdigest()
+        hashlib.sha256(repr((ref.sha256, _regions(sample, index))).encode()).hexdigest()
         for index, ref in enumerate(sample.images)
     ]
+
+
+def _regions(sample: SpatialSample, index: int) -> list[object]:
+    shapes = [(r.mark, r.box_xyxy_px, r.polygon_px, r.rle_counts) for r in sample.regions if r.image_index == index]
+    return [*shapes, sample.depths[index : index + 1], sample.camera if sample.depths else None]

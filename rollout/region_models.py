@@ -1,6 +1,6 @@
 """Qwen3-VL and Qwen2.5-VL with region tokens, as vLLM runs them; `rollout.plugin` registers them.
 
-Regions come with a request as `mm_processor_kwargs={"regions": …}`: for each image a tuple of (token ids, shape), see
+Regions come with a request as `mm_processor_kwargs={"regions": …}`: for each image a tuple of `RegionSpec`, see
 `PromptEncoder.regions`. An image's placeholder becomes its image tokens and then those of its regions, so that one
 placeholder carries both; which of them get embeddings, and not their words' own, `is_embed` says.
 """
@@ -70,8 +70,7 @@ class _RegionProcessing:
             regions = hf_kwargs.get(_KEY) or ((),) * len(grids)
             if len(regions) != len(grids):
                 raise ValueError(f"regions are given for {len(regions)} images, but there are {len(grids)}")
-            shapes = [[shape for _, shape in own] for own in regions]
-            data.update(region_inputs(shapes, grids, self.info.get_image_processor().merge_size))
+            data.update(region_inputs(regions, grids, self.info.get_image_processor().merge_size))
         return data
 
     def _get_mm_fields_config(self: Any, hf_inputs: Any, hf_processor_mm_kwargs: Mapping[str, Any]) -> Any:
@@ -82,6 +81,7 @@ class _RegionProcessing:
             fields |= {
                 "region_coverage": MultiModalFieldConfig.flat_from_sizes("image", num_regions * num_cells),
                 "region_boxes": MultiModalFieldConfig.flat_from_sizes("image", num_regions),
+                "region_positions": MultiModalFieldConfig.flat_from_sizes("image", num_regions),
                 "num_regions": MultiModalFieldConfig.batched("image", keep_on_cpu=True),
             }
         return fields
@@ -107,7 +107,7 @@ def _with_regions(update: PromptReplacement, regions: Sequence[Any], embed_token
 
     def replacement(index: int) -> PromptUpdateDetails:
         assert callable(update.replacement)
-        tokens = [*update.replacement(index), *(token for label, _ in regions[index] for token in label)]
+        tokens = [*update.replacement(index), *(token for label, _, _ in regions[index] for token in label)]
         return PromptUpdateDetails.select_token_ids(tokens, embed_token_ids)
 
     return PromptReplacement(modality="image", target=update.target, replacement=replacement)
@@ -134,16 +134,15 @@ class _RegionModel:
 
     def embed_multimodal(self: Any, **kwargs: Any) -> tuple[Tensor, ...]:
         """Each image's tokens followed by those of its regions; further levels (DeepStack) are zeros for regions."""
-        coverage, boxes, num_regions = (
-            kwargs.pop(name, None) for name in ("region_coverage", "region_boxes", "num_regions")
+        coverage, boxes, positions, num_regions = (
+            kwargs.pop(name, None) for name in ("region_coverage", "region_boxes", "region_positions", "num_regions")
         )
         images = super().embed_multimodal(**kwargs)  # type: ignore[misc]
         if num_regions is None or boxes is None or len(boxes) == 0:
             return images
         width = self.region_encoder.fc2.out_features
-        tokens = region_tokens(
-            self.region_encoder, [image[:, :width] for image in images], coverage, boxes, num_regions.tolist()
-        )
+        main = [image[:, :width] for image in images]
+        tokens = region_tokens(self.region_encoder, main, coverage, boxes, positions, num_regions.tolist())
         return tuple(
             torch.cat([image, torch.nn.functional.pad(own, (0, image.shape[1] - width))])
             for image, own in zip(images, tokens, strict=True)

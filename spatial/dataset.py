@@ -106,6 +106,12 @@ def _check(
             advice = f"no such file; put {images.path(image)} in place, or point to the right image store"
             return Reject(file, number, f"images.{index}.sha256", repr(f"{image.sha256[:12]}…"), advice)
         present.add(image.sha256)
+    for index, depth in enumerate(sample.depths):
+        if depth and depth.sha256 not in present and not images.path(depth).is_file():
+            advice = f"no such file; put {images.path(depth)} in place, or leave the depth out (null)"
+            return Reject(file, number, f"depths.{index}.sha256", repr(f"{depth.sha256[:12]}…"), advice)
+        if depth:
+            present.add(depth.sha256)
     return sample
 
 

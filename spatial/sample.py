@@ -74,6 +74,17 @@ class ImageRef(StrictModel):
     height_px: Annotated[int, Field(ge=1)]
 
 
+class DepthRef(StrictModel):
+    """A depth map by the SHA-256 of its file, a 16-bit PNG in an `ImageStore`; level 0 says that depth is unknown."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    width_px: Annotated[int, Field(ge=1)]
+    height_px: Annotated[int, Field(ge=1)]
+    metres_per_level: Annotated[float, Field(gt=0)] = 0.001
+    is_relative: bool = False
+    """True: known up to a scale only. Its median then stands for 1."""
+
+
 class Camera(StrictModel):
     """A pinhole camera. `K = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]`, pixels."""
 
@@ -146,11 +157,21 @@ class SpatialSample(StrictModel):
     answer: Answer
     regions: tuple[Region, ...] = ()
     camera: Camera | None = None
+    depths: tuple[DepthRef | None, ...] = ()
+    """Depth of each image along the camera's forward axis, where it is known; empty: of none."""
     chains: dict[Path, str] = Field(default_factory=dict)
     """A whole true response by path, for the cold start."""
 
     @model_validator(mode="after")
     def _regions_lie_in_their_images(self) -> Self:
+        if self.depths and len(self.depths) != len(self.images):
+            raise ValueError(f"depths: {len(self.depths)} for {len(self.images)} images; give one (or null) for each")
+        for index, (depth, picture) in enumerate(zip(self.depths, self.images, strict=False)):
+            if depth and (depth.width_px, depth.height_px) != (picture.width_px, picture.height_px):
+                raise ValueError(
+                    f"depths.{index}: {depth.width_px}x{depth.height_px} px, but its image has "
+                    f"{picture.width_px}x{picture.height_px}"
+                )
         for region in self.regions:
             if region.image_index >= len(self.images):
                 raise ValueError(

@@ -46,6 +46,8 @@ class PromptConfig(StrictModel):
     regions: Literal["tokens", "marks"] = "tokens"
     """How a region reaches the model: "tokens", as one embedding made from the image's features there; "marks", drawn
     on the image, with its box as coordinates in the text, for a model that is to stay as it is."""
+    region_depth: bool = False
+    """With "tokens": where a sample has depth, its regions also tell where their pixels lie in 3D."""
     coordinate_grid: Annotated[int, Field(ge=10, le=1000)] = 1000
     """With "marks": box coordinates in prompts run from 0 to this, whatever the image's size."""
     mark_width_px: Annotated[int, Field(ge=1)] = 2

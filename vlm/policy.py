@@ -48,6 +48,7 @@ class PolicyBatch:
     region_coverage: Float[Tensor, " shares"]
     """Shares of the cells of its image, for each region in turn."""
     region_boxes: Float[Tensor, "regions 4"]
+    region_positions: Float[Tensor, "regions features"]
     num_regions: Int[Tensor, " images"]
 
     @classmethod
@@ -71,6 +72,7 @@ class PolicyBatch:
             image_grid_thw=torch.cat([row.vision.image_grid_thw for row in rows]),
             region_coverage=torch.cat([row.vision.region_coverage for row in rows]),
             region_boxes=torch.cat([row.vision.region_boxes for row in rows]),
+            region_positions=torch.cat([row.vision.region_positions for row in rows]),
             num_regions=torch.cat([row.vision.num_regions for row in rows]),
         )
 
@@ -134,6 +136,7 @@ class Policy(nn.Module):
         return {
             "region_coverage": batch.region_coverage,
             "region_boxes": batch.region_boxes,
+            "region_positions": batch.region_positions,
             "num_regions": batch.num_regions,
         }
 

@@ -14,11 +14,16 @@ from spatial.images import ImageStore
 from spatial.prompts import instruction
 from spatial.sample import Path, Region, SpatialSample
 from vlm.config import PromptConfig
-from vlm.region_geometry import Geometry, box_of, coverage, geometry
+from vlm.region_geometry import Geometry, box_of, coverage, geometry, pixels_inside
+from vlm.region_position import NUM_POSITION_FEATURES, back_project, position_features
 from vlm.regions import REGION, describe_regions, draw_marks, region_label
 
 # Prompts whose pixel values are kept: 0.4 MB each for one image of 128 pixels' side.
 _MAX_CACHED = 256
+
+
+RegionSpec = tuple[tuple[int, ...], Geometry, tuple[float, ...]]
+"""The tokens that stand for a region after its image's own, its shape, and its position features (empty: not known)."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class VisionInputs:
     """For each region in turn, its share in every merged cell of its image, row by row."""
     region_boxes: Float[torch.Tensor, "regions 4"]
     """Left, top, right, bottom as shares of the image's sides, in the order of the region tokens."""
+    region_positions: Float[torch.Tensor, "regions features"]
+    """See `vlm.region_position.position_features`; zeros where depth is not known."""
     num_regions: Int[torch.Tensor, " images"]
 
 
@@ -118,7 +125,7 @@ class PromptEncoder:
         expanded = iter(
             [self.image_token_id]
             * (processor.get_number_of_image_patches(image.height_px, image.width_px, {}) // processor.merge_size**2)
-            + [token for label, _ in regions for token in label]
+            + [token for label, _, _ in regions for token in label]
             for image, regions in zip(sample.images, self.regions(sample), strict=True)
         )
         ids: list[int] = []
@@ -126,21 +133,32 @@ class PromptEncoder:
             ids.extend(next(expanded) if token == self.image_token_id else [token])
         return tuple(ids)
 
-    def regions(self, sample: SpatialSample) -> tuple[tuple[tuple[tuple[int, ...], Geometry], ...], ...]:
-        """For each image its regions: the tokens that stand for one after the image's own, and its shape.
+    def regions(self, sample: SpatialSample) -> tuple[tuple[RegionSpec, ...], ...]:
+        """For each image its regions; all are empty where regions are drawn as marks.
 
-        All are empty where regions are drawn as marks.
+        Raises:
+            FileNotFoundError: a depth map is not in the store.
+            ValueError: a depth map has another size than its sample says.
         """
         if not self.has_region_tokens:
             return ((),) * len(sample.images)
-        return tuple(
-            tuple(
-                (self._label_ids(region), geometry(region, image))
-                for region in sample.regions
-                if region.image_index == index
-            )
-            for index, image in enumerate(sample.images)
-        )
+        return tuple(self._regions_of(sample, index) for index in range(len(sample.images)))
+
+    def _regions_of(self, sample: SpatialSample, index: int) -> tuple[RegionSpec, ...]:
+        image = sample.images[index]
+        own = [region for region in sample.regions if region.image_index == index]
+        shapes = [geometry(region, image) for region in own]
+        positions: list[tuple[float, ...]] = [()] * len(own)
+        depth = sample.depths[index] if sample.depths and self._config.region_depth else None
+        if depth is not None and own:
+            depth_m = self._images.open_depth(depth)
+            if depth.is_relative:
+                depth_m = depth_m / np.nanmedian(depth_m)
+            points = back_project(depth_m, sample.camera)
+            positions = [
+                position_features(points, pixels_inside(shape, image.height_px, image.width_px)) for shape in shapes
+            ]
+        return tuple(zip(map(self._label_ids, own), shapes, positions, strict=True))
 
     def _label_ids(self, region: Region) -> tuple[int, ...]:
         words = self.tokenizer(region_label(region), add_special_tokens=False)["input_ids"]
@@ -179,7 +197,7 @@ class PromptEncoder:
                 pixel_values=values,
                 image_grid_thw=grid,
                 **region_inputs(
-                    [[shape for _, shape in regions] for regions in self.regions(sample)],
+                    self.regions(sample),
                     grid,
                     self._processor.image_processor.merge_size,
                 ),
@@ -189,29 +207,37 @@ class PromptEncoder:
 
 
 def region_inputs(
-    shapes: Sequence[Sequence[Geometry]], image_grid_thw: Int[torch.Tensor, "images 3"], merge_size: int
+    regions: Sequence[Sequence[RegionSpec]], image_grid_thw: Int[torch.Tensor, "images 3"], merge_size: int
 ) -> dict[str, torch.Tensor]:
-    """What the model is told of regions: `region_coverage`, `region_boxes` and `num_regions` (see `VisionInputs`).
+    """What the model is told of regions: the last four fields of `VisionInputs`, by name.
 
     Args:
-        shapes: of the regions, by image.
+        regions: by image.
         merge_size: patches along one side of a merged cell.
     """
     spread = [
         coverage(shape, int(rows) // merge_size, int(columns) // merge_size)
-        for regions, (_, rows, columns) in zip(shapes, image_grid_thw.tolist(), strict=True)
-        for shape in regions
+        for own, (_, rows, columns) in zip(regions, image_grid_thw.tolist(), strict=True)
+        for _, shape, _ in own
     ]
+    unknown = (0.0,) * NUM_POSITION_FEATURES
+    flat = [spec for own in regions for spec in own]
     return {
         "region_coverage": torch.from_numpy(np.concatenate([np.zeros(0, np.float32), *spread])),
-        "region_boxes": torch.tensor([box_of(shape) for regions in shapes for shape in regions]).view(-1, 4),
-        "num_regions": torch.tensor([len(regions) for regions in shapes]),
+        "region_boxes": torch.tensor([box_of(shape) for _, shape, _ in flat]).view(-1, 4),
+        "region_positions": torch.tensor([where or unknown for _, _, where in flat]).view(-1, NUM_POSITION_FEATURES),
+        "num_regions": torch.tensor([len(own) for own in regions]),
     }
 
 
 def _pixels_key(sample: SpatialSample) -> tuple[object, ...]:
-    """What the pixels of a sample depend on: its images and the marks on them."""
-    return (sample.images, tuple(region.replace(name="", center_m=None) for region in sample.regions))
+    """What a sample's vision inputs depend on: images, depth, and regions."""
+    return (
+        sample.images,
+        sample.depths,
+        sample.camera,
+        tuple(region.replace(name="", center_m=None) for region in sample.regions),
+    )
 
 
 def decode(tokenizer: object, token_ids: Sequence[int]) -> str:

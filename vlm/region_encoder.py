@@ -1,6 +1,7 @@
 """A region as one token: what the image's features say there, and where it is.
 
-token = pooled + projector([pooled, Fourier(box)])     pooled = Σ coverage · merged feature of the vision tower
+pooled = Σ coverage · merged feature of the vision tower + position · (features of where it lies in 3D)
+token  = pooled + projector([pooled, Fourier(box)])
 """
 
 import math
@@ -9,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from vlm.region_position import NUM_POSITION_FEATURES
 
 _NUM_FREQUENCIES = 6
 
@@ -24,12 +27,15 @@ class RegionEncoder(nn.Module):
         super().__init__()
         self.fc1 = nn.Linear(width + 4 * (1 + 2 * _NUM_FREQUENCIES), width)
         self.fc2 = nn.Linear(width, width)
+        # Without a bias: where depth is unknown the features are zeros, and nothing is added.
+        self.position = nn.Linear(NUM_POSITION_FEATURES, width, bias=False)
 
     def forward(
         self,
         features: Float[Tensor, "cells width"],
         coverage: Float[Tensor, "regions cells"],
         boxes: Float[Tensor, "regions 4"],
+        positions: Float[Tensor, "regions features"],
     ) -> Float[Tensor, "regions width"]:
         """Tokens of the regions of one image.
 
@@ -37,8 +43,9 @@ class RegionEncoder(nn.Module):
             features: the image's merged features, row by row.
             coverage: of each region, shares that sum to 1.
             boxes: left, top, right, bottom as shares of the image's sides.
+            positions: see `vlm.region_position.position_features`; zeros where depth is unknown.
         """
-        pooled = coverage.to(features.dtype) @ features
+        pooled = coverage.to(features.dtype) @ features + self.position(positions.to(features.dtype))
         where = box_features(boxes).to(features.dtype)
         return pooled + self.fc2(nn.functional.gelu(self.fc1(torch.cat([pooled, where], dim=-1))))
 
@@ -55,6 +62,7 @@ def region_tokens(
     features: Sequence[Float[Tensor, "cells width"]],
     coverage: Float[Tensor, " shares"],
     boxes: Float[Tensor, "regions 4"],
+    positions: Float[Tensor, "regions features"],
     num_regions: Sequence[int],
 ) -> list[Float[Tensor, "regions width"]]:
     """Tokens of the regions of several images, by image.
@@ -62,12 +70,14 @@ def region_tokens(
     Args:
         features: merged features of each image; images may differ in size.
         coverage: of all regions, image by image, one after another.
-        boxes: of all regions in the same order.
+        boxes, positions: of all regions in the same order.
         num_regions: how many of them each image has.
     """
     counts = list(num_regions)
     shares = coverage.split([count * len(cells) for count, cells in zip(counts, features, strict=True)])
     return [
-        encoder(cells, share.view(count, len(cells)), sides)
-        for cells, share, sides, count in zip(features, shares, boxes.split(counts), counts, strict=True)
+        encoder(cells, share.view(count, len(cells)), sides, where)
+        for cells, share, sides, where, count in zip(
+            features, shares, boxes.split(counts), positions.split(counts), counts, strict=True
+        )
     ]

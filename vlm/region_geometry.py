@@ -51,6 +51,15 @@ def coverage(shape: Geometry, num_rows: int, num_columns: int) -> Float[np.ndarr
     return (spread / spread.sum()).astype(np.float32).reshape(-1)
 
 
+def pixels_inside(shape: Geometry, height_px: int, width_px: int) -> Bool[np.ndarray, "height width"]:
+    """The pixels of the image that the region touches."""
+    if shape[0] == "mask":
+        height, width, *counts = shape[5:]
+        return _from_run_lengths(counts, height, width)
+    left, top, right, bottom = box_of(shape)
+    return np.outer(_overlap(top, bottom, height_px) > 0, _overlap(left, right, width_px) > 0)
+
+
 def _overlap(start: float, end: float, num_cells: int) -> Float[np.ndarray, " cells"]:
     """Length of [start, end] within each of `num_cells` equal parts of [0, 1]."""
     edges = np.linspace(0.0, 1.0, num_cells + 1)

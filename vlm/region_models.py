@@ -32,23 +32,37 @@ class _RegionForward:
         input_ids: Tensor | None = None,
         region_coverage: Float[Tensor, " shares"] | None = None,
         region_boxes: Float[Tensor, "regions 4"] | None = None,
+        region_positions: Float[Tensor, "regions features"] | None = None,
         num_regions: Tensor | None = None,
         **inputs: Any,
     ) -> Any:
         """As the parent's, with regions.
 
         Args:
-            region_coverage, region_boxes, num_regions: see `vlm.region_encoder.region_tokens`; `num_regions` by image.
+            region_coverage, region_boxes, region_positions, num_regions: see `vlm.region_encoder.region_tokens`; all or
+                none are given.
 
         Raises:
             ValueError: as many `<|region|>` tokens as regions are needed, and there are not.
         """
-        if region_coverage is None or region_boxes is None or num_regions is None or len(region_boxes) == 0:
+        if (
+            region_coverage is None
+            or region_boxes is None
+            or region_positions is None
+            or num_regions is None
+            or len(region_boxes) == 0
+        ):
             return super().forward(input_ids=input_ids, **inputs)  # type: ignore[misc]
         vision = self.get_image_features(inputs.pop("pixel_values"), inputs["image_grid_thw"], return_dict=True)
-        counts = num_regions.tolist()
         tokens = torch.cat(
-            region_tokens(self.region_encoder, vision.pooler_output, region_coverage, region_boxes, counts)
+            region_tokens(
+                self.region_encoder,
+                vision.pooler_output,
+                region_coverage,
+                region_boxes,
+                region_positions,
+                num_regions.tolist(),
+            )
         )
         places = input_ids == self.config.region_token_id
         if int(places.sum()) != len(tokens):

@@ -10,7 +10,7 @@ from pathlib import Path as FilePath
 import numpy as np
 
 from spatial.images import ImageStore
-from spatial.sample import Camera, ImageRef, Mark, Path, Region, SpatialSample
+from spatial.sample import Camera, DepthRef, ImageRef, Mark, Path, Region, SpatialSample
 from spatial.scenes.chains import write_chain
 from spatial.scenes.config import Family, SceneConfig
 from spatial.scenes.layout import draw_scene, object_truths
@@ -70,7 +70,8 @@ def build_scene(config: SceneConfig, store: ImageStore, seed: int, split: str, i
     scene, picture = draw_scene(config, family, rng)
     objects, image = object_truths(scene, picture), store.put(picture.image_hw3)
     name = f"{family}-{split}-{index}"
-    asker = _Asker(config, name, family, image, scene.view.camera, objects, rng)
+    depths = (store.put_depth(picture.depth_hw),) if config.store_depth else ()
+    asker = _Asker(config, name, family, image, depths, scene.view.camera, objects, rng)
     return asker.ask_all()
 
 
@@ -92,6 +93,7 @@ class _Asker:
     name: str
     family: Family
     image: ImageRef
+    depths: tuple[DepthRef, ...]
     camera: Camera
     objects: tuple[ObjectTruth, ...]
     rng: np.random.Generator
@@ -159,5 +161,6 @@ class _Asker:
             answer=question.answer,
             regions=regions,
             camera=self.camera,
+            depths=self.depths,
             chains=chains,
         )

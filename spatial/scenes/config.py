@@ -94,6 +94,8 @@ class SceneConfig(StrictModel):
     """Share of the questions asked through DTR."""
     both_paths: bool = False
     """Ask every question on regions through LOR as well: same marks, same words, a chain for each path."""
+    store_depth: bool = False
+    """Store each picture's depth too, for `prompt.region_depth`."""
     lor_weights: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(LOR_KINDS, 1.0))
     """How often each kind is asked through LOR, relative; a kind left out is not asked."""
     dtr_weights: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(REGION_KINDS, 1.0))

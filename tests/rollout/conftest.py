@@ -32,7 +32,7 @@ QUESTION = "Which is closer to the camera? A. red point B. blue point"
 RESPONSE = "<think>red z 2.03 , blue z 3.40 . red is closer</think><answer>A</answer>"
 # Smaller than the largest tensor, which has 0.2 MB.
 TRANSFER = GlooTransferConfig(bucket_mb=0.05)
-PROMPT = PromptConfig(instructions="short")
+PROMPT = PromptConfig(instructions="short", region_depth=True)
 
 
 @dataclass(frozen=True)

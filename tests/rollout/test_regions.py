@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -58,8 +59,11 @@ def samples(world: TinyWorld) -> list[SpatialSample]:
     regions: Sequence[tuple[Region, ...]] = ((), (RED,), FIVE)
     single = [one.replace(sample_id=f"one-{len(own)}", regions=own) for own in regions]
     both = (RED, BLUE.replace(image_index=1), FIVE[2].replace(image_index=1))
+    depths = (world.images.put_depth(np.linspace(0.5, 4.0, 128 * 128).reshape(128, 128)), None)
     return [
         *single,
+        one.replace(sample_id="depth", regions=FIVE, depths=depths[:1]),
+        one.replace(sample_id="depth-of-one", images=two, regions=both, depths=depths),
         one.replace(sample_id="two-1", images=two, regions=(RED.replace(image_index=1),)),
         one.replace(sample_id="two-3", images=two, regions=both),
         one.replace(sample_id="two-0", images=two, regions=()),
@@ -100,7 +104,9 @@ def test_the_same_image_with_other_regions_is_another_input(host: EngineHost, fa
     sample = family.samples[0].replace(regions=(RED,))
     moved = sample.replace(regions=(RED.replace(box_xyxy_px=(30.0, 30.0, 60.0, 60.0)),))
     cut = sample.replace(regions=(RED.replace(polygon_px=((4.0, 4.0), (50.0, 4.0), (4.0, 40.0))),))
-    first, other, part, again = (roll_out(host, s).rollout_logprobs for s in (sample, moved, cut, sample))
+    deep = sample.replace(depths=(family.images.put_depth(np.full((128, 128), 2.0)),))
+    first, other, part, deeper, again = (roll_out(host, s).rollout_logprobs for s in (sample, moved, cut, deep, sample))
     assert first == pytest.approx(again, abs=1e-6)
     assert first != pytest.approx(other, abs=1e-4)
     assert first != pytest.approx(part, abs=1e-5)
+    assert first != pytest.approx(deeper, abs=1e-5)

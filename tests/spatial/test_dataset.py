@@ -67,6 +67,26 @@ def test_stored_pictures_are_clean_and_of_the_configured_size(built: FilePath) -
     assert not (np.sort(picture.reshape(-1, 3), axis=1) == [0, 0, 255]).all(axis=1).any()
 
 
+def test_stored_depth_is_that_of_the_surface_before_an_objects_centre(tmp_path: FilePath) -> None:
+    build_dataset(SMALL.replace(store_depth=True, max_objects=3), tmp_path, {"train": 12}, seed=0)
+    store = ImageStore(tmp_path / "images")
+    seen = 0
+    for sample in load_samples(tmp_path / "train.jsonl", store).samples:
+        (depth,) = sample.depths
+        assert depth is not None
+        depth_m = store.open_depth(depth)
+        assert np.isfinite(depth_m).all()
+        camera = sample.camera
+        assert camera is not None
+        for region in sample.regions:
+            assert region.center_m is not None
+            x, y, z = region.center_m
+            column, row = int(x / z * camera.fx_px + camera.cx_px), int(y / z * camera.fy_px + camera.cy_px)
+            assert depth_m[row, column] < z
+            seen += 1
+    assert seen > 10
+
+
 def test_an_unknown_split_is_refused(tmp_path: FilePath) -> None:
     with pytest.raises(ValueError, match=r"num_scenes\['dev'\]=1: splits are train, validation, test"):
         build_dataset(SMALL, tmp_path, {"dev": 1}, seed=0)
@@ -90,6 +110,14 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], object], str, str]] = [
     (lambda s: s["regions"][0].update(center_m=[0.0, 0.0, float("nan")]), "regions.0.center_m.2: nan", "finite"),
     (lambda s: s["regions"][0].update(center_m=[0.0, 0.0, float("inf")]), "regions.0.center_m.2: inf", "finite"),
     (lambda s: s["regions"][0].update(box_xyxy_px=[0.0, 0.0, 129.0, 9.0]), "sample", "outside its image of 128x128"),
+    (lambda s: s["regions"][0].update(rle_counts=[5, 7]), "sample", "add up to 12 pixels, but its image has 128x128"),
+    (lambda s: s["regions"][0].update(rle_counts=[16384]), "regions.0", "no area"),
+    (lambda s: s.update(depths=[{"sha256": "0" * 64, "width_px": 9, "height_px": 9}]), "sample", "depths.0: 9x9 px"),
+    (
+        lambda s: s.update(depths=[{"sha256": "0" * 64, "width_px": 128, "height_px": 128}]),
+        "depths.0.sha256",
+        "no such file",
+    ),
     (lambda s: s["images"][0].update(sha256="0" * 64), "images.0.sha256: '000000000000…'", "no such file"),
     (lambda s: s.update(sample_id="room-test-1-q0-lor"), "sample_id: 'room-test-1-q0-lor'", "has this id already"),
     (

@@ -16,6 +16,7 @@ from vlm.policy import PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import PromptEncoder
 from vlm.region_encoder import RegionEncoder
 from vlm.region_models import RegionQwen3VLForConditionalGeneration, add_regions, knows_regions
+from vlm.region_position import NUM_POSITION_FEATURES
 from vlm.tiny import build_processor, build_tiny_checkpoint, build_tokenizer, model_config
 
 QUESTION = "Which is closer to the camera? red point (A) or blue point (B)"
@@ -104,11 +105,10 @@ def test_permuting_regions_permutes_their_embeddings() -> None:
     torch.manual_seed(0)
     encoder = RegionEncoder(8)
     features, boxes = torch.randn(6, 8), torch.rand(3, 4)
-    coverage = torch.rand(3, 6).softmax(-1)
+    coverage, positions = torch.rand(3, 6).softmax(-1), torch.randn(3, NUM_POSITION_FEATURES)
     order = [2, 0, 1]
-    torch.testing.assert_close(
-        encoder(features, coverage, boxes)[order], encoder(features, coverage[order], boxes[order])
-    )
+    there = encoder(features, coverage[order], boxes[order], positions[order])
+    torch.testing.assert_close(encoder(features, coverage, boxes, positions)[order], there)
 
 
 def test_gradients_reach_the_projector_and_the_tower_through_a_region(world: World) -> None:

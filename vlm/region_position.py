@@ -1,0 +1,49 @@
+"""Where a region's pixels lie in 3D, as features: known where a sample has depth.
+
+A linear map of these features, added to a region's pooled features, is the same as a position embedding added to each
+pixel's feature before pooling: pooling is linear, so the mean of the codes is the code of the mean.
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from spatial.sample import Camera
+
+_WAVELENGTHS_M = (16.0, 8.0, 4.0, 2.0, 1.0, 0.5)
+NUM_POSITION_FEATURES = 1 + 3 * (1 + 2 * len(_WAVELENGTHS_M))
+"""1 where depth is known; then x, y, z themselves, and their sines and cosines."""
+
+
+def back_project(
+    depth_m: Float[np.ndarray, "height width"], camera: Camera | None
+) -> Float[np.ndarray, "height width 3"]:
+    """Each pixel's middle in the camera frame, in the unit of `depth_m`.
+
+    Without a camera a pinhole is taken whose focal length is the longer side and whose axis goes through the middle.
+    """
+    height, width = depth_m.shape
+    if camera is None:
+        side = float(max(height, width))
+        camera = Camera(fx_px=side, fy_px=side, cx_px=width / 2, cy_px=height / 2)
+    right = (np.arange(width) + 0.5 - camera.cx_px) / camera.fx_px
+    down = (np.arange(height) + 0.5 - camera.cy_px) / camera.fy_px
+    return np.stack([right[None, :] * depth_m, down[:, None] * depth_m, depth_m], axis=-1)
+
+
+def position_features(
+    points: Float[np.ndarray, "height width 3"], inside: Bool[np.ndarray, "height width"]
+) -> tuple[float, ...]:
+    """The mean code of the region's pixels whose depth is known; all zeros if there is none.
+
+    Args:
+        points: as `back_project` gives them, NaN where depth is unknown.
+        inside: the region's pixels.
+    """
+    known = points[inside & np.isfinite(points[..., 2])]
+    if len(known) == 0:
+        return (0.0,) * NUM_POSITION_FEATURES
+    angles = (known[:, :, None] * (2 * math.pi / np.array(_WAVELENGTHS_M))).reshape(len(known), -1)
+    code = np.concatenate([known, np.sin(angles), np.cos(angles)], axis=1).mean(axis=0)
+    return (1.0, *map(float, code))
