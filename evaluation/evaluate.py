@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
+from typing import Self
 
 from evaluation.config import EvaluationConfig
 from rewards.reward import center_errors_m, is_correct
@@ -15,6 +16,27 @@ from spatial.sample import Path, SpatialSample
 Generate = Callable[[Sequence[RolloutRequest]], Awaitable[Sequence[Trajectory | Failure]]]
 """All responses of one group, in order."""
 Reward = Callable[[str, Path, SpatialSample], Score]
+
+
+HIT_BELOW_M = (0.1, 0.2, 0.3, 0.4, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class CenterMarks:
+    """How far detected centres are from the true ones, over well-formed detect blocks."""
+
+    num_centers: int
+    error_m_median: float
+    hit_rates: dict[str, float]
+    """Share of centres nearer than each of `HIT_BELOW_M`, by its text in metres ("0.1")."""
+
+    @classmethod
+    def of(cls, errors_m: Sequence[float]) -> Self:
+        return cls(
+            num_centers=len(errors_m),
+            error_m_median=median(errors_m),
+            hit_rates={str(limit): fmean(error < limit for error in errors_m) for limit in HIT_BELOW_M},
+        )
 
 
 @dataclass(frozen=True)
@@ -31,6 +53,8 @@ class PathResult:
     format_rate: float
     center_error_m_median: float | None
     """Over all centres of well-formed detect blocks, matched one to one; None for a path that detects nothing."""
+    centers_by_domain: dict[str, CenterMarks]
+    """The same centres, by the family of scenes or the data set they come from."""
     accuracy_by_kind: dict[str, float]
     accuracy_greedy_by_kind: dict[str, float]
     num_questions: int
@@ -52,6 +76,7 @@ class Judged:
     """One response with its marks."""
 
     kind: str
+    domain: str
     correct: bool
     score: Score
     center_errors_m: tuple[float, ...] | None
@@ -123,6 +148,7 @@ def _judge(response: Trajectory, sample: SpatialSample, path: Path, reward: Rewa
     text = response.response_text
     return Judged(
         kind=sample.kind,
+        domain=sample.domain,
         correct=is_correct(text, path, sample),
         score=reward(text, path, sample),
         center_errors_m=center_errors_m(text, path, sample) if path is Path.DTR else None,
@@ -131,12 +157,17 @@ def _judge(response: Trajectory, sample: SpatialSample, path: Path, reward: Rewa
 
 def _summarise(sampled: list[Judged], greedy: list[Judged], num_questions: int, num_failures: int) -> PathResult:
     errors_m = [error for mark in sampled for error in mark.center_errors_m or ()]
+    by_domain: dict[str, list[float]] = defaultdict(list)
+    for mark in sampled:
+        if mark.center_errors_m:
+            by_domain[mark.domain] += mark.center_errors_m
     return PathResult(
         accuracy=fmean(mark.correct for mark in sampled) if sampled else 0.0,
         accuracy_greedy=fmean(mark.correct for mark in greedy) if greedy else None,
         reward=fmean(mark.score.total for mark in sampled) if sampled else 0.0,
         format_rate=fmean(mark.score.format for mark in sampled) if sampled else 0.0,
         center_error_m_median=median(errors_m) if errors_m else None,
+        centers_by_domain={domain: CenterMarks.of(errors) for domain, errors in sorted(by_domain.items())},
         accuracy_by_kind=_by_kind(sampled),
         accuracy_greedy_by_kind=_by_kind(greedy),
         num_questions=num_questions,

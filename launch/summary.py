@@ -49,6 +49,23 @@ def print_marks(phases: dict[str, dict[str, Any]], console: Console) -> None:
             kind, *(_shown(kind, _by_kind(marks, path).get(kind)) for path in _COLOURS for marks in phases.values())
         )
     console.print(kinds)
+    _print_centers(phases, console)
+
+
+def _print_centers(phases: dict[str, dict[str, Any]], console: Console) -> None:
+    """How near detected centres are to the true ones, by family of scenes."""
+    rows = [
+        (domain, name, found)
+        for name, marks in phases.items()
+        for domain, found in marks["paths"].get("dtr", {}).get("centers_by_domain", {}).items()
+    ]
+    if rows:
+        limits = list(rows[0][2]["hit_rates"])
+        table = Table("detected centres", "", "median error", *(f"< {limit} m" for limit in limits))
+        for domain, name, found in sorted(rows, key=lambda row: row[0]):
+            shares = (f"{found['hit_rates'][limit]:.0%}" for limit in limits)
+            table.add_row(domain, name, f"{found['error_m_median']:.2f} m", *shares)
+        console.print(table)
 
 
 def _by_kind(marks: dict[str, Any], path: str) -> dict[str, float]:

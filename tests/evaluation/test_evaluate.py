@@ -96,6 +96,10 @@ def test_a_number_is_right_within_a_quarter(result: EvaluationResult) -> None:
 def test_centre_errors_are_metres_between_prediction_and_truth(result: EvaluationResult) -> None:
     assert result.paths[Path.DTR].center_error_m_median == pytest.approx(0.3)
     assert result.paths[Path.LOR].center_error_m_median is None
+    (marks,) = result.paths[Path.DTR].centers_by_domain.values()
+    assert (marks.num_centers, marks.error_m_median) == (4, pytest.approx(0.3))
+    assert (marks.hit_rates["0.1"], marks.hit_rates["0.2"], marks.hit_rates["0.4"]) == (0.0, 0.0, 1.0)
+    assert result.paths[Path.LOR].centers_by_domain == {}
 
 
 def test_two_models_are_asked_with_the_same_seeds() -> None:
