@@ -223,7 +223,7 @@ def region_inputs(
     unknown = (0.0,) * NUM_POSITION_FEATURES
     flat = [spec for own in regions for spec in own]
     return {
-        "region_coverage": torch.from_numpy(np.concatenate([np.zeros(0, np.float32), *spread])),
+        "region_coverage": torch.cat([torch.zeros(0), *map(torch.from_numpy, spread)]),
         "region_boxes": torch.tensor([box_of(shape) for _, shape, _ in flat]).view(-1, 4),
         "region_positions": torch.tensor([where or unknown for _, _, where in flat]).view(-1, NUM_POSITION_FEATURES),
         "num_regions": torch.tensor([len(own) for own in regions]),

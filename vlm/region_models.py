@@ -16,6 +16,8 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen3VLForConditionalGeneration,
 )
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
 
@@ -73,6 +75,8 @@ class _RegionForward:
             input_ids=input_ids,
             inputs_embeds=embeds,
             image_grid_thw=inputs["image_grid_thw"],
+            video_grid_thw=None,
+            past_key_values=None,
             attention_mask=inputs.get("attention_mask"),
             mm_token_type_ids=inputs.get("mm_token_type_ids"),
         )
@@ -117,6 +121,21 @@ MODELS = {
     model.__name__: model for model in (RegionQwen3VLForConditionalGeneration, RegionQwen2_5_VLForConditionalGeneration)
 }
 """By the name that a checkpoint's config.json gives in `architectures`."""
+
+
+# Checkpoints of Qwen2.5-VL have older names than its modules. transformers translates them for its own classes only;
+# these are its rules (`conversion_mapping.py`), with the region encoder left where it is.
+register_checkpoint_conversion_mapping(
+    RegionQwen2_5_VLForConditionalGeneration.__name__,
+    [
+        WeightRenaming(source_patterns=r"^visual", target_patterns="model.visual"),
+        WeightRenaming(
+            source_patterns=r"^model(?!\.(language_model|visual|region_encoder))",
+            target_patterns="model.language_model",
+        ),
+    ],
+    overwrite=True,
+)
 
 
 def knows_regions(checkpoint: FilePath | str) -> bool:
