@@ -16,8 +16,8 @@ class Coordinator:
     def __init__(self, config: SessionConfig, root: FilePath, resolved: Mapping[str, object]) -> None:
         self._session = Session(config, RunFolder(root), resolved)
 
-    async def cold_start(self, checkpoint: FilePath) -> dict[str, object]:
-        return await self._session.cold_start(checkpoint)
+    async def cold_start(self, checkpoint: FilePath, resume_from: FilePath | None) -> dict[str, object]:
+        return await self._session.cold_start(checkpoint, resume_from)
 
     async def train(self, checkpoint: FilePath, resume_from: FilePath | None) -> dict[str, object]:
         return await self._session.train(checkpoint, resume_from)

@@ -7,10 +7,12 @@ checkpoints/        see learner/checkpoint.py
 data/               train.jsonl, validation.jsonl, test.jsonl, and their images
 images/             the image store (a link into the data)
 base_model/         a tiny model's first weights
+cold_start_checkpoints/  the same for the cold start
 cold_start_model/   after supervised fine-tuning (Hugging Face folder)
 final_model/        after reinforcement learning (Hugging Face folder)
 summary.json        the marks before and after
 summary.png         the same, to look at
+earlier/001/ …      what a run that was begun anew in this folder had left: metrics, trajectories, checkpoints
 """
 
 import json
@@ -34,6 +36,7 @@ class RunFolder:
         self.images = self.root / "images"
         self.data = self.root / "data"
         self.base_model = self.root / "base_model"
+        self.cold_start_checkpoints = self.root / "cold_start_checkpoints"
         self.cold_start_model = self.root / "cold_start_model"
         self.final_model = self.root / "final_model"
         self.summary = self.root / "summary.json"
@@ -42,6 +45,23 @@ class RunFolder:
     def create(self) -> None:
         for folder in (self.root, self.trajectories, self.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
+
+    def set_aside(self, *paths: FilePath) -> FilePath | None:
+        """Move what an earlier run left at `paths` under `earlier/`, so that a new one does not go on in it.
+
+        Returns:
+            Where it lies now; None if there was nothing.
+        """
+        left = [path for path in paths if path.is_file() or (path.is_dir() and any(path.iterdir()))]
+        if not left:
+            return None
+        numbers = [int(path.name) for path in (self.root / "earlier").glob("*") if path.name.isdigit()]
+        target = self.root / "earlier" / f"{max(numbers, default=0) + 1:03d}"
+        target.mkdir(parents=True)
+        for path in left:
+            path.rename(target / path.name)
+        self.create()
+        return target
 
     def append_metrics(self, metrics: Mapping[str, object]) -> None:
         with self.metrics.open("a") as file:

@@ -57,28 +57,42 @@ class Session:
 
     # -- phases ------------------------------------------------------------------------------------------------------
 
-    async def cold_start(self, checkpoint: FilePath) -> dict[str, object]:
-        """Teach both paths' chains of thought to `checkpoint`, and mark the result on held-out questions."""
+    async def cold_start(self, checkpoint: FilePath, resume_from: FilePath | None) -> dict[str, object]:
+        """Teach both paths' chains of thought to `checkpoint`, and mark the result on held-out questions.
+
+        `resume_from`: a checkpoint of a cold start that was stopped, with the same settings.
+        """
         started_s = time.perf_counter()
         config = self._config.learner
         self._begin("cold start: loading", 0)
         learner, rollouts = await asyncio.gather(
-            self._start_learner(config.for_cold_start(), checkpoint, None, total_steps=config.sft.steps),
+            self._start_learner(
+                config.for_cold_start(),
+                checkpoint,
+                None,
+                total_steps=config.sft.steps,
+                checkpoints=self._folder.cold_start_checkpoints,
+            ),
             self._start_rollouts(checkpoint),
         )
         await learner.load_chains(self._folder.data / "train.jsonl", self._config.max_bad_share)
+        losses: list[float] = []
+        if resume_from is not None:
+            await learner.load_checkpoint(resume_from)
+            losses = list(read_trainer_state(resume_from)["losses"])
         self._begin("cold start", config.sft.steps)
-        losses = []
-        for first in range(0, config.sft.steps, _COLD_START_CHUNK):
-            if self._stopping:
-                break
-            chunk = min(_COLD_START_CHUNK, config.sft.steps - first)
-            steps = await learner.cold_start_steps(first, chunk)
+        while len(losses) < config.sft.steps and not self._stopping:
+            steps = await learner.cold_start_steps(len(losses), min(_COLD_START_CHUNK, config.sft.steps - len(losses)))
             losses += [step["loss"] for step in steps]
-            self._advance(first + chunk, steps[-1])
-        await learner.export(self._folder.cold_start_model)
+            self._advance(len(losses), steps[-1])
+            is_due = (
+                len(losses) // config.sft.checkpoint_every > (len(losses) - len(steps)) // config.sft.checkpoint_every
+            )
+            if is_due or self._stopping:
+                await learner.save_checkpoint(len(losses), {"losses": losses})
         if self._stopping:
             return {"stopped_at_step": len(losses)}
+        await learner.export(self._folder.cold_start_model)
         publisher = WeightPublisher(learner, rollouts, self._config.rollout.engine)
         await publisher.connect()
         await publisher.publish(0)
@@ -215,7 +229,12 @@ class Session:
         return self._rollouts
 
     async def _start_learner(
-        self, config: LearnerConfig, checkpoint: FilePath, reference: FilePath | None, total_steps: int
+        self,
+        config: LearnerConfig,
+        checkpoint: FilePath,
+        reference: FilePath | None,
+        total_steps: int,
+        checkpoints: FilePath | None = None,
     ) -> LearnerGroup:
         spec = LearnerSpec(
             config=config,
@@ -223,7 +242,7 @@ class Session:
             reference=reference,
             images=self._folder.images,
             prompt=self._config.prompt,
-            checkpoints=self._folder.checkpoints,
+            checkpoints=checkpoints or self._folder.checkpoints,
             keep_checkpoints=self._config.training.keep_checkpoints,
             total_steps=total_steps,
             num_threads=_learner_threads(self._config.cluster, config.num_ranks),

@@ -41,13 +41,26 @@ def demo(overrides: Overrides = None, config: Config = "demo") -> None:
 
 
 @app.command("cold-start")
-def cold_start(overrides: Overrides = None, config: Config = "demo") -> None:
-    """Supervised fine-tuning on both paths' chains of thought; writes RUN/cold_start_model and its marks."""
+def cold_start(
+    overrides: Overrides = None,
+    config: Config = "demo",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint of this cold start. Safe to repeat.")
+    ] = False,
+) -> None:
+    """Supervised fine-tuning on both paths' chains of thought; writes RUN/cold_start_model and its marks.
+
+    Ctrl-C writes a checkpoint, ends every process, and `--resume` goes on from there.
+    """
     from launch.driver import Driver
     from launch.summary import print_summary
+    from learner.checkpoint import latest_checkpoint
 
-    with Driver(load_config(config, overrides), console) as run:
-        run.cold_start()
+    settings = load_config(config, overrides)
+    checkpoints = Path(settings.run) / "cold_start_checkpoints"
+    resume_from = latest_checkpoint(checkpoints).resolve() if resume else None
+    with Driver(settings, console) as run:
+        run.cold_start(resume_from)
     print_summary(run.folder, console)
 
 

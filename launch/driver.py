@@ -60,18 +60,24 @@ class Driver:
         finally:
             self._runtime.__exit__(None, None, None)
 
-    def cold_start(self) -> dict[str, Any]:
-        """Supervised fine-tuning of the base model; its marks on held-out questions."""
-        return self._watch(self._coordinator.cold_start.remote(self.base_model))
+    def cold_start(self, resume_from: FilePath | None = None) -> dict[str, Any]:
+        """Supervised fine-tuning of the base model, or on from a checkpoint of it; its marks on held-out questions."""
+        if resume_from is None:
+            self._set_aside(self.folder.cold_start_checkpoints)
+        result = self._coordinator.cold_start.remote(self.base_model, resume_from)
+        return self._watch(result, command="cold-start")
 
     def train(self, checkpoint: FilePath, resume_from: FilePath | None = None) -> dict[str, Any]:
         """Reinforcement learning from a Hugging Face folder, or on from a training checkpoint; the marks after it."""
+        if resume_from is None:
+            self._set_aside(self.folder.metrics, self.folder.trajectories, self.folder.checkpoints)
         return self._watch(self._coordinator.train.remote(checkpoint, resume_from))
 
     def evaluate(self, checkpoint: FilePath) -> dict[str, Any]:
         return self._watch(self._coordinator.evaluate.remote(checkpoint))
 
     def rollout_only(self, checkpoint: FilePath) -> None:
+        self._set_aside(self.folder.metrics, self.folder.trajectories)
         self._watch(self._coordinator.rollout_only.remote(checkpoint))
 
     def learner_only(self, checkpoint: FilePath, recorded: FilePath) -> list[dict[str, float]]:
@@ -80,8 +86,16 @@ class Driver:
     def export(self, checkpoint: FilePath, target: FilePath) -> None:
         self._watch(self._coordinator.export.remote(self.base_model, checkpoint, target))
 
-    def _watch(self, result: "ray.ObjectRef") -> Any:
+    def _set_aside(self, *paths: FilePath) -> None:
+        earlier = self.folder.set_aside(*paths)
+        if earlier is not None:
+            self.console.print(f"what an earlier run left in {self.config.run} is in {earlier} now")
+
+    def _watch(self, result: "ray.ObjectRef", command: str = "train") -> Any:
         """Show progress until `result` is there; Ctrl-C asks the run to stop and waits for its checkpoint.
+
+        Args:
+            command: what `--resume` goes on with.
 
         Raises:
             Stopped: the run was stopped.
@@ -107,7 +121,7 @@ class Driver:
                     break
             _finish(bars, tasks)
         if stopping_since_s is not None:
-            raise Stopped(f"`sr-real train --resume run={self.config.run}` goes on from the last checkpoint")
+            raise Stopped(f"`sr-real {command} --resume run={self.config.run}` goes on from the last checkpoint")
         return ray.get(result)
 
 

@@ -174,7 +174,7 @@ def _draw_from_above(axes: Any, sample: SpatialSample, response: str) -> None:
         marks = [region.mark for region in sample.regions if f"({region.mark} point)" in box.name]
         axes.plot(box.center_m[0], box.center_m[2], "x", color=marks[0] if marks else "black", markersize=9, mew=2)
     axes.plot(0, 0, "^", color="grey")
-    axes.set(title="from above, m: ○ true, × predicted", xlabel="x", ylabel="z")
+    axes.set(title="from above, m: ○ true, × said", xlabel="x", ylabel="z")
     axes.title.set_fontsize(8)
     axes.axis("equal")
     axes.grid(alpha=0.3)

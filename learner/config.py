@@ -162,6 +162,8 @@ class SftConfig(StrictModel):
     """Optimiser steps."""
     rows_per_batch: Count = 64
     """Chains of thought in one optimiser step, over all ranks."""
+    checkpoint_every: Count = 500
+    """Optimiser steps between checkpoints."""
     sort_window_batches: Count = 8
     """Rows are sorted by length within so many batches, to save padding; 1 keeps the shuffled order."""
 

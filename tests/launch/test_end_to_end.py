@@ -122,6 +122,7 @@ def test_two_learner_ranks_and_two_engines_train_asynchronously(demo: tuple[Path
     run(
         *("train", "--from", str(demo[0] / "cold_start_model"), f"run={folder}", *SMALL, "training.num_steps=4"),
         *("learner.num_ranks=2", "learner.deepspeed.zero_stage=2", "learner.sft.optimizer.type=adamw"),
+        "learner.optimizer={type: adamw, learning_rate: 1.0e-4}",
         *("rollout.num_workers=2", "rollout.engine.kv_cache_gib=0.25", "training.max_staleness=1"),
     )
     rows = metrics(folder)
@@ -156,6 +157,27 @@ def test_ctrl_c_writes_a_checkpoint_and_leaves_no_process(demo: tuple[Path, str]
     alive = [p for p in psutil.process_iter(["pid", "cmdline"]) if p.pid not in before and _is_ours(p)]
     assert alive == [], [p.info for p in alive]
     assert [p for p in family if p.is_running()] == []
+
+
+def test_a_stopped_cold_start_goes_on_where_it_was(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    long = ["learner.sft.steps=60", "learner.sft.checkpoint_every=20"]
+    run("cold-start", f"run={whole}", *SMALL, *long)
+    process = start("cold-start", f"run={parts}", *SMALL, *long)
+    checkpoints = parts / "cold_start_checkpoints"
+    deadline_s = time.monotonic() + 300
+    while not list(checkpoints.glob("step-*")):
+        assert process.poll() is None, process.communicate()[0][-6000:]
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output[-6000:]
+    assert "cold-start --resume" in output
+    assert not (parts / "cold_start_model").exists()
+    run("cold-start", f"run={parts}", *SMALL, *long, "--resume")
+    losses = [json.loads((folder / "summary.json").read_text())["cold_start"]["loss"] for folder in (whole, parts)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def _is_ours(process: psutil.Process) -> bool:
