@@ -1,7 +1,7 @@
 """A region as one token: what the image's features say there, and where it is.
 
-pooled = Σ coverage · merged feature of the vision tower + position · (features of where it lies in 3D)
-token  = pooled + projector([pooled, Fourier(box)])
+placed = Σ coverage · merged feature of the vision tower + position · (features of where it lies in 3D)
+token  = placed + projector([placed, Fourier(box)])
 """
 
 import math
@@ -32,22 +32,20 @@ class RegionEncoder(nn.Module):
 
     def forward(
         self,
-        features: Float[Tensor, "cells width"],
-        coverage: Float[Tensor, "regions cells"],
+        pooled: Float[Tensor, "regions width"],
         boxes: Float[Tensor, "regions 4"],
         positions: Float[Tensor, "regions features"],
     ) -> Float[Tensor, "regions width"]:
-        """Tokens of the regions of one image.
+        """Tokens of regions, of however many images: under ZeRO-3 each call is a collective, so there is one a pass.
 
         Args:
-            features: the image's merged features, row by row.
-            coverage: of each region, shares that sum to 1.
+            pooled: the mean of the image's merged features over each region.
             boxes: left, top, right, bottom as shares of the image's sides.
             positions: see `vlm.region_position.position_features`; zeros where depth is unknown.
         """
-        pooled = coverage.to(features.dtype) @ features + self.position(positions.to(features.dtype))
-        where = box_features(boxes).to(features.dtype)
-        return pooled + self.fc2(nn.functional.gelu(self.fc1(torch.cat([pooled, where], dim=-1))))
+        placed = pooled + self.position(positions.to(pooled.dtype))
+        where = box_features(boxes).to(pooled.dtype)
+        return placed + self.fc2(nn.functional.gelu(self.fc1(torch.cat([placed, where], dim=-1))))
 
 
 def box_features(boxes: Float[Tensor, "regions 4"]) -> Float[Tensor, "regions features"]:
@@ -75,9 +73,8 @@ def region_tokens(
     """
     counts = list(num_regions)
     shares = coverage.split([count * len(cells) for count, cells in zip(counts, features, strict=True)])
-    return [
-        encoder(cells, share.view(count, len(cells)), sides, where)
-        for cells, share, sides, where, count in zip(
-            features, shares, boxes.split(counts), positions.split(counts), counts, strict=True
-        )
+    pooled = [
+        share.view(count, len(cells)).to(cells.dtype) @ cells
+        for cells, share, count in zip(features, shares, counts, strict=True)
     ]
+    return list(encoder(torch.cat(pooled), boxes, positions).split(counts))

@@ -23,6 +23,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
 
 from vlm.errors import CheckpointError
 from vlm.region_encoder import RegionEncoder, region_tokens
+from vlm.region_position import NUM_POSITION_FEATURES
 from vlm.regions import REGION
 
 
@@ -47,30 +48,32 @@ class _RegionForward:
         Raises:
             ValueError: as many `<|region|>` tokens as regions are needed, and there are not.
         """
-        if (
-            region_coverage is None
-            or region_boxes is None
-            or region_positions is None
-            or num_regions is None
-            or len(region_boxes) == 0
-        ):
+        if region_coverage is None or region_boxes is None or region_positions is None or num_regions is None:
             return super().forward(input_ids=input_ids, **inputs)  # type: ignore[misc]
         vision = self.get_image_features(inputs.pop("pixel_values"), inputs["image_grid_thw"], return_dict=True)
-        tokens = torch.cat(
-            region_tokens(
-                self.region_encoder,
-                vision.pooler_output,
-                region_coverage,
-                region_boxes,
-                region_positions,
-                num_regions.tolist(),
-            )
-        )
-        places = input_ids == self.config.region_token_id
-        if int(places.sum()) != len(tokens):
-            raise ValueError(f"{int(places.sum())} <|region|> tokens for {len(tokens)} regions")
         embeds = self.get_input_embeddings()(input_ids)
-        embeds = embeds.masked_scatter(places[..., None], tokens.to(embeds.dtype))
+        if len(region_boxes) > 0:
+            tokens = torch.cat(
+                region_tokens(
+                    self.region_encoder,
+                    vision.pooler_output,
+                    region_coverage,
+                    region_boxes,
+                    region_positions,
+                    num_regions.tolist(),
+                )
+            )
+            places = input_ids == self.config.region_token_id
+            if int(places.sum()) != len(tokens):
+                raise ValueError(f"{int(places.sum())} <|region|> tokens for {len(tokens)} regions")
+            embeds = embeds.masked_scatter(places[..., None], tokens.to(embeds.dtype))
+        else:
+            # Under ZeRO-3 every rank must go through every module, and back, whether its rows have regions or not.
+            nothing = embeds.new_zeros(1, embeds.shape[-1])
+            unused = self.region_encoder(
+                nothing, region_boxes.new_zeros(1, 4), region_positions.new_zeros(1, NUM_POSITION_FEATURES)
+            )
+            embeds = embeds + 0.0 * unused.sum()
         position_ids = self.compute_3d_position_ids(
             input_ids=input_ids,
             inputs_embeds=embeds,

@@ -40,7 +40,8 @@ def make_samples(store: ImageStore, num_samples: int) -> list[SpatialSample]:
             images=(store.put(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)),),
             question=QUESTION,
             answer=ChoiceAnswer(letter="AB"[number % 2], num_options=2),
-            regions=(Region(mark="red", box_xyxy_px=(1.0, 2.0, 40.0, 50.0)),),
+            # Some without: a rank whose rows have no regions must keep in step with one whose rows have.
+            regions=(Region(mark="red", box_xyxy_px=(1.0, 2.0, 40.0, 50.0)),) if number % 3 else (),
             chains={path: chain(path, number) for path in Path},
         )
         for number in range(num_samples)

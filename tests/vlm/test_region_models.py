@@ -14,7 +14,7 @@ from vlm.config import PromptConfig, TinyModelConfig
 from vlm.errors import CheckpointError
 from vlm.policy import PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import PromptEncoder
-from vlm.region_encoder import RegionEncoder
+from vlm.region_encoder import RegionEncoder, region_tokens
 from vlm.region_models import RegionQwen3VLForConditionalGeneration, add_regions, knows_regions
 from vlm.region_position import NUM_POSITION_FEATURES
 from vlm.tiny import build_processor, build_tiny_checkpoint, build_tokenizer, model_config
@@ -104,11 +104,23 @@ def test_a_part_of_its_box_is_another_region(world: World) -> None:
 def test_permuting_regions_permutes_their_embeddings() -> None:
     torch.manual_seed(0)
     encoder = RegionEncoder(8)
-    features, boxes = torch.randn(6, 8), torch.rand(3, 4)
-    coverage, positions = torch.rand(3, 6).softmax(-1), torch.randn(3, NUM_POSITION_FEATURES)
+    pooled, boxes, positions = torch.randn(3, 8), torch.rand(3, 4), torch.randn(3, NUM_POSITION_FEATURES)
     order = [2, 0, 1]
-    there = encoder(features, coverage[order], boxes[order], positions[order])
-    torch.testing.assert_close(encoder(features, coverage, boxes, positions)[order], there)
+    torch.testing.assert_close(
+        encoder(pooled, boxes, positions)[order], encoder(pooled[order], boxes[order], positions[order])
+    )
+
+
+def test_a_region_pools_the_features_of_its_own_image() -> None:
+    encoder = RegionEncoder(4)
+    torch.nn.init.zeros_(encoder.fc2.weight)
+    torch.nn.init.zeros_(encoder.fc2.bias)
+    one, other = torch.eye(4)[:2], 10 * torch.eye(4)[1:]  # images of 2 and 3 cells
+    coverage = torch.tensor([0.25, 0.75, 0.0, 0.5, 0.5])
+    nowhere = torch.zeros(2, NUM_POSITION_FEATURES)
+    first, second = region_tokens(encoder, [one, other], coverage, torch.rand(2, 4), nowhere, [1, 1])
+    torch.testing.assert_close(first, torch.tensor([[0.25, 0.75, 0.0, 0.0]]))
+    torch.testing.assert_close(second, torch.tensor([[0.0, 0.0, 5.0, 5.0]]))
 
 
 def test_gradients_reach_the_projector_and_the_tower_through_a_region(world: World) -> None:
