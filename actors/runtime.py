@@ -5,8 +5,9 @@ import logging
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 import ray
@@ -51,11 +52,34 @@ def ray_runtime(config: ClusterConfig, num_cpus: float) -> Iterator[None]:
 
 def end_processes(processes: list[psutil.Process], timeout_s: float) -> None:
     """Wait until `processes` have ended; past the deadline kill those that have not, and name them."""
-    _, alive = psutil.wait_procs(processes, timeout=timeout_s)
-    for process in alive:
-        _log.warning("process %d (%s) did not end within %g s: killed", process.pid, process.name(), timeout_s)
-        process.kill()
-    psutil.wait_procs(alive, timeout=timeout_s)
+    for process in _outliving(processes, timeout_s):
+        _log.warning("process %d did not end within %g s: killed", process.pid, timeout_s)
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    _outliving(processes, timeout_s)
+
+
+def _outliving(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Those that still run after `timeout_s`. Adopted ones that have ended are reaped; psutil reaps born children."""
+    deadline_s = time.monotonic() + timeout_s
+    alive = processes
+    while (alive := [process for process in alive if not _has_ended(process)]) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    return alive
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    with suppress(ChildProcessError):  # not, or not yet, a child of ours
+        os.waitpid(process.pid, os.WNOHANG)
+    return not process.is_running() or _is_zombie(process)
+
+
+def _is_zombie(process: psutil.Process) -> bool:
+    """Dead, and waiting for a parent that is not this process to take note."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _adopt_orphans() -> None:

@@ -163,7 +163,8 @@ def test_ctrl_c_writes_a_checkpoint_and_leaves_no_process(demo: tuple[Path, str]
     assert max(steps) >= 2
     alive = [p for p in psutil.process_iter(["pid", "cmdline"]) if p.pid not in before and _is_ours(p)]
     assert alive == [], [p.info for p in alive]
-    assert [p for p in family if p.is_running()] == []
+    _, left = psutil.wait_procs(family, timeout=5)
+    assert [process for process in left if _is_alive(process)] == []
 
 
 def test_a_stopped_cold_start_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -185,6 +186,13 @@ def test_a_stopped_cold_start_goes_on_where_it_was(tmp_path: Path) -> None:
     run("cold-start", f"run={parts}", *SMALL, *long, "--resume")
     losses = [json.loads((folder / "summary.json").read_text())["cold_start"]["loss"] for folder in (whole, parts)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _is_ours(process: psutil.Process) -> bool:
