@@ -13,6 +13,7 @@ import psutil
 import ray
 
 from actors.config import ClusterConfig
+from rollout.processes import has_exited
 
 _log = logging.getLogger(__name__)
 
@@ -71,15 +72,7 @@ def _outliving(processes: list[psutil.Process], timeout_s: float) -> list[psutil
 def _has_ended(process: psutil.Process) -> bool:
     with suppress(ChildProcessError):  # not, or not yet, a child of ours
         os.waitpid(process.pid, os.WNOHANG)
-    return not process.is_running() or _is_zombie(process)
-
-
-def _is_zombie(process: psutil.Process) -> bool:
-    """Dead, and waiting for a parent that is not this process to take note."""
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    return not process.is_running() or has_exited(process.pid)
 
 
 def _adopt_orphans() -> None:

@@ -85,9 +85,7 @@ class Session:
             steps = await learner.cold_start_steps(len(losses), min(_COLD_START_CHUNK, config.sft.steps - len(losses)))
             losses += [step["loss"] for step in steps]
             self._advance(len(losses), steps[-1])
-            is_due = (
-                len(losses) // config.sft.checkpoint_every > (len(losses) - len(steps)) // config.sft.checkpoint_every
-            )
+            is_due = len(losses) % config.sft.checkpoint_every < len(steps)
             if is_due or self._stopping:
                 await learner.save_checkpoint(len(losses), {"losses": losses})
         if self._stopping:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +19,7 @@ from rich.table import Table
 MARKS = ("reward", "accuracy", "accuracy_greedy")
 
 
-def run(seed: int, overrides: list[str]) -> dict[str, dict[str, float]]:
+def run(seed: int, overrides: list[str]) -> dict[str, Any]:
     """The summary of one seed's run."""
     folder = Path("runs") / f"seed-{seed}"
     if "seconds_total" not in _summary(folder):
@@ -27,7 +28,7 @@ def run(seed: int, overrides: list[str]) -> dict[str, dict[str, float]]:
     return _summary(folder)
 
 
-def _summary(folder: Path) -> dict[str, dict[str, float]]:
+def _summary(folder: Path) -> dict[str, Any]:
     file = folder / "summary.json"
     return json.loads(file.read_text()) if file.exists() else {}
 
@@ -54,7 +55,7 @@ def main() -> None:
     for key in ("format_rate", "center_error_m_median"):
         cells = [f"{s['cold_start'][key]:.3f} → {s['rl'][key]:.3f}" for s in summaries.values()]
         table.add_row(key, *cells, "", "")
-    minutes = [f"{summary['seconds_total'] / 60:.1f}" for summary in summaries.values()]  # type: ignore[operator]
+    minutes = [f"{summary['seconds_total'] / 60:.1f}" for summary in summaries.values()]
     table.add_row("minutes in all", *minutes, "", "")
     gains = [
         fmean(s["rl"][f"{path}_reward"] - s["cold_start"][f"{path}_reward"] for path in ("lor", "dtr"))

@@ -168,6 +168,9 @@ class SftConfig(StrictModel):
     """Rows are sorted by length within so many batches, to save padding; 1 keeps the shuffled order."""
 
 
+Trains = Literal["all", "language", "last_layer"]
+
+
 class LearnerConfig(StrictModel):
     """The policy update."""
 
@@ -192,7 +195,7 @@ class LearnerConfig(StrictModel):
     """Mini-batches that a batch of trajectories is shuffled into."""
     temperature: Positive = 1.0
     """Of the policy that is trained; it must be the one that responses are sampled at."""
-    trains: Literal["all", "language", "last_layer"] = "all"
+    trains: Trains = "all"
     """What reinforcement learning changes: every weight, the language model only, or only its last layer with the norm
     after it: where a few thousand responses move weights for a reason rather than by chance, and the backward pass ends
     early. The cold start trains everything."""

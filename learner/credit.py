@@ -33,23 +33,23 @@ def group_rows(
             is one reward, and all the rest another, each with advantages of its own.
         tokenizer: the policy's.
     """
-    if config.credit == "response":
-        advantages = group_advantages([score.total for score in scores], config.advantage)
-        return [
-            TrainingRow(sample=sample, trajectory=trajectory, advantage=advantage)
-            for trajectory, advantage in zip(trajectories, advantages, strict=True)
-        ]
-    rest = group_advantages([score.total - score.center_share for score in scores], config.advantage)
-    centers = group_advantages([score.center_share for score in scores], config.advantage)
+    by_spans = config.credit == "spans"
+    shares = [score.center_share if by_spans else 0.0 for score in scores]
+    rest = [score.total - share for score, share in zip(scores, shares, strict=True)]
     return [
         TrainingRow(
             sample=sample,
             trajectory=trajectory,
             advantage=advantage,
-            detect_advantage=center,
-            num_detect_tokens=num_detect_tokens(trajectory.response_token_ids, tokenizer),
+            detect_advantage=detect_advantage,
+            num_detect_tokens=num_detect_tokens(trajectory.response_token_ids, tokenizer) if by_spans else 0,
         )
-        for trajectory, advantage, center in zip(trajectories, rest, centers, strict=True)
+        for trajectory, advantage, detect_advantage in zip(
+            trajectories,
+            group_advantages(rest, config.advantage),
+            group_advantages(shares, config.advantage),
+            strict=True,
+        )
     ]
 
 

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from learner.config import DeepSpeedConfig, OptimizerConfig
+from learner.config import DeepSpeedConfig, OptimizerConfig, Trains
 from learner.muon import MuonWithAdamW
 
 Attention = Literal["sdpa", "flash_attention_2", "eager"]
@@ -98,7 +98,7 @@ def deepspeed_settings(config: DeepSpeedConfig, max_grad_norm: float) -> dict[st
     return settings
 
 
-def freeze(vlm: Any, trains: Literal["all", "language", "last_layer"]) -> None:
+def freeze(vlm: Any, trains: Trains) -> None:
     """Leave as they are all weights that `trains` does not name."""
     last_layer = f"model.language_model.layers.{vlm.config.text_config.num_hidden_layers - 1}."
     for name, parameter in vlm.named_parameters():

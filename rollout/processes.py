@@ -60,15 +60,18 @@ def die_with_parent() -> None:
     parent_pid = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent_pid and not _has_exited(parent_pid):
+        while os.getppid() == parent_pid and not has_exited(parent_pid):
             time.sleep(1.0)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="die-with-parent", daemon=True).start()
 
 
-def _has_exited(pid: int) -> bool:
-    # A process whose main thread is gone while others hang keeps its children, but is a zombie already.
+def has_exited(pid: int) -> bool:
+    """Whether a process is gone, or a zombie that nobody has taken note of.
+
+    One whose main thread is gone while others hang keeps its children, but is a zombie already.
+    """
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

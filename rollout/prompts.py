@@ -40,7 +40,9 @@ class EnginePrompts:
 
     def _make(self, sample: SpatialSample, path: Path) -> "TokensPrompt":
         encoded = self._encoder.encode(sample, path)
-        regions = {"mm_processor_kwargs": {"regions": self._encoder.regions(sample)}} if sample.regions else {}
+        # Only models with region tokens know this argument.
+        has_regions = self._encoder.has_region_tokens and sample.regions
+        regions = {"mm_processor_kwargs": {"regions": self._encoder.regions(sample)}} if has_regions else {}
         return {
             **regions,
             "prompt_token_ids": self._encoder.tokenizer(encoded.text, add_special_tokens=False)["input_ids"],
@@ -50,13 +52,13 @@ class EnginePrompts:
 
 
 def image_names(sample: SpatialSample) -> list[str]:
-    """What each marked image is known by in vLLM's caches: equal only if file and drawn regions are equal."""
+    """What each image is known by in vLLM's caches: equal only if file and drawn regions are equal.
+
+    Region tokens are no matter of the name: `rollout.region_models` makes them a part of the cache's key.
+    """
     return [
-        hashlib.sha256(repr((ref.sha256, _regions(sample, index))).encode()).hexdigest()
+        hashlib.sha256(
+            repr((ref.sha256, [(r.mark, r.box_xyxy_px) for r in sample.regions_of(index)])).encode()
+        ).hexdigest()
         for index, ref in enumerate(sample.images)
     ]
-
-
-def _regions(sample: SpatialSample, index: int) -> list[object]:
-    shapes = [(r.mark, r.box_xyxy_px, r.polygon_px, r.rle_counts) for r in sample.regions if r.image_index == index]
-    return [*shapes, sample.depths[index : index + 1], sample.camera if sample.depths else None]

@@ -29,23 +29,31 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.multimodal.inputs import MultiModalFieldConfig
 from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
 
-from vlm.prompt import region_inputs
 from vlm.region_encoder import RegionEncoder, region_tokens
+from vlm.region_inputs import RegionInputs
 
 _KEY = "regions"
+_FIELDS = {name: name if name == "num_regions" else f"region_{name}" for name in RegionInputs.__dataclass_fields__}
+"""What vLLM knows the fields of `RegionInputs` by, beside those of images."""
 
 
 def _without_regions(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in kwargs.items() if key != _KEY}
 
 
+def _split(inputs: Any) -> tuple[Any, Any]:
+    """The regions of a request, and its processor inputs without them."""
+    kwargs = inputs.hf_processor_mm_kwargs
+    return kwargs.get(_KEY), dataclasses.replace(inputs, hf_processor_mm_kwargs=_without_regions(kwargs))
+
+
 class _RegionProcessing:
     """What both families' multimodal processors do for regions, to stand before the parent in the bases."""
 
     def _get_mm_hashes(self: Any, inputs: Any) -> Any:
-        regions = inputs.hf_processor_mm_kwargs.get(_KEY)
-        plain = dataclasses.replace(inputs, hf_processor_mm_kwargs=_without_regions(inputs.hf_processor_mm_kwargs))
-        hashes = dict(super()._get_mm_hashes(plain))  # type: ignore[misc]
+        regions, plain = _split(inputs)
+        parent: Any = super()
+        hashes = dict(parent._get_mm_hashes(plain))
         if regions:
             # An image is known by its own regions too, and by nobody else's.
             hashes["image"] = [
@@ -55,26 +63,27 @@ class _RegionProcessing:
         return hashes
 
     def _get_cache_missing_processor_kwargs(self: Any, inputs: Any, mm_is_cached: Mapping[str, list[bool]]) -> Any:
-        regions = inputs.hf_processor_mm_kwargs.get(_KEY)
-        plain = dataclasses.replace(inputs, hf_processor_mm_kwargs=_without_regions(inputs.hf_processor_mm_kwargs))
-        kwargs = super()._get_cache_missing_processor_kwargs(plain, mm_is_cached)  # type: ignore[misc]
+        regions, plain = _split(inputs)
+        parent: Any = super()
+        kwargs = parent._get_cache_missing_processor_kwargs(plain, mm_is_cached)
         if not regions:
             return kwargs
         missing = tuple(own for own, is_cached in zip(regions, mm_is_cached["image"], strict=True) if not is_cached)
         return {**kwargs, _KEY: missing}
 
     def _apply_hf_processor_main(self: Any, mm_items: Any, hf_kwargs: Mapping[str, Any]) -> Any:
-        data = super()._apply_hf_processor_main(mm_items, _without_regions(hf_kwargs))  # type: ignore[misc]
+        parent: Any = super()
+        data = parent._apply_hf_processor_main(mm_items, _without_regions(hf_kwargs))
         if "image_grid_thw" in data:
             grids = torch.as_tensor(data["image_grid_thw"]).view(-1, 3)
             regions = hf_kwargs.get(_KEY) or ((),) * len(grids)
-            if len(regions) != len(grids):
-                raise ValueError(f"regions are given for {len(regions)} images, but there are {len(grids)}")
-            data.update(region_inputs(regions, grids, self.info.get_image_processor().merge_size))
+            inputs = RegionInputs.of(regions, grids, self.info.get_image_processor().merge_size)
+            data.update({name: getattr(inputs, field) for field, name in _FIELDS.items()})
         return data
 
     def _get_mm_fields_config(self: Any, hf_inputs: Any, hf_processor_mm_kwargs: Mapping[str, Any]) -> Any:
-        fields = dict(super()._get_mm_fields_config(hf_inputs, _without_regions(hf_processor_mm_kwargs)))  # type: ignore[misc]
+        parent: Any = super()
+        fields = dict(parent._get_mm_fields_config(hf_inputs, _without_regions(hf_processor_mm_kwargs)))
         if "num_regions" in hf_inputs:
             num_regions = hf_inputs["num_regions"]
             num_cells = hf_inputs["image_grid_thw"].prod(-1) // self.info.get_image_processor().merge_size ** 2
@@ -90,7 +99,8 @@ class _RegionProcessing:
         self: Any, mm_items: Any, hf_processor_mm_kwargs: Mapping[str, Any], out_mm_kwargs: Any
     ) -> Sequence[Any]:
         regions = hf_processor_mm_kwargs.get(_KEY)
-        updates = super()._get_prompt_updates(mm_items, _without_regions(hf_processor_mm_kwargs), out_mm_kwargs)  # type: ignore[misc]
+        parent: Any = super()
+        updates = parent._get_prompt_updates(mm_items, _without_regions(hf_processor_mm_kwargs), out_mm_kwargs)
         if not regions:
             return updates
         config = self.info.get_hf_config()
@@ -107,7 +117,7 @@ def _with_regions(update: PromptReplacement, regions: Sequence[Any], embed_token
 
     def replacement(index: int) -> PromptUpdateDetails:
         assert callable(update.replacement)
-        tokens = [*update.replacement(index), *(token for label, _, _ in regions[index] for token in label)]
+        tokens = [*update.replacement(index), *(token for region in regions[index] for token in region.token_ids)]
         return PromptUpdateDetails.select_token_ids(tokens, embed_token_ids)
 
     return PromptReplacement(modality="image", target=update.target, replacement=replacement)
@@ -134,15 +144,14 @@ class _RegionModel:
 
     def embed_multimodal(self: Any, **kwargs: Any) -> tuple[Tensor, ...]:
         """Each image's tokens followed by those of its regions; further levels (DeepStack) are zeros for regions."""
-        coverage, boxes, positions, num_regions = (
-            kwargs.pop(name, None) for name in ("region_coverage", "region_boxes", "region_positions", "num_regions")
-        )
-        images = super().embed_multimodal(**kwargs)  # type: ignore[misc]
-        if num_regions is None or boxes is None or len(boxes) == 0:
+        found = {field: kwargs.pop(name, None) for field, name in _FIELDS.items()}
+        parent: Any = super()
+        images = parent.embed_multimodal(**kwargs)
+        if found["num_regions"] is None or found["boxes"] is None or len(found["boxes"]) == 0:
             return images
         width = self.region_encoder.fc2.out_features
         main = [image[:, :width] for image in images]
-        tokens = region_tokens(self.region_encoder, main, coverage, boxes, positions, num_regions.tolist())
+        tokens = region_tokens(self.region_encoder, main, RegionInputs(**found))
         return tuple(
             torch.cat([image, torch.nn.functional.pad(own, (0, image.shape[1] - width))])
             for image, own in zip(images, tokens, strict=True)

@@ -196,6 +196,10 @@ class SpatialSample(StrictModel):
             raise ValueError(f"chains for paths it may not be asked through: {sorted(unknown)}")
         return self
 
+    def regions_of(self, image_index: int) -> tuple[Region, ...]:
+        """The regions of one of its images, in order."""
+        return tuple(region for region in self.regions if region.image_index == image_index)
+
     @property
     def true_centers_m(self) -> tuple[Vector3, ...] | None:
         """The true centres of all regions in order, or None unless every region has one (and there is a region)."""

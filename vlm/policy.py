@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from vlm.errors import CheckpointError
 from vlm.prompt import VisionInputs
+from vlm.region_inputs import RegionInputs
 from vlm.region_models import MODELS
 
 # Rows of logits held at once: 1,024 × 152k vocabulary × 4 bytes is 0.6 GB.
@@ -45,11 +46,7 @@ class PolicyBatch:
     """1 for image tokens, 0 for text; M-RoPE positions are counted from it."""
     pixel_values: Float[Tensor, "patches patch_values"]
     image_grid_thw: Int[Tensor, "images 3"]
-    region_coverage: Float[Tensor, " shares"]
-    """Shares of the cells of its image, for each region in turn."""
-    region_boxes: Float[Tensor, "regions 4"]
-    region_positions: Float[Tensor, "regions features"]
-    num_regions: Int[Tensor, " images"]
+    regions: RegionInputs
 
     @classmethod
     def collate(cls, rows: Sequence[PolicyRow], pad_token_id: int, image_token_id: int) -> Self:
@@ -70,10 +67,7 @@ class PolicyBatch:
             mm_token_type_ids=(input_ids == image_token_id).long(),
             pixel_values=torch.cat([row.vision.pixel_values for row in rows]),
             image_grid_thw=torch.cat([row.vision.image_grid_thw for row in rows]),
-            region_coverage=torch.cat([row.vision.region_coverage for row in rows]),
-            region_boxes=torch.cat([row.vision.region_boxes for row in rows]),
-            region_positions=torch.cat([row.vision.region_positions for row in rows]),
-            num_regions=torch.cat([row.vision.num_regions for row in rows]),
+            regions=RegionInputs.cat([row.vision.regions for row in rows]),
         )
 
     def to(self, device: torch.device | str) -> Self:
@@ -116,7 +110,7 @@ class Policy(nn.Module):
             mm_token_type_ids=batch.mm_token_type_ids,
             pixel_values=batch.pixel_values.to(self.vlm.dtype),
             image_grid_thw=batch.image_grid_thw,
-            **self._regions(batch),
+            **({"regions": batch.regions} if self._knows_regions else {}),
             use_cache=False,
         ).last_hidden_state
         mask = batch.response_mask
@@ -129,16 +123,6 @@ class Policy(nn.Module):
         logprobs, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
         shape = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
         return shape.masked_scatter(mask, logprobs), shape.masked_scatter(mask, entropies)
-
-    def _regions(self, batch: PolicyBatch) -> dict[str, Tensor]:
-        if not self._knows_regions:
-            return {}
-        return {
-            "region_coverage": batch.region_coverage,
-            "region_boxes": batch.region_boxes,
-            "region_positions": batch.region_positions,
-            "num_regions": batch.num_regions,
-        }
 
     def _head(
         self, hidden: Float[Tensor, "rows width"], targets: Int[Tensor, " rows"], temperature: float

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from PIL import Image
@@ -14,16 +13,11 @@ from spatial.images import ImageStore
 from spatial.prompts import instruction
 from spatial.sample import Path, Region, SpatialSample
 from vlm.config import PromptConfig
-from vlm.region_geometry import Geometry, box_of, coverage, geometry, pixels_inside
-from vlm.region_position import NUM_POSITION_FEATURES, back_project, position_features
+from vlm.region_inputs import RegionInputs, RegionSpec, positions_in_3d, shapes_of
 from vlm.regions import REGION, describe_regions, draw_marks, region_label
 
 # Prompts whose pixel values are kept: 0.4 MB each for one image of 128 pixels' side.
 _MAX_CACHED = 256
-
-
-RegionSpec = tuple[tuple[int, ...], Geometry, tuple[float, ...]]
-"""The tokens that stand for a region after its image's own, its shape, and its position features (empty: not known)."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +30,12 @@ class EncodedPrompt:
 
 @dataclass(frozen=True)
 class VisionInputs:
-    """The images of one prompt as the vision tower takes them."""
+    """The images of one prompt as the vision tower takes them, and the regions on them."""
 
     pixel_values: Float[torch.Tensor, "patches patch_values"]
     image_grid_thw: Int[torch.Tensor, "images 3"]
     """Patches in time, height, width, per image."""
-    region_coverage: Float[torch.Tensor, " shares"]
-    """For each region in turn, its share in every merged cell of its image, row by row."""
-    region_boxes: Float[torch.Tensor, "regions 4"]
-    """Left, top, right, bottom as shares of the image's sides, in the order of the region tokens."""
-    region_positions: Float[torch.Tensor, "regions features"]
-    """See `vlm.region_position.position_features`; zeros where depth is not known."""
-    num_regions: Int[torch.Tensor, " images"]
+    regions: RegionInputs
 
 
 def question_text(sample: SpatialSample, path: Path, config: PromptConfig) -> str:
@@ -96,7 +84,7 @@ class PromptEncoder:
         Raises:
             FileNotFoundError: an image is not in the store.
         """
-        return EncodedPrompt(text=self.text(sample, path), images=self.marked_images(sample))
+        return EncodedPrompt(text=self.text(sample, path), images=self.shown_images(sample))
 
     def text(self, sample: SpatialSample, path: Path) -> str:
         """The prompt's text, with one image placeholder an image."""
@@ -106,14 +94,14 @@ class PromptEncoder:
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
 
-    def marked_images(self, sample: SpatialSample) -> tuple[Image.Image, ...]:
+    def shown_images(self, sample: SpatialSample) -> tuple[Image.Image, ...]:
         """The sample's images, with its regions drawn on them if they are marks."""
         if self.has_region_tokens:
             return tuple(self._images.open(ref) for ref in sample.images)
         return tuple(
             draw_marks(
                 self._images.open(ref),
-                [region for region in sample.regions if region.image_index == index],
+                sample.regions_of(index),
                 self._config.mark_width_px,
             )
             for index, ref in enumerate(sample.images)
@@ -125,7 +113,7 @@ class PromptEncoder:
         expanded = iter(
             [self.image_token_id]
             * (processor.get_number_of_image_patches(image.height_px, image.width_px, {}) // processor.merge_size**2)
-            + [token for label, _, _ in regions for token in label]
+            + [token for region in regions for token in region.token_ids]
             for image, regions in zip(sample.images, self.regions(sample), strict=True)
         )
         ids: list[int] = []
@@ -145,20 +133,10 @@ class PromptEncoder:
         return tuple(self._regions_of(sample, index) for index in range(len(sample.images)))
 
     def _regions_of(self, sample: SpatialSample, index: int) -> tuple[RegionSpec, ...]:
-        image = sample.images[index]
-        own = [region for region in sample.regions if region.image_index == index]
-        shapes = [geometry(region, image) for region in own]
-        positions: list[tuple[float, ...]] = [()] * len(own)
-        depth = sample.depths[index] if sample.depths and self._config.region_depth else None
-        if depth is not None and own:
-            depth_m = self._images.open_depth(depth)
-            if depth.is_relative:
-                depth_m = depth_m / np.nanmedian(depth_m)
-            points = back_project(depth_m, sample.camera)
-            positions = [
-                position_features(points, pixels_inside(shape, image.height_px, image.width_px)) for shape in shapes
-            ]
-        return tuple(zip(map(self._label_ids, own), shapes, positions, strict=True))
+        shapes = shapes_of(sample, index)
+        with_depth = self._config.region_depth
+        positions = positions_in_3d(sample, index, shapes, self._images) if with_depth else [()] * len(shapes)
+        return tuple(map(RegionSpec, map(self._label_ids, sample.regions_of(index)), shapes, positions))
 
     def _label_ids(self, region: Region) -> tuple[int, ...]:
         words = self.tokenizer(region_label(region), add_special_tokens=False)["input_ids"]
@@ -169,12 +147,12 @@ class PromptEncoder:
         return (*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.end_token_id)
 
     def vision_inputs(self, sample: SpatialSample) -> VisionInputs:
-        """The sample's marked images as pixel values."""
+        """The sample's images and regions as tensors."""
         return self.vision_inputs_of([sample])[0]
 
     def vision_inputs_of(self, samples: Sequence[SpatialSample]) -> list[VisionInputs]:
-        """The marked images of several samples; one call for many costs a fifth of many calls."""
-        keys = [_pixels_key(sample) for sample in samples]
+        """The images and regions of several samples; one call for many costs a fifth of many calls."""
+        keys = [_vision_key(sample) for sample in samples]
         missing = {key: sample for key, sample in zip(keys, samples, strict=True) if key not in self._vision}
         found = {key: self._vision[key] for key in keys if key in self._vision}
         found |= dict(zip(missing, self._process(list(missing.values())), strict=True))
@@ -186,7 +164,7 @@ class PromptEncoder:
     def _process(self, samples: Sequence[SpatialSample]) -> list[VisionInputs]:
         if not samples:
             return []
-        images = [self.marked_images(sample) for sample in samples]
+        images = [self.shown_images(sample) for sample in samples]
         inputs = self._processor.image_processor(
             images=[image for marked in images for image in marked], return_tensors="pt"
         )
@@ -196,41 +174,13 @@ class PromptEncoder:
             VisionInputs(
                 pixel_values=values,
                 image_grid_thw=grid,
-                **region_inputs(
-                    self.regions(sample),
-                    grid,
-                    self._processor.image_processor.merge_size,
-                ),
+                regions=RegionInputs.of(self.regions(sample), grid, self._processor.image_processor.merge_size),
             )
             for sample, values, grid in zip(samples, pixels, grids, strict=True)
         ]
 
 
-def region_inputs(
-    regions: Sequence[Sequence[RegionSpec]], image_grid_thw: Int[torch.Tensor, "images 3"], merge_size: int
-) -> dict[str, torch.Tensor]:
-    """What the model is told of regions: the last four fields of `VisionInputs`, by name.
-
-    Args:
-        regions: by image.
-        merge_size: patches along one side of a merged cell.
-    """
-    spread = [
-        coverage(shape, int(rows) // merge_size, int(columns) // merge_size)
-        for own, (_, rows, columns) in zip(regions, image_grid_thw.tolist(), strict=True)
-        for _, shape, _ in own
-    ]
-    unknown = (0.0,) * NUM_POSITION_FEATURES
-    flat = [spec for own in regions for spec in own]
-    return {
-        "region_coverage": torch.cat([torch.zeros(0), *map(torch.from_numpy, spread)]),
-        "region_boxes": torch.tensor([box_of(shape) for _, shape, _ in flat]).view(-1, 4),
-        "region_positions": torch.tensor([where or unknown for _, _, where in flat]).view(-1, NUM_POSITION_FEATURES),
-        "num_regions": torch.tensor([len(own) for own in regions]),
-    }
-
-
-def _pixels_key(sample: SpatialSample) -> tuple[object, ...]:
+def _vision_key(sample: SpatialSample) -> tuple[object, ...]:
     """What a sample's vision inputs depend on: images, depth, and regions."""
     return (
         sample.images,

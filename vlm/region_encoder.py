@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vlm.region_inputs import RegionInputs
 from vlm.region_position import NUM_POSITION_FEATURES
 
 _NUM_FREQUENCIES = 6
@@ -56,25 +57,18 @@ def box_features(boxes: Float[Tensor, "regions 4"]) -> Float[Tensor, "regions fe
 
 
 def region_tokens(
-    encoder: RegionEncoder,
-    features: Sequence[Float[Tensor, "cells width"]],
-    coverage: Float[Tensor, " shares"],
-    boxes: Float[Tensor, "regions 4"],
-    positions: Float[Tensor, "regions features"],
-    num_regions: Sequence[int],
+    encoder: RegionEncoder, features: Sequence[Float[Tensor, "cells width"]], regions: RegionInputs
 ) -> list[Float[Tensor, "regions width"]]:
     """Tokens of the regions of several images, by image.
 
     Args:
         features: merged features of each image; images may differ in size.
-        coverage: of all regions, image by image, one after another.
-        boxes, positions: of all regions in the same order.
-        num_regions: how many of them each image has.
+        regions: of those images, in the same order.
     """
-    counts = list(num_regions)
-    shares = coverage.split([count * len(cells) for count, cells in zip(counts, features, strict=True)])
+    counts = regions.num_regions.tolist()
+    shares = regions.coverage.split([count * len(cells) for count, cells in zip(counts, features, strict=True)])
     pooled = [
         share.view(count, len(cells)).to(cells.dtype) @ cells
         for cells, share, count in zip(features, shares, counts, strict=True)
     ]
-    return list(encoder(torch.cat(pooled), boxes, positions).split(counts))
+    return list(encoder(torch.cat(pooled), regions.boxes, regions.positions).split(counts))

@@ -8,18 +8,16 @@ from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw
 
 from spatial.sample import ImageRef, Region
+from vlm.regions import relative_box
 
 Geometry = tuple[Any, ...]
 """("box", left, top, right, bottom), sides as shares of the image's; or ("mask", those four, height_px, width_px,
 *counts), the counts of COCO's run-length encoding. Plain numbers in a tuple: it becomes a part of a cache's key."""
 
-_GEOMETRY_BOX = slice(1, 5)
-
 
 def geometry(region: Region, image: ImageRef) -> Geometry:
     """A region's shape, independent of how the image will be resized."""
-    sides = (image.width_px, image.height_px, image.width_px, image.height_px)
-    box = tuple(value / side for value, side in zip(region.box_xyxy_px, sides, strict=True))
+    box = relative_box(region, image)
     if region.polygon_px is not None:
         return ("mask", *box, image.height_px, image.width_px, *_run_lengths(_fill(region.polygon_px, image)))
     if region.rle_counts is not None:
@@ -29,7 +27,7 @@ def geometry(region: Region, image: ImageRef) -> Geometry:
 
 def box_of(shape: Geometry) -> tuple[float, float, float, float]:
     """Left, top, right, bottom as shares of the image's sides."""
-    left, top, right, bottom = shape[_GEOMETRY_BOX]
+    _, left, top, right, bottom, *_ = shape
     return left, top, right, bottom
 
 
@@ -53,10 +51,10 @@ def coverage(shape: Geometry, num_rows: int, num_columns: int) -> Float[np.ndarr
 
 def pixels_inside(shape: Geometry, height_px: int, width_px: int) -> Bool[np.ndarray, "height width"]:
     """The pixels of the image that the region touches."""
-    if shape[0] == "mask":
-        height, width, *counts = shape[5:]
+    kind, left, top, right, bottom, *mask = shape
+    if kind == "mask":
+        height, width, *counts = mask
         return _from_run_lengths(counts, height, width)
-    left, top, right, bottom = box_of(shape)
     return np.outer(_overlap(top, bottom, height_px) > 0, _overlap(left, right, width_px) > 0)
 
 

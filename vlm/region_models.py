@@ -1,13 +1,12 @@
 """Qwen3-VL and Qwen2.5-VL that understand region tokens: ordinary Hugging Face models with one module more.
 
-A prompt without regions goes through the parent's own code, untouched.
+Called without regions, they are the parent. A batch whose rows happen to have none gives the same to the bit.
 """
 
 from pathlib import Path as FilePath
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from transformers import (
     AddedToken,
@@ -23,57 +22,40 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
 
 from vlm.errors import CheckpointError
 from vlm.region_encoder import RegionEncoder, region_tokens
+from vlm.region_inputs import RegionInputs
 from vlm.region_position import NUM_POSITION_FEATURES
 from vlm.regions import REGION
 
 
-class _RegionForward:
-    """The forward pass of both families' inner models, to stand before the parent in the bases."""
+class _WithRegions:
+    """What both families' inner models do for regions, to stand before the parent in the bases."""
 
-    def forward(
-        self: Any,
-        input_ids: Tensor | None = None,
-        region_coverage: Float[Tensor, " shares"] | None = None,
-        region_boxes: Float[Tensor, "regions 4"] | None = None,
-        region_positions: Float[Tensor, "regions features"] | None = None,
-        num_regions: Tensor | None = None,
-        **inputs: Any,
-    ) -> Any:
-        """As the parent's, with regions.
+    def __init__(self: Any, config: Any) -> None:
+        super().__init__(config)  # type: ignore[call-arg]
+        self.region_encoder = RegionEncoder(config.text_config.hidden_size)
+        self.post_init()
 
-        Args:
-            region_coverage, region_boxes, region_positions, num_regions: see `vlm.region_encoder.region_tokens`; all or
-                none are given.
+    def forward(self: Any, input_ids: Tensor | None = None, regions: RegionInputs | None = None, **inputs: Any) -> Any:
+        """As the parent's, with the regions of the batch's images.
 
         Raises:
             ValueError: as many `<|region|>` tokens as regions are needed, and there are not.
         """
-        if region_coverage is None or region_boxes is None or region_positions is None or num_regions is None:
-            return super().forward(input_ids=input_ids, **inputs)  # type: ignore[misc]
+        parent: Any = super()
+        if regions is None:
+            return parent.forward(input_ids=input_ids, **inputs)
         vision = self.get_image_features(inputs.pop("pixel_values"), inputs["image_grid_thw"], return_dict=True)
+        # The outer model hands on None for whatever its caller left out; some of it is made here.
+        inputs = {name: value for name, value in inputs.items() if value is not None}
         embeds = self.get_input_embeddings()(input_ids)
-        if len(region_boxes) > 0:
-            tokens = torch.cat(
-                region_tokens(
-                    self.region_encoder,
-                    vision.pooler_output,
-                    region_coverage,
-                    region_boxes,
-                    region_positions,
-                    num_regions.tolist(),
-                )
-            )
+        if len(regions.boxes) > 0:
+            tokens = torch.cat(region_tokens(self.region_encoder, vision.pooler_output, regions))
             places = input_ids == self.config.region_token_id
             if int(places.sum()) != len(tokens):
                 raise ValueError(f"{int(places.sum())} <|region|> tokens for {len(tokens)} regions")
             embeds = embeds.masked_scatter(places[..., None], tokens.to(embeds.dtype))
         else:
-            # Under ZeRO-3 every rank must go through every module, and back, whether its rows have regions or not.
-            nothing = embeds.new_zeros(1, embeds.shape[-1])
-            unused = self.region_encoder(
-                nothing, region_boxes.new_zeros(1, 4), region_positions.new_zeros(1, NUM_POSITION_FEATURES)
-            )
-            embeds = embeds + 0.0 * unused.sum()
+            embeds = embeds + 0.0 * self._encode_nothing(embeds).sum()
         position_ids = self.compute_3d_position_ids(
             input_ids=input_ids,
             inputs_embeds=embeds,
@@ -83,23 +65,22 @@ class _RegionForward:
             attention_mask=inputs.get("attention_mask"),
             mm_token_type_ids=inputs.get("mm_token_type_ids"),
         )
-        return super().forward(  # type: ignore[misc]
+        return parent.forward(
             inputs_embeds=embeds, position_ids=position_ids, mm_encoder_outputs={"image": vision}, **inputs
         )
 
-
-class RegionQwen3VLModel(_RegionForward, Qwen3VLModel):
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.region_encoder = RegionEncoder(config.text_config.hidden_size)
-        self.post_init()
+    def _encode_nothing(self: Any, like: Tensor) -> Tensor:
+        """Under ZeRO-3 every rank must go through every module, and back, whether its rows have regions or not."""
+        pooled, box, position = (like.new_zeros(1, size) for size in (like.shape[-1], 4, NUM_POSITION_FEATURES))
+        return self.region_encoder(pooled, box, position)
 
 
-class RegionQwen2_5_VLModel(_RegionForward, Qwen2_5_VLModel):  # noqa: N801 - the family's own name
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.region_encoder = RegionEncoder(config.text_config.hidden_size)
-        self.post_init()
+class RegionQwen3VLModel(_WithRegions, Qwen3VLModel):
+    """Qwen3-VL's inner model, with regions."""
+
+
+class RegionQwen2_5_VLModel(_WithRegions, Qwen2_5_VLModel):  # noqa: N801 - the family's own name
+    """Qwen2.5-VL's inner model, with regions."""
 
 
 class RegionQwen3VLForConditionalGeneration(Qwen3VLForConditionalGeneration):

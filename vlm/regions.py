@@ -14,6 +14,12 @@ REGION = "<|region|>"
 """The token that a region's embedding replaces."""
 
 
+def relative_box(region: Region, image: ImageRef) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom as shares of the image's sides."""
+    left, top, right, bottom = region.box_xyxy_px
+    return left / image.width_px, top / image.height_px, right / image.width_px, bottom / image.height_px
+
+
 def region_label(region: Region) -> str:
     """The words before a region's token."""
     return f" {region.mark} point:"
@@ -38,11 +44,7 @@ def describe_regions(regions: Sequence[Region], images: Sequence[ImageRef], grid
     digits = len(str(grid - 1))
 
     def clause(region: Region) -> str:
-        image = images[region.image_index]
-        sides = (image.width_px, image.height_px, image.width_px, image.height_px)
-        scaled = [
-            min(grid - 1, int(value / side * grid)) for value, side in zip(region.box_xyxy_px, sides, strict=True)
-        ]
+        scaled = [min(grid - 1, int(share * grid)) for share in relative_box(region, images[region.image_index])]
         place = f" in image {region.image_index + 1}" if len(images) > 1 else ""
         return f"{region.mark} point{place} [{','.join(f'{value:0{digits}d}' for value in scaled)}]"
 

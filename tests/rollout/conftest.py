@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
@@ -162,22 +163,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
     return TinyWorld(root / "model", images, samples, PromptEncoder(root / "model", images, PROMPT))
 
 
-@pytest.fixture(scope="module")
-def host(world: TinyWorld) -> Iterator[EngineHost]:
-    config = EngineConfig(
-        max_model_len=512,
-        max_num_seqs=16,
-        kv_cache_gib=0.25,
-        transfer=TRANSFER,
-        control_timeout_s=60.0,
-        transfer_timeout_s=60.0,
-    )
+@contextmanager
+def running_host(world: TinyWorld, **settings: Any) -> Iterator[EngineHost]:
+    """An engine of `world`'s checkpoint, loaded, and ended with the block; `settings` of its `EngineConfig`."""
+    config = EngineConfig(max_model_len=512, max_num_seqs=16, kv_cache_gib=0.25, transfer=TRANSFER, **settings)
     host = EngineHost(RolloutEngine(world.checkpoint, world.images, PROMPT, config, "rollout-0", cpu_cores=(0,)))
     try:
         host.run(host.engine.start())
         yield host
     finally:
         host.close()
+
+
+@pytest.fixture(scope="module")
+def host(world: TinyWorld) -> Iterator[EngineHost]:
+    with running_host(world, control_timeout_s=60.0, transfer_timeout_s=60.0) as running:
+        yield running
 
 
 @pytest.fixture

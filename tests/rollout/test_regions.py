@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from rollout.config import EngineConfig
-from rollout.engine import RolloutEngine
 from rollout.trajectory import RolloutRequest, Trajectory
 from spatial.sample import Path, Region, SpatialSample
 from vlm.policy import Policy, load_policy
 from vlm.prompt import PromptEncoder
 
-from .conftest import PROMPT, TRANSFER, EngineHost, TinyWorld
+from .conftest import PROMPT, EngineHost, TinyWorld, running_host
 from .qwen25 import build_qwen25
 
 pytestmark = pytest.mark.stack
@@ -42,15 +40,8 @@ def family(request: pytest.FixtureRequest, world: TinyWorld, tmp_path_factory: p
 
 @pytest.fixture(scope="module")
 def host(family: TinyWorld) -> Iterator[EngineHost]:
-    config = EngineConfig(
-        max_model_len=512, max_num_seqs=16, kv_cache_gib=0.25, max_images_per_prompt=2, transfer=TRANSFER
-    )
-    host = EngineHost(RolloutEngine(family.checkpoint, family.images, PROMPT, config, "rollout-0", cpu_cores=(0,)))
-    try:
-        host.run(host.engine.start())
-        yield host
-    finally:
-        host.close()
+    with running_host(family, max_images_per_prompt=2) as running:
+        yield running
 
 
 def samples(world: TinyWorld) -> list[SpatialSample]:

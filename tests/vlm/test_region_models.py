@@ -15,6 +15,7 @@ from vlm.errors import CheckpointError
 from vlm.policy import PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import PromptEncoder
 from vlm.region_encoder import RegionEncoder, region_tokens
+from vlm.region_inputs import RegionInputs
 from vlm.region_models import RegionQwen3VLForConditionalGeneration, add_regions, knows_regions
 from vlm.region_position import NUM_POSITION_FEATURES
 from vlm.tiny import build_processor, build_tiny_checkpoint, build_tokenizer, model_config
@@ -118,7 +119,8 @@ def test_a_region_pools_the_features_of_its_own_image() -> None:
     one, other = torch.eye(4)[:2], 10 * torch.eye(4)[1:]  # images of 2 and 3 cells
     coverage = torch.tensor([0.25, 0.75, 0.0, 0.5, 0.5])
     nowhere = torch.zeros(2, NUM_POSITION_FEATURES)
-    first, second = region_tokens(encoder, [one, other], coverage, torch.rand(2, 4), nowhere, [1, 1])
+    regions = RegionInputs(coverage, boxes=torch.rand(2, 4), positions=nowhere, num_regions=torch.tensor([1, 1]))
+    first, second = region_tokens(encoder, [one, other], regions)
     torch.testing.assert_close(first, torch.tensor([[0.25, 0.75, 0.0, 0.0]]))
     torch.testing.assert_close(second, torch.tensor([[0.0, 0.0, 5.0, 5.0]]))
 
@@ -160,6 +162,8 @@ def test_a_checkpoint_gains_regions_and_stays_the_same_without_them(world: World
         for name in ("input_ids", "attention_mask", "mm_token_type_ids", "pixel_values", "image_grid_thw")
     }
     with torch.no_grad():
-        assert torch.equal(old.vlm(**inputs).logits, new.vlm(**inputs).logits)
+        expected = old.vlm(**inputs).logits
+        assert torch.equal(expected, new.vlm(**inputs).logits)
+        assert torch.equal(expected, new.vlm(**inputs, regions=batch.regions).logits)
     with pytest.raises(CheckpointError, match="cannot have region tokens"):
         add_regions(tmp_path / "regions", tmp_path / "twice", seed=0)
