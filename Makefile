@@ -8,7 +8,7 @@ endif
 SETUP = $(PYTHON) launch/setup_environment.py $(if $(LOCK),--lock $(LOCK))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo base test lint bench clean
 
 help:  ## say what there is
 	@echo "sr-real trains spatial vision-language models by reinforcement. Start with: make demo"
@@ -19,6 +19,9 @@ setup:  ## make .venv from requirements/cpu.lock (LOCK=gpu: for NVIDIA GPUs), ab
 
 demo: setup  ## scenes, cold start, RL, evaluation before and after, on two CPU cores; results in runs/demo/
 	.venv/bin/sr-real demo
+
+base: setup  ## pretrain the demo's base model on perception alone, hours; goes on where it was stopped
+	.venv/bin/sr-real base
 
 test: setup  ## all tests; one alone: .venv/bin/pytest tests/launch/test_doctor.py -k memory
 	.venv/bin/python -m pytest

@@ -37,6 +37,7 @@ class RunFolder:
         self.data = self.root / "data"
         self.base_model = self.root / "base_model"
         self.cold_start_checkpoints = self.root / "cold_start_checkpoints"
+        self.cold_start_metrics = self.root / "cold_start_metrics.jsonl"
         self.cold_start_model = self.root / "cold_start_model"
         self.final_model = self.root / "final_model"
         self.summary = self.root / "summary.json"
@@ -64,18 +65,21 @@ class RunFolder:
         return target
 
     def append_metrics(self, metrics: Mapping[str, object]) -> None:
-        with self.metrics.open("a") as file:
-            file.write(json.dumps(metrics) + "\n")
+        _append(self.metrics, [metrics])
+
+    def append_cold_start_metrics(self, steps: Iterable[Mapping[str, object]]) -> None:
+        _append(self.cold_start_metrics, steps)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        if not self.metrics.exists():
-            return []
-        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+        return _read(self.metrics)
+
+    def truncate_cold_start_metrics(self, last_step: int) -> None:
+        """Forget steps after `last_step`: a resumed cold start makes them again."""
+        self._keep_until(self.cold_start_metrics, last_step)
 
     def truncate_metrics(self, last_step: int) -> None:
         """Forget steps after `last_step`: a resumed run makes them again."""
-        kept = [metrics for metrics in self.read_metrics() if metrics["step"] <= last_step]
-        self._replace(self.metrics, "".join(json.dumps(metrics) + "\n" for metrics in kept))
+        self._keep_until(self.metrics, last_step)
         for file in self.trajectories.glob("step-*.jsonl"):
             if int(file.stem.removeprefix("step-")) > last_step:
                 file.unlink()
@@ -90,11 +94,24 @@ class RunFolder:
         summary = json.loads(self.summary.read_text()) if self.summary.exists() else {}
         self._replace(self.summary, json.dumps({**summary, part: content}, indent=1) + "\n")
 
+    def _keep_until(self, path: FilePath, last_step: int) -> None:
+        kept = [metrics for metrics in _read(path) if metrics["step"] <= last_step]
+        self._replace(path, "".join(json.dumps(metrics) + "\n" for metrics in kept))
+
     @staticmethod
     def _replace(path: FilePath, text: str) -> None:
         temporary = path.with_name(f".{path.name}.tmp")
         temporary.write_text(text)
         temporary.replace(path)
+
+
+def _append(path: FilePath, lines: Iterable[Mapping[str, object]]) -> None:
+    with path.open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def _read(path: FilePath) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _rows(group: Group, trained: bool) -> Iterable[dict[str, object]]:

@@ -58,7 +58,7 @@ class Session:
     # -- phases ------------------------------------------------------------------------------------------------------
 
     async def cold_start(self, checkpoint: FilePath, resume_from: FilePath | None) -> dict[str, object]:
-        """Teach both paths' chains of thought to `checkpoint`, and mark the result on held-out questions.
+        """Teach `checkpoint` the true responses of the training samples, and mark the result on held-out questions.
 
         `resume_from`: a checkpoint of a cold start that was stopped, with the same settings.
         """
@@ -75,19 +75,26 @@ class Session:
             ),
             self._start_rollouts(checkpoint),
         )
-        await learner.load_chains(self._folder.data / "train.jsonl", self._config.max_bad_share)
+        num_responses = await learner.load_chains(self._folder.data / "train.jsonl", self._config.max_bad_share)
         losses: list[float] = []
+        earlier_s = 0.0
         if resume_from is not None:
             await learner.load_checkpoint(resume_from)
-            losses = list(read_trainer_state(resume_from)["losses"])
+            state = read_trainer_state(resume_from)
+            losses, earlier_s = list(state["losses"]), state["seconds"]
+        self._folder.truncate_cold_start_metrics(len(losses))
         self._begin("cold start", config.sft.steps)
         while len(losses) < config.sft.steps and not self._stopping:
             steps = await learner.cold_start_steps(len(losses), min(_COLD_START_CHUNK, config.sft.steps - len(losses)))
+            self._folder.append_cold_start_metrics(
+                {"step": number, **step} for number, step in enumerate(steps, start=len(losses) + 1)
+            )
             losses += [step["loss"] for step in steps]
             self._advance(len(losses), steps[-1])
             is_due = len(losses) % config.sft.checkpoint_every < len(steps)
             if is_due or self._stopping:
-                await learner.save_checkpoint(len(losses), {"losses": losses})
+                seconds = earlier_s + time.perf_counter() - started_s
+                await learner.save_checkpoint(len(losses), {"losses": losses, "seconds": seconds})
         if self._stopping:
             return {"stopped_at_step": len(losses)}
         await learner.export(self._folder.cold_start_model)
@@ -96,7 +103,11 @@ class Session:
         await publisher.publish(0)
         result = await self._evaluate("cold start: held-out questions")
         learner.shutdown()
-        summary = summarise(result, time.perf_counter() - started_s) | {"loss": losses[:: max(1, len(losses) // 200)]}
+        summary = summarise(result, earlier_s + time.perf_counter() - started_s) | {
+            "loss": losses[:: max(1, len(losses) // 200)],
+            "num_responses": num_responses,
+            "num_steps": len(losses),
+        }
         self._folder.write_summary("cold_start", summary)
         return summary
 
@@ -311,13 +322,15 @@ def _learner_threads(cluster: ClusterConfig, num_ranks: int) -> int | None:
 
 def summarise(result: EvaluationResult, seconds: float) -> dict[str, object]:
     """One phase's part of `summary.json`."""
-    lor, dtr = result.paths.get(Path.LOR), result.paths.get(Path.DTR)
-    present = [marks for marks in (lor, dtr) if marks is not None]
+    lor, dtr, direct = (result.paths.get(path) for path in (Path.LOR, Path.DTR, Path.DIRECT))
+    present = [marks for marks in (lor, dtr, direct) if marks is not None]
     return {
         "lor_accuracy": lor and lor.accuracy,
         "dtr_accuracy": dtr and dtr.accuracy,
+        "direct_accuracy": direct and direct.accuracy,
         "lor_accuracy_greedy": lor and lor.accuracy_greedy,
         "dtr_accuracy_greedy": dtr and dtr.accuracy_greedy,
+        "direct_accuracy_greedy": direct and direct.accuracy_greedy,
         "lor_reward": lor and lor.reward,
         "dtr_reward": dtr and dtr.reward,
         "format_rate": sum(marks.format_rate for marks in present) / len(present),

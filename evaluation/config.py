@@ -4,12 +4,15 @@ from typing import Annotated
 
 from pydantic import Field
 
+from spatial.sample import Path
 from spatial.strict import StrictModel
 
 
 class EvaluationConfig(StrictModel):
     """Held-out questions, asked several times at the training temperature and once greedily."""
 
+    paths: Annotated[tuple[Path, ...], Field(min_length=1)] = tuple(Path)
+    """Paths that are tested, as far as the test split has questions for them."""
     num_questions: Annotated[int, Field(ge=1)] = 400
     """Questions a path, the first so many of the test split."""
     num_samples: Annotated[int, Field(ge=1)] = 4

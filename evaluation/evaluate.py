@@ -23,7 +23,7 @@ HIT_BELOW_M = (0.1, 0.2, 0.3, 0.4, 0.5, 1.0)
 
 @dataclass(frozen=True)
 class CenterMarks:
-    """How far detected centres are from the true ones, over well-formed detect blocks."""
+    """How far predicted centres of regions are from the true ones."""
 
     num_centers: int
     error_m_median: float
@@ -52,7 +52,7 @@ class PathResult:
     reward: float
     format_rate: float
     center_error_m_median: float | None
-    """Over all centres of well-formed detect blocks, matched one to one; None for a path that detects nothing."""
+    """Over all readable centres of regions, matched one to one; None for a path that gives none."""
     centers_by_domain: dict[str, CenterMarks]
     """The same centres, by the family of scenes or the data set they come from."""
     accuracy_by_kind: dict[str, float]
@@ -63,7 +63,7 @@ class PathResult:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Both paths' marks."""
+    """Every path's marks."""
 
     paths: dict[Path, PathResult]
 
@@ -98,7 +98,7 @@ async def evaluate(
         temperature: of the sampled responses.
         on_progress: called with (groups done, groups in all).
     """
-    asked = {path: [sample for sample in samples if path in sample.paths][: config.num_questions] for path in Path}
+    asked = {path: [s for s in samples if path in s.paths][: config.num_questions] for path in config.paths}
     total = sum(map(len, asked.values()))
     done = 0
 
@@ -151,7 +151,7 @@ def _judge(response: Trajectory, sample: SpatialSample, path: Path, reward: Rewa
         domain=sample.domain,
         correct=is_correct(text, path, sample),
         score=reward(text, path, sample),
-        center_errors_m=center_errors_m(text, path, sample) if path is Path.DTR else None,
+        center_errors_m=center_errors_m(text, path, sample),
     )
 
 

@@ -65,6 +65,21 @@ def cold_start(
 
 
 @app.command()
+def base(
+    overrides: Overrides = None,
+    config: Config = "base",
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the model and its record to.")] = Path(
+        "assets/tiny-base"
+    ),
+) -> None:
+    """Pretrain the demo's base on perception alone, hours; goes on by itself where an earlier call was stopped."""
+    from launch.base import make_base
+
+    make_base(load_config(config, overrides), config, overrides or [], out, console)
+    console.print(f"wrote {out}")
+
+
+@app.command()
 def train(
     overrides: Overrides = None,
     config: Config = "demo",

@@ -19,13 +19,15 @@ _ROWS = {
     "lor_accuracy_greedy": "LOR right (greedy)",
     "dtr_accuracy": "DTR right (sampled)",
     "dtr_accuracy_greedy": "DTR right (greedy)",
+    "direct_accuracy": "answered at once, right (sampled)",
+    "direct_accuracy_greedy": "answered at once, right (greedy)",
     "lor_reward": "LOR reward",
     "dtr_reward": "DTR reward",
     "format_rate": "format kept",
     "center_error_m_median": "median centre error, m",
     "seconds": "seconds",
 }
-_COLOURS = {"lor": "#d08020", "dtr": "#2060c0"}
+_COLOURS = {"lor": "#d08020", "dtr": "#2060c0", "direct": "#508050"}
 
 
 def print_summary(folder: RunFolder, console: Console) -> None:
@@ -41,12 +43,14 @@ def print_marks(phases: dict[str, dict[str, Any]], console: Console) -> None:
     """One column a phase; then one table of kinds of question."""
     table = Table("held-out scenes", *(f"[bold]{name}" for name in phases), title="Marks")
     for key, label in _ROWS.items():
-        table.add_row(label, *(_shown(key, marks.get(key)) for marks in phases.values()))
+        if any(marks.get(key) is not None for marks in phases.values()):
+            table.add_row(label, *(_shown(key, marks.get(key)) for marks in phases.values()))
     console.print(table)
-    kinds = Table("kind of question", *(f"{path.upper()} {name}" for path in _COLOURS for name in phases))
-    for kind in sorted({kind for marks in phases.values() for path in _COLOURS for kind in _by_kind(marks, path)}):
+    paths = [path for path in _COLOURS if any(path in marks["paths"] for marks in phases.values())]
+    kinds = Table("kind of question", *(f"{path.upper()} {name}" for path in paths for name in phases))
+    for kind in sorted({kind for marks in phases.values() for path in paths for kind in _by_kind(marks, path)}):
         kinds.add_row(
-            kind, *(_shown(kind, _by_kind(marks, path).get(kind)) for path in _COLOURS for marks in phases.values())
+            kind, *(_shown(kind, _by_kind(marks, path).get(kind)) for path in paths for marks in phases.values())
         )
     console.print(kinds)
     _print_centers(phases, console)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from spatial.strict import StrictModel
+from spatial.tasks import Task
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -154,18 +155,27 @@ ImportanceConfig = Annotated[NoImportance | TokenImportance | SequenceImportance
 
 
 class SftConfig(StrictModel):
-    """The cold start: supervised fine-tuning on chains of thought."""
+    """The cold start: supervised fine-tuning on whole true responses."""
 
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-5, warmup_steps=20, schedule="cosine")
     """Its own, with its own moments; reinforcement learning starts with fresh ones."""
     steps: Count = 1000
     """Optimiser steps."""
     rows_per_batch: Count = 64
-    """Chains of thought in one optimiser step, over all ranks."""
+    """Responses in one optimiser step, over all ranks."""
+    blend: dict[Task, NotNegative] | None = None
+    """Relative shares of the tasks (lor, dtr, grounding_3d, grounding_2d, plain), kept exactly; a task left out is not
+    trained. null: all responses as they come."""
     checkpoint_every: Count = 500
     """Optimiser steps between checkpoints."""
     sort_window_batches: Count = 8
     """Rows are sorted by length within so many batches, to save padding; 1 keeps the shuffled order."""
+
+    @model_validator(mode="after")
+    def _blend_has_weight(self) -> Self:
+        if self.blend is not None and not any(self.blend.values()):
+            raise ValueError("sft.blend: all weights are 0; give one task a weight, or null for all as they come")
+        return self
 
 
 Trains = Literal["all", "language", "last_layer"]

@@ -12,6 +12,7 @@ averages gradients over ranks, so each rank's share of the loss is multiplied by
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path as FilePath
@@ -46,6 +47,7 @@ from learner.stack import (
     resolve_attention,
 )
 from learner.state import export_model, load_state, save_state
+from spatial.tasks import task_of
 from vlm.errors import CheckpointError
 from vlm.policy import Policy, load_policy
 from vlm.prompt import PromptEncoder
@@ -120,13 +122,14 @@ class LearnerEngine:
 
         Returns:
             `loss`, `grad_norm`, `learning_rate`, `num_tokens`; `nll` and `entropy`, means over tokens, also by path as
-            `lor/…` and `dtr/…`.
+            `lor/…`, `dtr/…` and `direct/…`; `rows/<task>`, the rows of each task.
 
         Raises:
             FloatingPointError: the loss is not finite; the samples are named.
         """
         collator = Collator(self._encoder, rows)
         selected = range(len(rows))
+        tasks = Counter(task_of(row.sample, row.path) for row in rows)
         weights = _weights_of_rows(rows, selected, TokenMean())
         means = TokenMeans()
 
@@ -137,7 +140,7 @@ class LearnerEngine:
         plans = self._share(collator, selected)
         # The likelihood is that of the model itself, whatever temperature it will be sampled at.
         step = self._optimizer_step(map(training_pass, plans), len(plans), means, temperature=1.0)
-        return self._summary([step], means)
+        return self._summary([step], means) | {f"rows/{task}": float(number) for task, number in sorted(tasks.items())}
 
     def grpo_update(self, rows: Sequence[TrainingRow]) -> dict[str, float]:
         """`optimizer_steps_per_batch` optimiser steps on a batch of trajectories (fewer if there are fewer rows).

@@ -7,8 +7,33 @@ have to guess at is wrong. A choice is its one letter ("A"), not "a", "A.", "(A)
 import math
 from collections.abc import Mapping
 
+from rewards.grounding import (
+    BOX_IOU,
+    are_right_places,
+    box_3d_score,
+    intersection_over_union,
+    is_near_point,
+    is_right_box_3d,
+    places_score,
+    point_score,
+    read_box_2d,
+    read_box_3d,
+    read_places,
+)
 from rewards.numbers import read_quantity
-from spatial.sample import Answer, ChoiceAnswer, MotionAnswer, NumberAnswer, TextAnswer, Unit
+from spatial.grammar import read_vector
+from spatial.sample import (
+    Answer,
+    Box2DAnswer,
+    Box3DAnswer,
+    ChoiceAnswer,
+    MotionAnswer,
+    NumberAnswer,
+    PlacesAnswer,
+    PointAnswer,
+    TextAnswer,
+    Unit,
+)
 
 MAX_MOVES = 64
 """A motion of more moves than this is no motion; it bounds the time that reading one takes."""
@@ -34,7 +59,15 @@ def accuracy_score(answer: str | None, truth: Answer) -> float:
         case MotionAnswer():
             moves = read_motion(answer)
             return sum(number_score(moves[key], g) for key, g in truth.moves.items() if key in moves) / len(truth.moves)
-        case _:
+        case PointAnswer():
+            return point_score(read_vector(answer), truth.center_m)
+        case PlacesAnswer():
+            return places_score(read_places(answer), truth)
+        case Box3DAnswer():
+            return box_3d_score(read_box_3d(answer), truth)
+        case Box2DAnswer():
+            return intersection_over_union(read_box_2d(answer), truth)
+        case ChoiceAnswer() | TextAnswer():
             return float(_is_same_text(answer, truth))
 
 
@@ -42,7 +75,7 @@ def is_right(answer: str | None, truth: Answer) -> bool:
     """Whether an answer section's inside counts as right in an evaluation.
 
     Letter and text: exact. Count: exact. Clock hour: within 1 around the clock. Other numbers: within 25 % of the
-    truth, bounds included. Motion: every move of the truth within 25 %.
+    truth, bounds included. Motion: every move of the truth within 25 %. Places: see `rewards.grounding`.
     """
     match truth:
         case _ if answer is None:
@@ -53,7 +86,15 @@ def is_right(answer: str | None, truth: Answer) -> bool:
         case MotionAnswer():
             moves = read_motion(answer)
             return all(key in moves and _is_near(moves[key], g, _motion_unit(key)) for key, g in truth.moves.items())
-        case _:
+        case PointAnswer():
+            return is_near_point(read_vector(answer), truth.center_m)
+        case PlacesAnswer():
+            return are_right_places(read_places(answer), truth)
+        case Box3DAnswer():
+            return is_right_box_3d(read_box_3d(answer), truth)
+        case Box2DAnswer():
+            return intersection_over_union(read_box_2d(answer), truth) >= BOX_IOU
+        case ChoiceAnswer() | TextAnswer():
             return _is_same_text(answer, truth)
 
 

@@ -49,7 +49,7 @@ class RewardConfig(StrictModel):
     """How responses are scored. The defaults are the rewards of SR-REAL (method.md, "Rewards")."""
 
     lor: AnswerWeights = AnswerWeights()
-    """Weights on the language-only path."""
+    """Weights on the paths that detect nothing: language only, and the answer alone."""
     dtr: GroundedWeights = GroundedWeights()
     """Weights on the detect-then-reason path when every region's true centre is known."""
     dtr_without_truth: AnswerWeights = AnswerWeights()

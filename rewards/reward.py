@@ -7,10 +7,11 @@ the text with `spatial.grammar`; none raises, whatever the text.
 from rewards.accuracy import accuracy_score, is_right
 from rewards.center import center_score, matched_errors_m
 from rewards.config import RewardConfig
+from rewards.grounding import read_box_3d
 from rewards.released import released_accuracy_score, released_center_score
 from rewards.score import Score
-from spatial.grammar import ParsedResponse, parse_response
-from spatial.sample import Path, SpatialSample
+from spatial.grammar import ParsedResponse, parse_response, read_vector
+from spatial.sample import Box3DAnswer, Path, PointAnswer, SpatialSample, Vector3
 
 
 def score_response(text: str, path: Path, sample: SpatialSample, config: RewardConfig) -> Score:
@@ -23,7 +24,7 @@ def score_response(text: str, path: Path, sample: SpatialSample, config: RewardC
 
     share = 0.0
     if center is None:
-        weights = config.lor if path is Path.LOR else config.dtr_without_truth
+        weights = config.dtr_without_truth if path is Path.DTR else config.lor
         total = weights.accuracy * accuracy + weights.format * well_formed
     else:
         share = config.dtr.center * center
@@ -37,15 +38,30 @@ def is_correct(text: str, path: Path, sample: SpatialSample) -> bool:
 
 
 def center_errors_m(text: str, path: Path, sample: SpatialSample) -> tuple[float, ...] | None:
-    """Distances between predicted and true centres, matched one to one with the least sum; metres.
+    """Distances between predicted and true centres of the regions, matched one to one with the least sum; metres.
 
-    None when nothing can be measured: no readable box, no 3D truth, or the language-only path.
+    None when nothing can be measured: no readable centre, no 3D truth, or a path or question that asks for none.
     """
-    true_m = sample.true_centers_m
-    boxes = parse_response(path, text).boxes
-    if true_m is None or not boxes:
-        return None
-    return matched_errors_m([box.center_m for box in boxes], true_m)
+    true_m, predicted_m = sample.true_centers_m, predicted_centers_m(text, path, sample)
+    return matched_errors_m(predicted_m, true_m) if true_m and predicted_m else None
+
+
+def predicted_centers_m(text: str, path: Path, sample: SpatialSample) -> tuple[Vector3, ...]:
+    """The 3D centres of regions that a response gives, as detected boxes or as its answer."""
+    parsed = parse_response(path, text)
+    if path is not Path.DIRECT:
+        return tuple(box.center_m for box in parsed.boxes)
+    if parsed.answer is None or not sample.regions:
+        return ()
+    match sample.answer:
+        case PointAnswer():
+            center_m = read_vector(parsed.answer)
+        case Box3DAnswer():
+            box = read_box_3d(parsed.answer)
+            center_m = None if box is None else box.center_m
+        case _:
+            center_m = None
+    return () if center_m is None else (center_m,)
 
 
 def _score_centers(parsed: ParsedResponse, sample: SpatialSample, config: RewardConfig) -> float | None:

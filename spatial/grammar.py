@@ -1,9 +1,10 @@
-"""The grammar of the two paths: how a response is written, and how one is read.
+"""The grammar of the paths: how a response is written, and how one is read.
 
 ::
 
     LOR  <think>…</think><answer>…</answer>
     DTR  <detect>…</detect><think>…</think><answer>…</answer>
+    DIRECT                                 <answer>…</answer>
 
     inside <detect>:   Find 2 relevant objects:
                        <3d_box center="0.02,1.06,2.03">cabinet (red point)</3d_box>
@@ -105,8 +106,8 @@ def format_box(box: Box3D) -> str:
         raise ValueError(f"box name {box.name!r} holds '<', '>' or a line break")
     if (box.size_m is None) != (box.yaw_deg is None):
         raise ValueError(f"box {box.name!r}: size_m and yaw_deg come together")
-    extent = "" if box.yaw_deg is None else f' size="{_decimals(*(box.size_m or ()))}" yaw="{_decimals(box.yaw_deg)}"'
-    return f'<3d_box center="{_decimals(*box.center_m)}"{extent}>{box.name.strip()}</3d_box>'
+    extent = "" if box.yaw_deg is None else f' size="{decimals(*(box.size_m or ()))}" yaw="{decimals(box.yaw_deg)}"'
+    return f'<3d_box center="{decimals(*box.center_m)}"{extent}>{box.name.strip()}</3d_box>'
 
 
 def format_detect_block(centers_m: Sequence[Vector3], names: Sequence[str], frame: int | None = None) -> str:
@@ -122,27 +123,31 @@ def format_detect_block(centers_m: Sequence[Vector3], names: Sequence[str], fram
     return "\n".join([f"{find} {len(lines)} relevant objects:", *lines])
 
 
-def format_response(path: Path, *, think: str, answer: str, detect: str | None = None) -> str:
-    """A whole response of `path`. `detect` is the inside of the detect section, for DTR and only for it.
+def format_response(path: Path, *, answer: str, think: str | None = None, detect: str | None = None) -> str:
+    """A whole response of `path`. `detect` and `think` are the insides of its sections, where the path has them.
 
     Raises:
-        ValueError: `detect` is missing for DTR or given for LOR, or a text quotes a tag.
+        ValueError: a section of the path is missing, or one is given that it has not, or a text quotes a tag.
     """
     if (path is Path.DTR) != (detect is not None):
         raise ValueError(f"path {path.value}: a detect section is for DTR, and only for it")
-    for text in (detect or "", think, answer):
+    if (path is Path.DIRECT) != (think is None):
+        raise ValueError(f"path {path.value}: a think section is for all paths but DIRECT")
+    for text in (detect or "", think or "", answer):
         if any(tag in text for tag in TAGS):
             raise ValueError(f"a section quotes a tag: {text[:80]!r}")
-    head = "" if detect is None else f"{DETECT_OPEN}{detect}{DETECT_CLOSE}"
-    return f"{head}{THINK_OPEN}{think}{THINK_CLOSE}{ANSWER_OPEN}{answer}{ANSWER_CLOSE}"
+    detection = "" if detect is None else f"{DETECT_OPEN}{detect}{DETECT_CLOSE}"
+    thought = "" if think is None else f"{THINK_OPEN}{think}{THINK_CLOSE}"
+    return f"{detection}{thought}{ANSWER_OPEN}{answer}{ANSWER_CLOSE}"
 
 
 def parse_response(path: Path, text: str) -> ParsedResponse:
     """Reads `text` as a response of `path`. Never raises, whatever the text; time is linear in its length."""
     detect = _find_section(text, DETECT_OPEN, DETECT_CLOSE) if path is Path.DTR else None
-    think = _find_section(text, THINK_OPEN, THINK_CLOSE)
+    think = None if path is Path.DIRECT else _find_section(text, THINK_OPEN, THINK_CLOSE)
     answer = _find_section(text, ANSWER_OPEN, ANSWER_CLOSE)
-    well_formed = _fill_the_text(text, (detect, think, answer) if path is Path.DTR else (think, answer))
+    sections = {Path.LOR: (think, answer), Path.DTR: (detect, think, answer), Path.DIRECT: (answer,)}
+    well_formed = _fill_the_text(text, sections[path])
 
     boxes: tuple[Box3D, ...] = ()
     frame = None
@@ -175,12 +180,12 @@ def find_boxes(detect: str) -> tuple[BoxText, ...]:
 
 def read_box(raw: BoxText) -> Box3D | None:
     """The box, or None unless it has three finite numbers as its centre and, if at all, a whole extent."""
-    center_m = _read_vector(raw.center)
+    center_m = read_vector(raw.center)
     if center_m is None:
         return None
     if raw.size is None or raw.yaw is None:
         return Box3D(center_m, raw.name)
-    size_m, yaw_deg = _read_vector(raw.size), read_number(raw.yaw)
+    size_m, yaw_deg = read_vector(raw.size), read_number(raw.yaw)
     if size_m is None or min(size_m) <= 0.0 or yaw_deg is None:
         return None
     return Box3D(center_m, raw.name, size_m, yaw_deg)
@@ -199,8 +204,8 @@ def read_number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _read_vector(text: str) -> Vector3 | None:
-    """Three finite numbers between commas, or None."""
+def read_vector(text: str) -> Vector3 | None:
+    """Three finite numbers with commas between them, or None."""
     parts = text.split(",", maxsplit=3)
     if len(parts) != 3:
         return None
@@ -208,8 +213,12 @@ def _read_vector(text: str) -> Vector3 | None:
     return None if x is None or y is None or z is None else (x, y, z)
 
 
-def _decimals(*values: float) -> str:
-    """Numbers with two decimals between commas, never "-0.00"."""
+def decimals(*values: float) -> str:
+    """Numbers with two decimals and commas between them, never "-0.00".
+
+    Raises:
+        ValueError: a number is not finite.
+    """
     if not all(math.isfinite(value) for value in values):
         raise ValueError(f"cannot write {values}: a number is not finite")
     # Adding 0.0 turns the -0.0 that rounding leaves into 0.0.

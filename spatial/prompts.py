@@ -20,8 +20,9 @@ _FULL = {
         "one line for each marked region</detect><think>your reasoning</think><answer>your answer</answer>\n"
         "and nothing else. Write coordinates with two decimals."
     ),
+    Path.DIRECT: "Reply with exactly <answer>your answer</answer> and nothing else.",
 }
-_SHORT = {Path.LOR: "think", Path.DTR: "detect"}
+_SHORT = {Path.LOR: "think", Path.DTR: "detect", Path.DIRECT: "answer"}
 
 
 def instruction(path: Path, style: Literal["short", "full"]) -> str:

@@ -23,6 +23,8 @@ from spatial.strict import StrictModel
 
 Vector3 = tuple[float, float, float]
 Unit = Literal["m", "cm", "mm", "km", "ft", "in", "deg", "oclock", "count"]
+Length = Annotated[float, Field(gt=0)]
+Thousandths = Annotated[int, Field(ge=0, le=1000)]
 Mark = Literal["red", "blue", "green", "yellow", "cyan", "magenta", "orange", "white"]
 
 
@@ -31,6 +33,7 @@ class Path(StrEnum):
 
     LOR = "lor"  # language-only reasoning
     DTR = "dtr"  # detect 3D centres, then reason
+    DIRECT = "direct"  # the answer alone, without a thought: perception, grounding, plain questions
 
 
 class ChoiceAnswer(StrictModel):
@@ -63,7 +66,45 @@ class TextAnswer(StrictModel):
     text: Annotated[str, Field(min_length=1)]
 
 
-Answer = Annotated[ChoiceAnswer | NumberAnswer | MotionAnswer | TextAnswer, Field(discriminator="type")]
+class PointAnswer(StrictModel):
+    """Where something is in 3D, written "x,y,z"."""
+
+    type: Literal["point"] = "point"
+    center_m: Vector3
+    """Camera frame."""
+
+
+class PlacesAnswer(StrictModel):
+    """What is where: centres by name, written "red cube 0.02,1.06,2.03; blue cone -0.71,0.88,3.40"."""
+
+    type: Literal["places"] = "places"
+    centers_m: Annotated[dict[str, Vector3], Field(min_length=1)]
+    """Camera frame."""
+
+
+class Box3DAnswer(StrictModel):
+    """A box in 3D, written as a line of a detect block with size and yaw (`spatial.grammar`)."""
+
+    type: Literal["box_3d"] = "box_3d"
+    center_m: Vector3
+    """Camera frame."""
+    size_m: tuple[Length, Length, Length]
+    """Width, height, length."""
+    yaw_deg: float
+    """Turn about the vertical; one half turn later it is the same box."""
+
+
+class Box2DAnswer(StrictModel):
+    """A box in an image, written "[left,top,right,bottom]" in thousandths of the image's sides, as Qwen3-VL does."""
+
+    type: Literal["box_2d"] = "box_2d"
+    box_xyxy: tuple[Thousandths, Thousandths, Thousandths, Thousandths]
+
+
+Answer = Annotated[
+    ChoiceAnswer | NumberAnswer | MotionAnswer | TextAnswer | PointAnswer | PlacesAnswer | Box3DAnswer | Box2DAnswer,
+    Field(discriminator="type"),
+]
 
 
 class ImageRef(StrictModel):

@@ -65,12 +65,14 @@ def build_processor(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig)
     image_processor = Qwen2VLImageProcessor(
         patch_size=config.patch_size_px,
         temporal_patch_size=2,
-        merge_size=2,
+        merge_size=config.merge_size,
         size={"shortest_edge": pixels, "longest_edge": pixels},
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.5, 0.5, 0.5],
     )
-    video_processor = Qwen3VLVideoProcessor(patch_size=config.patch_size_px, temporal_patch_size=2, merge_size=2)
+    video_processor = Qwen3VLVideoProcessor(
+        patch_size=config.patch_size_px, temporal_patch_size=2, merge_size=config.merge_size
+    )
     return Qwen3VLProcessor(
         image_processor=image_processor,
         tokenizer=tokenizer,
@@ -114,7 +116,7 @@ def model_config(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig) ->
             "intermediate_size": 3 * config.vision_width,
             "num_heads": config.num_heads,
             "patch_size": config.patch_size_px,
-            "spatial_merge_size": 2,
+            "spatial_merge_size": config.merge_size,
             "temporal_patch_size": 2,
             "out_hidden_size": config.text_width,
             "num_position_embeddings": (config.image_size_px // config.patch_size_px) ** 2,

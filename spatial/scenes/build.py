@@ -12,8 +12,9 @@ import numpy as np
 from spatial.images import ImageStore
 from spatial.sample import Camera, DepthRef, ImageRef, Mark, Path, Region, SpatialSample
 from spatial.scenes.chains import write_chain
-from spatial.scenes.config import Family, SceneConfig
+from spatial.scenes.config import PERCEPTION_KINDS, REGION_PERCEPTION_KINDS, Family, SceneConfig
 from spatial.scenes.layout import draw_scene, object_truths
+from spatial.scenes.perception import pick_perceived, write_perception
 from spatial.scenes.questions import Question, Subject, pick_subjects, write_question
 from spatial.scenes.scene import ObjectTruth
 
@@ -115,7 +116,23 @@ class _Asker:
                 if sample is not None:
                     samples.append(sample)
                     asked += 1
-        return samples
+        return [*samples, *self._ask_direct(first_slot=len(samples))]
+
+    def _ask_direct(self, first_slot: int) -> list[SpatialSample]:
+        """Questions that are answered at once: kinds drawn by weight, no question twice."""
+        wanted, weights = self.config.direct_per_scene, self.config.direct_weights
+        if wanted == 0:
+            return []
+        share = np.array(list(weights.values()))
+        samples: dict[str, SpatialSample] = {}
+        for kind in self.rng.choice(list(weights), _MAX_TRIES * wanted, p=share / share.sum()):
+            sample = self._ask(str(kind), Path.DIRECT, slot=first_slot + len(samples))
+            if sample is not None:
+                # A region may get another mark the next time, and is the same region.
+                samples.setdefault(f"{kind} {[r.box_xyxy_px for r in sample.regions] or sample.question}", sample)
+            if len(samples) == wanted:
+                break
+        return list(samples.values())
 
     def _kinds_in_turn(self, weights: Mapping[str, float]) -> list[str]:
         """Kinds in random order, heavier ones earlier."""
@@ -127,14 +144,20 @@ class _Asker:
 
     def _ask(self, kind: str, path: Path, slot: int) -> SpatialSample | None:
         """A question of this kind with a chain for each of its paths; None when the scene has no clear one."""
+        is_perceived = kind in PERCEPTION_KINDS
         for _ in range(_MAX_TRIES):
-            chosen = pick_subjects(kind, self.objects, self.rng)
+            chosen = (pick_perceived if is_perceived else pick_subjects)(kind, self.objects, self.rng)
             if chosen is None:
                 return None
-            marks = self._draw_marks(len(chosen)) if path is Path.DTR else ()
+            is_marked = path is Path.DTR or kind in REGION_PERCEPTION_KINDS
+            marks = self._draw_marks(len(chosen)) if is_marked else ()
             names = [f"{mark} point" for mark in marks] if marks else [truth.name for truth in chosen]
             subjects = tuple(Subject(name, truth) for name, truth in zip(names, chosen, strict=True))
-            question = write_question(kind, subjects, self.rng)
+            question = (
+                write_perception(kind, subjects, self.config.image_size_px)
+                if is_perceived
+                else write_question(kind, subjects, self.rng)
+            )
             paths = (Path.LOR, Path.DTR) if path is Path.DTR and self.config.both_paths else (path,)
             chains = {each: chain for each in paths if (chain := write_chain(question, each)) is not None}
             if len(chains) == len(paths):

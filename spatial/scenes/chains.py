@@ -29,6 +29,8 @@ _WORDS = {"x": ("left", "right"), "y": ("up", "down"), "z": ("near", "far")}
 
 def write_chain(question: Question, path: Path) -> str | None:
     """The whole true response through `path`, or None when rounding its numbers makes the answer unclear."""
+    if path is Path.DIRECT:
+        return format_response(path, answer=question.answer_text)
     if question.kind in ("count", "exists"):
         think: str | None = f"{', '.join(subject.name for subject in question.subjects)}, so {question.said}."
     elif question.kind in ("distance", "direction"):

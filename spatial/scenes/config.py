@@ -24,6 +24,11 @@ REGION_KINDS = (
 WHOLE_SCENE_KINDS = ("count", "exists", "nearest", "leftmost")
 """Kinds about all that is in view: LOR only, for a mark would give the answer away."""
 LOR_KINDS = WHOLE_SCENE_KINDS + REGION_KINDS
+REGION_PERCEPTION_KINDS = ("region_name", "region_center", "region_box")
+"""What is at a marked region, its 3D centre, its 3D box."""
+PERCEPTION_KINDS = ("scene", "place", "name_at", "box_2d", *REGION_PERCEPTION_KINDS)
+"""All objects with their centres, the centre of a named one, the name at a place in the image, the 2D box of a name."""
+DIRECT_KINDS = PERCEPTION_KINDS + LOR_KINDS
 
 Range = tuple[float, float]
 
@@ -100,6 +105,10 @@ class SceneConfig(StrictModel):
     """How often each kind is asked through LOR, relative; a kind left out is not asked."""
     dtr_weights: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(REGION_KINDS, 1.0))
     """How often each kind is asked through DTR, relative; a kind left out is not asked."""
+    direct_per_scene: Annotated[int, Field(ge=0, le=40)] = 0
+    """Questions of one scene that are answered at once, besides `questions_per_scene`; none is asked twice."""
+    direct_weights: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(DIRECT_KINDS, 1.0))
+    """How often each kind is answered at once, relative; a kind left out is not asked."""
     marks: Annotated[tuple[Mark, ...], Field(min_length=2)] = ("red", "blue", "green", "yellow")
     """Colours of the marks, drawn without regard to the objects' colours."""
     tabletop: FamilyConfig = TABLETOP
@@ -127,6 +136,11 @@ class SceneConfig(StrictModel):
     def _dtr_kinds_exist(cls, weights: dict[str, float]) -> dict[str, float]:
         return _checked_weights(weights, REGION_KINDS)
 
+    @field_validator("direct_weights")
+    @classmethod
+    def _direct_kinds_exist(cls, weights: dict[str, float]) -> dict[str, float]:
+        return _checked_weights(weights, DIRECT_KINDS)
+
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
         if self.min_objects > self.max_objects:
@@ -135,6 +149,8 @@ class SceneConfig(StrictModel):
             raise ValueError("lor_weights are all 0: give one kind a weight, or set dtr_share=1")
         if self.dtr_share > 0 and not any(self.dtr_weights.values()):
             raise ValueError("dtr_weights are all 0: give one kind a weight, or set dtr_share=0")
+        if self.direct_per_scene > 0 and not any(self.direct_weights.values()):
+            raise ValueError("direct_weights are all 0: give one kind a weight, or set direct_per_scene=0")
         return self
 
 

@@ -56,6 +56,7 @@ def object_truths(scene: Scene, picture: Render) -> tuple[ObjectTruth, ...]:
                 shape=solid.shape,
                 center_m=center_m,
                 size_whl_m=(solid.width_m, solid.height_m, solid.width_m),
+                yaw_deg=math.degrees(solid.yaw_rad) if solid.shape == "cube" else 0.0,
                 center_px=scene.view.project(center_m),
                 box_xyxy_px=(
                     float(columns.min()),

@@ -68,7 +68,7 @@ class Question:
 
     @property
     def answer_text(self) -> str:
-        """What belongs between the answer tags."""
+        """What belongs between the answer tags, whatever the path."""
         return self.answer.letter if isinstance(self.answer, ChoiceAnswer) else self.verdict
 
     @property

@@ -128,6 +128,8 @@ class ObjectTruth:
     """Middle of its bounding box, camera frame."""
     size_whl_m: Vector3
     """Width, height, length of its bounding box."""
+    yaw_deg: float
+    """Turn about the vertical; 0 for round solids."""
     center_px: tuple[float, float]
     """Where its centre projects to."""
     box_xyxy_px: tuple[float, float, float, float]

@@ -9,7 +9,7 @@ from launch.config import PRESETS, ConfigError, load_config
 
 @pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_config_loads(preset: Path) -> None:
-    assert load_config(preset).training.num_steps > 0
+    assert load_config(preset).run.startswith("runs/")
 
 
 def test_overrides_win_over_the_file() -> None:

@@ -24,7 +24,7 @@ def test_sums_of_other_ranks_are_added() -> None:
     means.add([Path.LOR], torch.tensor([[True]]), {"x": torch.tensor([[2.0]])})
 
     def add_a_rank_that_counted_three(sums: torch.Tensor) -> None:
-        sums += torch.tensor([[3.0, 0.0], [1.0, 0.0]])
+        sums += torch.tensor([[3.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
 
     means.reduce(add_a_rank_that_counted_three)
     assert means.means() == {"x": 2.5, "lor/x": 2.5}

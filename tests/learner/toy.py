@@ -17,6 +17,7 @@ from vlm.prompt import PromptEncoder
 from vlm.tiny import build_tiny_checkpoint
 
 QUESTION = "Which is closer to the camera? A. red point B. blue point"
+PATHS = (Path.LOR, Path.DTR)
 TINY = TinyModelConfig(image_size_px=64, vision_layers=1, vision_width=32, text_layers=2, text_width=64, num_heads=2)
 
 
@@ -42,7 +43,7 @@ def make_samples(store: ImageStore, num_samples: int) -> list[SpatialSample]:
             answer=ChoiceAnswer(letter="AB"[number % 2], num_options=2),
             # Some without: a rank whose rows have no regions must keep in step with one whose rows have.
             regions=(Region(mark="red", box_xyxy_px=(1.0, 2.0, 40.0, 50.0)),) if number % 3 else (),
-            chains={path: chain(path, number) for path in Path},
+            chains={path: chain(path, number) for path in PATHS},
         )
         for number in range(num_samples)
     ]
@@ -50,7 +51,7 @@ def make_samples(store: ImageStore, num_samples: int) -> list[SpatialSample]:
 
 def make_checkpoint(folder: FilePath, seed: int = 0, model: TinyModelConfig = TINY) -> None:
     """A checkpoint whose vocabulary covers the toy texts."""
-    texts = [QUESTION + " red point blue point think detect", *(chain(path, n) for path in Path for n in range(10))]
+    texts = [QUESTION + " red point blue point think detect", *(chain(path, n) for path in PATHS for n in range(10))]
     build_tiny_checkpoint(folder, texts, model, seed)
 
 
@@ -60,7 +61,7 @@ def make_encoder(checkpoint: FilePath, store: ImageStore) -> PromptEncoder:
 
 def sft_rows(samples: list[SpatialSample], encoder: PromptEncoder) -> list[SftRow]:
     """Each sample once, paths in turn."""
-    return [SftRow.from_chain(sample, list(Path)[i % 2], encoder) for i, sample in enumerate(samples)]
+    return [SftRow.from_chain(sample, PATHS[i % 2], encoder) for i, sample in enumerate(samples)]
 
 
 def training_rows(samples: list[SpatialSample], encoder: PromptEncoder, seed: int = 0) -> list[TrainingRow]:
@@ -68,7 +69,7 @@ def training_rows(samples: list[SpatialSample], encoder: PromptEncoder, seed: in
     rng = random.Random(seed)
     rows = []
     for i, sample in enumerate(samples):
-        path = list(Path)[i % 2]
+        path = PATHS[i % 2]
         response = encoder.response_token_ids(chain(path, i))
         trajectory = Trajectory(
             group_id=i,

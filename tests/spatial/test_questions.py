@@ -11,7 +11,7 @@ from spatial.scenes.scene import ObjectTruth
 
 def thing(name: str, x: float, y: float, z: float, size: tuple[float, float, float] = (0.2, 0.2, 0.2)) -> ObjectTruth:
     pixel = (100 * x / z + 64, 100 * y / z + 64)
-    return ObjectTruth(name, name.split()[1], (x, y, z), size, pixel, (1.0, 1.0, 9.0, 9.0), 64, 1.0)  # type: ignore[arg-type]
+    return ObjectTruth(name, name.split()[1], (x, y, z), size, 0.0, pixel, (1.0, 1.0, 9.0, 9.0), 64, 1.0)  # type: ignore[arg-type]
 
 
 CUBE = thing("red cube", -0.30, 0.20, 1.00)

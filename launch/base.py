@@ -1,0 +1,43 @@
+"""`make base`: the small pretrained model that the demo starts from, as a real run starts from a pretrained VLM."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path as FilePath
+
+from rich.console import Console
+
+from launch.config import RunConfig
+from launch.driver import Driver
+from launch.summary import print_marks
+from learner.checkpoint import latest_checkpoint, list_checkpoints
+
+RECORD = "base.json"
+
+
+def make_base(config: RunConfig, preset: str, overrides: Sequence[str], out: FilePath, console: Console) -> None:
+    """Train (or go on training) a cold start on the tasks of the config's blend, and copy the result to `out`.
+
+    Beside the model stands `base.json`: the command, the seed, how much data and time it took, and what it can do.
+    """
+    checkpoints = FilePath(config.run) / "cold_start_checkpoints"
+    resume_from = latest_checkpoint(checkpoints).resolve() if list_checkpoints(checkpoints) else None
+    with Driver(config, console) as run:
+        marks = run.cold_start(resume_from)
+    print_marks({"base": marks}, console)
+    if out.exists():
+        shutil.rmtree(out)
+    shutil.copytree(run.folder.cold_start_model, out)
+    direct = marks["paths"]["direct"]
+    record = {
+        "command": " ".join(["sr-real base", *([] if preset == "base" else [f"--config {preset}"]), *overrides]),
+        "seed": config.seed,
+        "blend": config.learner.sft.blend,
+        "responses": marks["num_responses"],
+        "steps": marks["num_steps"],
+        "responses_per_step": config.learner.sft.rows_per_batch,
+        "hours": round(marks["seconds"] / 3600, 2),
+        "right_greedy_by_kind": direct["accuracy_greedy_by_kind"],
+        "region_centers_by_domain": direct["centers_by_domain"],
+    }
+    (out / RECORD).write_text(json.dumps(record, indent=1) + "\n")

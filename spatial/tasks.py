@@ -1,0 +1,20 @@
+"""What a question trains, for a blend: the two paths of reasoning, and what is answered at once."""
+
+from typing import Literal
+
+from spatial.sample import Box2DAnswer, Box3DAnswer, Path, PlacesAnswer, PointAnswer, SpatialSample
+
+Task = Literal["lor", "dtr", "grounding_3d", "grounding_2d", "plain"]
+
+
+def task_of(sample: SpatialSample, path: Path) -> Task:
+    """The task of a sample asked through a path: by the path if it reasons, else by what the answer is."""
+    if path is not Path.DIRECT:
+        return "lor" if path is Path.LOR else "dtr"
+    match sample.answer:
+        case PointAnswer() | PlacesAnswer() | Box3DAnswer():
+            return "grounding_3d"
+        case Box2DAnswer():
+            return "grounding_2d"
+        case _:
+            return "plain"
