@@ -42,7 +42,7 @@ class TokenMeans:
         all_reduce(self._sums_NP)
 
     def means(self) -> dict[str, float]:
-        """`name` over all tokens, `lor/name`, `dtr/name` and `direct/name` over those of a path; a path without tokens is left out."""
+        """`name` over all tokens, `lor/name` and so on over those of a path; a path without tokens is left out."""
         columns = {"": self._sums_NP.sum(1)} | {f"{path}/": self._sums_NP[:, i] for i, path in enumerate(_PATHS)}
         return {
             prefix + name: float(column[row] / column[-1])
