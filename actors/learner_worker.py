@@ -120,8 +120,8 @@ class LearnerRank:
 
     # -- weights out -------------------------------------------------------------------------------------------------
 
-    def connect(self, ports: Sequence[RolloutPort], engine: EngineConfig, address: str, port: int) -> int:
-        """Form the transfer group with the engines; returns the bytes of one push."""
+    def connect(self, ports: Sequence[RolloutPort], engine: EngineConfig, address: str, port: int) -> None:
+        """Form the transfer group with the engines."""
         import torch
         from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
 
@@ -131,7 +131,7 @@ class LearnerRank:
 
         plugin.register()
         self._client = FanOutClient(ports, engine.transfer_timeout_s)
-        source = DeepSpeedWeightSource(self._engine.vlm, getattr(torch, engine.dtype))
+        self._source = source = DeepSpeedWeightSource(self._engine.vlm, getattr(torch, engine.dtype))
         info = trainer_init_info(
             engine.transfer,
             rank=self._rank,
@@ -141,12 +141,18 @@ class LearnerRank:
             timeout_s=engine.transfer_timeout_s,
         )
         self._transfer = WeightTransferTrainerFactory.trainer_init(info, client=self._client, source=source)
-        return source.num_bytes
 
-    def push(self, version: int) -> None:
-        """Send the weights as `version`; returns when every engine has acknowledged it."""
+    def push(self, version: int) -> int:
+        """Send the weights as `version`; returns their bytes when every engine has acknowledged them.
+
+        The first push of a group brings everything, for what an engine holds is not known; later ones what is trained.
+        """
         self._client.version = version
+        self._client.left_out = self._source.left_out
         self._transfer.send_weights()
+        num_bytes = self._source.num_bytes
+        self._source.only_trained = True
+        return num_bytes
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 
@@ -203,14 +209,15 @@ class LearnerGroup:
         # One copy in the object store for all ranks.
         return await self._call("update", ray.put(groups), timeout_s=self._deadlines.update_s)
 
-    async def connect(self, workers: Mapping[str, Any], engine: EngineConfig) -> int:
-        """Form the weight-transfer group with `workers`; returns the bytes of one push."""
+    async def connect(self, workers: Mapping[str, Any], engine: EngineConfig) -> None:
+        """Form the weight-transfer group with `workers`."""
         ports = [RolloutPort(name, engine.tensor_parallel_size, worker) for name, worker in workers.items()]
         address, port = await self._address()
-        return await self._call("connect", ports, engine, address, port, timeout_s=self._deadlines.push_s)
+        await self._call("connect", ports, engine, address, port, timeout_s=self._deadlines.push_s)
 
-    async def push(self, version: int) -> None:
-        await self._call("push", version, timeout_s=self._deadlines.push_s)
+    async def push(self, version: int) -> int:
+        """Send the weights as `version`; returns their bytes."""
+        return await self._call("push", version, timeout_s=self._deadlines.push_s)
 
     async def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None:
         await self._call("save_checkpoint", step, trainer_state, timeout_s=self._deadlines.save_s)

@@ -15,11 +15,10 @@ class WeightPublisher:
         self._learner = learner
         self._rollouts = rollouts
         self._engine = engine
-        self._num_bytes = 0
 
     async def connect(self) -> None:
         """Form the transfer group of learner and engines."""
-        self._num_bytes = await self._learner.connect(self._rollouts.workers, self._engine)
+        await self._learner.connect(self._rollouts.workers, self._engine)
 
     async def publish(self, version: int) -> Mapping[str, float]:
         """Give every engine the learner's weights as `version`.
@@ -31,9 +30,9 @@ class WeightPublisher:
         """
         await self._rollouts.call_all("pause", what="pause before a push")
         paused_s = time.perf_counter()
-        await self._learner.push(version)
+        num_bytes = await self._learner.push(version)
         acknowledged = await self._rollouts.call_all("weight_version", what=f"acknowledgement of version {version}")
         if any(seen != version for seen in acknowledged):
             raise RuntimeError(f"pushed version {version}, but the engines report {acknowledged}")
         await self._rollouts.call_all("resume", what="resume after a push")
-        return {"push_bytes": self._num_bytes, "time/rollout_pause_s": time.perf_counter() - paused_s}
+        return {"push_bytes": num_bytes, "time/rollout_pause_s": time.perf_counter() - paused_s}

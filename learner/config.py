@@ -1,6 +1,6 @@
 """What the learner can be told. Importing this needs neither torch nor DeepSpeed."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,12 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+
+
+Part = Literal["vision", "projector", "region", "language"]
+"""Of a VLM: the vision tower; what carries its features over (merger, DeepStack mergers); what makes region tokens; all
+the rest, embeddings and head included."""
+Parts = tuple[Part, ...]
 
 
 class OptimizerConfig(StrictModel):
@@ -166,6 +172,8 @@ class SftConfig(StrictModel):
     blend: dict[Task, NotNegative] | None = None
     """Relative shares of the tasks (lor, dtr, grounding_3d, grounding_2d, plain), kept exactly; a task left out is not
     trained. null: all responses as they come."""
+    freeze: Parts = ()
+    """Parts that the cold start leaves as they are."""
     checkpoint_every: Count = 500
     """Optimiser steps between checkpoints."""
     sort_window_batches: Count = 8
@@ -176,9 +184,6 @@ class SftConfig(StrictModel):
         if self.blend is not None and not any(self.blend.values()):
             raise ValueError("sft.blend: all weights are 0; give one task a weight, or null for all as they come")
         return self
-
-
-Trains = Literal["all", "language", "last_layer"]
 
 
 class LearnerConfig(StrictModel):
@@ -205,10 +210,11 @@ class LearnerConfig(StrictModel):
     """Mini-batches that a batch of trajectories is shuffled into."""
     temperature: Positive = 1.0
     """Of the policy that is trained; it must be the one that responses are sampled at."""
-    trains: Trains = "all"
-    """What reinforcement learning changes: every weight, the language model only, or only its last layer with the norm
-    after it: where a few thousand responses move weights for a reason rather than by chance, and the backward pass ends
-    early. The cold start trains everything."""
+    freeze: Parts = ()
+    """Parts that reinforcement learning leaves as they are: neither updated nor, after the first push, sent."""
+    last_language_layers: Count | None = None
+    """Of the language model train only so many last layers, with the norm after them: where a few thousand responses
+    move weights for a reason rather than by chance, and the backward pass ends early. null: all of it."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the shuffles into mini-batches and of the cold start's order."""
     sft: SftConfig = SftConfig()
@@ -223,6 +229,19 @@ class LearnerConfig(StrictModel):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _something_is_trained(self) -> Self:
+        for name, parts in (("freeze", self.freeze), ("sft.freeze", self.sft.freeze)):
+            if set(parts) == set(get_args(Part)):
+                raise ValueError(f"{name}={list(parts)} leaves nothing to train")
+        if self.last_language_layers is not None and "language" in self.freeze:
+            raise ValueError(
+                f"last_language_layers={self.last_language_layers}, but freeze has 'language': remove one of the two"
+            )
+        return self
+
     def for_cold_start(self) -> Self:
-        """The same learner with the cold start's optimiser, without a reference, and with every weight trained."""
-        return self.replace(optimizer=self.sft.optimizer, kl_coefficient=0.0, trains="all")
+        """The same learner with the cold start's optimiser and frozen parts, and without a reference."""
+        return self.replace(
+            optimizer=self.sft.optimizer, kl_coefficient=0.0, freeze=self.sft.freeze, last_language_layers=None
+        )

@@ -229,7 +229,7 @@ class LearnerEngine:
         config = self._config
         policy = self._load_policy(self._checkpoint)
         vlm: Any = policy.vlm
-        freeze(vlm, config.trains)
+        freeze(vlm, config)
         if config.deepspeed.activation_checkpointing:
             vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         optimizer = build_optimizer(policy, config.optimizer)

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from learner.config import DeepSpeedConfig, OptimizerConfig, Trains
+from learner.config import DeepSpeedConfig, LearnerConfig, OptimizerConfig, Part
 from learner.muon import MuonWithAdamW
 
 Attention = Literal["sdpa", "flash_attention_2", "eager"]
@@ -98,13 +98,24 @@ def deepspeed_settings(config: DeepSpeedConfig, max_grad_norm: float) -> dict[st
     return settings
 
 
-def freeze(vlm: Any, trains: Trains) -> None:
-    """Leave as they are all weights that `trains` does not name."""
-    last_layer = f"model.language_model.layers.{vlm.config.text_config.num_hidden_layers - 1}."
+def part_of(name: str) -> Part:
+    """The part of the VLM that a weight belongs to, by its name."""
+    if name.startswith("model.region_encoder."):
+        return "region"
+    if not name.startswith("model.visual."):
+        return "language"
+    return "projector" if "merger" in name else "vision"
+
+
+def freeze(vlm: Any, config: LearnerConfig) -> None:
+    """Leave as they are all weights that `config` does not train."""
+    num_layers = vlm.config.text_config.num_hidden_layers
+    first = num_layers - (config.last_language_layers or num_layers)
+    last = [f"model.language_model.layers.{index}." for index in range(first, num_layers)]
     for name, parameter in vlm.named_parameters():
-        is_language = not name.startswith("model.visual.")
-        is_last = name.startswith((last_layer, "model.language_model.norm."))
-        parameter.requires_grad_({"all": True, "language": is_language, "last_layer": is_last}[trains])
+        part = part_of(name)
+        is_last = first == 0 or name.startswith((*last, "model.language_model.norm."))
+        parameter.requires_grad_(part not in config.freeze and (part != "language" or is_last))
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
-from learner.partitioned import full_numel, full_shape, named_weights, whole_weights
+from learner.partitioned import NamedWeights, full_numel, full_shape, named_weights, whole_weights
 
 
 class DeepSpeedWeightSource(WeightSource):
@@ -15,7 +15,7 @@ class DeepSpeedWeightSource(WeightSource):
 
     A tied `lm_head.weight` is sent by name: vLLM's layerwise reload keeps the old head otherwise. Iterating is a
     collective under ZeRO-3, see `whole_weights`; under ZeRO 0 to 2 what is yielded may share memory with the model,
-    so the next optimiser step must wait until it is sent.
+    so the next optimiser step must wait until it is sent. Once `only_trained` is set, frozen weights are left out.
     """
 
     def __init__(self, vlm: nn.Module, wire_dtype: torch.dtype, bucket_bytes: int = 256 * 2**20) -> None:
@@ -25,9 +25,20 @@ class DeepSpeedWeightSource(WeightSource):
             wire_dtype: what weights are sent as; the engine's own dtype saves a conversion.
             bucket_bytes: under ZeRO-3 so much is gathered at once, or a single weight that is larger.
         """
-        self._weights = named_weights(vlm)
+        self._all = named_weights(vlm)
+        self.only_trained = False
         self._wire_dtype = wire_dtype
         self._bucket_bytes = bucket_bytes
+
+    @property
+    def _weights(self) -> NamedWeights:
+        return [(name, weight) for name, weight in self._all if weight.requires_grad or not self.only_trained]
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Elements of each weight that is not sent, by name."""
+        sent = {name for name, _ in self._weights}
+        return {name: full_numel(parameter) for name, parameter in self._all if name not in sent}
 
     def metadata(self) -> list[ParamMeta]:
         return [ParamMeta(name, self._wire_dtype, full_shape(parameter)) for name, parameter in self._weights]

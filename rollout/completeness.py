@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Self
@@ -38,18 +38,25 @@ class ExpectedWeights:
             counts[_HEAD] = counts[embedding]
         return cls(counts)
 
-    def check(self, names: Sequence[str], shapes: Sequence[Sequence[int]]) -> None:
-        """Raises:
-        IncompleteUpdateError: the named tensors are not the whole model.
+    def check(self, names: Sequence[str], shapes: Sequence[Sequence[int]], left_out: Mapping[str, int]) -> None:
+        """
+        Args:
+            names, shapes: of the tensors that the update brings.
+            left_out: elements by name of what the sender leaves out on purpose, for it has not changed.
+
+        Raises:
+            IncompleteUpdateError: both together are not the whole model.
         """
         num_elements, wanted = sum(map(math.prod, shapes)), sum(self.num_elements_by_name.values())
-        has_head = _HEAD not in self.num_elements_by_name or any(name.endswith(_HEAD) for name in names)
-        if num_elements == wanted and has_head and len(set(names)) == len(names):
+        accounted = [*names, *left_out]
+        has_head = _HEAD not in self.num_elements_by_name or any(name.endswith(_HEAD) for name in accounted)
+        if num_elements + sum(left_out.values()) == wanted and has_head and len(set(accounted)) == len(accounted):
             return
-        missing = sorted(set(self.num_elements_by_name) - set(names))
+        missing = sorted(set(self.num_elements_by_name) - set(accounted))
         raise IncompleteUpdateError(
-            f"the update brings {num_elements} weights in {len(names)} tensors, the checkpoint has {wanted} in "
-            f"{len(self.num_elements_by_name)}; without a counterpart of the same name: {missing[:5] or 'none'}"
+            f"the update brings {num_elements} weights in {len(names)} tensors and leaves out "
+            f"{sum(left_out.values())}, the checkpoint has {wanted} in {len(self.num_elements_by_name)}; without a "
+            f"counterpart of the same name: {missing[:5] or 'none'}"
         )
 
 

@@ -7,7 +7,7 @@ wait, and go on under the new weights, each token labelled with the version that
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -75,6 +75,7 @@ class RolloutEngine:
         """vLLM counts an update as begun: it accepts no second one before this one has ended."""
         self._update_names: list[str] = []
         self._update_shapes: list[list[int]] = []
+        self._left_out: Mapping[str, int] = {}
         self._version = 0
 
     # --- lifetime -----------------------------------------------------------------------------------------------------
@@ -252,8 +253,11 @@ class RolloutEngine:
         await self._close_open_update()
         await self._transfer("leave the transfer group", self._llm.shutdown_weight_transfer_engine())
 
-    async def start_update(self) -> None:
+    async def start_update(self, left_out: Mapping[str, int]) -> None:
         """Prepare for new weights.
+
+        Args:
+            left_out: elements by name of the weights that the update will not bring, for they have not changed.
 
         Raises:
             TransferError: the engine is not paused.
@@ -261,7 +265,7 @@ class RolloutEngine:
         if not self._is_paused:
             raise TransferError(f"engine {self.name} is generating; pause it before an update")
         await self._close_open_update()
-        self._update_names, self._update_shapes = [], []
+        self._update_names, self._update_shapes, self._left_out = [], [], left_out
         self._is_mixed = True
         await self._transfer("start an update", self._llm.start_weight_update())
         self._is_update_open = True
@@ -271,8 +275,8 @@ class RolloutEngine:
         from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
 
         if isinstance(self._config.transfer, GlooTransferConfig):
-            # The whole model comes in one call: refuse before receiving rather than after.
-            self._expected.check(update_info["names"], update_info["shapes"])
+            # All comes in one call: refuse before receiving rather than after.
+            self._expected.check(update_info["names"], update_info["shapes"], self._left_out)
         self._update_names += update_info["names"]
         self._update_shapes += update_info["shapes"]
         self._is_update_open = False  # vLLM gives a failed one up by itself
@@ -285,7 +289,7 @@ class RolloutEngine:
         Raises:
             IncompleteUpdateError: a tensor is missing.
         """
-        self._expected.check(self._update_names, self._update_shapes)
+        self._expected.check(self._update_names, self._update_shapes, self._left_out)
         await self._transfer("finish the update", self._llm.finish_weight_update(str(version)))
         self._is_update_open = False
         recompute = self._config.in_flight_kv == "recompute"

@@ -52,11 +52,13 @@ class GlooInitInfo(WeightTransferInitInfo):
 
 @dataclass(kw_only=True)
 class GlooUpdateInfo(WeightTransferUpdateInfo):
-    """The tensors of an update in the order in which they are sent, whole model at once."""
+    """The tensors of an update in the order in which they are sent, all at once."""
 
     names: list[str]
     dtype_names: list[str]
     shapes: list[list[int]]
+    is_whole: bool
+    """Whether every parameter of the model follows."""
 
     def metas(self) -> list[ParamMeta]:
         rows = zip(self.names, self.dtype_names, self.shapes, strict=True)
@@ -64,7 +66,7 @@ class GlooUpdateInfo(WeightTransferUpdateInfo):
 
 
 class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
-    """Receives a whole model in checkpoint format and loads it layer by layer."""
+    """Receives weights in checkpoint format and loads them layer by layer; vLLM puts back what does not come."""
 
     init_info_cls = GlooInitInfo
     update_info_cls = GlooUpdateInfo
@@ -98,13 +100,13 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
 
     def receive_weights(self, update_info: GlooUpdateInfo) -> None:
         try:
-            self._receive(update_info.metas())
+            self._receive(update_info.metas(), update_info.is_whole)
         except BaseException:
             self.shutdown()
             self._abandon_update()
             raise
 
-    def _receive(self, metas: Sequence[ParamMeta]) -> None:
+    def _receive(self, metas: Sequence[ParamMeta], is_whole: bool) -> None:
         if self._group is None:
             raise TransferError("this engine belongs to no transfer group; init_transfer_engine comes first")
         self.received_checksums.clear()
@@ -116,7 +118,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
             self._group.broadcast(buffer)
             self.received_checksums.update((slot.meta.name, slot.digest(buffer)) for slot in bucket.slots)
             loaded |= self.model.load_weights((slot.meta.name, slot.view(buffer)) for slot in bucket.slots)
-        if missing := sorted(wanted - loaded):
+        if is_whole and (missing := sorted(wanted - loaded)):
             raise IncompleteUpdateError(f"the update left {len(missing)} parameters as they were: {missing[:5]}")
 
     def _abandon_update(self) -> None:
@@ -248,6 +250,7 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
             names=[meta.name for meta in metas],
             dtype_names=[str(meta.dtype).removeprefix("torch.") for meta in metas],
             shapes=[list(meta.shape) for meta in metas],
+            is_whole=not getattr(self.source, "left_out", {}),
         )
         self.sent_checksums.clear()
         self.client.start_weight_update()

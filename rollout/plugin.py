@@ -4,6 +4,7 @@ The learner calls `register` itself: it sends weights without running an engine.
 """
 
 import functools
+import logging
 import multiprocessing
 
 from vllm import ModelRegistry
@@ -23,5 +24,8 @@ def register() -> None:
     for name in ("RegionQwen3VLForConditionalGeneration", "RegionQwen2_5_VLForConditionalGeneration"):
         # By name: vLLM inspects a model's class in a process of its own, so as not to touch the accelerator here.
         ModelRegistry.register_model(name, f"rollout.region_models:{name}")
+    # A layer that an update does not bring keeps its weights; `rollout.completeness` knows whether it was to come.
+    layerwise = logging.getLogger("vllm.model_executor.model_loader.reload.layerwise")
+    layerwise.addFilter(lambda record: "Failed to load weights" not in record.msg)
     if multiprocessing.parent_process() is not None:
         die_with_parent()

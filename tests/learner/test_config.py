@@ -4,7 +4,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from learner.config import DeepSpeedConfig, LearnerConfig, OptimizerConfig
+from learner.config import DeepSpeedConfig, LearnerConfig, OptimizerConfig, SftConfig
 
 
 def test_the_config_needs_neither_torch_nor_deepspeed_nor_vllm() -> None:
@@ -46,3 +46,16 @@ def test_the_cold_start_has_its_own_optimiser_and_no_reference() -> None:
     config = LearnerConfig().for_cold_start()
     assert config.optimizer == config.sft.optimizer != OptimizerConfig()
     assert config.kl_coefficient == 0
+
+
+def test_a_config_that_trains_nothing_is_refused() -> None:
+    with pytest.raises(ValidationError, match="leaves nothing to train"):
+        LearnerConfig(freeze=("vision", "projector", "region", "language"))
+    with pytest.raises(ValidationError, match=r"last_language_layers=1, but freeze has 'language'"):
+        LearnerConfig(freeze=("language",), last_language_layers=1)
+
+
+def test_the_cold_start_freezes_its_own_parts() -> None:
+    config = LearnerConfig(freeze=("vision",), last_language_layers=2, sft=SftConfig(freeze=("projector",)))
+    cold = config.for_cold_start()
+    assert (cold.freeze, cold.last_language_layers, cold.kl_coefficient) == (("projector",), None, 0.0)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from learner.config import DeepSpeedConfig, GrpoLoss, GspoLoss, NoImportance, SequenceMean
+from learner.config import DeepSpeedConfig, GrpoLoss, GspoLoss, NoImportance, Part, SequenceMean
 from learner.engine import LearnerEngine
+from learner.stack import part_of
 from learner.weights import DeepSpeedWeightSource, tensor_checksum
 from tests.learner.conftest import StartEngine, ToyWorld
 from tests.learner.plain import PlainLearner
@@ -218,17 +219,17 @@ def test_bfloat16_keeps_float32_masters(world: ToyWorld, start_engine: StartEngi
     assert losses == pytest.approx(expected, rel=0.02)
 
 
-def test_frozen_vision_stays_and_the_rest_moves(world: ToyWorld, start_engine: StartEngine) -> None:
-    engine = start_engine(make_config(trains="language"))
+@pytest.mark.parametrize("part", ["vision", "projector", "region", "language"])
+def test_a_frozen_part_stays_and_all_others_move(world: ToyWorld, start_engine: StartEngine, part: Part) -> None:
+    engine = start_engine(make_config(freeze=(part,)))
     engine.sft_step(sft_rows(world.samples, world.encoder))
     before, after = load_policy(world.checkpoint).vlm.state_dict(), weights_of(engine)
-    moved = {name for name in after if not torch.equal(before[name], after[name])}
-    assert moved
-    assert not any(".visual." in name for name in moved)
+    moved = {part_of(name) for name in after if not torch.equal(before[name], after[name])}
+    assert moved == {"vision", "projector", "region", "language"} - {part}
 
 
 def test_only_the_last_layer_and_the_final_norm_move(world: ToyWorld, start_engine: StartEngine) -> None:
-    engine = start_engine(make_config(trains="last_layer"))
+    engine = start_engine(make_config(freeze=("vision", "projector", "region"), last_language_layers=1))
     engine.sft_step(sft_rows(world.samples, world.encoder))
     before, after = load_policy(world.checkpoint).vlm.state_dict(), weights_of(engine)
     moved = {name for name in after if not torch.equal(before[name], after[name])}

@@ -15,6 +15,7 @@ import torch
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
 
+from learner.weights import DeepSpeedWeightSource
 from rollout.config import EngineConfig, GlooTransferConfig
 from rollout.engine import RolloutEngine
 from rollout.gloo_transfer import GlooTrainerWeightTransferEngine
@@ -104,9 +105,13 @@ class EngineHost:
         """As a `WorkerPort`."""
         return self.submit(getattr(self.engine, method)(*args))
 
-    def push(self, policy: Policy, version: int, source: "PolicySource | None" = None) -> dict[str, str]:
+    def push(
+        self, policy: Policy, version: int, source: "PolicySource | DeepSpeedWeightSource | None" = None
+    ) -> dict[str, str]:
         """A whole push of a policy's weights through a transfer group of their own; the checksums sent."""
         client = FanOutClient([self], timeout_s=60)
+        if isinstance(source, DeepSpeedWeightSource):
+            client.left_out = source.left_out
         sender = self.sender(client, source or PolicySource(policy))
         self.run(self.engine.pause())
         client.version = version

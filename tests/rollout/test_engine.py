@@ -1,6 +1,7 @@
 """The engine on real vLLM: what comes out, and what new weights change."""
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from learner.config import LearnerConfig
+from learner.stack import freeze
+from learner.weights import DeepSpeedWeightSource
 from rollout.errors import TransferError, WorkersFailedError
 from rollout.gloo_group import GlooGroup, in_background, plan_buckets
 from rollout.gloo_transfer import GlooUpdateInfo
@@ -104,6 +108,22 @@ def test_checksums_tell_which_tensors_a_push_changed_and_match_what_was_sent(
     assert sent == {name.removeprefix("wire:"): digest for name, digest in second.items() if name.startswith("wire:")}
 
 
+def test_what_is_frozen_is_not_sent_and_stays(host: EngineHost, world: TinyWorld, policy: Policy) -> None:
+    disturb(policy, 0.05)
+    freeze(policy.vlm, LearnerConfig(freeze=("vision", "projector", "region"), last_language_layers=1))
+    source = DeepSpeedWeightSource(policy.vlm, torch.float32)
+    everything = host.push(policy, version=35, source=source)
+    source.only_trained = True
+    disturb(policy, 0.1, only="layers.2.")
+    sent = host.push(policy, version=36, source=source)
+    trained = ("model.language_model.layers.2.", "model.language_model.norm.")
+    assert set(sent) == {name for name in everything if name.startswith(trained)}
+    assert distance(world, policy, host.run(host.engine.generate(world.request(seed=1)))) < TOLERANCE
+    disturb(policy, 0.1, only="layers.0.")  # frozen: the engine does not get to know
+    host.push(policy, version=37, source=source)
+    assert distance(world, policy, host.run(host.engine.generate(world.request(seed=1)))) > 10 * TOLERANCE
+
+
 def push_under_way(
     host: EngineHost, world: TinyWorld, policy: Policy, version: int, question: str = QUESTION
 ) -> list[Trajectory]:
@@ -181,7 +201,7 @@ class VanishingWorker:
         self._group = GlooGroup(store, info["master_address"], info["rank_offset"], info["world_size"], 5)
         self._bucket_bytes = info["bucket_bytes"]
 
-    def start_update(self) -> None:
+    def start_update(self, left_out: Mapping[str, int]) -> None:
         pass
 
     def update_weights(self, info: dict[str, Any]) -> None:
@@ -222,7 +242,7 @@ def test_a_request_waits_while_paused_and_the_probe_answers(host: EngineHost, wo
 
 def test_an_update_of_an_engine_that_is_not_paused_is_refused(host: EngineHost) -> None:
     with pytest.raises(TransferError, match="pause"):
-        host.run(host.engine.start_update())
+        host.run(host.engine.start_update({}))
 
 
 def test_a_missing_image_and_a_prompt_that_is_too_long_are_named(host: EngineHost, world: TinyWorld) -> None:

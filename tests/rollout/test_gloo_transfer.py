@@ -1,7 +1,7 @@
 """The gloo backend without an engine: layout, groups, failures. Receivers are threads with plain tensors."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -71,7 +71,7 @@ class Receiver:
         store = dist.TCPStore(info.master_address, info.master_port, is_master=False)
         return GlooGroup(store, info.master_address, rank, info.world_size, info.timeout_s)
 
-    def start_update(self) -> None:
+    def start_update(self, left_out: Mapping[str, int]) -> None:
         self.tensors.clear()
 
     def update_weights(self, fields: dict[str, Any]) -> None:

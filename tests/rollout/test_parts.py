@@ -75,13 +75,23 @@ def write_checkpoint(folder: FilePath, shapes: dict[str, list[int]], is_tied: bo
 def test_an_update_must_bring_all_weights_and_a_tied_head_too(tmp_path: FilePath) -> None:
     shapes = {"model.embed_tokens.weight": [10, 4], "model.layers.0.weight": [4, 4]}
     expected = ExpectedWeights.of_checkpoint(write_checkpoint(tmp_path, shapes, is_tied=True))
-    expected.check([*shapes, "lm_head.weight"], [*shapes.values(), [10, 4]])
+    expected.check([*shapes, "lm_head.weight"], [*shapes.values(), [10, 4]], {})
     # A learner may call a tensor otherwise.
-    expected.check(["embed_tokens.weight", "layers.0.weight", "lm_head.weight"], [[10, 4], [4, 4], [10, 4]])
+    expected.check(["embed_tokens.weight", "layers.0.weight", "lm_head.weight"], [[10, 4], [4, 4], [10, 4]], {})
     with pytest.raises(IncompleteUpdateError, match=r"'lm_head\.weight'"):
-        expected.check([*shapes], [*shapes.values()])
+        expected.check([*shapes], [*shapes.values()], {})
     with pytest.raises(IncompleteUpdateError, match=r"brings 80 weights.*has 96"):
-        expected.check(["model.embed_tokens.weight", "lm_head.weight"], [[10, 4], [10, 4]])
+        expected.check(["model.embed_tokens.weight", "lm_head.weight"], [[10, 4], [10, 4]], {})
+
+
+def test_an_update_may_leave_out_what_its_sender_names(tmp_path: FilePath) -> None:
+    shapes = {"embed_tokens.weight": [10, 4], "layers.0.weight": [4, 4]}
+    expected = ExpectedWeights.of_checkpoint(write_checkpoint(tmp_path, shapes, is_tied=True))
+    expected.check(["layers.0.weight"], [[4, 4]], {"embed_tokens.weight": 40, "lm_head.weight": 40})
+    with pytest.raises(IncompleteUpdateError, match=r"brings 16 weights in 1 tensors and leaves out 40, .* has 96"):
+        expected.check(["layers.0.weight"], [[4, 4]], {"embed_tokens.weight": 40})
+    with pytest.raises(IncompleteUpdateError, match="leaves out 80"):
+        expected.check([], [], {"embed_tokens.weight": 40, "lm_head.weight": 40})
 
 
 def test_a_checkpoint_without_safetensors_is_refused(tmp_path: FilePath) -> None:
