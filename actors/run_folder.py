@@ -22,6 +22,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from actors.group import Group
+from evaluation.evaluate import Judged
 
 
 class RunFolder:
@@ -41,6 +42,8 @@ class RunFolder:
         self.cold_start_model = self.root / "cold_start_model"
         self.final_model = self.root / "final_model"
         self.summary = self.root / "summary.json"
+        self.evaluations = self.root / "evaluations"
+        self.centers_picture = self.root / "centers.png"
         self.picture = self.root / "summary.png"
 
     def create(self) -> None:
@@ -88,6 +91,11 @@ class RunFolder:
         """All groups that became complete for `step`; the flag says whether a group was trained on."""
         lines = [json.dumps(row) for group, trained in groups for row in _rows(group, trained)]
         self._replace(self.trajectories / f"step-{step:06d}.jsonl", "".join(line + "\n" for line in lines))
+
+    def write_evaluation(self, phase: str, judged: Iterable[Judged]) -> None:
+        """Every response of an evaluation with its marks, in `evaluations/<phase>.jsonl`."""
+        self.evaluations.mkdir(exist_ok=True)
+        self._replace(self.evaluations / f"{phase}.jsonl", "".join(json.dumps(asdict(mark)) + "\n" for mark in judged))
 
     def write_summary(self, part: str, content: object) -> None:
         """Replace one part of `summary.json` and keep the others."""

@@ -102,6 +102,7 @@ class Session:
         await publisher.connect()
         await publisher.publish(0)
         result = await self._evaluate("cold start: held-out questions")
+        self._folder.write_evaluation("cold_start", result.judged)
         learner.shutdown()
         summary = summarise(result, earlier_s + time.perf_counter() - started_s) | {
             "loss": losses[:: max(1, len(losses) // 200)],
@@ -159,6 +160,7 @@ class Session:
             return {"stopped_at_step": self._trainer.version}
         await learner.export(self._folder.final_model)
         result = await self._evaluate("RL: held-out questions")
+        self._folder.write_evaluation("rl", result.judged)
         learner.shutdown()
         summary = summarise(result, time.perf_counter() - started_s)
         self._folder.write_summary("rl", summary)

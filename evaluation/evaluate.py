@@ -8,10 +8,10 @@ from statistics import fmean, median
 from typing import Self
 
 from evaluation.config import EvaluationConfig
-from rewards.reward import center_errors_m, is_correct
+from rewards.reward import center_errors_m, is_correct, predicted_centers_m
 from rewards.score import Failure, Score
 from rollout.trajectory import RolloutRequest, Trajectory
-from spatial.sample import Path, SpatialSample
+from spatial.sample import Path, SpatialSample, Vector3
 
 Generate = Callable[[Sequence[RolloutRequest]], Awaitable[Sequence[Trajectory | Failure]]]
 """All responses of one group, in order."""
@@ -63,9 +63,10 @@ class PathResult:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Every path's marks."""
+    """Every path's marks, and the responses that they are made of."""
 
     paths: dict[Path, PathResult]
+    judged: tuple["Judged", ...]
 
     def as_dict(self) -> dict[str, object]:
         return {path.value: asdict(result) for path, result in self.paths.items()}
@@ -75,10 +76,16 @@ class EvaluationResult:
 class Judged:
     """One response with its marks."""
 
+    sample_id: str
+    path: Path
     kind: str
     domain: str
+    is_greedy: bool
+    response: str
     correct: bool
     score: Score
+    centers_m: tuple[Vector3, ...]
+    """The predicted centres of regions, in the order in which they are written."""
     center_errors_m: tuple[float, ...] | None
 
 
@@ -110,19 +117,21 @@ async def evaluate(
         greedy: list[Judged] = []
         for request, response in zip(requests, responses, strict=True):
             if isinstance(response, Trajectory):
-                (greedy if request.temperature == 0 else sampled).append(_judge(response, sample, path, reward))
+                is_greedy = request.temperature == 0
+                (greedy if is_greedy else sampled).append(_judge(response, sample, path, is_greedy, reward))
         done += 1
         on_progress(done, total)
         return sampled, greedy, len(requests) - len(sampled) - len(greedy)
 
-    results = {}
+    results, judged = {}, []
     for path, questions in asked.items():
         if questions:
             marks = await asyncio.gather(*(ask(sample, path, index) for index, sample in enumerate(questions)))
             sampled = [mark for group, _, _ in marks for mark in group]
             greedy = [mark for _, group, _ in marks for mark in group]
             results[path] = _summarise(sampled, greedy, len(questions), sum(failed for _, _, failed in marks))
-    return EvaluationResult(results)
+            judged += sampled + greedy
+    return EvaluationResult(results, tuple(judged))
 
 
 def _requests(
@@ -144,9 +153,14 @@ def _requests(
     ]
 
 
-def _judge(response: Trajectory, sample: SpatialSample, path: Path, reward: Reward) -> Judged:
+def _judge(response: Trajectory, sample: SpatialSample, path: Path, is_greedy: bool, reward: Reward) -> Judged:
     text = response.response_text
     return Judged(
+        sample_id=sample.sample_id,
+        path=path,
+        is_greedy=is_greedy,
+        response=text,
+        centers_m=predicted_centers_m(text, path, sample),
         kind=sample.kind,
         domain=sample.domain,
         correct=is_correct(text, path, sample),

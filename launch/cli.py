@@ -52,6 +52,7 @@ def cold_start(
 
     Ctrl-C writes a checkpoint, ends every process, and `--resume` goes on from there.
     """
+    from launch.centers import draw_centers
     from launch.driver import Driver
     from launch.summary import print_summary
     from learner.checkpoint import latest_checkpoint
@@ -62,6 +63,7 @@ def cold_start(
     with Driver(settings, console) as run:
         run.cold_start(resume_from)
     print_summary(run.folder, console)
+    draw_centers(run.folder)
 
 
 @app.command()
@@ -98,6 +100,7 @@ def train(
 
     Ctrl-C writes a checkpoint, ends every process, and `--resume` goes on from there.
     """
+    from launch.centers import draw_centers
     from launch.driver import Driver
     from launch.summary import draw_summary, print_summary
     from learner.checkpoint import latest_checkpoint, verify
@@ -114,6 +117,7 @@ def train(
         run.train(start, resume_from and resume_from.resolve())
     print_summary(run.folder, console)
     draw_summary(run.folder)
+    draw_centers(run.folder)
 
 
 @app.command()

@@ -4,6 +4,7 @@ import time
 
 from rich.console import Console
 
+from launch.centers import draw_centers
 from launch.config import RunConfig
 from launch.driver import Driver
 from launch.summary import draw_summary, print_summary
@@ -18,4 +19,8 @@ def run_demo(config: RunConfig, console: Console) -> None:
         run.folder.write_summary("seconds_total", time.perf_counter() - started_s)
     print_summary(run.folder, console)
     draw_summary(run.folder)
-    console.print(f"everything is in [bold]{config.run}[/]; the picture is [bold]{run.folder.picture.name}[/]")
+    draw_centers(run.folder)
+    console.print(
+        f"everything is in [bold]{config.run}[/]; the pictures are [bold]{run.folder.picture.name}[/] and "
+        f"[bold]{run.folder.centers_picture.name}[/] (where detected centres lie)"
+    )

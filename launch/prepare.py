@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path as FilePath
 
 import spatial.scenes
@@ -17,6 +18,10 @@ from vlm.config import TinyModelConfig
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
+
+_PROGRAM = FilePath(__file__).parent.parent
+# Every kind of question comes up in far fewer.
+_NUM_TEXTS_CHECKED = 20_000
 
 
 def prepare_folder(config: RunConfig) -> RunFolder:
@@ -84,13 +89,52 @@ def prepare_base_model(config: RunConfig, folder: RunFolder) -> FilePath:
     logging.disable_progress_bar()
     model = config.model
     if not isinstance(model, TinyModelConfig):
-        if config.prompt.regions == "marks" or knows_regions(model.path):
-            return FilePath(model.path)
+        checkpoint = _find_checkpoint(model.path)
+        _check_words(config, folder, checkpoint)
+        if config.prompt.regions == "marks" or knows_regions(checkpoint):
+            return FilePath(checkpoint)
         if not (folder.base_model / "config.json").exists():
-            add_regions(model.path, folder.base_model, config.seed)
+            add_regions(checkpoint, folder.base_model, config.seed)
     elif not (folder.base_model / "config.json").exists():
         build_tiny_checkpoint(folder.base_model, _texts(config, folder), model, config.seed)
     return folder.base_model
+
+
+def _find_checkpoint(path: str) -> str:
+    """A folder here, one that comes with this program (`assets/…`), or a name that transformers looks up itself."""
+    for folder in (FilePath(path), _PROGRAM / path):
+        if (folder / "config.json").is_file():
+            return str(folder.resolve())
+    if path.startswith((".", "/", "assets/")) or path.count("/") != 1:
+        raise ConfigError(f"model.path={path}: there is no model folder (one with config.json)")
+    return path
+
+
+def _check_words(config: RunConfig, folder: RunFolder, checkpoint: str) -> None:
+    """A tokenizer of whole words, such as the tiny base's, must know every word of the data.
+
+    Raises:
+        ConfigError: it does not; the words are named.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    if tokenizer.unk_token_id is None:
+        return
+    texts = list(islice(_texts(config, folder), _NUM_TEXTS_CHECKED))
+    encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    unknown = {
+        text[start:end]
+        for text, ids, spans in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        for token_id, (start, end) in zip(ids, spans, strict=True)
+        if token_id == tokenizer.unk_token_id
+    }
+    if unknown:
+        shown = ", ".join(map(repr, sorted(unknown)[:10]))
+        raise ConfigError(
+            f"model {checkpoint}: its tokenizer does not know {len(unknown)} pieces of the data, such as "
+            f"{shown}; use other data, another model, or build a tiny one around the data (model.type=tiny)"
+        )
 
 
 def _texts(config: RunConfig, folder: RunFolder) -> Iterator[str]:

@@ -14,6 +14,7 @@ A sample as a line of JSON (the project's own format, one object a line)::
      "chains": {"dtr": "<detect>…</detect><think>…</think><answer>A</answer>"}}
 """
 
+import re
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -21,6 +22,7 @@ from pydantic import Field, model_validator
 
 from spatial.strict import StrictModel
 
+_SPECIAL_TOKEN = re.compile(r"<\|\w+\|>")
 Vector3 = tuple[float, float, float]
 Unit = Literal["m", "cm", "mm", "km", "ft", "in", "deg", "oclock", "count"]
 Length = Annotated[float, Field(gt=0)]
@@ -230,6 +232,11 @@ class SpatialSample(StrictModel):
                     f"region '{region.mark}': rle_counts add up to {sum(region.rle_counts)} pixels, but its image has "
                     f"{image.width_px}x{image.height_px}"
                 )
+        if special := _SPECIAL_TOKEN.search(self.question):
+            raise ValueError(
+                f"question holds {special[0]}: the prompt places its own tokens for images and regions; name the mark "
+                "instead (red point)"
+            )
         marks = [region.mark for region in self.regions]
         if len(set(marks)) != len(marks):
             raise ValueError(f"regions share a mark: {marks}")
