@@ -8,7 +8,7 @@ endif
 SETUP = $(PYTHON) launch/setup_environment.py $(if $(LOCK),--lock $(LOCK))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo base test lint bench clean
+.PHONY: help setup demo base claims test lint bench clean
 
 help:  ## say what there is
 	@echo "sr-real trains spatial vision-language models by reinforcement. Start with: make demo"
@@ -22,6 +22,9 @@ demo: setup  ## scenes, cold start, RL, evaluation before and after, on two CPU 
 
 base: setup  ## pretrain the demo's base model on perception alone, hours; goes on where it was stopped
 	.venv/bin/sr-real base
+
+claims: setup  ## the paper's four claims over three seeds, about four hours; what is done is kept and not run again
+	.venv/bin/python -m experiments.claims
 
 test: setup  ## all tests; one alone: .venv/bin/pytest tests/launch/test_doctor.py -k memory
 	.venv/bin/python -m pytest

@@ -19,7 +19,7 @@ from actors.rollout_worker import RolloutPool, RolloutSpec
 from actors.run_folder import RunFolder
 from actors.telemetry import Telemetry
 from actors.training import Trainer
-from evaluation.evaluate import EvaluationResult, evaluate
+from evaluation.evaluate import EvaluationResult, evaluate, same_questions
 from learner.checkpoint import read_trainer_state
 from learner.config import LearnerConfig
 from rewards.custom import load_reward
@@ -337,6 +337,7 @@ def summarise(result: EvaluationResult, seconds: float) -> dict[str, object]:
         "dtr_reward": dtr and dtr.reward,
         "format_rate": sum(marks.format_rate for marks in present) / len(present),
         "center_error_m_median": dtr and dtr.center_error_m_median,
+        "same_questions": same_questions(result.judged),
         "seconds": seconds,
         "paths": result.as_dict(),
     }

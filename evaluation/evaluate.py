@@ -55,6 +55,7 @@ class PathResult:
     """Over all readable centres of regions, matched one to one; None for a path that gives none."""
     centers_by_domain: dict[str, CenterMarks]
     """The same centres, by the family of scenes or the data set they come from."""
+    accuracy_by_domain: dict[str, float]
     accuracy_by_kind: dict[str, float]
     accuracy_greedy_by_kind: dict[str, float]
     num_questions: int
@@ -182,15 +183,30 @@ def _summarise(sampled: list[Judged], greedy: list[Judged], num_questions: int, 
         format_rate=fmean(mark.score.format for mark in sampled) if sampled else 0.0,
         center_error_m_median=median(errors_m) if errors_m else None,
         centers_by_domain={domain: CenterMarks.of(errors) for domain, errors in sorted(by_domain.items())},
-        accuracy_by_kind=_by_kind(sampled),
-        accuracy_greedy_by_kind=_by_kind(greedy),
+        accuracy_by_domain=_accuracy_by(lambda mark: mark.domain, sampled),
+        accuracy_by_kind=_accuracy_by(lambda mark: mark.kind, sampled),
+        accuracy_greedy_by_kind=_accuracy_by(lambda mark: mark.kind, greedy),
         num_questions=num_questions,
         num_failures=num_failures,
     )
 
 
-def _by_kind(marks: list[Judged]) -> dict[str, float]:
-    kinds: dict[str, list[bool]] = defaultdict(list)
+def same_questions(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
+    """How often each reasoning path is right on the questions that both were asked: in all ("all") and by kind."""
+    reasoned = [mark for mark in judged if mark.path is not Path.DIRECT and not mark.is_greedy]
+    both = {mark.sample_id for mark in reasoned if mark.path is Path.LOR} & {
+        mark.sample_id for mark in reasoned if mark.path is Path.DTR
+    }
+    shared: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for mark in reasoned:
+        if mark.sample_id in both:
+            shared["all"][mark.path.value].append(mark.correct)
+            shared[mark.kind][mark.path.value].append(mark.correct)
+    return {kind: {path: fmean(rights) for path, rights in paths.items()} for kind, paths in sorted(shared.items())}
+
+
+def _accuracy_by(key: Callable[[Judged], str], marks: list[Judged]) -> dict[str, float]:
+    rights: dict[str, list[bool]] = defaultdict(list)
     for mark in marks:
-        kinds[mark.kind].append(mark.correct)
-    return {kind: fmean(rights) for kind, rights in sorted(kinds.items())}
+        rights[key(mark)].append(mark.correct)
+    return {name: fmean(those) for name, those in sorted(rights.items())}

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, Field, ValidationError
 
 from actors.config import SessionConfig
-from spatial.scenes.config import SceneConfig
+from spatial.scenes.config import Family, SceneConfig
 from spatial.strict import StrictModel
 from vlm.config import ModelConfig
 
@@ -34,6 +34,8 @@ class SceneDataConfig(StrictModel):
     num_train_scenes: Annotated[int, Field(ge=1)] = 4000
     num_validation_scenes: Annotated[int, Field(ge=1)] = 50
     num_test_scenes: Annotated[int, Field(ge=1)] = 400
+    test_families: Annotated[tuple[Family, ...], Field(min_length=1)] | None = None
+    """Families of the test scenes, where others than the training scenes' are to be met; null: the same."""
 
 
 class FileDataConfig(StrictModel):

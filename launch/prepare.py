@@ -41,12 +41,10 @@ def prepare_data(config: RunConfig, folder: RunFolder, num_workers: int, on_prog
             {"seed": config.seed, "data": data.model_dump(mode="json"), "program": _program_hash()}, indent=1
         )
         if not stamp.exists() or stamp.read_text() != recipe:
-            scenes = {
-                "train": data.num_train_scenes,
-                "validation": data.num_validation_scenes,
-                "test": data.num_test_scenes,
-            }
-            build_dataset(data.scenes, folder.data, scenes, config.seed, num_workers, on_progress)
+            tested = data.scenes.replace(families=data.test_families or data.scenes.families)
+            trained = {"train": data.num_train_scenes, "validation": data.num_validation_scenes}
+            build_dataset(data.scenes, folder.data, trained, config.seed, num_workers, on_progress)
+            build_dataset(tested, folder.data, {"test": data.num_test_scenes}, config.seed, num_workers, on_progress)
             stamp.write_text(recipe)
     else:
         source = FilePath(data.folder).resolve()

@@ -53,7 +53,19 @@ def print_marks(phases: dict[str, dict[str, Any]], console: Console) -> None:
             kind, *(_shown(kind, _by_kind(marks, path).get(kind)) for path in paths for marks in phases.values())
         )
     console.print(kinds)
+    _print_same_questions(phases, console)
     _print_centers(phases, console)
+
+
+def _print_same_questions(phases: dict[str, dict[str, Any]], console: Console) -> None:
+    """Both paths on the very questions that both were asked."""
+    kinds = sorted({kind for marks in phases.values() for kind in marks.get("same_questions", {})})
+    if kinds:
+        table = Table("asked both ways", *(f"{path} {name}" for path in ("LOR", "DTR") for name in phases))
+        for kind in kinds:
+            found = [marks.get("same_questions", {}).get(kind, {}) for marks in phases.values()]
+            table.add_row(kind, *(_shown(kind, by_path.get(path)) for path in ("lor", "dtr") for by_path in found))
+        console.print(table)
 
 
 def _print_centers(phases: dict[str, dict[str, Any]], console: Console) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from spatial.images import ImageStore
 from spatial.sample import Camera, DepthRef, ImageRef, Mark, Path, Region, SpatialSample
-from spatial.scenes.chains import write_chain
+from spatial.scenes.chains import spoil, write_chain
 from spatial.scenes.config import PERCEPTION_KINDS, REGION_PERCEPTION_KINDS, Family, SceneConfig
 from spatial.scenes.layout import draw_scene, object_truths
 from spatial.scenes.perception import pick_perceived, write_perception
@@ -164,6 +164,11 @@ class _Asker:
                 return self._sample(question, marks, chains, slot)
         return None
 
+    def _spoil(self, path: Path, chain: str, question: Question) -> str:
+        """The chain, or, with the configured share, one that ends in a wrong answer."""
+        is_spoilt = path is not Path.DIRECT and self.rng.random() < self.config.wrong_chain_share
+        return spoil(chain, question.answer, self.rng) if is_spoilt else chain
+
     def _draw_marks(self, number: int) -> tuple[Mark, ...]:
         order = self.rng.permutation(len(self.config.marks))
         return tuple(self.config.marks[i] for i in order[:number])
@@ -174,6 +179,8 @@ class _Asker:
             for mark, truth in zip(marks, (subject.truth for subject in question.subjects), strict=False)
         )
         paths = tuple(chains)
+        if self.config.wrong_chain_share > 0:
+            chains = {path: self._spoil(path, chain, question) for path, chain in chains.items()}
         return SpatialSample(
             sample_id=f"{self.name}-q{slot}-{paths[0].value if len(paths) == 1 else 'both'}",
             domain=self.family,

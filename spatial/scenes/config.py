@@ -99,6 +99,8 @@ class SceneConfig(StrictModel):
     """Share of the questions asked through DTR."""
     both_paths: bool = False
     """Ask every question on regions through LOR as well: same marks, same words, a chain for each path."""
+    wrong_chain_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the reasoned chains that end in a wrong answer: what a cold start makes of bad examples."""
     store_depth: bool = False
     """Store each picture's depth too, for `prompt.region_depth`."""
     lor_weights: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(LOR_KINDS, 1.0))

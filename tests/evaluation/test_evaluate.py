@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from evaluation.config import EvaluationConfig
-from evaluation.evaluate import EvaluationResult, evaluate
+from evaluation.evaluate import EvaluationResult, evaluate, same_questions
 from rewards.config import RewardConfig
 from rewards.reward import score_response
 from rewards.score import Failure
@@ -116,3 +116,18 @@ def test_two_models_are_asked_with_the_same_seeds() -> None:
     assert seen[0] == seen[1]
     assert len({seed for seed, _ in seen[0]}) == 5
     assert [temperature for _, temperature in seen[0]] == [0.8] * 4 + [0.0]
+
+
+def test_paths_are_compared_on_the_questions_that_both_were_asked() -> None:
+    both = DTR.replace(sample_id="both", paths=(Path.LOR, Path.DTR))
+    config = EvaluationConfig(num_questions=5, num_samples=2, greedy=False)
+    reward = partial(score_response, config=RewardConfig())
+
+    async def answer(requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
+        texts = {Path.LOR: ["<think></think><answer>9</answer>", "<think></think><answer>2.1</answer>"]}
+        said = [f"{DETECT}<think></think><answer>2.0 m</answer>"] * 2
+        return [respond(r, texts.get(r.path, said)[r.member]) for r in requests]
+
+    result = asyncio.run(evaluate([LOR, both, DTR], answer, reward, config, 1.0, 64))
+    # The question that only one path was asked does not count.
+    assert same_questions(result.judged) == {"all": {"lor": 0.5, "dtr": 1.0}, "depth": {"lor": 0.5, "dtr": 1.0}}

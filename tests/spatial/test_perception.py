@@ -99,3 +99,17 @@ def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
         SceneConfig(direct_weights={"region_centre": 1.0})
     with pytest.raises(ValueError, match="direct_weights are all 0"):
         SceneConfig(direct_per_scene=1, direct_weights={"scene": 0.0})
+
+
+def test_a_share_of_the_chains_ends_in_a_wrong_answer(tmp_path: FilePath) -> None:
+    config = SceneConfig(wrong_chain_share=0.3, direct_per_scene=2)
+    samples = build(tmp_path, config)
+    rights = [
+        (path, is_right(parse_response(path, chain).answer, sample.answer))
+        for sample in samples
+        for path, chain in sample.chains.items()
+    ]
+    reasoned = [right for path, right in rights if path is not Path.DIRECT]
+    assert 0.65 < sum(reasoned) / len(reasoned) < 0.75
+    assert all(right for path, right in rights if path is Path.DIRECT)
+    assert all(parse_response(path, chain).well_formed for s in samples for path, chain in s.chains.items())

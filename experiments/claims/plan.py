@@ -1,0 +1,75 @@
+"""What the claims are made of: for each seed, five cold starts and eight runs of reinforcement learning.
+
+All use the demo's preset as it is; a part changes only what its claim is about. All runs of reinforcement learning have
+equal numbers of updates and responses, and all parts the same test questions.
+"""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+CONFIG = "demo"
+# What all parts share: both paths are tested on the same region questions, of both families of scenes.
+SHARED = ("data.scenes.both_paths=true", "data.test_families=[tabletop, room]")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One command and the run folder that its results are read from."""
+
+    name: str
+    seed: int
+    phase: str
+    """"cold_start" or "rl": which part of the run's summary.json counts."""
+    title: str
+    changes: tuple[str, ...] = ()
+    """What makes it differ from the demo."""
+    start: str = ""
+    """RL: the part whose cold start it begins with."""
+
+    @property
+    def key(self) -> str:
+        return f"seed-{self.seed}/{self.name}"
+
+    def command(self, root: Path) -> list[str]:
+        """Arguments of `sr-real`; runs lie in `root`."""
+        run = [f"run={root / self.key}", f"seed={self.seed}"]
+        if self.phase == "cold_start":
+            return ["cold-start", "--config", CONFIG, *run, *SHARED, *self.changes]
+        start = root / f"seed-{self.seed}" / self.start
+        data = f"data={{type: files, folder: {start / 'data'}}}"
+        model = start / "cold_start_model"
+        return ["train", "--config", CONFIG, "--from", str(model), *run, data, *self.changes]
+
+
+def shown(part: Part, root: Path) -> str:
+    """The command as a person would type it."""
+    return shlex.join(["sr-real", *part.command(root)])
+
+
+def parts_of(seed: int) -> list[Part]:
+    """One seed's parts, each after those that it needs."""
+
+    def cold(name: str, title: str, *changes: str) -> Part:
+        return Part(f"cold-{name}", seed, "cold_start", title, changes)
+
+    def rl(name: str, start: str, title: str, *changes: str) -> Part:
+        return Part(f"rl-{name}", seed, "rl", title, changes, f"cold-{start}")
+
+    return [
+        cold("full", "cold start, full blend"),
+        rl("joint", "full", "RL on both paths"),
+        rl("lor", "full", "RL on LOR only", "training.groups_per_step={lor: 32, dtr: 0}"),
+        rl("dtr", "full", "RL on DTR only", "training.groups_per_step={lor: 0, dtr: 32}"),
+        cold("no-grounding", "cold start without grounding", "learner.sft.blend={lor: 1, dtr: 1}"),
+        rl("no-grounding", "no-grounding", "RL after no grounding"),
+        cold("tenth", "cold start on a tenth of the data", "data.num_train_scenes=800"),
+        rl("tenth", "tenth", "RL after a tenth of the data"),
+        cold("wrong", "cold start with 30 % wrong chains", "data.scenes.wrong_chain_share=0.3"),
+        rl("wrong", "wrong", "RL after wrong chains"),
+        cold("tabletop", "cold start on tabletops only", "data.scenes.families=[tabletop]"),
+        rl("tabletop", "tabletop", "RL on tabletops only"),
+        rl(
+            "no-center", "full", "RL without the centre reward", "rewards.dtr={accuracy: 0.9, format: 0.1, center: 0.0}"
+        ),
+    ]

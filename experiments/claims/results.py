@@ -1,0 +1,76 @@
+"""One small file of results a part, kept with the program: what is there need not be run again."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Self
+
+from experiments.claims.plan import Part
+
+PATHS = ("lor", "dtr")
+_CURVE_KEYS = ("step", "lor/reward_mean", "dtr/reward_mean", "num_failures")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a part measured."""
+
+    key: str
+    command: str
+    seconds: float
+    marks: dict[str, Any]
+    """The phase's part of summary.json, without the list of losses."""
+    curve: list[dict[str, Any]]
+    """RL: mean rewards of each step by path."""
+
+    @classmethod
+    def of_run(cls, part: Part, command: str, folder: Path, seconds: float) -> Self:
+        summary = json.loads((folder / "summary.json").read_text())[part.phase]
+        metrics = folder / "metrics.jsonl"
+        lines = metrics.read_text().splitlines() if part.phase == "rl" and metrics.exists() else []
+        steps = [json.loads(line) for line in lines]
+        curve = [{key: step[key] for key in _CURVE_KEYS if key in step} for step in steps]
+        return cls(part.key, command, seconds, {k: v for k, v in summary.items() if k != "loss"}, curve)
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        return cls(**json.loads(file.read_text()))
+
+    def write(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        temporary.replace(file)
+
+    def right(self, path: str) -> float:
+        """Share of right answers on a path, sampled."""
+        return float(self.marks["paths"][path]["accuracy"])
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean over seeds with its standard deviation."""
+
+    mean: float
+    deviation: float
+    num_seeds: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        return cls(fmean(values), stdev(values) if len(values) > 1 else float("nan"), len(values))
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the mean is further from 0 than the seeds are from each other."""
+        return self.num_seeds > 1 and abs(self.mean) > self.deviation
+
+    def __str__(self) -> str:
+        spread = f" ± {100 * self.deviation:.1f}" if self.num_seeds > 1 else ""
+        return f"{100 * self.mean:.1f}{spread}"
+
+    @property
+    def signed(self) -> str:
+        """As `str`, with its sign."""
+        return f"{'+' if self.mean >= 0 else '−'}{str(self).lstrip('-')}"
