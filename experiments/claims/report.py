@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from experiments.claims.plan import Part
@@ -102,7 +103,7 @@ def _both_paths(found: Found) -> str:
         ],
     )
     metric = [
-        sum(_same("dtr", kind)(r) - _same("lor", kind)(r) for kind in _METRIC_KINDS) / len(_METRIC_KINDS)  # type: ignore[operator]
+        fmean(r.marks["same_questions"][kind]["dtr"] - r.marks["same_questions"][kind]["lor"] for kind in _METRIC_KINDS)
         for r in results
         if all(kind in r.marks["same_questions"] for kind in _METRIC_KINDS)
     ]
