@@ -160,6 +160,17 @@ class SequenceImportance(StrictModel):
 ImportanceConfig = Annotated[NoImportance | TokenImportance | SequenceImportance, Field(discriminator="type")]
 
 
+class PointerConfig(StrictModel):
+    """A loss that makes one attention head look from the last token of an object's name to the object's place in the
+    image. From scratch a small model ties names to places many times sooner with it."""
+
+    weight: Positive = 0.3
+    """Of the mean of -log(attention on the object's cells), beside the likelihood of the responses."""
+    layer: Annotated[int, Field(ge=0)] = 1
+    """Of the language model, counted from 0; the layer before it gathers the words of a name."""
+    head: Annotated[int, Field(ge=0)] = 0
+
+
 class SftConfig(StrictModel):
     """The cold start: supervised fine-tuning on whole true responses."""
 
@@ -172,6 +183,8 @@ class SftConfig(StrictModel):
     blend: dict[Task, NotNegative] | None = None
     """Relative shares of the tasks (lor, dtr, grounding_3d, grounding_2d, plain), kept exactly; a task left out is not
     trained. null: all responses as they come."""
+    pointer: PointerConfig | None = None
+    """Ties names to places, in samples that tell which objects are in view; null: likelihood alone."""
     freeze: Parts = ()
     """Parts that the cold start leaves as they are."""
     checkpoint_every: Count = 500
@@ -227,6 +240,15 @@ class LearnerConfig(StrictModel):
                     f"{name}.type={optimizer.type} needs deepspeed.zero_stage=0 and dtype=float32: it works on "
                     f"whole matrices, not on the flat pieces of ZeRO {self.deepspeed.zero_stage}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _pointer_sees_the_layer(self) -> Self:
+        if self.sft.pointer and (self.deepspeed.zero_stage == 3 or self.deepspeed.activation_checkpointing):
+            raise ValueError(
+                "sft.pointer goes through a layer's projections once more, which neither ZeRO 3 nor "
+                "activation_checkpointing allows; use deepspeed.zero_stage <= 2 without activation_checkpointing"
+            )
         return self
 
     @model_validator(mode="after")

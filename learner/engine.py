@@ -37,6 +37,7 @@ from learner.config import AggregationConfig, LearnerConfig, TokenMean
 from learner.losses import token_weights
 from learner.metrics import TokenMeans
 from learner.objective import Objective, check_finite, grpo_objective, sft_objective, with_effective_sample_size
+from learner.pointer import Pointer, find_mentions
 from learner.stack import (
     build_optimizer,
     build_schedule,
@@ -135,7 +136,11 @@ class LearnerEngine:
 
         def training_pass(plan: MicroPlan) -> TrainingPass:
             batch = collator.micro_batch(plan, weights).to(self._engine.device)
-            return batch, partial(sft_objective, batch)
+            objective = partial(sft_objective, batch)
+            if self._pointer is None:
+                return batch, objective
+            mentions = find_mentions([rows[row] for row in plan.rows[: plan.num_real]], self._encoder)
+            return batch, self._pointer.added_to(objective, mentions, share=plan.num_real / len(rows))
 
         plans = self._share(collator, selected)
         # The likelihood is that of the model itself, whatever temperature it will be sampled at.
@@ -230,6 +235,7 @@ class LearnerEngine:
         policy = self._load_policy(self._checkpoint)
         vlm: Any = policy.vlm
         freeze(vlm, config)
+        self._pointer = None if config.sft.pointer is None else Pointer(vlm, config.sft.pointer)
         if config.deepspeed.activation_checkpointing:
             vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         optimizer = build_optimizer(policy, config.optimizer)

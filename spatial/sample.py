@@ -185,6 +185,14 @@ class Region(StrictModel):
         return cls(mark=mark, image_index=index, box_xyxy_px=box)
 
 
+class SeenObject(StrictModel):
+    """Something in view, by its name: for a loss that ties words to places. It is never shown to the model."""
+
+    name: Annotated[str, Field(min_length=1)]
+    image_index: Annotated[int, Field(ge=0)] = 0
+    box_xyxy_px: tuple[float, float, float, float]
+
+
 class SpatialSample(StrictModel):
     """One question about images, its answer, and what is known of the 3D scene."""
 
@@ -199,6 +207,8 @@ class SpatialSample(StrictModel):
     question: Annotated[str, Field(min_length=1)]
     answer: Answer
     regions: tuple[Region, ...] = ()
+    objects: tuple[SeenObject, ...] = ()
+    """What else is known to be in view."""
     camera: Camera | None = None
     depths: tuple[DepthRef | None, ...] = ()
     """Depth of each image along the camera's forward axis, where it is known; empty: of none."""
@@ -215,18 +225,11 @@ class SpatialSample(StrictModel):
                     f"depths.{index}: {depth.width_px}x{depth.height_px} px, but its image has "
                     f"{picture.width_px}x{picture.height_px}"
                 )
+        for seen in self.objects:
+            self._check_box(f"object '{seen.name}'", seen.image_index, seen.box_xyxy_px)
         for region in self.regions:
-            if region.image_index >= len(self.images):
-                raise ValueError(
-                    f"region '{region.mark}': image_index={region.image_index}, but there are {len(self.images)} images"
-                )
+            self._check_box(f"region '{region.mark}'", region.image_index, region.box_xyxy_px)
             image = self.images[region.image_index]
-            left, top, right, bottom = region.box_xyxy_px
-            if left < 0 or top < 0 or right > image.width_px or bottom > image.height_px:
-                raise ValueError(
-                    f"region '{region.mark}': box_xyxy_px={list(region.box_xyxy_px)} lies outside its image of "
-                    f"{image.width_px}x{image.height_px} px"
-                )
             if region.rle_counts is not None and sum(region.rle_counts) != image.width_px * image.height_px:
                 raise ValueError(
                     f"region '{region.mark}': rle_counts add up to {sum(region.rle_counts)} pixels, but its image has "
@@ -243,6 +246,19 @@ class SpatialSample(StrictModel):
         if unknown := set(self.chains) - set(self.paths):
             raise ValueError(f"chains for paths it may not be asked through: {sorted(unknown)}")
         return self
+
+    def _check_box(self, what: str, image_index: int, box_xyxy_px: tuple[float, float, float, float]) -> None:
+        if image_index >= len(self.images):
+            raise ValueError(f"{what}: image_index={image_index}, but there are {len(self.images)} images")
+        image = self.images[image_index]
+        left, top, right, bottom = box_xyxy_px
+        if left < 0 or top < 0 or right > image.width_px or bottom > image.height_px:
+            raise ValueError(
+                f"{what}: box_xyxy_px={list(box_xyxy_px)} lies outside its image of "
+                f"{image.width_px}x{image.height_px} px"
+            )
+        if left >= right or top >= bottom:
+            raise ValueError(f"{what}: box_xyxy_px={list(box_xyxy_px)} has no area")
 
     def regions_of(self, image_index: int) -> tuple[Region, ...]:
         """The regions of one of its images, in order."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path as FilePath
 
 import torch
@@ -13,8 +15,9 @@ from spatial.images import ImageStore
 from spatial.prompts import instruction
 from spatial.sample import Path, Region, SpatialSample
 from vlm.config import PromptConfig
+from vlm.region_geometry import coverage
 from vlm.region_inputs import RegionInputs, RegionSpec, positions_in_3d, shapes_of
-from vlm.regions import REGION, describe_regions, draw_marks, region_label
+from vlm.regions import REGION, describe_regions, draw_marks, region_label, relative_box
 
 # Prompts whose pixel values are kept: 0.4 MB each for one image of 128 pixels' side.
 _MAX_CACHED = 256
@@ -141,6 +144,24 @@ class PromptEncoder:
     def _label_ids(self, region: Region) -> tuple[int, ...]:
         words = self.tokenizer(region_label(region), add_special_tokens=False)["input_ids"]
         return (*words, self._region_token_id)
+
+    def cells_of_objects(self, sample: SpatialSample) -> list[tuple[int, ...]]:
+        """For each of the sample's objects the image tokens that its box touches, counted over all its images."""
+        merge_size = self._processor.image_processor.merge_size
+        grids = (self.vision_inputs(sample).image_grid_thw[:, 1:] // merge_size).tolist()
+        first = [0, *accumulate(rows * columns for rows, columns in grids)]
+        found = []
+        for seen in sample.objects:
+            shape = ("box", *relative_box(seen, sample.images[seen.image_index]))
+            touched = coverage(shape, *grids[seen.image_index]).nonzero()[0]
+            found.append(tuple(first[seen.image_index] + int(cell) for cell in touched))
+        return found
+
+    @lru_cache(maxsize=1024)  # noqa: B019 - an encoder lives as long as its process
+    def spellings(self, words: str) -> tuple[tuple[int, ...], ...]:
+        """The token ids of words, at the start of a line and after a space."""
+        spelt = self.tokenizer([words, f" {words}"], add_special_tokens=False)["input_ids"]
+        return tuple(dict.fromkeys(map(tuple, spelt)))
 
     def response_token_ids(self, text: str) -> tuple[int, ...]:
         """A response's tokens, the end token included."""

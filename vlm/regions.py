@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from spatial.sample import ImageRef, Region
+from spatial.sample import ImageRef, Region, SeenObject
 
 REGION = "<|region|>"
 """The token that a region's embedding replaces."""
 
 
-def relative_box(region: Region, image: ImageRef) -> tuple[float, float, float, float]:
+def relative_box(region: Region | SeenObject, image: ImageRef) -> tuple[float, float, float, float]:
     """Left, top, right, bottom as shares of the image's sides."""
     left, top, right, bottom = region.box_xyxy_px
     return left / image.width_px, top / image.height_px, right / image.width_px, bottom / image.height_px

@@ -10,7 +10,7 @@ from pathlib import Path as FilePath
 import numpy as np
 
 from spatial.images import ImageStore
-from spatial.sample import Camera, DepthRef, ImageRef, Mark, Path, Region, SpatialSample
+from spatial.sample import Camera, DepthRef, ImageRef, Mark, Path, Region, SeenObject, SpatialSample
 from spatial.scenes.chains import spoil, write_chain
 from spatial.scenes.config import PERCEPTION_KINDS, REGION_PERCEPTION_KINDS, Family, SceneConfig
 from spatial.scenes.layout import draw_scene, object_truths
@@ -190,6 +190,9 @@ class _Asker:
             question=question.text,
             answer=question.answer,
             regions=regions,
+            objects=tuple(SeenObject(name=truth.name, box_xyxy_px=truth.box_xyxy_px) for truth in self.objects)
+            if self.config.name_objects
+            else (),
             camera=self.camera,
             depths=self.depths,
             chains=chains,

@@ -101,6 +101,8 @@ class SceneConfig(StrictModel):
     """Ask every question on regions through LOR as well: same marks, same words, a chain for each path."""
     wrong_chain_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the reasoned chains that end in a wrong answer: what a cold start makes of bad examples."""
+    name_objects: bool = False
+    """Tell each sample what is in view and where, for `learner.sft.pointer`."""
     store_depth: bool = False
     """Store each picture's depth too, for `prompt.region_depth`."""
     lor_weights: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(LOR_KINDS, 1.0))

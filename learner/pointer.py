@@ -1,0 +1,124 @@
+"""The pointer loss: from the last token of an object's name, one attention head looks at the object's image tokens.
+
+    loss = mean over mentions of -log( Σ attention weights on the image tokens that the object's box touches )
+
+The head's weights are computed once more from what its layer is given, so it works with any attention implementation.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from learner.batch import Row
+from learner.config import PointerConfig
+from learner.losses import Tokens
+from learner.objective import Objective
+from vlm.prompt import PromptEncoder
+
+
+class Mention(NamedTuple):
+    """A name in a row of a micro-batch, and the tokens of the row that show what it names."""
+
+    row: int
+    token: int
+    """Where the last token of the name stands."""
+    targets: tuple[int, ...]
+    """Where the image tokens stand that its box touches."""
+
+
+def find_mentions(rows: Sequence[Row], encoder: PromptEncoder) -> list[Mention]:
+    """Every mention of an object in view, in prompts and responses alike."""
+    mentions = []
+    for index, row in enumerate(rows):
+        ids = [*row.prompt_token_ids, *row.response_token_ids]
+        cells = encoder.cells_of_objects(row.sample)
+        image_tokens = [place for place, token_id in enumerate(ids) if token_id == encoder.image_token_id]
+        for seen, cells_of_it in zip(row.sample.objects, cells, strict=True):
+            targets = tuple(image_tokens[cell] for cell in cells_of_it)
+            for name in encoder.spellings(seen.name):
+                ends = _ends_of(name, ids)
+                mentions += [Mention(index, end, targets) for end in ends if end > image_tokens[-1]]
+    return mentions
+
+
+def _ends_of(name: Sequence[int], ids: Sequence[int]) -> list[int]:
+    """Where `name` ends in `ids`, wherever it stands there."""
+    length = len(name)
+    return [
+        place + length - 1
+        for place, token_id in enumerate(ids)
+        if token_id == name[0] and tuple(ids[place : place + length]) == tuple(name)
+    ]
+
+
+class Pointer:
+    """One attention head of a Qwen3-VL, watched."""
+
+    def __init__(self, vlm: Any, config: PointerConfig) -> None:
+        """
+        Raises:
+            ValueError: the model has no such layer or head.
+        """
+        layers = vlm.model.language_model.layers
+        num_heads = vlm.config.text_config.num_attention_heads
+        if config.layer >= len(layers) or config.head >= num_heads:
+            raise ValueError(
+                f"sft.pointer: layer={config.layer}, head={config.head}, but the model has {len(layers)} layers of "
+                f"{num_heads} heads"
+            )
+        self._config = config
+        self._attention = layers[config.layer].self_attn
+        self._attention.register_forward_pre_hook(self._keep, with_kwargs=True)
+        self._given: dict[str, Any] = {}
+
+    def added_to(self, objective: Objective, mentions: Sequence[Mention], share: float) -> Objective:
+        """The objective with the pointer loss of the same forward pass.
+
+        Args:
+            share: of the mini-batch's rows, those in this micro-batch.
+        """
+
+        def both(logprobs: Tokens, entropies: Tokens) -> tuple[Tensor, dict[str, Tokens]]:
+            loss, statistics = objective(logprobs, entropies)
+            if mentions:
+                pointing = -self.attention_on_targets(mentions).clamp_min(1e-6).log().mean()
+                loss = loss + self._config.weight * share * pointing
+                statistics = {**statistics, "pointer": pointing.detach().expand_as(logprobs)}
+            else:
+                statistics = {**statistics, "pointer": torch.zeros_like(logprobs)}
+            self._given = {}
+            return loss, statistics
+
+        return both
+
+    def attention_on_targets(self, mentions: Sequence[Mention]) -> Float[Tensor, " mentions"]:
+        """The share of the head's attention that falls on each mention's targets, in the last forward pass."""
+        weights = self._weights(mentions)
+        targets = torch.zeros_like(weights, dtype=torch.bool)
+        for index, mention in enumerate(mentions):
+            targets[index, list(mention.targets)] = True
+        return (weights * targets).sum(-1)
+
+    def _weights(self, mentions: Sequence[Mention]) -> Float[Tensor, "mentions tokens"]:
+        from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb
+
+        attention, hidden = self._attention, self._given["hidden_states"]
+        heads = (*hidden.shape[:-1], -1, attention.head_dim)
+        queries = attention.q_norm(attention.q_proj(hidden).view(heads)).transpose(1, 2)
+        keys = attention.k_norm(attention.k_proj(hidden).view(heads)).transpose(1, 2)
+        queries, keys = apply_rotary_pos_emb(queries, keys, *self._given["position_embeddings"])
+        rows = torch.tensor([mention.row for mention in mentions])
+        tokens = torch.tensor([mention.token for mention in mentions])
+        chosen_keys = keys[rows, self._config.head // attention.num_key_value_groups]
+        scores = torch.einsum("md,mtd->mt", queries[rows, self._config.head, tokens], chosen_keys) * attention.scaling
+        return scores.masked_fill(self._later(tokens, scores), float("-inf")).softmax(-1)
+
+    @staticmethod
+    def _later(tokens: Tensor, scores: Tensor) -> Bool[Tensor, "mentions tokens"]:
+        return (torch.arange(scores.shape[1])[None] > tokens[:, None]).to(scores.device)
+
+    def _keep(self, module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self._given = {"hidden_states": arguments[0]} | named if arguments else named

@@ -1,0 +1,108 @@
+"""The pointer loss: whose name, which tokens, and the very attention of the model."""
+
+from pathlib import Path as FilePath
+
+import numpy as np
+import pytest
+import torch
+
+from learner.batch import SftRow
+from learner.config import DeepSpeedConfig, LearnerConfig, PointerConfig, SftConfig
+from learner.engine import LearnerEngine
+from learner.pointer import Mention, Pointer, find_mentions
+from spatial.images import ImageStore
+from spatial.sample import ChoiceAnswer, Path, SeenObject, SpatialSample
+from tests.learner.toy import TINY, free_port, make_config
+from vlm.config import PromptConfig
+from vlm.policy import PolicyBatch, PolicyRow, load_policy
+from vlm.prompt import PromptEncoder
+from vlm.tiny import build_tiny_checkpoint
+
+QUESTION = "Which is closer? red cube (A) or blue cone (B)"
+RESPONSE = "<answer>blue cone</answer>"
+
+
+class Scene:
+    def __init__(self, folder: FilePath) -> None:
+        self.checkpoint = folder / "model"
+        build_tiny_checkpoint(self.checkpoint, [QUESTION, RESPONSE, " red cube answer blue cone"], TINY, seed=0)
+        store = ImageStore(folder / "images")
+        pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        self.sample = SpatialSample(
+            sample_id="s",
+            domain="toy",
+            kind="closer",
+            paths=(Path.DIRECT,),
+            images=(store.put(pixels),),
+            question=QUESTION,
+            answer=ChoiceAnswer(letter="A", num_options=2),
+            # The image has 2 × 2 tokens of 32 pixels.
+            objects=(
+                SeenObject(name="red cube", box_xyxy_px=(0.0, 0.0, 20.0, 20.0)),
+                SeenObject(name="blue cone", box_xyxy_px=(20.0, 40.0, 60.0, 60.0)),
+            ),
+            chains={Path.DIRECT: RESPONSE},
+        )
+        self.encoder = PromptEncoder(self.checkpoint, store, PromptConfig(instructions="short"))
+        self.row = SftRow.from_chain(self.sample, Path.DIRECT, self.encoder)
+        self.ids = [*self.row.prompt_token_ids, *self.row.response_token_ids]
+
+    def batch(self) -> PolicyBatch:
+        row = PolicyRow(self.row.prompt_token_ids, self.row.response_token_ids, self.encoder.vision_inputs(self.sample))
+        return PolicyBatch.collate([row], self.encoder.pad_token_id, self.encoder.image_token_id)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    return Scene(tmp_path_factory.mktemp("pointer"))
+
+
+def test_each_mention_points_at_the_tokens_that_its_object_touches(scene: Scene) -> None:
+    first_image_token = scene.ids.index(scene.encoder.image_token_id)
+    found = [
+        (scene.encoder.tokenizer.decode(scene.ids[m.token - 1 : m.token + 1]).strip(), m.targets)
+        for m in find_mentions([scene.row], scene.encoder)
+    ]
+    top_left, bottom = (first_image_token,), (first_image_token + 2, first_image_token + 3)
+    # In the prompt both, in the response the cone once more, at the start of the answer.
+    assert sorted(found) == [("blue cone", bottom), ("blue cone", bottom), ("red cube", top_left)]
+
+
+@pytest.mark.parametrize(("layer", "head"), [(0, 0), (1, 1)])
+def test_the_watched_attention_is_the_models_own(scene: Scene, layer: int, head: int) -> None:
+    policy = load_policy(scene.checkpoint, attention="eager")
+    pointer = Pointer(policy.vlm, PointerConfig(layer=layer, head=head))
+    batch = scene.batch()
+    mentions = [Mention(0, len(scene.ids) - 2, (3, 5, 6)), Mention(0, 9, (3, 20))]
+    with torch.no_grad():
+        attentions = policy.vlm.model(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            mm_token_type_ids=batch.mm_token_type_ids,
+            pixel_values=batch.pixel_values,
+            image_grid_thw=batch.image_grid_thw,
+            regions=batch.regions,
+            use_cache=False,
+            output_attentions=True,
+        ).attentions[layer][0, head]
+        watched = pointer.attention_on_targets(mentions)
+    expected = torch.stack([attentions[len(scene.ids) - 2, [3, 5, 6]].sum(), attentions[9, 3]])  # 20 comes after 9
+    torch.testing.assert_close(watched, expected, atol=1e-6, rtol=0)
+
+
+def test_the_loss_teaches_the_head_where_to_look(scene: Scene) -> None:
+    config = make_config(sft=SftConfig(pointer=PointerConfig(weight=1.0)))
+    engine = LearnerEngine(scene.checkpoint, scene.encoder, config, master_port=free_port())
+    try:
+        losses = [engine.sft_step([scene.row])["pointer"] for _ in range(12)]
+    finally:
+        engine.close()
+    assert losses[-1] < 0.5 * losses[0], losses
+
+
+def test_a_pointer_needs_a_layer_and_a_head_that_exist(scene: Scene) -> None:
+    vlm = load_policy(scene.checkpoint).vlm
+    with pytest.raises(ValueError, match=r"layer=7, head=0, but the model has 2 layers of 2 heads"):
+        Pointer(vlm, PointerConfig(layer=7))
+    with pytest.raises(ValueError, match="neither ZeRO 3 nor"):
+        LearnerConfig(deepspeed=DeepSpeedConfig(zero_stage=3), sft=SftConfig(pointer=PointerConfig()))
