@@ -33,10 +33,7 @@ def draw_centers(folder: RunFolder) -> bool:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    files = {phase: folder.evaluations / f"{phase}.jsonl" for phase in _PHASES}
-    true_m = _true_centers_m(folder)
-    pairs = {phase: list(_pairs(file, true_m)) for phase, file in files.items() if file.exists()}
-    pairs = {phase: found for phase, found in pairs.items() if found}
+    pairs = evaluated_pairs(folder)
     domains = sorted({pair.domain for found in pairs.values() for pair in found})
     if not pairs:
         return False
@@ -48,6 +45,14 @@ def draw_centers(folder: RunFolder) -> bool:
     figure.savefig(folder.centers_picture, dpi=110)
     plt.close(figure)
     return True
+
+
+def evaluated_pairs(folder: RunFolder) -> dict[str, list[Pair]]:
+    """By phase, the centres of its greedy held-out responses beside the true ones; phases without any are left out."""
+    files = {phase: folder.evaluations / f"{phase}.jsonl" for phase in _PHASES}
+    true_m = _true_centers_m(folder)
+    pairs = {phase: list(_pairs(file, true_m)) for phase, file in files.items() if file.exists()}
+    return {phase: found for phase, found in pairs.items() if found}
 
 
 def _true_centers_m(folder: RunFolder) -> dict[str, tuple[Vector3, ...]]:

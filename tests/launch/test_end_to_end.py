@@ -11,10 +11,12 @@ from typing import Any
 
 import psutil
 import pytest
+from safetensors.torch import load_file
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
+BASE = ROOT / "assets" / "tiny-base"
 SMALL = [
     "prompt={instructions: short, regions: tokens}",
     "data.num_train_scenes=24",
@@ -186,6 +188,26 @@ def test_a_stopped_cold_start_goes_on_where_it_was(tmp_path: Path) -> None:
     run("cold-start", f"run={parts}", *SMALL, *long, "--resume")
     losses = [json.loads((folder / "summary.json").read_text())["cold_start"]["loss"] for folder in (whole, parts)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_a_few_steps_of_the_base_are_made_and_gone_on_with(tmp_path: Path) -> None:
+    folder, out = tmp_path / "base", tmp_path / "tiny-base"
+    few = ["data.num_train_scenes=24", "data.num_test_scenes=3", "evaluation.num_questions=8"]
+    run("base", f"run={folder}", "--out", str(out), *few, "learner.sft.steps=4")
+    made = json.loads((out / "base.json").read_text())
+    assert (made["seed"], made["steps"], made["responses_per_step"]) == (0, 4, 16)
+    assert made["responses"] == 24 * 8  # what is answered at once, and none of the chains
+    steps = [json.loads(line) for line in (folder / "cold_start_metrics.jsonl").read_text().splitlines()]
+    assert [step["step"] for step in steps] == [1, 2, 3, 4]
+    assert all({"direct/nll", "pointer"} <= set(step) and "lor/nll" not in step for step in steps)
+    # The committed base is what the same command makes with all its steps: the same model around the same words.
+    shapes = {name: tensor.shape for name, tensor in load_file(out / "model.safetensors").items()}
+    committed = {name: tensor.shape for name, tensor in load_file(BASE / "model.safetensors").items()}
+    assert {name: shape for name, shape in shapes.items() if "embed_tokens" not in name} == {
+        name: shape for name, shape in committed.items() if "embed_tokens" not in name
+    }
+    words, committed_words = (json.loads((f / "tokenizer.json").read_text())["model"]["vocab"] for f in (out, BASE))
+    assert set(words) <= set(committed_words)
 
 
 def _is_alive(process: psutil.Process) -> bool:

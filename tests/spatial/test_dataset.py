@@ -110,6 +110,12 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], object], str, str]] = [
     (lambda s: s["regions"][0].update(center_m=[0.0, 0.0, float("nan")]), "regions.0.center_m.2: nan", "finite"),
     (lambda s: s["regions"][0].update(center_m=[0.0, 0.0, float("inf")]), "regions.0.center_m.2: inf", "finite"),
     (lambda s: s["regions"][0].update(box_xyxy_px=[0.0, 0.0, 129.0, 9.0]), "sample", "outside its image of 128x128"),
+    (lambda s: s.update(question="What is <|region|>?"), "sample", "question holds <|region|>"),
+    (
+        lambda s: s.update(objects=[{"name": "cube", "box_xyxy_px": [0.0, 0.0, 129.0, 9.0]}]),
+        "sample",
+        "object 'cube': box_xyxy_px=[0.0, 0.0, 129.0, 9.0] lies outside",
+    ),
     (lambda s: s["regions"][0].update(rle_counts=[5, 7]), "sample", "add up to 12 pixels, but its image has 128x128"),
     (lambda s: s["regions"][0].update(rle_counts=[16384]), "regions.0", "no area"),
     (lambda s: s.update(depths=[{"sha256": "0" * 64, "width_px": 9, "height_px": 9}]), "sample", "depths.0: 9x9 px"),
