@@ -29,8 +29,10 @@ def make_base(config: RunConfig, preset: str, overrides: Sequence[str], out: Fil
         shutil.rmtree(out)
     shutil.copytree(run.folder.cold_start_model, out)
     direct = marks["paths"]["direct"]
+    # Where the run lay is no part of what was made.
+    changes = [override for override in overrides if not override.startswith("run=")]
     record = {
-        "command": " ".join(["sr-real base", *([] if preset == "base" else [f"--config {preset}"]), *overrides]),
+        "command": " ".join(["sr-real base", *([] if preset == "base" else [f"--config {preset}"]), *changes]),
         "seed": config.seed,
         "blend": config.learner.sft.blend,
         "responses": marks["num_responses"],
