@@ -33,6 +33,10 @@ def _summary(folder: Path) -> dict[str, Any]:
     return json.loads(file.read_text()) if file.exists() else {}
 
 
+def _spread(values: list[float]) -> float:
+    return stdev(values) if len(values) > 1 else float("nan")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -47,7 +51,7 @@ def main() -> None:
             key = f"{path}_{mark}"
             pairs = [(summary["cold_start"][key], summary["rl"][key]) for summary in summaries.values()]
             gains = [after - before for before, after in pairs]
-            spread = stdev(gains) if len(gains) > 1 else float("nan")
+            spread = _spread(gains)
             cells = [f"{before:.3f} → {after:.3f}" for before, after in pairs]
             table.add_row(key, *cells, f"{fmean(gains):+.3f}", f"{spread:.3f}")
             result[f"{key}_gain"] = round(fmean(gains), 4)
@@ -61,7 +65,7 @@ def main() -> None:
         fmean(s["rl"][f"{path}_reward"] - s["cold_start"][f"{path}_reward"] for path in ("lor", "dtr"))
         for s in summaries.values()
     ]
-    result |= {"reward_gain": round(fmean(gains), 4), "reward_spread": round(stdev(gains), 4)}
+    result |= {"reward_gain": round(fmean(gains), 4), "reward_spread": round(_spread(gains), 4)}
     console.print(table)
     print(json.dumps(result))
 
