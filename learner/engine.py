@@ -14,7 +14,7 @@ averages gradients over ranks, so each rank's share of the loss is multiplied by
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -113,6 +113,11 @@ class LearnerEngine:
     def num_optimizer_steps(self) -> int:
         """Optimiser steps so far, those before a loaded checkpoint included."""
         return int(self._engine.global_steps)
+
+    @cached_property
+    def _pointer(self) -> Pointer | None:
+        """Watches a head from the first supervised step on; reinforcement learning has none."""
+        return None if self._config.sft.pointer is None else Pointer(self.vlm, self._config.sft.pointer)
 
     def barrier(self) -> None:
         """Wait for all ranks."""
@@ -235,7 +240,6 @@ class LearnerEngine:
         policy = self._load_policy(self._checkpoint)
         vlm: Any = policy.vlm
         freeze(vlm, config)
-        self._pointer = None if config.sft.pointer is None else Pointer(vlm, config.sft.pointer)
         if config.deepspeed.activation_checkpointing:
             vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         optimizer = build_optimizer(policy, config.optimizer)

@@ -16,12 +16,10 @@ from rewards.grounding import (
     is_right_box_3d,
     places_score,
     point_score,
-    read_box_2d,
-    read_box_3d,
-    read_places,
 )
 from rewards.numbers import read_quantity
 from spatial.grammar import read_vector
+from spatial.places import read_box_2d, read_box_3d, read_places
 from spatial.sample import (
     Answer,
     Box2DAnswer,

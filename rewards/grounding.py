@@ -5,11 +5,10 @@ distance from the camera in place of the number. Boxes in an image are scored by
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 
 from rewards.center import distance_m
-from spatial.grammar import Box3D, find_boxes, read_box, read_vector
+from spatial.grammar import Box3D
 from spatial.sample import Box2DAnswer, Box3DAnswer, PlacesAnswer, Vector3
 
 POINT_TOLERANCE = 0.1
@@ -19,10 +18,7 @@ SIZE_TOLERANCE = 0.25
 YAW_TOLERANCE_DEG = 30.0
 BOX_IOU = 0.5
 """A box in an image counts as right from this intersection over union on (the field's AP50)."""
-MAX_PLACES = 64
-"""A list of more places than this is no list; it bounds the time that reading one takes."""
 
-_BOX_2D = re.compile(r"\[\s*+([0-9]{1,4})\s*+,\s*+([0-9]{1,4})\s*+,\s*+([0-9]{1,4})\s*+,\s*+([0-9]{1,4})\s*+\]")
 # A bound that was written in decimals is met when binary rounding alone stands in the way.
 _ROUNDING = 1e-9
 
@@ -87,32 +83,6 @@ def intersection_over_union(predicted: Sequence[float] | None, truth: Box2DAnswe
     shared = width * height
     true_area = (true_right - true_left) * (true_bottom - true_top)
     return shared / ((right - left) * (bottom - top) + true_area - shared)
-
-
-def read_places(text: str) -> Mapping[str, Vector3]:
-    """Points by name of "red cube 0.02,1.06,2.03; …"; none unless the whole is such a list, with each name once."""
-    places: dict[str, Vector3] = {}
-    parts = text.split(";", maxsplit=MAX_PLACES)
-    for part in parts:
-        name, _, written = part.strip().rpartition(" ")
-        center_m = read_vector(written)
-        if not name.strip() or center_m is None or name.strip() in places or len(parts) > MAX_PLACES:
-            return {}
-        places[name.strip()] = center_m
-    return places
-
-
-def read_box_3d(text: str) -> Box3D | None:
-    """The one box that makes up the whole text."""
-    boxes = find_boxes(text.strip())
-    is_whole = len(boxes) == 1 and (boxes[0].start, boxes[0].end) == (0, len(text.strip()))
-    return read_box(boxes[0]) if is_whole else None
-
-
-def read_box_2d(text: str) -> tuple[int, ...] | None:
-    """The numbers of "[left,top,right,bottom]"."""
-    match = _BOX_2D.fullmatch(text.strip())
-    return None if match is None else tuple(map(int, match.groups()))
 
 
 def _turn_deg(one: float, other: float) -> float:

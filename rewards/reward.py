@@ -7,10 +7,10 @@ the text with `spatial.grammar`; none raises, whatever the text.
 from rewards.accuracy import accuracy_score, is_right
 from rewards.center import center_score, matched_errors_m
 from rewards.config import RewardConfig
-from rewards.grounding import read_box_3d
 from rewards.released import released_accuracy_score, released_center_score
 from rewards.score import Score
 from spatial.grammar import ParsedResponse, parse_response, read_vector
+from spatial.places import read_box_3d
 from spatial.sample import Box3DAnswer, Path, PointAnswer, SpatialSample, Vector3
 
 

@@ -31,7 +31,8 @@ class _WithRegions:
     """What both families' inner models do for regions, to stand before the parent in the bases."""
 
     def __init__(self: Any, config: Any) -> None:
-        super().__init__(config)  # type: ignore[call-arg]
+        parent: Any = super()
+        parent.__init__(config)
         self.region_encoder = RegionEncoder(config.text_config.hidden_size)
         self.post_init()
 

@@ -36,20 +36,25 @@ def write_report(found: Found, file: Path) -> None:
     file.write_text("\n\n".join(sections) + "\n")
 
 
-def _values(found: Found, name: str, value: Callable[[Result], float | None]) -> list[float]:
-    """A value of one part, for each seed that has it."""
-    values = [value(result) for part, result in sorted(found.items(), key=lambda p: p[0].seed) if part.name == name]
-    return [each for each in values if each is not None]
+def _values(found: Found, name: str, value: Callable[[Result], float | None]) -> dict[int, float]:
+    """A value of one part, by seed, for the seeds that have it."""
+    values = {part.seed: value(result) for part, result in found.items() if part.name == name}
+    return {seed: each for seed, each in sorted(values.items()) if each is not None}
 
 
-def _cell(values: list[float]) -> str:
-    return str(Spread.of(values)) if values else "–"
+def _cell(values: Mapping[int, float]) -> str:
+    return str(Spread.of(list(values.values()))) if values else "–"
+
+
+def _gap(ones: Mapping[int, float], others: Mapping[int, float]) -> Spread | None:
+    """One value minus the other, over the seeds that have both."""
+    gaps = [ones[seed] - others[seed] for seed in ones if seed in others]
+    return Spread.of(gaps) if gaps else None
 
 
 def _difference(found: Found, one: str, other: str, value: Callable[[Result], float | None]) -> Spread | None:
-    """One part's value minus another's, seed by seed."""
-    pairs = list(zip(_values(found, one, value), _values(found, other, value), strict=False))
-    return Spread.of([a - b for a, b in pairs]) if pairs else None
+    """One part's value minus another's."""
+    return _gap(_values(found, one, value), _values(found, other, value))
 
 
 def _verdict(difference: Spread | None, claim: str) -> str:
@@ -114,9 +119,8 @@ def _both_paths(found: Found) -> str:
 
 
 def _ahead(found: Found, name: str, kind: str) -> str:
-    pairs = zip(_values(found, name, _same("dtr", kind)), _values(found, name, _same("lor", kind)), strict=False)
-    gaps = [dtr - lor for dtr, lor in pairs]
-    return Spread.of(gaps).signed if gaps else "–"
+    gap = _gap(_values(found, name, _same("dtr", kind)), _values(found, name, _same("lor", kind)))
+    return "–" if gap is None else gap.signed
 
 
 def _joint_or_single(found: Found) -> str:
@@ -173,13 +177,13 @@ def _centers(found: Found, name: str) -> str:
     values = _values(found, name, lambda r: r.marks["center_error_m_median"])
     if not values:
         return "–"
-    spread = Spread.of(values)
+    spread = Spread.of(list(values.values()))
     return f"{spread.mean:.2f}" + (f" ± {spread.deviation:.2f}" if len(values) > 1 else "")
 
 
 def _failures(found: Found, name: str) -> str:
     values = _values(found, name, lambda r: float(sum(step.get("num_failures", 0) for step in r.curve)))
-    return f"{sum(values):.0f}" if values else "–"
+    return f"{sum(values.values()):.0f}" if values else "–"
 
 
 def _transfer(found: Found) -> str:

@@ -7,8 +7,8 @@ sides. Lists run from left to right in the picture.
 import numpy as np
 
 from spatial.grammar import Box3D, decimals, format_box
+from spatial.places import format_box_2d, format_places
 from spatial.sample import (
-    Answer,
     Box2DAnswer,
     Box3DAnswer,
     PlacesAnswer,
@@ -39,31 +39,27 @@ def write_perception(kind: str, subjects: tuple[Subject, ...], image_size_px: in
     match kind:
         case "scene":
             centers_m = {subject.name: _rounded(subject.truth.center_m) for subject in subjects}
-            listed = "; ".join(f"{name} {decimals(*center_m)}" for name, center_m in centers_m.items())
-            return _question(kind, subjects, "What is where?", PlacesAnswer(centers_m=centers_m), listed)
+            places = PlacesAnswer(centers_m=centers_m)
+            return Question(kind, subjects, "What is where?", places, format_places(centers_m))
         case "place" | "region_center":
             center_m = _rounded(truth.center_m)
             answer = PointAnswer(center_m=center_m)
-            return _question(kind, subjects, f"Where is the {name}?", answer, decimals(*center_m))
+            return Question(kind, subjects, f"Where is the {name}?", answer, decimals(*center_m))
         case "name_at":
             left, top, right, bottom = _thousandths(truth, image_size_px)
             text = f"What is at [{(left + right) // 2},{(top + bottom) // 2}]?"
-            return _question(kind, subjects, text, TextAnswer(text=truth.name), truth.name)
+            return Question(kind, subjects, text, TextAnswer(text=truth.name), truth.name)
         case "box_2d":
             box = _thousandths(truth, image_size_px)
-            written = f"[{','.join(map(str, box))}]"
-            return _question(kind, subjects, f"Which box holds the {name}?", Box2DAnswer(box_xyxy=box), written)
+            text = f"Which box holds the {name}?"
+            return Question(kind, subjects, text, Box2DAnswer(box_xyxy=box), format_box_2d(box))
         case "region_name":
-            return _question(kind, subjects, f"What is the {name}?", TextAnswer(text=truth.name), truth.name)
+            return Question(kind, subjects, f"What is the {name}?", TextAnswer(text=truth.name), truth.name)
         case "region_box":
             solid = Box3D(truth.center_m, truth.shape, truth.size_whl_m, truth.yaw_deg)
             answer_3d = Box3DAnswer(center_m=truth.center_m, size_m=truth.size_whl_m, yaw_deg=truth.yaw_deg)
-            return _question(kind, subjects, f"Which 3D box holds the {name}?", answer_3d, format_box(solid))
+            return Question(kind, subjects, f"Which 3D box holds the {name}?", answer_3d, format_box(solid))
     raise ValueError(f"kind '{kind}' is no kind of perception")
-
-
-def _question(kind: str, subjects: tuple[Subject, ...], text: str, answer: Answer, written: str) -> Question:
-    return Question(kind, subjects, text, answer, verdict=written)
 
 
 def _is_alone(truth: ObjectTruth, objects: tuple[ObjectTruth, ...]) -> bool:
