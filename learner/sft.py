@@ -24,11 +24,17 @@ class SftBatches:
     def __init__(self, samples: Sequence[SpatialSample], encoder: PromptEncoder, config: SftConfig, seed: int) -> None:
         """
         Raises:
-            ValueError: no sample has a chain of thought, or none for a task of the blend.
+            ValueError: no sample has a chain of thought, or none for a task of the blend, or none has objects to point
+                at.
         """
         self._pairs = [(sample, path) for sample in samples for path in sample.paths if path in sample.chains]
         if not self._pairs:
             raise ValueError(f"none of {len(samples)} samples has a chain of thought to learn from")
+        if config.pointer is not None and not any(sample.objects for sample, _ in self._pairs):
+            raise ValueError(
+                "sft.pointer ties names to places, but no sample tells which objects are in view; give them "
+                "(data.scenes.name_objects=true makes scenes do so), or set sft.pointer=null"
+            )
         self._encoder = encoder
         self._config = config
         self._seed = seed

@@ -64,6 +64,18 @@ def test_the_report_says_what_holds_and_how_clearly(tmp_path: Path) -> None:
     assert (tmp_path / "cold_starts.png").stat().st_size > 10_000
 
 
+def test_differences_are_taken_within_a_seed(tmp_path: Path) -> None:
+    joint = {seed: next(p for p in parts_of(seed) if p.name == "rl-joint") for seed in (0, 1)}
+    alone = next(p for p in parts_of(1) if p.name == "rl-lor")
+    found = {joint[0]: result(joint[0], 0.9, 0.5), joint[1]: result(joint[1], 0.6, 0.5), alone: result(alone, 0.5, 0.5)}
+    write_report(found, tmp_path / "REPORT.md")
+    # Seed 0 has no LOR-only run: only seed 1 counts, 60 - 50.
+    assert (
+        "joint RL beats LOR-only RL on LOR*: holds, but within the spread of the seeds (+10.0 points)"
+        in (tmp_path / "REPORT.md").read_text()
+    )
+
+
 def test_a_spread_is_clear_when_the_mean_exceeds_the_deviation() -> None:
     assert Spread.of([0.10, 0.12, 0.14]).is_clear
     assert not Spread.of([0.10, -0.12, 0.14]).is_clear

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from learner.blend import Blend
-from learner.config import SftConfig
+from learner.config import PointerConfig, SftConfig
 from learner.sft import SftBatches
 from spatial.sample import Path
 from tests.learner.conftest import ToyWorld
@@ -52,6 +52,11 @@ def test_the_cold_start_follows_the_blend(world: ToyWorld) -> None:
     batches = SftBatches(world.samples, world.encoder, config, seed=0)
     paths = Counter(row.path for step in range(10) for row in batches[step])
     assert paths == {Path.LOR: 60, Path.DTR: 20}
+
+
+def test_a_pointer_without_objects_to_point_at_is_refused(world: ToyWorld) -> None:
+    with pytest.raises(ValueError, match="no sample tells which objects are in view"):
+        SftBatches(world.samples, world.encoder, SftConfig(pointer=PointerConfig()), seed=0)
 
 
 def test_a_blend_of_nothing_is_refused() -> None:
