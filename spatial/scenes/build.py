@@ -3,7 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path as FilePath
 
@@ -73,7 +73,10 @@ def build_scene(config: SceneConfig, store: ImageStore, seed: int, split: str, i
     name = f"{family}-{split}-{index}"
     depths = (store.put_depth(picture.depth_hw),) if config.store_depth else ()
     asker = _Asker(config, name, family, image, depths, scene.view.camera, objects, rng)
-    return asker.ask_all()
+    samples = asker.ask_reasoned()
+    # From a stream of their own: what is asked through reasoning does not change what is asked to be answered at once.
+    direct_rng = np.random.default_rng([seed, SPLITS.index(split), *family.encode(), index, *Path.DIRECT.encode()])
+    return [*samples, *replace(asker, rng=direct_rng).ask_direct(first_slot=len(samples))]
 
 
 def _map(build: Callable[[int], list[SpatialSample]], number: int, num_workers: int) -> Iterator[list[SpatialSample]]:
@@ -99,7 +102,8 @@ class _Asker:
     objects: tuple[ObjectTruth, ...]
     rng: np.random.Generator
 
-    def ask_all(self) -> list[SpatialSample]:
+    def ask_reasoned(self) -> list[SpatialSample]:
+        """Questions for the two paths that reason, no kind twice on one path."""
         wanted = self.config.questions_per_scene
         # The fraction is drawn, so that the share holds over many scenes whatever the number of questions.
         num_dtr = int(wanted * self.config.dtr_share + self.rng.random())
@@ -116,9 +120,9 @@ class _Asker:
                 if sample is not None:
                     samples.append(sample)
                     asked += 1
-        return [*samples, *self._ask_direct(first_slot=len(samples))]
+        return samples
 
-    def _ask_direct(self, first_slot: int) -> list[SpatialSample]:
+    def ask_direct(self, first_slot: int) -> list[SpatialSample]:
         """Questions that are answered at once: kinds drawn by weight, no question twice."""
         wanted, weights = self.config.direct_per_scene, self.config.direct_weights
         if wanted == 0:
