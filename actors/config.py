@@ -62,6 +62,8 @@ class DeadlineConfig(StrictModel):
     """For an actor to construct, load its model and answer."""
     generate_s: Annotated[float, Field(gt=0)] = 300
     """For one group's responses."""
+    probe_s: Annotated[float, Field(gt=0)] = 30
+    """For the one token that a probe of a rollout worker asks for; two missed in a row, and it is replaced."""
     score_s: Annotated[float, Field(gt=0)] = 10
     """For one group's scores; past it the reward worker is killed and replaced."""
     update_s: Annotated[float, Field(gt=0)] = 1800
@@ -70,6 +72,8 @@ class DeadlineConfig(StrictModel):
     """For one weight push, from pause to resume."""
     save_s: Annotated[float, Field(gt=0)] = 900
     """For writing or reading a checkpoint."""
+    patience_s: Annotated[float, Field(gt=0)] = 120
+    """A loop that waits longer than this is reported, with whom it waits for and the states of all workers."""
     stop_s: Annotated[float, Field(gt=0)] = 60
     """For everything to end after a stop was asked for, the last checkpoint included."""
 
@@ -128,9 +132,9 @@ class SessionConfig(StrictModel):
 
     @property
     def num_cpus(self) -> float:
-        """What all actors of the run together ask Ray for."""
+        """What all actors of the run together ask Ray for, with as many rollout workers as it may be scaled to."""
         return (
-            self.rollout.num_workers * self.rollout.cpus_per_worker
+            self.rollout.max_workers * self.rollout.cpus_per_worker
             + self.learner.num_ranks * self.cluster.learner_rank_cpus
             + self.cluster.num_reward_workers * self.cluster.reward_worker_cpus
         )

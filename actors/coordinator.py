@@ -6,8 +6,9 @@ from pathlib import Path as FilePath
 import ray
 
 from actors.config import SessionConfig
+from actors.member import MemberStatus
 from actors.run_folder import RunFolder
-from actors.session import Progress, Session
+from actors.session import RunStatus, Session
 
 
 class Coordinator:
@@ -34,8 +35,20 @@ class Coordinator:
     async def export(self, base: FilePath, checkpoint: FilePath, target: FilePath) -> None:
         await self._session.export(base, checkpoint, target)
 
-    async def progress(self) -> Progress:
-        return self._session.progress
+    async def status(self) -> RunStatus:
+        return self._session.status()
+
+    async def watch(self) -> None:
+        """Look for waits that last too long, until the run ends; they are in `status`."""
+        await self._session.watch()
+
+    async def scale(self, num_rollouts: int) -> list[MemberStatus]:
+        """Grow or shrink the rollout pool; returns at once.
+
+        Raises:
+            ValueError: the run's config does not allow that many, or it has no pool yet.
+        """
+        return self._session.scale(num_rollouts)
 
     async def stop(self) -> None:
         """End the phase soon, after a checkpoint."""

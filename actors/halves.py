@@ -1,5 +1,6 @@
 """Each half of the system without the other: rollouts without a learner, and recorded trajectories for a learner."""
 
+import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Mapping
@@ -23,6 +24,9 @@ class NoLearner:
 
 class NoPublisher:
     """The engines keep the weights they started with."""
+
+    def __init__(self) -> None:
+        self.exclusive = asyncio.Lock()
 
     async def publish(self, version: int) -> Mapping[str, float]:
         return {"push_bytes": 0}

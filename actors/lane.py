@@ -59,6 +59,11 @@ class Lane:
         self.num_filtered += 1
 
     @property
+    def next_ready(self) -> int:
+        """How many of the groups that the next batch is made of are ready."""
+        return sum(index in self.ready for index in sorted(self.outstanding - self.taken)[: self.quota])
+
+    @property
     def batch_is_ready(self) -> bool:
         """Whether the oldest `quota` outstanding groups are ready (all that there are, if the lane is exhausted)."""
         waiting = sorted(self.outstanding - self.taken)

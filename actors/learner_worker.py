@@ -12,6 +12,7 @@ import ray
 from actors.calls import answers
 from actors.config import ClusterConfig
 from actors.group import Group
+from actors.publisher import PushReceipt
 from learner.config import LearnerConfig
 from rollout.config import EngineConfig
 from vlm.config import PromptConfig
@@ -55,6 +56,7 @@ class LearnerRank:
     def __init__(self, spec: LearnerSpec, rank: int) -> None:
         self._spec = spec
         self._rank = rank
+        self._transfer: Any = None
 
     def address(self) -> tuple[str, int]:
         """This node's address and a free port on it."""
@@ -140,19 +142,28 @@ class LearnerRank:
             master_port=port,
             timeout_s=engine.transfer_timeout_s,
         )
+        if self._transfer is not None:
+            self._transfer.shutdown()
         self._transfer = WeightTransferTrainerFactory.trainer_init(info, client=self._client, source=source)
+        self._verify_every = engine.verify_every
 
-    def push(self, version: int) -> int:
-        """Send the weights as `version`; returns their bytes when every engine has acknowledged them.
+    def push(self, version: int) -> PushReceipt:
+        """Send the weights as `version`; returns when every engine has taken them.
 
         The first push of a group brings everything, for what an engine holds is not known; later ones what is trained.
         """
+        from rollout.gloo_transfer import GlooTrainerWeightTransferEngine
+
         self._client.version = version
         self._client.left_out = self._source.left_out
+        if isinstance(self._transfer, GlooTrainerWeightTransferEngine):
+            self._transfer.hash_every = self._verify_every if self._source.only_trained else 1
+            self._transfer.hash_turn = version
         self._transfer.send_weights()
-        num_bytes = self._source.num_bytes
+        checksums = dict(getattr(self._transfer, "sent_checksums", {}))
+        receipt = PushReceipt(num_bytes=self._source.num_bytes, checksums=checksums)
         self._source.only_trained = True
-        return num_bytes
+        return receipt
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 
@@ -180,8 +191,9 @@ _REMOTE = ray.remote(max_restarts=0)(LearnerRank)
 class LearnerGroup:
     """All learner ranks, called as one; what is returned is rank 0's."""
 
-    def __init__(self, spec: LearnerSpec, cluster: ClusterConfig) -> None:
+    def __init__(self, spec: LearnerSpec, cluster: ClusterConfig, rollout_engine: EngineConfig) -> None:
         self._spec = spec
+        self._rollout_engine = rollout_engine
         self._deadlines = cluster.deadlines
         options: dict[str, Any] = {"num_cpus": cluster.learner_rank_cpus, "num_gpus": cluster.learner_rank_gpus}
         if spec.num_threads is not None:
@@ -209,14 +221,15 @@ class LearnerGroup:
         # One copy in the object store for all ranks.
         return await self._call("update", ray.put(groups), timeout_s=self._deadlines.update_s)
 
-    async def connect(self, workers: Mapping[str, Any], engine: EngineConfig) -> None:
-        """Form the weight-transfer group with `workers`."""
-        ports = [RolloutPort(name, engine.tensor_parallel_size, worker) for name, worker in workers.items()]
+    async def connect(self, workers: Mapping[str, Any]) -> None:
+        """Leave the weight-transfer group there is, and form a new one with `workers`."""
+        num_ranks = self._rollout_engine.tensor_parallel_size
+        ports = [RolloutPort(name, num_ranks, worker.actor) for name, worker in workers.items()]
         address, port = await self._address()
-        await self._call("connect", ports, engine, address, port, timeout_s=self._deadlines.push_s)
+        await self._call("connect", ports, self._rollout_engine, address, port, timeout_s=self._deadlines.push_s)
 
-    async def push(self, version: int) -> int:
-        """Send the weights as `version`; returns their bytes."""
+    async def push(self, version: int) -> PushReceipt:
+        """Send the weights as `version`."""
         return await self._call("push", version, timeout_s=self._deadlines.push_s)
 
     async def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None:

@@ -1,22 +1,30 @@
-"""Rollout workers: one vLLM engine each, in its own placement group, and the pool that shares requests among them."""
+"""Rollout workers: one vLLM engine each, a Ray actor in its own placement group."""
 
 import asyncio
+import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 from pathlib import Path as FilePath
+from typing import TypeVar
 
+import psutil
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from actors.calls import DeadlineError, answer, answers
+from actors.calls import DeadlineError, answer
 from actors.config import DeadlineConfig
+from actors.member import WorkerDiedError, WorkerError
 from rewards.score import Failure
 from rollout.config import RolloutConfig
 from rollout.trajectory import RolloutRequest, Trajectory
 from spatial.images import ImageStore
 from vlm.config import PromptConfig
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,14 @@ class RolloutSpec:
     images: FilePath
     prompt: PromptConfig
     rollout: RolloutConfig
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a worker: each by its number and its time of birth, for numbers are given again."""
+
+    node_id: str
+    born: dict[int, float]
 
 
 class RolloutWorker:
@@ -46,10 +62,18 @@ class RolloutWorker:
             top_p=spec.rollout.sampling.top_p,
         )
 
-    async def start(self) -> list[int]:
-        """Load the engine; returns the ids of its processes, for whoever must see to it that they end."""
+    async def start(self) -> "Processes":
+        """Load the engine; returns its processes, for whoever must see to it that they end."""
         await self._engine.start()
-        return [os.getpid(), *self._engine.child_pids]
+        processes = map(psutil.Process, [os.getpid(), *self._engine.child_pids])
+        return Processes(
+            node_id=ray.get_runtime_context().get_node_id(),
+            born={process.pid: process.create_time() for process in processes},
+        )
+
+    async def probe(self) -> None:
+        """Have the engine generate a token."""
+        await self._engine.health_probe()
 
     async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
         """Responses in the order of `requests`; a member that could not be generated is a `Failure`."""
@@ -70,6 +94,10 @@ class RolloutWorker:
         """The version that the engine itself reports."""
         return await self._engine.weight_version()
 
+    async def received_checksums(self) -> list[dict[str, str]]:
+        """Of the latest push, as each rank of the engine received it."""
+        return await self._engine.received_checksums()
+
     async def shutdown(self) -> None:
         await self._engine.shutdown()
 
@@ -83,102 +111,108 @@ def _failure(error: BaseException) -> Failure:
 _REMOTE = ray.remote(max_restarts=0)(RolloutWorker)
 
 
-class RolloutPool:
-    """A fixed set of rollout workers."""
+class RayRolloutWorker:
+    """The pool's hand on one `RolloutWorker`: places it, calls it under deadlines, and sees to its end."""
 
-    def __init__(self, spec: RolloutSpec, deadlines: DeadlineConfig, max_attempts: int) -> None:
+    def __init__(self, spec: RolloutSpec, name: str, number: int, deadlines: DeadlineConfig) -> None:
         self._spec = spec
+        self.name = name
+        self._number = number
         self._deadlines = deadlines
-        self._max_attempts = max_attempts
-        self._groups: list[ray.util.placement_group.PlacementGroup] = []
-        self.workers: dict[str, ray.actor.ActorHandle] = {}
-        self.process_ids: list[int] = []
-        self._load: dict[str, int] = {}
+        self._placement: ray.util.placement_group.PlacementGroup | None = None
+        self._processes: Processes | None = None
+        self.actor: ray.actor.ActorHandle | None = None
 
     async def start(self) -> None:
-        """Start every worker and wait until its engine is loaded.
-
-        Raises:
-            DeadlineError: a worker found no room in the cluster, or did not load in time.
-        """
         config = self._spec.rollout
-        for index in range(config.num_workers):
-            name = f"rollout-{index}"
-            bundle = {"CPU": config.cpus_per_worker, "GPU": config.gpus_per_worker}
-            group = placement_group([{key: amount for key, amount in bundle.items() if amount}])
-            self._groups.append(group)
-            self.workers[name] = _REMOTE.options(
-                num_cpus=config.cpus_per_worker,
-                num_gpus=config.gpus_per_worker,
-                scheduling_strategy=PlacementGroupSchedulingStrategy(group),
-            ).remote(self._spec, name, _cores_of(index, config))
-            self._load[name] = 0
-        starts = {name: worker.start.remote() for name, worker in self.workers.items()}
-        started = await answers(starts, self._deadlines.start_s, waiter="coordinator", what="engine start")
-        self.process_ids = [process_id for ids in started for process_id in ids]
+        asked = {"CPU": config.cpus_per_worker, "GPU": config.gpus_per_worker}
+        bundle = {key: amount for key, amount in asked.items() if amount}
+        # One group a worker: a cluster that scales itself adds a node for it, and takes the node away with it.
+        self._placement = placement_group([bundle])
+        self.actor = _REMOTE.options(
+            num_cpus=config.cpus_per_worker,
+            num_gpus=config.gpus_per_worker,
+            scheduling_strategy=PlacementGroupSchedulingStrategy(self._placement),
+        ).remote(self._spec, self.name, _cores_of(self._number, config))
+        what = f"engine start (it asks Ray for {bundle})"
+        self._processes = await self._answer(self.actor.start.remote(), self._deadlines.start_s, what)
 
     async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
-        """Responses in the order of `requests`, all by one worker, the least loaded: they share prompt and images.
+        what = f"{len(requests)} responses to {requests[0].sample.sample_id} through {requests[0].path}"
+        return await self._answer(self._actor.generate.remote(requests), self._deadlines.generate_s, what)
 
-        Members that failed are asked for again, of whichever worker is least loaded then.
-        """
-        results: list[Trajectory | Failure] = [Failure("rollout", "not tried", 0)] * len(requests)
-        missing = list(range(len(requests)))
-        for attempt in range(1, self._max_attempts + 1):
-            responses = await self._ask_one_worker([requests[index] for index in missing])
-            for index, response in zip(missing, responses, strict=True):
-                results[index] = replace(response, attempts=attempt) if isinstance(response, Failure) else response
-            missing = [index for index, result in enumerate(results) if isinstance(result, Failure)]
-            if not missing:
-                break
-        return results
+    async def probe(self) -> None:
+        await self._answer(self._actor.probe.remote(), self._deadlines.probe_s, "a token, to see that it is well")
 
-    async def _ask_one_worker(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
-        if not self.workers:
-            raise RuntimeError("no rollout worker is alive; the reasons are in the failures logged before")
-        name = min(self.workers, key=lambda worker: self._load[worker])
-        self._load[name] += len(requests)
+    async def call(self, method: str, *arguments: object) -> object:
+        return await self._answer(getattr(self._actor, method).remote(*arguments), self._deadlines.push_s, method)
+
+    async def stop(self) -> None:
+        if self.actor is not None:
+            await self._answer(self.actor.shutdown.remote(), self._deadlines.stop_s, "shutdown")
+
+    async def kill(self) -> None:
+        if self.actor is not None:
+            ray.kill(self.actor)
+            self.actor = None
+        if self._processes is not None:
+            await self._reap(self._processes)
+            self._processes = None
+        if self._placement is not None:
+            remove_placement_group(self._placement)
+            self._placement = None
+
+    async def _reap(self, processes: Processes) -> None:
+        """End what an engine leaves behind: a child that was stopped, for one, does not notice its parent's end."""
+        place = NodeAffinitySchedulingStrategy(processes.node_id, soft=False)
+        killed = _kill_processes.options(scheduling_strategy=place).remote(processes.born)
         try:
-            return await answer(
-                self.workers[name].generate.remote(requests),
-                self._deadlines.generate_s,
-                waiter="coordinator",
-                callee=name,
-                what=f"{len(requests)} responses to {requests[0].sample.sample_id} through {requests[0].path}",
-            )
+            await answer(killed, self._deadlines.stop_s, waiter="coordinator", callee=self.name, what="its processes")
+        except (DeadlineError, ray.exceptions.RayError) as error:
+            # When the node is gone, so are its processes.
+            _log.warning("the processes of %s could not be looked after: %s", self.name, _first_line(error))
+
+    @property
+    def _actor(self) -> ray.actor.ActorHandle:
+        if self.actor is None:
+            raise WorkerDiedError(f"{self.name} was ended")
+        return self.actor
+
+    async def _answer(self, call: Awaitable[T], timeout_s: float, what: str) -> T:
+        try:
+            return await answer(call, timeout_s, waiter="coordinator", callee=self.name, what=what)
         except ray.exceptions.RayActorError as error:
-            self.workers.pop(name, None)
-            return [Failure("rollout", f"{name} died: {str(error).splitlines()[0]}", 1)] * len(requests)
+            raise WorkerDiedError(f"{self.name} died during: {what}: {_first_line(error)}") from None
         except DeadlineError as error:
-            return [Failure("rollout", str(error), 1)] * len(requests)
-        finally:
-            self._load[name] -= len(requests)
+            raise WorkerError(str(error)) from None
+        except ray.exceptions.RayTaskError as error:
+            raise WorkerError(f"{self.name}: {_first_line(error)}") from None
 
-    async def call_all(self, method: str, *arguments: object, what: str) -> list[object]:
-        """The same call to every worker, under the deadline of a push."""
-        calls = {name: getattr(worker, method).remote(*arguments) for name, worker in self.workers.items()}
-        return await answers(calls, self._deadlines.push_s, waiter="coordinator", what=what)
 
-    async def shutdown(self) -> None:
-        """End every engine and its child processes, then the workers."""
-        calls = {name: worker.shutdown.remote() for name, worker in self.workers.items()}
+@ray.remote(num_cpus=0, max_retries=0)
+def _kill_processes(born: dict[int, float]) -> None:
+    for pid, time_of_birth in born.items():
         try:
-            await answers(calls, self._deadlines.stop_s, waiter="coordinator", what="shutdown")
-        finally:
-            for worker in self.workers.values():
-                ray.kill(worker)
-            for group in self._groups:
-                remove_placement_group(group)
-            self.workers, self._groups = {}, []
+            process = psutil.Process(pid)
+            if process.create_time() == time_of_birth:
+                process.kill()
+        except psutil.NoSuchProcess:
+            continue
 
 
-def _cores_of(index: int, config: RolloutConfig) -> list[int] | None:
-    """The cores that a CPU engine binds its threads to: a fair share each, so that no two engines fight over one."""
+def _first_line(error: BaseException) -> str:
+    """What a person needs of an error that crossed Ray: its cause, without the remote traceback."""
+    cause = getattr(error, "cause", None) or error
+    return f"{type(cause).__name__}: {cause}".splitlines()[0]
+
+
+def _cores_of(number: int, config: RolloutConfig) -> list[int] | None:
+    """The cores that a CPU engine binds its threads to: as far as there are enough, no two engines share one.
+
+    With as many workers as the run begins with, all cores are dealt out; those that come later take turns.
+    """
     if config.gpus_per_worker:
         return None
     cores = sorted(os.sched_getaffinity(0))
-    return (
-        cores[index % len(cores) :: config.num_workers]
-        if config.num_workers <= len(cores)
-        else [cores[index % len(cores)]]
-    )
+    stride = min(len(cores), max(1, config.num_workers))
+    return cores[number % stride :: stride]

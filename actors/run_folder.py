@@ -12,6 +12,7 @@ cold_start_model/   after supervised fine-tuning (Hugging Face folder)
 final_model/        after reinforcement learning (Hugging Face folder)
 summary.json        the marks before and after
 summary.png         the same, to look at
+coordinator.json    while it is under way: where its coordinator is
 earlier/001/ …      what a run that was begun anew in this folder had left: metrics, trajectories, checkpoints
 """
 
@@ -31,6 +32,7 @@ class RunFolder:
     def __init__(self, root: FilePath) -> None:
         self.root = FilePath(root)
         self.config = self.root / "config.json"
+        self.coordinator = self.root / "coordinator.json"
         self.metrics = self.root / "metrics.jsonl"
         self.trajectories = self.root / "trajectories"
         self.checkpoints = self.root / "checkpoints"

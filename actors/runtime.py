@@ -42,7 +42,14 @@ def ray_runtime(config: ClusterConfig, num_cpus: float) -> Iterator[None]:
     _adopt_orphans()
     before = set(psutil.Process().children(recursive=True))
     cpus = max(len(os.sched_getaffinity(0)), math.ceil(num_cpus))
-    ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(
+        num_cpus=cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        # Else Ray starts a process for each of these CPUs, most of them for nothing.
+        _system_config={"prestart_worker_first_driver": False},
+    )
     try:
         yield
     finally:

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
@@ -13,12 +14,15 @@ from actors.feed import PromptFeed
 from actors.halves import NoLearner, NoPublisher, read_groups
 from actors.lane import Lane
 from actors.learner_worker import LearnerGroup, LearnerSpec
+from actors.member import MemberStatus
 from actors.publisher import WeightPublisher
 from actors.reward_worker import RewardPool
-from actors.rollout_worker import RolloutPool, RolloutSpec
+from actors.rollout_pool import RolloutPool
+from actors.rollout_worker import RayRolloutWorker, RolloutSpec
 from actors.run_folder import RunFolder
 from actors.telemetry import Telemetry
 from actors.training import Trainer
+from actors.waits import Wait, Waits
 from evaluation.evaluate import EvaluationResult, evaluate, same_questions
 from learner.checkpoint import read_trainer_state
 from learner.config import LearnerConfig
@@ -42,6 +46,22 @@ class Progress:
     """The latest step's."""
 
 
+@dataclass(frozen=True)
+class RunStatus:
+    """A run at a glance."""
+
+    progress: Progress
+    version: int | None
+    """The published weights; None before reinforcement learning."""
+    workers: list[MemberStatus]
+    num_reissued: int
+    """Responses that were asked for again because their worker left."""
+    waits: list[Wait]
+    """Who waits for whom, the longest first."""
+    warnings: list[str]
+    """Waits that lasted too long, since the run began."""
+
+
 class Session:
     """The parts of a run and the phases that use them. Holds no tensors."""
 
@@ -53,6 +73,8 @@ class Session:
         self._learner: LearnerGroup | None = None
         self._trainer: Trainer | None = None
         self._stopping = False
+        self._waits = Waits()
+        self._warnings: list[str] = []
         self.progress = Progress()
 
     # -- phases ------------------------------------------------------------------------------------------------------
@@ -98,10 +120,11 @@ class Session:
         if self._stopping:
             return {"stopped_at_step": len(losses)}
         await learner.export(self._folder.cold_start_model)
-        publisher = WeightPublisher(learner, rollouts, self._config.rollout.engine)
-        await publisher.connect()
-        await publisher.publish(0)
-        result = await self._evaluate("cold start: held-out questions")
+        publisher = WeightPublisher(learner, rollouts, self._config.training.max_attempts)
+        async with _beside(publisher.keep_in_sync()):
+            async with publisher.exclusive:
+                await publisher.publish(0)
+            result = await self._evaluate("cold start: held-out questions")
         self._folder.write_evaluation("cold_start", result.judged)
         learner.shutdown()
         summary = summarise(result, earlier_s + time.perf_counter() - started_s) | {
@@ -127,7 +150,7 @@ class Session:
             self._start_rollouts(checkpoint),
             rewards.start(),
         )
-        publisher = WeightPublisher(learner, rollouts, config.rollout.engine)
+        publisher = WeightPublisher(learner, rollouts, config.training.max_attempts)
         telemetry = Telemetry(config.telemetry, self._folder.root.name, self._folder.root, self._resolved)
 
         def on_step(metrics: Mapping[str, Any]) -> None:
@@ -144,22 +167,24 @@ class Session:
             publisher=publisher,
             folder=self._folder,
             on_step=on_step,
+            waits=self._waits,
         )
         if resume_from is not None:
             await learner.load_checkpoint(resume_from)
             self._trainer.restore(read_trainer_state(resume_from))
             self._folder.truncate_metrics(self._trainer.version)
-        # What the engines hold is unknown (the first weights, or another phase's): nothing is generated before a push.
-        await publisher.connect()
-        await publisher.publish(self._trainer.version)
-        self._begin("RL", config.training.num_steps)
-        if not self._stopping:
-            await self._trainer.run()
-        telemetry.close()
-        if self._stopping:
-            return {"stopped_at_step": self._trainer.version}
-        await learner.export(self._folder.final_model)
-        result = await self._evaluate("RL: held-out questions")
+        async with _beside(publisher.keep_in_sync()):
+            # What the engines hold is unknown (the first weights, or another phase's): nothing is generated before.
+            async with publisher.exclusive:
+                await publisher.publish(self._trainer.version)
+            self._begin("RL", config.training.num_steps)
+            if not self._stopping:
+                await self._trainer.run()
+            telemetry.close()
+            if self._stopping:
+                return {"stopped_at_step": self._trainer.version}
+            await learner.export(self._folder.final_model)
+            result = await self._evaluate("RL: held-out questions")
         self._folder.write_evaluation("rl", result.judged)
         learner.shutdown()
         summary = summarise(result, time.perf_counter() - started_s)
@@ -170,8 +195,10 @@ class Session:
         """Mark `checkpoint` on held-out questions."""
         started_s = time.perf_counter()
         self._begin("loading engines", 0)
-        await self._start_rollouts(checkpoint)
-        return summarise(await self._evaluate("held-out questions"), time.perf_counter() - started_s)
+        rollouts = await self._start_rollouts(checkpoint)
+        async with _beside(rollouts.serve_as_loaded()):
+            result = await self._evaluate("held-out questions")
+        return summarise(result, time.perf_counter() - started_s)
 
     async def rollout_only(self, checkpoint: FilePath) -> None:
         """The training loops without a learner: the same weights answer every step. Trajectories are recorded."""
@@ -188,9 +215,11 @@ class Session:
             publisher=NoPublisher(),
             folder=self._folder,
             on_step=lambda metrics: self._advance(metrics["step"], metrics),
+            waits=self._waits,
         )
         self._begin("rollout only", self._config.training.num_steps)
-        await self._trainer.run()
+        async with _beside(rollouts.serve_as_loaded()):
+            await self._trainer.run()
 
     async def learner_only(self, checkpoint: FilePath, recorded: FilePath) -> list[dict[str, float]]:
         """Updates on recorded trajectories, without engines; one update a recorded step. Returns their metrics."""
@@ -225,18 +254,58 @@ class Session:
         if self._rollouts is not None:
             await self._rollouts.shutdown()
 
+    def scale(self, num_rollouts: int) -> list[MemberStatus]:
+        """Grow or shrink the rollout pool to so many workers; returns at once with the states of all.
+
+        Raises:
+            ValueError: outside rollout.min_workers and max_workers, or before there is a pool.
+        """
+        config = self._config.rollout
+        if self._rollouts is None:
+            raise ValueError(f"the run has no rollout workers yet: it is at '{self.progress.phase}'")
+        if not config.min_workers <= num_rollouts <= config.max_workers:
+            raise ValueError(
+                f"{num_rollouts} rollout workers: the run's config allows rollout.min_workers={config.min_workers} to "
+                f"max_workers={config.max_workers}"
+            )
+        self._rollouts.scale(num_rollouts)
+        return self._rollouts.status()
+
+    def status(self) -> RunStatus:
+        return RunStatus(
+            progress=self.progress,
+            version=self._trainer.version if self._trainer is not None else None,
+            workers=self._workers(),
+            num_reissued=self._rollouts.num_reissued if self._rollouts is not None else 0,
+            waits=self._waits.current(),
+            warnings=list(self._warnings),
+        )
+
+    async def watch(self) -> None:
+        """For ever: note waits that last too long, for whoever watches."""
+        await self._waits.watch(
+            self._config.cluster.deadlines.patience_s,
+            lambda: "; ".join(map(str, self._workers())) or "none",
+            self._warnings.append,
+        )
+
+    def _workers(self) -> list[MemberStatus]:
+        return self._rollouts.status() if self._rollouts is not None else []
+
     # -- parts -------------------------------------------------------------------------------------------------------
 
     async def _start_rollouts(self, checkpoint: FilePath) -> RolloutPool:
         """The engines: started once, later phases push their weights into them."""
         if self._rollouts is None:
             config = self._config
+            spec = RolloutSpec(checkpoint, self._folder.images, config.prompt, config.rollout)
             self._rollouts = RolloutPool(
-                RolloutSpec(checkpoint, self._folder.images, config.prompt, config.rollout),
-                config.cluster.deadlines,
+                lambda name, number: RayRolloutWorker(spec, name, number, config.cluster.deadlines),
+                config.rollout.health,
                 config.training.max_attempts,
+                self._waits,
             )
-            await self._rollouts.start()
+            await self._rollouts.start(config.rollout.num_workers)
         return self._rollouts
 
     async def _start_learner(
@@ -258,7 +327,7 @@ class Session:
             total_steps=total_steps,
             num_threads=_learner_threads(self._config.cluster, config.num_ranks),
         )
-        self._learner = LearnerGroup(spec, self._config.cluster)
+        self._learner = LearnerGroup(spec, self._config.cluster, self._config.rollout.engine)
         await self._learner.start()
         return self._learner
 
@@ -313,6 +382,17 @@ class Session:
         self.progress.metrics = dict(metrics)
         if total is not None:
             self.progress.total = total
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run `work`, which has no end of its own, for as long as the block runs; its failure ends the block."""
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(work)
+        try:
+            yield
+        finally:
+            task.cancel()
 
 
 def _learner_threads(cluster: ClusterConfig, num_ranks: int) -> int | None:

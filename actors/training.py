@@ -22,6 +22,7 @@ from actors.lane import Lane
 from actors.run_folder import RunFolder
 from actors.stage_clock import StageClock
 from actors.step_metrics import step_metrics
+from actors.waits import Waits
 from rewards.score import Failure, Score
 from rollout.config import SamplingConfig
 from rollout.trajectory import RolloutRequest, Trajectory
@@ -43,6 +44,9 @@ class Learner(Protocol):
 
 
 class Publisher(Protocol):
+    exclusive: asyncio.Lock
+    """Held while the learner's weights are not those of the published version."""
+
     async def publish(self, version: int) -> Mapping[str, float]: ...
 
 
@@ -65,6 +69,7 @@ class Trainer:
         publisher: Publisher,
         folder: RunFolder,
         on_step: Callable[[Mapping[str, Any]], None],
+        waits: Waits | None = None,
     ) -> None:
         self._config = config
         self._sampling = sampling
@@ -75,6 +80,7 @@ class Trainer:
         self._publisher = publisher
         self._folder = folder
         self._on_step = on_step
+        self._waits = waits or Waits()
         self._clock = StageClock()
         self._changed = asyncio.Event()
         self._tasks: asyncio.TaskGroup
@@ -101,7 +107,8 @@ class Trainer:
                 groups = await self._next_batch()
                 if groups is None:
                     break
-                await self._learn_and_publish(groups, started_s)
+                async with self._publisher.exclusive:
+                    await self._learn_and_publish(groups, started_s)
                 if self.version % self._config.checkpoint_every == 0:
                     await self._checkpoint()
             for task in self._in_flight:
@@ -139,7 +146,7 @@ class Trainer:
         trajectories = [response for response in responses if isinstance(response, Trajectory)]
         scores: list[Score | Failure] = []
         if trajectories:
-            with self._clock.stage("score"):
+            with self._clock.stage("score"), self._waits.on("score", "the reward workers"):
                 scores = await self._rewards.score([(t.response_text, path, lane.feed[index]) for t in trajectories])
         scored = [(t, score) for t, score in zip(trajectories, scores, strict=True) if isinstance(score, Score)]
         group = Group(
@@ -173,9 +180,10 @@ class Trainer:
 
     async def _next_batch(self) -> list[Group] | None:
         """The oldest ready groups of every path once there are enough of each, or None when asked to stop."""
-        while not self._stopping and not all(lane.batch_is_ready for lane in self._lanes.values()):
-            self._changed.clear()
-            await self._changed.wait()
+        with self._waits.on("learn", self._missing):
+            while not self._stopping and not all(lane.batch_is_ready for lane in self._lanes.values()):
+                self._changed.clear()
+                await self._changed.wait()
         if self._stopping:
             return None
         groups = [group for lane in self._lanes.values() for group in lane.take()]
@@ -186,14 +194,20 @@ class Trainer:
             )
         return groups
 
+    def _missing(self) -> str:
+        """What the next batch waits for."""
+        return "groups: " + ", ".join(f"{path} {lane.next_ready} of {lane.quota}" for path, lane in self._lanes.items())
+
     async def _learn_and_publish(self, groups: list[Group], started_s: float) -> None:
         filtered, self._filtered = self._filtered, []
         update_started_s = time.perf_counter()
-        learner_metrics = await self._learner.update(groups)
+        with self._waits.on("learn", "the learner: an update"):
+            learner_metrics = await self._learner.update(groups)
         update_s = time.perf_counter() - update_started_s
         metrics = step_metrics(groups, filtered, self._take_num_failures(), weight_version=self.version)
         push_started_s = time.perf_counter()
-        push_metrics = await self._publisher.publish(self.version + 1)
+        with self._waits.on("publish", f"the engines: a push of version {self.version + 1}"):
+            push_metrics = await self._publisher.publish(self.version + 1)
         push_s = time.perf_counter() - push_started_s
         self.version += 1
         for lane in self._lanes.values():

@@ -185,6 +185,45 @@ def learner_only(
         console.print(f"update {number}: " + "  ".join(f"{key} {metrics[key]:.4g}" for key in shown if key in metrics))
 
 
+Run = Annotated[Path, typer.Option("--run", help="Folder of the run that is under way.")]
+
+
+@app.command()
+def status(
+    run: Run = Path("runs/demo"),
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON, for programs.")] = False,
+) -> None:
+    """A run that is under way: its phase, its rollout workers and their states, who waits for whom."""
+    import json
+    from dataclasses import asdict
+
+    from launch.attach import attached
+    from launch.status import print_status
+
+    with attached(run) as call:
+        found = call("status")
+    if as_json:
+        print(json.dumps(asdict(found)))
+    else:
+        print_status(found, console)
+
+
+@app.command()
+def scale(
+    rollouts: Annotated[int, typer.Option("--rollouts", min=0, help="Rollout workers there shall be.")],
+    run: Run = Path("runs/demo"),
+) -> None:
+    """Grow or shrink the rollout pool of a run that is under way; training goes on.
+
+    New workers serve once they hold the published weights; those that leave finish what they were asked for.
+    """
+    from launch.attach import attached
+    from launch.status import print_workers
+
+    with attached(run) as call:
+        print_workers(call("scale", rollouts), console)
+
+
 @app.command()
 def doctor() -> None:
     """What of this machine and this install is fit, and what to do about the rest."""

@@ -15,6 +15,7 @@ from rich.table import Column
 from actors.coordinator import REMOTE_COORDINATOR
 from actors.run_folder import RunFolder
 from actors.runtime import ray_runtime
+from launch.attach import COORDINATOR, announce, namespace_of, withdraw
 from launch.config import RunConfig
 from launch.prepare import prepare_base_model, prepare_data, prepare_folder
 from launch.stopped import Stopped
@@ -46,15 +47,18 @@ class Driver:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         self._runtime.__enter__()
         try:
-            self._coordinator = REMOTE_COORDINATOR.remote(
-                self.config, self.folder.root, self.config.model_dump(mode="json")
-            )
+            self._coordinator = REMOTE_COORDINATOR.options(
+                name=COORDINATOR, namespace=namespace_of(self.folder)
+            ).remote(self.config, self.folder.root, self.config.model_dump(mode="json"))
+            self._coordinator.watch.remote()
+            announce(self.folder)
         except BaseException:
             self._runtime.__exit__(None, None, None)
             raise
         return self
 
     def __exit__(self, *exception: object) -> None:
+        withdraw(self.folder)
         try:
             ray.get(self._coordinator.shutdown.remote(), timeout=self.config.cluster.deadlines.stop_s)
         finally:
@@ -101,6 +105,7 @@ class Driver:
             Stopped: the run was stopped.
         """
         stopping_since_s: float | None = None
+        num_warnings = 0
         with _progress(self.console) as bars:
             tasks: dict[str, Any] = {}
             log = PlainLog(self.console)
@@ -108,9 +113,12 @@ class Driver:
                 try:
                     if ray.wait([result], timeout=_POLL_S)[0]:
                         break
-                    progress = ray.get(self._coordinator.progress.remote(), timeout=60)
-                    _show(bars, tasks, progress)
-                    log.show(progress)
+                    status = ray.get(self._coordinator.status.remote(), timeout=60)
+                    _show(bars, tasks, status.progress)
+                    log.show(status.progress)
+                    for warning in status.warnings[num_warnings:]:
+                        self.console.print(f"[yellow]{warning}[/]", highlight=False)
+                    num_warnings = len(status.warnings)
                 except KeyboardInterrupt:
                     if stopping_since_s is not None:
                         raise  # asked twice: at once

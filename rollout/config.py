@@ -61,6 +61,9 @@ class EngineConfig(StrictModel):
     """Keys and values of responses in flight during a push: computed again with the new weights, or kept."""
     transfer: TransferConfig = GlooTransferConfig()
     """How new weights arrive."""
+    verify_every: Annotated[int, Field(ge=1)] = 10
+    """Of a push, one tensor in so many is compared by checksum, others each time; of the first push to a set of
+    engines all are."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     """Level of vLLM's own log."""
     start_timeout_s: Seconds = 600.0
@@ -97,15 +100,37 @@ class SamplingConfig(StrictModel):
         return self
 
 
+class HealthConfig(StrictModel):
+    """How the pool looks after its workers."""
+
+    probe_every_s: Seconds = 10.0
+    """Seconds between two probes of a worker, each of which generates a token."""
+    restart_pause_s: Seconds = 1.0
+    """Seconds before a worker that was lost is started again; doubled with each further loss in a row."""
+    max_restart_pause_s: Seconds = 60.0
+    """Longest such pause."""
+    max_failures: Annotated[int, Field(ge=1)] = 5
+    """After so many losses in a row a worker is not started again until the pool is scaled."""
+    drain_s: Seconds = 60.0
+    """Seconds that a worker gets to finish its responses when the pool shrinks; others take what is left."""
+
+
 class RolloutConfig(StrictModel):
     """The rollout pool: how many engines, what each gets, how they sample."""
+
+    health: HealthConfig = HealthConfig()
+    """Probes, restarts, draining."""
 
     engine: EngineConfig = EngineConfig()
     """Every engine is configured alike."""
     sampling: SamplingConfig = SamplingConfig()
     """How training responses are drawn."""
     num_workers: Annotated[int, Field(ge=0)] = 1
-    """Rollout workers, one engine each."""
+    """Rollout workers that a run begins with, one engine each; `sr-real scale` changes the number while it runs."""
+    min_workers: Annotated[int, Field(ge=0)] = 0
+    """`sr-real scale` does not go below."""
+    max_workers: Annotated[int, Field(ge=1)] = 8
+    """`sr-real scale` does not go above."""
     cpus_per_worker: Annotated[int, Field(ge=1)] = 1
     """CPU cores reserved for a worker."""
     gpus_per_worker: Annotated[int, Field(ge=0)] = 0
@@ -113,6 +138,11 @@ class RolloutConfig(StrictModel):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
+        if not self.min_workers <= self.num_workers <= self.max_workers:
+            raise ValueError(
+                f"num_workers={self.num_workers} is not between min_workers={self.min_workers} and "
+                f"max_workers={self.max_workers}"
+            )
         if self.gpus_per_worker not in (0, self.engine.tensor_parallel_size):
             raise ValueError(
                 f"gpus_per_worker={self.gpus_per_worker}, but engine.tensor_parallel_size="

@@ -313,15 +313,17 @@ class RolloutEngine:
     async def checksums(self) -> dict[str, str]:
         """SHA-256 of each parameter as the engine holds it, by rank and name; equal engines have equal ones.
 
-        With the gloo backend also of each tensor of the latest update as it was received, under "wire:<name>": to be
-        compared with the sender's `sent_checksums`. On CPU only these cover the linear layers.
+        On CPU these do not cover linear layers; `received_checksums` does.
         """
         ranks = await self._control("checksums", self._llm.compute_weight_checksums())
-        received = await self._control("checksums", self._llm.collective_rpc("received_checksums"))
-        return {
-            **{name: digest for rank in ranks for name, digest in rank.items()},
-            **{f"wire:{name}": digest for rank in received for name, digest in rank.items()},
-        }
+        return {name: digest for rank in ranks for name, digest in rank.items()}
+
+    async def received_checksums(self) -> list[dict[str, str]]:
+        """SHA-256 of the tensors that the latest update is verified by, as each rank received them (gloo backend).
+
+        To be compared with the sender's `sent_checksums`.
+        """
+        return await self._control("checksums", self._llm.collective_rpc("received_checksums"))
 
     async def health_probe(self) -> None:
         """Generate one token (while paused: ask the engine for its state).

@@ -4,7 +4,7 @@ import hashlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
@@ -49,6 +49,10 @@ class Bucket:
 
     slots: tuple[Slot, ...]
     num_bytes: int
+
+    def digests(self, buffer: UInt8[Tensor, " bytes"], names: Set[str]) -> dict[str, str]:
+        """SHA-256 by name of those tensors inside `buffer` that are among `names`."""
+        return {slot.meta.name: slot.digest(buffer) for slot in self.slots if slot.meta.name in names}
 
 
 def plan_buckets(metas: Iterable[ParamMeta], bucket_bytes: int) -> list[Bucket]:

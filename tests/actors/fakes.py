@@ -93,6 +93,7 @@ class FakePublisher:
 
     def __init__(self, rollouts: FakeRollouts) -> None:
         self._rollouts = rollouts
+        self.exclusive = asyncio.Lock()
 
     async def publish(self, version: int) -> Mapping[str, float]:
         await asyncio.sleep(0.001)

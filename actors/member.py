@@ -1,0 +1,153 @@
+"""One place in the rollout pool, and the states that it goes through. No Ray: a plain state machine.
+
+    starting ──▶ stale ──▶ serving ──▶ retiring ──▶ (gone)
+        │          ▲ │        │
+        │          │ ▼        ▼
+        │        suspect ◀────┘       probed at once: back to stale, or dead
+        ▼          │
+       dead ◀──────┘                  started again after a pause, or quarantined
+
+A stale member is loaded and answers, but does not hold the published weights: it does not serve before it was synced.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from rewards.score import Failure
+from rollout.trajectory import RolloutRequest, Trajectory
+
+
+class WorkerError(Exception):
+    """A rollout worker did not do what it was asked to; the message says who waited for whom and for what."""
+
+
+class WorkerDiedError(WorkerError):
+    """The worker's process is gone."""
+
+
+class Worker(Protocol):
+    """A rollout worker as the pool sees it: every call has a deadline of its own.
+
+    Raises (every coroutine):
+        WorkerDiedError: its process is gone.
+        WorkerError: anything else, a passed deadline among it.
+    """
+
+    async def start(self) -> None:
+        """Find a place in the cluster and load the engine."""
+
+    async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]: ...
+
+    async def probe(self) -> None:
+        """Have the engine generate a token: one that only answers is not healthy."""
+
+    async def call(self, method: str, *arguments: object) -> object:
+        """A step of a weight push."""
+
+    async def stop(self) -> None:
+        """End the engine in good order, then the worker."""
+
+    async def kill(self) -> None:
+        """End the worker and every process that it started, now. Never raises."""
+
+
+class State(StrEnum):
+    """What a member is doing; see the picture above."""
+
+    STARTING = "starting"
+    STALE = "stale"
+    SERVING = "serving"
+    SUSPECT = "suspect"
+    DEAD = "dead"
+    RETIRING = "retiring"
+
+
+_NEXT = {
+    State.STARTING: {State.STALE, State.DEAD, State.RETIRING},
+    State.STALE: {State.SERVING, State.SUSPECT, State.DEAD, State.RETIRING},
+    State.SERVING: {State.STALE, State.SUSPECT, State.DEAD, State.RETIRING},
+    State.SUSPECT: {State.STALE, State.DEAD, State.RETIRING},
+    State.DEAD: {State.STARTING, State.RETIRING},
+    State.RETIRING: set(),
+}
+
+
+@dataclass
+class Member:
+    """A place in the pool: its present worker, and what became of those before."""
+
+    name: str
+    state: State = State.STARTING
+    reason: str = ""
+    """Why it is in this state, in words."""
+    since_s: float = field(default_factory=time.monotonic)
+    """When it came into this state, on the monotonic clock."""
+    worker: Worker | None = None
+    incarnation: int = 0
+    """How many workers have had this place before."""
+    version: int | None = None
+    """The weights that its engine holds; None: not known."""
+    load: int = 0
+    """Responses that it was asked for and has not given."""
+    failures: list[str] = field(default_factory=list)
+    """Reasons of its failures since it last answered a probe while serving."""
+    is_quarantined: bool = False
+    """It failed too often in a row, and is not started again before `scale` is called."""
+    alarm: asyncio.Event = field(default_factory=asyncio.Event)
+    """Wakes the task that looks after it: something was reported, or it shall retire or try again."""
+
+    def move(self, state: State, reason: str = "") -> None:
+        """
+        Raises:
+            ValueError: the picture above has no such arrow.
+        """
+        if state not in _NEXT[self.state]:
+            raise ValueError(f"{self.name} cannot go from {self.state} to {state}")
+        self.state, self.reason, self.since_s = state, reason, time.monotonic()
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether its engine can be given weights."""
+        return self.state in (State.STALE, State.SERVING)
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        """This very worker, and not the next one in the same place."""
+        return self.name, self.incarnation
+
+
+@dataclass(frozen=True)
+class MemberStatus:
+    """A member as it is shown to people."""
+
+    name: str
+    state: str
+    reason: str
+    for_s: float
+    """How long it has been in this state."""
+    version: int | None
+    load: int
+    incarnation: int
+    is_quarantined: bool
+
+    @classmethod
+    def of(cls, member: Member) -> "MemberStatus":
+        return cls(
+            name=member.name,
+            state=member.state.value,
+            reason=member.reason,
+            for_s=time.monotonic() - member.since_s,
+            version=member.version,
+            load=member.load,
+            incarnation=member.incarnation,
+            is_quarantined=member.is_quarantined,
+        )
+
+    def __str__(self) -> str:
+        quarantine = ", quarantined" if self.is_quarantined else ""
+        because = f": {self.reason}" if self.reason else ""
+        return f"{self.name} {self.state}{quarantine} for {self.for_s:.0f} s{because}"

@@ -1,0 +1,315 @@
+"""The rollout pool: as many workers as wanted, at any time; requests go to those that hold the published weights.
+
+One task a member brings it up, probes it, and replaces it when it fails. No Ray in here: workers come from a function.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from actors.member import Member, MemberStatus, State, Worker, WorkerDiedError, WorkerError
+from actors.waits import Waits
+from rewards.score import Failure
+from rollout.config import HealthConfig
+from rollout.errors import WorkersFailedError
+from rollout.trajectory import RolloutRequest, Trajectory
+
+_log = logging.getLogger(__name__)
+
+# Who leaves first when the pool shrinks.
+_LEAVING_ORDER = (State.DEAD, State.STARTING, State.SUSPECT, State.STALE, State.SERVING)
+
+
+class PoolStartError(RuntimeError):
+    """A worker that the run begins with did not come up; the message says why."""
+
+
+class RolloutPool:
+    """Rollout workers that come and go.
+
+    Args:
+        spawn: makes the worker of a place, given its name and the place's number; nothing needs to be started yet.
+        health: probes, restarts, and how long a member that leaves may take to finish.
+        max_attempts: how often a request is tried before its failure is final.
+        waits: where waits are entered.
+    """
+
+    def __init__(
+        self,
+        spawn: Callable[[str, int], Worker],
+        health: HealthConfig,
+        max_attempts: int,
+        waits: Waits | None = None,
+    ) -> None:
+        self._spawn = spawn
+        self._health = health
+        self._max_attempts = max_attempts
+        self._waits = waits or Waits()
+        self._members: dict[int, Member] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._pulse = asyncio.Event()
+        self.num_reissued = 0
+        """Responses that were asked for again because their worker left before it had given them."""
+
+    # -- size --------------------------------------------------------------------------------------------------------
+
+    async def start(self, size: int) -> None:
+        """Bring up `size` workers and wait until all are loaded.
+
+        Raises:
+            PoolStartError: one of them did not come up; all are ended.
+        """
+        self.scale(size)
+        members = list(self._members.values())
+        await self.wait_until(lambda: all(member.state is not State.STARTING for member in members))
+        if dead := [member for member in members if member.state is State.DEAD]:
+            reasons = "; ".join(f"{member.name}: {member.reason}" for member in dead)
+            await self.shutdown()
+            raise PoolStartError(reasons)
+
+    def scale(self, size: int) -> None:
+        """Grow or shrink to `size` workers; returns at once. Members in quarantine get another chance.
+
+        Those that leave finish what they were asked for, within `health.drain_s`; what is left is asked of others.
+        """
+        staying = {number: member for number, member in self._members.items() if member.state is not State.RETIRING}
+        by_leaving = sorted(
+            staying, key=lambda number: (_LEAVING_ORDER.index(staying[number].state), staying[number].load, -number)
+        )
+        for number in by_leaving[: max(0, len(staying) - size)]:
+            self._retire(number)
+        for member in self._members.values():
+            member.is_quarantined = False
+            member.alarm.set()
+        for _ in range(size - len(staying)):
+            # The lowest free number: names stay short, and a place's share of the cores is given to its next owner.
+            number = next(number for number in range(len(self._members) + 1) if number not in self._members)
+            self._members[number] = Member(f"rollout-{number}")
+            self._tasks[number] = asyncio.create_task(self._live(number), name=f"rollout-{number}")
+        self._notify()
+
+    @property
+    def size(self) -> int:
+        """Members that are here to stay, whatever their state."""
+        return sum(member.state is not State.RETIRING for member in self._members.values())
+
+    def status(self) -> list[MemberStatus]:
+        return [MemberStatus.of(member) for member in self._members.values()]
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Until `condition`, which is asked again whenever a member changes."""
+        while not condition():
+            await self._pulse.wait()
+
+    async def shutdown(self) -> None:
+        """End every engine and its processes."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- requests ----------------------------------------------------------------------------------------------------
+
+    async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
+        """Responses in the order of `requests`, all by one worker, the least loaded: they share prompt and images.
+
+        Waits while nobody serves. Members that failed are asked for again, of whichever worker is least loaded then;
+        a worker's leaving is not counted as an attempt.
+        """
+        results: list[Trajectory | Failure] = [Failure("rollout", "not tried", 0)] * len(requests)
+        missing, attempt = list(range(len(requests))), 0
+        while missing and attempt < self._max_attempts:
+            member = await self._least_loaded()
+            responses = await self._ask(member, [requests[index] for index in missing])
+            if responses is None:
+                self.num_reissued += len(missing)
+                continue
+            attempt += 1
+            for index, response in zip(missing, responses, strict=True):
+                results[index] = replace(response, attempts=attempt) if isinstance(response, Failure) else response
+            missing = [index for index, result in enumerate(results) if isinstance(result, Failure)]
+        return results
+
+    async def _least_loaded(self) -> Member:
+        def serving() -> list[Member]:
+            return [member for member in self._members.values() if member.state is State.SERVING]
+
+        with self._waits.on("roll out", "a worker that serves"):
+            await self.wait_until(lambda: bool(serving()))
+        return min(serving(), key=lambda member: member.load)
+
+    async def _ask(self, member: Member, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure] | None:
+        """Its responses, or None when it left."""
+        assert member.worker is not None
+        identity = member.identity
+        member.load += len(requests)
+        try:
+            with self._waits.on("roll out", f"groups of {member.name}"):
+                return await member.worker.generate(requests)
+        except WorkerError as error:
+            if member.state is State.RETIRING:
+                return None
+            self.distrust(identity, str(error))
+            return [Failure("rollout", f"{member.name}: {error}", 1)] * len(requests)
+        finally:
+            # A member's next worker starts with a load of its own.
+            if member.identity == identity:
+                member.load -= len(requests)
+            self._notify()
+
+    # -- weights -----------------------------------------------------------------------------------------------------
+
+    @property
+    def loaded(self) -> list[Member]:
+        """Those whose engine can be given weights."""
+        return [member for member in self._members.values() if member.is_loaded]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no member's health is in doubt."""
+        return all(member.state is not State.SUSPECT for member in self._members.values())
+
+    async def call(self, members: Iterable[Member], method: str, *arguments: object) -> dict[str, object]:
+        """The same step of a weight push on each; answers by name.
+
+        Raises:
+            WorkersFailedError: names those that failed, and why.
+        """
+        asked = [(member.name, member.worker) for member in members if member.worker is not None]
+        answers = await asyncio.gather(
+            *(worker.call(method, *arguments) for _, worker in asked), return_exceptions=True
+        )
+        by_name = dict(zip((name for name, _ in asked), answers, strict=True))
+        causes = {name: str(answer) for name, answer in by_name.items() if isinstance(answer, WorkerError)}
+        if causes:
+            raise WorkersFailedError(method, causes)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return by_name
+
+    def serve(self, members: Iterable[Member], version: int) -> None:
+        """They hold `version`, which is the published one."""
+        for member in members:
+            member.version = version
+            if member.state is State.STALE:
+                self._move(member, State.SERVING)
+
+    async def serve_as_loaded(self) -> None:
+        """For ever: whoever is loaded serves with the weights that it was loaded with. For runs without a learner."""
+        while True:
+            await self.wait_until(lambda: any(member.state is State.STALE for member in self.loaded))
+            self.serve(self.loaded, 0)
+
+    def distrust(self, identity: tuple[str, int], reason: str) -> None:
+        """Take a worker out of service until a probe has found it well; nothing happens if it was replaced already."""
+        for member in self._members.values():
+            if member.identity == identity and member.is_loaded:
+                self._move(member, State.SUSPECT, reason)
+                member.alarm.set()
+
+    # -- the life of a member ----------------------------------------------------------------------------------------
+
+    async def _live(self, number: int) -> None:
+        member = self._members[number]
+        try:
+            while member.state is not State.RETIRING:
+                try:
+                    await self._look_after(member, number)
+                except WorkerError as error:
+                    await self._bury(member, str(error))
+                    await self._wait_to_restart(member)
+            await self._drain(member)
+        finally:
+            if member.worker is not None:
+                with suppress(WorkerError):
+                    await member.worker.stop()
+                await member.worker.kill()
+            del self._members[number], self._tasks[number]
+            self._notify()
+
+    async def _look_after(self, member: Member, number: int) -> None:
+        """Start it, and probe it until it leaves.
+
+        Raises:
+            WorkerError: it did not start, died, or failed two probes in a row.
+        """
+        member.worker = self._spawn(member.name, number)
+        await member.worker.start()
+        self._move(member, State.STALE, "loaded, without the published weights")
+        while True:
+            await self._alarm(member, self._health.probe_every_s)
+            if member.state is State.RETIRING:
+                return
+            was_suspect = member.state is State.SUSPECT
+            try:
+                await member.worker.probe()
+            except WorkerDiedError:
+                raise
+            except WorkerError as error:
+                if was_suspect:
+                    raise
+                if member.is_loaded:
+                    self.distrust(member.identity, str(error))
+            else:
+                if was_suspect and member.state is State.SUSPECT:
+                    self._move(member, State.STALE, f"answers again after: {member.reason}")
+                elif member.state is State.SERVING:
+                    member.failures.clear()
+
+    async def _bury(self, member: Member, reason: str) -> None:
+        _log.warning("%s (worker %d) is lost: %s", member.name, member.incarnation, reason)
+        member.failures.append(reason)
+        if member.state is not State.RETIRING:
+            self._move(member, State.DEAD, reason)
+        if member.worker is not None:
+            await member.worker.kill()
+        member.worker, member.version, member.load = None, None, 0
+        member.incarnation += 1
+
+    async def _wait_to_restart(self, member: Member) -> None:
+        num_failures = len(member.failures)
+        member.is_quarantined = num_failures >= self._health.max_failures
+        if member.is_quarantined:
+            _log.error("%s is in quarantine after %d failures: %s", member.name, num_failures, member.failures)
+            self._notify()
+            while member.is_quarantined:
+                await self._alarm(member, None)
+            member.failures.clear()
+        else:
+            pause_s = self._health.restart_pause_s * 2 ** (num_failures - 1)
+            await self._alarm(member, min(pause_s, self._health.max_restart_pause_s))
+        if member.state is State.DEAD:
+            self._move(member, State.STARTING, f"again after: {member.reason}")
+
+    def _retire(self, number: int) -> None:
+        member = self._members[number]
+        has_work = member.is_loaded
+        self._move(member, State.RETIRING, "the pool shrinks")
+        if has_work:
+            member.alarm.set()
+        else:
+            # Whatever it waits for is of no use any more.
+            self._tasks[number].cancel()
+
+    async def _drain(self, member: Member) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._health.drain_s):
+                await self.wait_until(lambda: member.load == 0)
+
+    @staticmethod
+    async def _alarm(member: Member, timeout_s: float | None) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await member.alarm.wait()
+        member.alarm.clear()
+
+    def _move(self, member: Member, state: State, reason: str = "") -> None:
+        member.move(state, reason)
+        self._notify()
+
+    def _notify(self) -> None:
+        self._pulse.set()
+        self._pulse = asyncio.Event()

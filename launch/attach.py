@@ -1,0 +1,91 @@
+"""Reaching a run that is under way from another terminal: its folder says where its coordinator is."""
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from actors.run_folder import RunFolder
+from launch.config import ConfigError
+
+COORDINATOR = "coordinator"
+# For a call to a coordinator that is alive; it answers between two steps of its loops.
+_ANSWER_S = 30.0
+_AUTH_MODE = "RAY_AUTH_MODE"
+
+
+def namespace_of(folder: RunFolder) -> str:
+    """Ray's namespace of a run: one cluster may hold several."""
+    return f"sr-real {folder.root.resolve()}"
+
+
+def announce(folder: RunFolder) -> None:
+    """Write where the coordinator is."""
+    import ray
+
+    place = {
+        "address": ray.get_runtime_context().gcs_address,
+        "namespace": namespace_of(folder),
+        # Ray turns its token on for a cluster of its own making, and whoever comes by address must know.
+        "auth_mode": os.environ.get(_AUTH_MODE),
+    }
+    folder.coordinator.write_text(json.dumps(place) + "\n")
+
+
+def withdraw(folder: RunFolder) -> None:
+    folder.coordinator.unlink(missing_ok=True)
+
+
+@contextmanager
+def attached(root: Path) -> Iterator[Any]:
+    """A function that calls the coordinator of the run in `root`: `call("scale", 3)`.
+
+    Raises:
+        ConfigError: the run is not under way, or does not answer.
+    """
+    folder = RunFolder(root)
+    if not folder.coordinator.is_file():
+        raise ConfigError(
+            f"no run is under way in {root}: {folder.coordinator} does not exist. Name one with --run DIR"
+        )
+    place = json.loads(folder.coordinator.read_text())
+    if place["auth_mode"] is not None:
+        os.environ.setdefault(_AUTH_MODE, place["auth_mode"])
+    import ray
+
+    try:
+        _knock(place["address"])
+        ray.init(place["address"], namespace=place["namespace"], log_to_driver=False, logging_level=logging.ERROR)
+        coordinator = ray.get_actor(COORDINATOR)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"the run in {root} left {folder.coordinator}, but nobody answers at {place['address']}: it was killed. "
+            f"`sr-real train --resume run={root}` goes on from its last checkpoint ({str(error).splitlines()[0]})"
+        ) from None
+
+    def call(method: str, *arguments: object) -> Any:
+        try:
+            return ray.get(getattr(coordinator, method).remote(*arguments), timeout=_ANSWER_S)
+        except ray.exceptions.RayTaskError as error:
+            raise ConfigError(str(error.cause)) from None
+        except ray.exceptions.GetTimeoutError:
+            raise ConfigError(f"the coordinator of {root} did not answer '{method}' in {_ANSWER_S:g} s") from None
+
+    try:
+        yield call
+    finally:
+        with suppress(RuntimeError):
+            ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """
+    Raises:
+        OSError: nobody listens; Ray would try for half a minute, and log every attempt.
+    """
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=3).close()

@@ -1,0 +1,137 @@
+"""Rollout workers for tests of the pool and of the publisher: they do as they are told, at once, or hang."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from actors.member import WorkerDiedError, WorkerError
+from actors.publisher import PushReceipt
+from actors.rollout_pool import RolloutPool
+from rewards.score import Failure
+from rollout.config import HealthConfig
+from rollout.errors import TransferError, WorkersFailedError
+from rollout.trajectory import RolloutRequest, Trajectory
+from spatial.sample import Path
+from tests.actors.fakes import make_sample, make_trajectory
+
+# Everything that waits, waits milliseconds.
+HEALTH = HealthConfig(probe_every_s=0.01, restart_pause_s=0.01, max_restart_pause_s=0.02, max_failures=3, drain_s=0.2)
+DEADLINE_S = 0.05
+
+
+def make_requests(number: int, group: int = 0) -> list[RolloutRequest]:
+    return [
+        RolloutRequest(
+            group_id=group,
+            member=member,
+            sample=make_sample(f"s{group}"),
+            path=Path.LOR,
+            seed=member,
+            temperature=1.0,
+            max_response_tokens=8,
+        )
+        for member in range(number)
+    ]
+
+
+class FakeWorker:
+    """Breaks in the ways that its attributes say."""
+
+    def __init__(self, name: str, number: int) -> None:
+        self.name, self.number = name, number
+        self.version = -1
+        self.received = {"w": ""}
+        self.is_dead = self.is_hung = self.is_stopped = False
+        self.fails_to_start = False
+        self.fails_at: set[str] = set()
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.calls: list[str] = []
+        self.num_asked = 0
+
+    async def _pass(self, what: str) -> None:
+        if self.is_hung:
+            await asyncio.sleep(DEADLINE_S)
+            raise WorkerError(f"coordinator waited for {self.name}: {what}")
+        if self.is_dead:
+            raise WorkerDiedError(f"{self.name} died during: {what}")
+        if what in self.fails_at:
+            raise WorkerError(f"{self.name}: {what} failed")
+
+    async def start(self) -> None:
+        await asyncio.sleep(0)
+        if self.fails_to_start:
+            raise WorkerError(f"{self.name}: no room in the cluster")
+
+    async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
+        self.num_asked += len(requests)
+        while not self.answers.is_set() and not self.is_dead:
+            await asyncio.sleep(0.001)
+        await self._pass("generate")
+        return [make_trajectory(request, self.version) for request in requests]
+
+    async def probe(self) -> None:
+        await self._pass("probe")
+
+    async def call(self, method: str, *arguments: object) -> object:
+        self.calls.append(method)
+        await self._pass(method)
+        return {"weight_version": self.version, "received_checksums": [self.received]}.get(method)
+
+    async def stop(self) -> None:
+        self.is_stopped = True
+
+    async def kill(self) -> None:
+        self.is_dead = True
+
+
+class FakeSender:
+    """A learner that sends to whoever is connected; `failures` says what becomes of which push, by its number."""
+
+    def __init__(self) -> None:
+        self.workers: Mapping[str, Any] = {}
+        self.connects: list[list[str]] = []
+        self.pushes: list[int] = []
+        self.failures: dict[int, TransferError] = {}
+        self.corrupts: dict[int, str] = {}
+        """Whose bytes arrive wrongly in which push."""
+
+    async def connect(self, workers: Mapping[str, Any]) -> None:
+        self.workers = workers
+        self.connects.append(sorted(workers))
+
+    async def push(self, version: int) -> PushReceipt:
+        self.pushes.append(version)
+        await asyncio.sleep(0)
+        if (failure := self.failures.pop(len(self.pushes), None)) is not None:
+            if isinstance(failure, WorkersFailedError):
+                for name in failure.causes:
+                    self.workers[name].is_dead = True
+            raise failure
+        for worker in self.workers.values():
+            worker.version = version
+            worker.received = {"w": "wrong" if self.corrupts.get(len(self.pushes)) == worker.name else "right"}
+        return PushReceipt(num_bytes=7, checksums={"w": "right"})
+
+
+class Spawner:
+    """Makes the workers and remembers them, the incarnations of a place in order."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, list[FakeWorker]] = defaultdict(list)
+        self.broken: set[str] = set()
+
+    def __call__(self, name: str, number: int) -> FakeWorker:
+        worker = FakeWorker(name, number)
+        worker.fails_to_start = name in self.broken
+        self.made[name].append(worker)
+        return worker
+
+    def latest(self, name: str) -> FakeWorker:
+        return self.made[name][-1]
+
+
+def make_pool(max_attempts: int = 3) -> tuple[RolloutPool, Spawner]:
+    spawner = Spawner()
+    return RolloutPool(spawner, HEALTH, max_attempts), spawner

@@ -1,0 +1,150 @@
+"""A training run under way, on real Ray, vLLM and DeepSpeed, to which things are done by command and by signal.
+
+How long each recovery took is told at the end of the session.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from launch.attach import attached
+
+if TYPE_CHECKING:
+    from actors.session import RunStatus
+
+ROOT = Path(__file__).parents[2]
+SR_REAL = str(Path(sys.executable).with_name("sr-real"))
+SMALL = [
+    "prompt={instructions: short, regions: tokens}",
+    "data.num_train_scenes=60",
+    "data.num_validation_scenes=2",
+    "data.num_test_scenes=4",
+    "learner.sft.steps=2",
+    "training.groups_per_step={lor: 2, dtr: 2}",
+    "training.group_size=3",
+    "training.max_staleness=1",
+    # An untrained model: every group counts, and the reward is one that it sometimes gets.
+    "training.filter={min_mean_reward: -1, max_mean_reward: 2}",
+    "rewards.custom=tests.launch.rewards_for_tests:parity",
+    "rollout.sampling.max_response_tokens=64",
+    "rollout.engine.kv_cache_gib=0.1",
+    "rollout.engine.max_num_seqs=16",
+    "rollout.engine.transfer_timeout_s=20",
+    "rollout.health={probe_every_s: 2, restart_pause_s: 0.5, drain_s: 20}",
+    "cluster.deadlines.probe_s=8",
+    "evaluation={num_questions: 6, num_samples: 1}",
+]
+# For an engine to load on a busy machine, and more.
+PATIENCE_S = 240.0
+
+_recoveries: list[tuple[str, float]] = []
+
+
+class LiveRun:
+    """`sr-real train` in a process of its own, which goes on until it is stopped."""
+
+    def __init__(self, folder: Path, model: Path, *overrides: str) -> None:
+        self.folder = folder
+        self._log = (folder.parent / f"{folder.name}.log").open("w")
+        arguments = ["train", "--from", str(model), f"run={folder}", "training.num_steps=100000", *SMALL, *overrides]
+        self.process = subprocess.Popen(
+            [SR_REAL, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+        self._attached = ExitStack()
+        self.until(lambda: self.num_steps >= 1, "its first step")
+        # One connection for all looks: a command of its own for each would cost more than the run.
+        self._call = self._attached.enter_context(attached(folder))
+
+    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """A command of the command line about this run."""
+        whole = [SR_REAL, *arguments, "--run", str(self.folder)]
+        return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+    def scale(self, size: int) -> None:
+        done = self.command("scale", "--rollouts", str(size))
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    @property
+    def status(self) -> "RunStatus":
+        return self._call("status")
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {worker.name: worker.state for worker in self.status.workers}
+
+    @property
+    def num_steps(self) -> int:
+        file = self.folder / "metrics.jsonl"
+        return len(file.read_text().splitlines()) if file.exists() else 0
+
+    def processes(self, name: str) -> list[psutil.Process]:
+        """Those of the run whose title begins with `name`, such as "ray::RolloutWorker" or "VLLM::Worker"."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        return [process for process in family if _title(process).startswith(name)]
+
+    def until(self, condition: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> float:
+        """Wait for `condition`; returns how long it took."""
+        started_s = time.monotonic()
+        while not condition():
+            assert self.process.poll() is None, f"the run ended: {self.log[-4000:]}"
+            assert time.monotonic() - started_s < within_s, f"{what}: not within {within_s} s; {self.log[-4000:]}"
+            time.sleep(0.3)
+        return time.monotonic() - started_s
+
+    def goes_on(self, steps: int = 3) -> None:
+        """Some more steps are made."""
+        goal = self.num_steps + steps
+        self.until(lambda: self.num_steps >= goal, f"step {goal}")
+
+    def recovers(self, fault: str, condition: Callable[[], bool]) -> None:
+        """`condition` comes to hold, and training goes on; how long that took is told at the end."""
+        _recoveries.append((fault, self.until(condition, f"recovery from: {fault}")))
+        self.goes_on()
+
+    @property
+    def log(self) -> str:
+        return (self.folder.parent / f"{self.folder.name}.log").read_text()
+
+    def stop(self) -> list[psutil.Process]:
+        """As a scheduler stops it; returns the processes that outlive it."""
+        self._attached.close()
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.terminate()
+        assert self.process.wait(timeout=180) == 130, self.log[-4000:]
+        _, alive = psutil.wait_procs(family, timeout=10)
+        return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()) or process.name()
+    except psutil.Error:
+        return ""
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that has seen two batches."""
+    folder = tmp_path_factory.mktemp("cold") / "start"
+    subprocess.run([SR_REAL, "cold-start", f"run={folder}", *SMALL], cwd=ROOT, check=True, capture_output=True)
+    return folder / "cold_start_model"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None] | None:
+    if _recoveries:
+        terminalreporter.section("recoveries")
+        for fault, seconds in _recoveries:
+            terminalreporter.line(f"{seconds:6.1f} s  {fault}")
+    return None

@@ -1,0 +1,90 @@
+"""What becomes of a run whose rollout workers are killed, stopped, and scaled: it goes on, and its books agree.
+
+The tests share one run, and follow each other as they stand.
+"""
+
+import json
+import signal
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cluster.conftest import LiveRun
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def live(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRun]:
+    run = LiveRun(tmp_path_factory.mktemp("chaos") / "run", model)
+    yield run
+    if run.process.poll() is None:
+        run.process.kill()
+
+
+def test_the_pool_grows_to_two_and_both_serve_the_same_weights(live: LiveRun) -> None:
+    live.scale(2)
+    live.recovers("scaled from 1 to 2", lambda: list(live.states.values()) == ["serving", "serving"])
+    assert len({worker.version for worker in live.status.workers}) == 1
+
+
+def test_an_engine_that_is_killed_while_it_generates_is_replaced(live: LiveRun) -> None:
+    engine = live.processes("VLLM::Worker")[0]
+    engine.send_signal(signal.SIGKILL)
+    live.recovers("engine killed (SIGKILL)", lambda: restarts(live) == 1 and serving(live) == 2)
+
+
+def test_a_worker_that_is_stopped_is_replaced_and_leaves_no_process_behind(live: LiveRun) -> None:
+    worker = live.processes("ray::RolloutWorker")[0]
+    family = [worker, *worker.children(recursive=True)]
+    assert len(family) >= 3
+    for process in family:
+        process.send_signal(signal.SIGSTOP)
+    live.recovers("worker with its engine stopped (SIGSTOP)", lambda: restarts(live) == 2 and serving(live) == 2)
+    assert [process for process in family if is_alive(process)] == []
+
+
+def test_the_pool_shrinks_to_nothing_waits_and_comes_back(live: LiveRun) -> None:
+    live.scale(0)
+    live.until(lambda: live.states == {}, "an empty pool")
+    live.until(lambda: any(wait.whom == "a worker that serves" for wait in live.status.waits), "a wait")
+    steps = live.num_steps
+    live.scale(1)
+    live.recovers("scaled from 0 to 1", lambda: live.states == {"rollout-0": "serving"})
+    assert live.num_steps > steps
+
+
+def test_more_workers_than_allowed_are_refused_in_words(live: LiveRun) -> None:
+    refused = live.command("scale", "--rollouts", "9")
+    assert refused.returncode == 2
+    assert "max_workers=8" in refused.stdout
+
+
+def test_afterwards_every_prompt_was_used_once_and_nobody_is_left(live: LiveRun) -> None:
+    assert live.stop() == []
+    books: dict[str, Counter[int]] = defaultdict(Counter)
+    for file in sorted((live.folder / "trajectories").glob("step-*.jsonl")):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        for path, group in {(row["path"], row["group"]) for row in rows}:
+            books[path][group] += 1
+    steps = live.num_steps
+    for path, times in books.items():
+        assert set(times.values()) == {1}, path
+        # Two groups a step, in the order of the feed.
+        assert sorted(times) == list(range(2 * steps)), path
+
+
+def restarts(live: LiveRun) -> int:
+    return sum(worker.incarnation for worker in live.status.workers)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    # One that has ended is a zombie until the run ends, which has adopted it.
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def serving(live: LiveRun) -> int:
+    return list(live.states.values()).count("serving")
