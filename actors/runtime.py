@@ -20,6 +20,20 @@ _log = logging.getLogger(__name__)
 _PR_SET_CHILD_SUBREAPER = 36
 
 
+class Orphans:
+    """Processes that this one has adopted from ended workers: somebody must take note of their end, or zombies stay."""
+
+    def __init__(self) -> None:
+        self._born = set(psutil.Process().children())
+        """Those that this process itself has started; their end is asked for by who started them."""
+
+    def reap(self) -> None:
+        for process in psutil.Process().children():
+            if process not in self._born and has_exited(process.pid):
+                with suppress(ChildProcessError):
+                    os.waitpid(process.pid, os.WNOHANG)
+
+
 @contextmanager
 def ray_runtime(config: ClusterConfig, num_cpus: float) -> Iterator[None]:
     """Ray while the block runs: the cluster at `config.address`, or one on this machine that ends with the block.

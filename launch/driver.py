@@ -14,7 +14,7 @@ from rich.table import Column
 
 from actors.coordinator import REMOTE_COORDINATOR
 from actors.run_folder import RunFolder
-from actors.runtime import ray_runtime
+from actors.runtime import Orphans, ray_runtime
 from launch.attach import COORDINATOR, announce, namespace_of, withdraw
 from launch.config import RunConfig
 from launch.prepare import prepare_base_model, prepare_data, prepare_folder
@@ -46,6 +46,7 @@ class Driver:
         # A scheduler's stop is a person's stop: a checkpoint first.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         self._runtime.__enter__()
+        self._orphans = Orphans()
         try:
             self._coordinator = REMOTE_COORDINATOR.options(
                 name=COORDINATOR, namespace=namespace_of(self.folder)
@@ -119,6 +120,7 @@ class Driver:
                     for warning in status.warnings[num_warnings:]:
                         self.console.print(f"[yellow]{warning}[/]", highlight=False)
                     num_warnings = len(status.warnings)
+                    self._orphans.reap()
                 except KeyboardInterrupt:
                     if stopping_since_s is not None:
                         raise  # asked twice: at once

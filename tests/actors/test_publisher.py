@@ -47,7 +47,7 @@ async def test_the_transfer_group_is_formed_anew_only_when_its_members_changed()
     # The same name is not the same worker.
     spawner.latest("rollout-0").is_dead = True
     await until(lambda: len(spawner.made["rollout-0"]) == 2 and states(pool)["rollout-0"] == "stale")
-    await publish(publisher, 4)
+    assert (await publish(publisher, 4))["push_attempts"] == 1
     assert sender.connects[2:] == [["rollout-0"]]
     await pool.shutdown()
 
