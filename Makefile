@@ -8,7 +8,7 @@ endif
 SETUP = $(PYTHON) launch/setup_environment.py $(if $(LOCK),--lock $(LOCK))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo base claims test lint bench clean
+.PHONY: help setup demo base claims test chaos lint bench clean
 
 help:  ## say what there is
 	@echo "sr-real trains spatial vision-language models by reinforcement. Start with: make demo"
@@ -28,6 +28,9 @@ claims: setup  ## the paper's four claims over three seeds, about four hours; wh
 
 test: setup  ## all tests; one alone: .venv/bin/pytest tests/launch/test_doctor.py -k memory
 	.venv/bin/python -m pytest
+
+chaos: setup  ## kill, stop and scale the rollout workers of a live run, and say how long each recovery took
+	.venv/bin/python -m pytest tests/cluster
 
 lint: setup  ## ruff's rules, ruff's format, mypy's types
 	.venv/bin/ruff check .

@@ -33,7 +33,8 @@ class Part:
 
     def command(self, root: Path) -> list[str]:
         """Arguments of `sr-real`; runs lie in `root`."""
-        run = [f"run={root / self.key}", f"seed={self.seed}"]
+        # One engine: parts run side by side, a core each.
+        run = [f"run={root / self.key}", f"seed={self.seed}", "rollout.num_workers=1"]
         if self.phase == "cold_start":
             return ["cold-start", "--config", CONFIG, *run, *SHARED, *self.changes]
         start = root / f"seed-{self.seed}" / self.start
