@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 BASE = ROOT / "assets" / "tiny-base"
 SMALL = [
     "prompt={instructions: short, regions: tokens}",
+    "rollout.num_workers=1",
     "data.num_train_scenes=24",
     "data.num_validation_scenes=2",
     "data.num_test_scenes=4",
