@@ -49,8 +49,13 @@ class DeepSpeedConfig(StrictModel):
 
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
     """What is split over ranks: 0 nothing, 1 optimiser state, 2 and gradients, 3 and weights."""
-    micro_batch_rows: Count = 8
-    """Responses in one forward and backward pass of one rank."""
+    micro_batch_rows: Count | None = 8
+    """At most so many responses in one forward and backward pass of one rank; null: only `micro_batch_tokens` bounds
+    them."""
+    micro_batch_tokens: Count | None = None
+    """At most so many tokens in such a pass, prompts and padding included (rows × longest row); a longer row has a pass
+    of its own, and rows of unlike length come into different ones. Memory follows it, whatever the lengths. null: only
+    `micro_batch_rows` bounds them."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of weights in the passes; bfloat16 keeps float32 masters in the optimiser."""
     activation_checkpointing: bool = False
@@ -59,6 +64,12 @@ class DeepSpeedConfig(StrictModel):
     """"auto": flash-attn where a GPU, bfloat16 and the package are there, else PyTorch's own."""
     collective_timeout_s: Positive = 1800.0
     """A collective that waits longer than this for another rank ends the process."""
+
+    @model_validator(mode="after")
+    def _micro_batches_are_bounded(self) -> Self:
+        if self.micro_batch_rows is None and self.micro_batch_tokens is None:
+            raise ValueError("micro_batch_rows=null and micro_batch_tokens=null: a micro-batch needs one of the two")
+        return self
 
     @model_validator(mode="after")
     def _bfloat16_has_masters(self) -> Self:

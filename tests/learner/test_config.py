@@ -42,6 +42,12 @@ def test_bfloat16_without_zero_is_refused_with_the_reason() -> None:
         DeepSpeedConfig(dtype="bfloat16", zero_stage=0)
 
 
+def test_a_micro_batch_without_a_bound_is_refused() -> None:
+    assert DeepSpeedConfig(micro_batch_rows=None, micro_batch_tokens=16384).micro_batch_rows is None
+    with pytest.raises(ValidationError, match="needs one of the two"):
+        DeepSpeedConfig(micro_batch_rows=None)
+
+
 def test_the_cold_start_has_its_own_optimiser_and_no_reference() -> None:
     config = LearnerConfig().for_cold_start()
     assert config.optimizer == config.sft.optimizer != OptimizerConfig()
