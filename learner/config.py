@@ -171,6 +171,37 @@ class SequenceImportance(StrictModel):
 ImportanceConfig = Annotated[NoImportance | TokenImportance | SequenceImportance, Field(discriminator="type")]
 
 
+class NoRejection(StrictModel):
+    """Every response token is trained on."""
+
+    type: Literal["none"] = "none"
+
+
+class TokenRejection(StrictModel):
+    """A token whose ratio proximal / rollout probability lies outside [low, high] has no policy loss, as in IcePop,
+    arXiv 2510.18855."""
+
+    type: Literal["token"] = "token"
+    low: Fraction = 0.5
+    """Smallest ratio that is trained on."""
+    high: Annotated[float, Field(gt=1)] = 5.0
+    """Largest ratio that is trained on; up to here, what is beyond `importance.cap` is truncated."""
+
+
+class SequenceRejection(StrictModel):
+    """A response has no policy loss where its geometric mean of the tokens' ratios lies outside [low, high] (verl calls
+    it "geometric"). A mean over many tokens strays far less than one of them, so the range is far narrower."""
+
+    type: Literal["sequence"] = "sequence"
+    low: Fraction = 0.99
+    """Smallest mean ratio that is trained on."""
+    high: Annotated[float, Field(gt=1)] = 1.01
+    """Largest mean ratio that is trained on."""
+
+
+RejectionConfig = Annotated[NoRejection | TokenRejection | SequenceRejection, Field(discriminator="type")]
+
+
 class PointerConfig(StrictModel):
     """A loss that makes one attention head look from the last token of an object's name to the object's place in the
     image. From scratch a small model ties names to places many times sooner with it."""
@@ -226,6 +257,9 @@ class LearnerConfig(StrictModel):
     """How the losses of tokens become the loss of a mini-batch."""
     importance: ImportanceConfig = TokenImportance()
     """Correction for responses sampled from older weights, or by an engine that rounds otherwise."""
+    rejection: RejectionConfig = NoRejection()
+    """What of such responses is too far off to be corrected, and is left out of the policy loss. Apart from
+    `importance`: each may be on without the other."""
     kl_coefficient: NotNegative = 0.01
     """Weight of the k3 estimate of KL(policy || reference) in the loss; 0 loads no reference."""
     entropy_coefficient: NotNegative = 0.0

@@ -170,8 +170,8 @@ class LearnerEngine:
             (as `sft_step`); and means over tokens, also by path as `lor/…` and `dtr/…`: `policy_loss`, `entropy`,
             `ratio`, `clip_fraction`, `dual_clip_fraction`, `kl_reference` (with a reference), `kl_proximal_learner`,
             `kl_rollout_learner` (k3; `…_k1` for k1; of the policy that met the batch), `importance_weight`,
-            `importance_truncated`, and `ess`, the effective sample size of the untruncated importance ratios, in
-            (0, 1].
+            `importance_truncated`, `rejected` (1 for a token without policy loss), and `ess`, the effective sample size
+            of the untruncated importance ratios, in (0, 1].
 
         Raises:
             ValueError: the config asks for a KL penalty, and no reference was given.

@@ -9,6 +9,7 @@ from learner.batch import MicroBatch, RlMicroBatch
 from learner.config import LearnerConfig
 from learner.losses import (
     Tokens,
+    accepted_tokens,
     effective_sample_size,
     importance_weights,
     kl_k1,
@@ -33,7 +34,9 @@ def grpo_objective(
     logprobs: Tokens,
     entropies: Tokens,
 ) -> tuple[Tensor, dict[str, Tokens]]:
-    """Σ weight · (importance · policy loss + kl coefficient · k3 - entropy coefficient · entropy).
+    """Σ weight · (accepted · importance · policy loss + kl coefficient · k3 - entropy coefficient · entropy).
+
+    A rejected token still has its penalty and its bonus, which hold the policy whatever the reward.
 
     Args:
         proximal_logprobs: of the policy as it met the batch; None: it is this very policy.
@@ -43,7 +46,8 @@ def grpo_objective(
     proximal = logprobs.detach() if proximal_logprobs is None else proximal_logprobs
     surrogate, statistics = policy_loss(logprobs, proximal, batch.advantages, batch.mask, config.policy_loss)
     weights, ratios = importance_weights(proximal, batch.rollout_logprobs, batch.mask, config.importance)
-    loss = weights * surrogate - config.entropy_coefficient * entropies
+    accepted = accepted_tokens(proximal, batch.rollout_logprobs, batch.mask, config.rejection)
+    loss = (weights * surrogate).masked_fill(~accepted, 0.0) - config.entropy_coefficient * entropies
     statistics |= {
         "policy_loss": surrogate.detach(),
         "entropy": entropies.detach(),
@@ -52,6 +56,7 @@ def grpo_objective(
         "kl_rollout_learner_k1": kl_k1(batch.rollout_logprobs, proximal),
         "importance_weight": weights,
         "importance_truncated": (weights < ratios).float(),
+        "rejected": (~accepted).float(),
         "importance_ratio": ratios,
         "importance_ratio_squared": ratios.square(),
     }

@@ -15,7 +15,14 @@ from learner.batch import (
     plan_micro_batches,
     shuffle_into_mini_batches,
 )
-from learner.config import AggregationConfig, ConstantLength, LearnerConfig, SequenceMean, TokenMean
+from learner.config import (
+    ConstantLength,
+    GspoLoss,
+    LearnerConfig,
+    SequenceMean,
+    SequenceRejection,
+    TokenRejection,
+)
 from learner.losses import token_weights
 from learner.objective import grpo_objective
 from tests.learner.conftest import ToyWorld
@@ -169,24 +176,34 @@ def test_a_trajectory_beside_the_wrong_sample_is_refused(world: ToyWorld) -> Non
         TrainingRow(row.sample, row.trajectory, float("nan"))
 
 
-@pytest.mark.parametrize("aggregation", [TokenMean(), SequenceMean(), ConstantLength(normalizer_tokens=40)])
-def test_the_gradient_does_not_depend_on_the_cut(world: ToyWorld, aggregation: AggregationConfig) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        LearnerConfig(),
+        LearnerConfig(aggregation=SequenceMean(), rejection=TokenRejection(low=0.5, high=2.0)),
+        LearnerConfig(aggregation=ConstantLength(normalizer_tokens=40), policy_loss=GspoLoss()),
+        LearnerConfig(rejection=SequenceRejection(low=0.5, high=1.01)),
+    ],
+)
+def test_the_gradient_does_not_depend_on_the_cut(world: ToyWorld, config: LearnerConfig) -> None:
     rows = training_rows(world.samples, world.encoder)
     collator = Collator(world.encoder, rows)
     lengths = [len(row.response_token_ids) for row in rows]
-    weights = dict(enumerate(token_weights(lengths, aggregation)))
+    weights = dict(enumerate(token_weights(lengths, config.aggregation)))
     policy = load_policy(world.checkpoint)
 
     def gradient(num_ranks: int, max_rows: int | None, max_tokens: int | None = None) -> tuple[float, torch.Tensor]:
         policy.zero_grad()
-        total = 0.0
+        total, num_rejected = 0.0, 0
         for plan in plan_micro_batches(collator.lengths, range(len(rows)), num_ranks, max_rows, max_tokens):
             for micro in plan:
                 batch = collator.rl_micro_batch(micro, weights)
-                objective = partial(grpo_objective, batch, LearnerConfig(aggregation=aggregation), None, None)
-                loss, _ = objective(*policy(batch.inputs))
+                objective = partial(grpo_objective, batch, config, None, None)
+                loss, statistics = objective(*policy(batch.inputs))
                 loss.backward()
                 total += loss.item()
+                num_rejected += int(statistics["rejected"][batch.mask].sum())
+        assert config.rejection.type == "none" or 0 < num_rejected < sum(lengths)
         return total, torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
 
     loss, whole = gradient(num_ranks=1, max_rows=10)
