@@ -55,6 +55,8 @@ class LearnerRank:
     def __init__(self, spec: LearnerSpec, rank: int) -> None:
         self._spec = spec
         self._rank = rank
+        # Of the weights before an update: what engines were given last. None where there are no engines.
+        self._version: int | None = None
 
     def address(self) -> tuple[str, int]:
         """This node's address and a free port on it."""
@@ -116,7 +118,7 @@ class LearnerRank:
                 group.sample, group.trajectories, group.scores, self._spec.config, self._encoder.tokenizer
             )
         ]
-        return self._engine.grpo_update(rows)
+        return self._engine.grpo_update(rows, self._version)
 
     # -- weights out -------------------------------------------------------------------------------------------------
 
@@ -147,7 +149,7 @@ class LearnerRank:
 
         The first push of a group brings everything, for what an engine holds is not known; later ones what is trained.
         """
-        self._client.version = version
+        self._client.version = self._version = version
         self._client.left_out = self._source.left_out
         self._transfer.send_weights()
         num_bytes = self._source.num_bytes

@@ -12,7 +12,7 @@ from typing import Protocol, Self
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rollout.trajectory import Trajectory
@@ -102,7 +102,7 @@ class TrainingRow:
         return self.trajectory.response_token_ids
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MicroBatch:
     """Rows of one forward pass. All tensors but `inputs` are "batch tokens", aligned with `inputs.response_mask`."""
 
@@ -113,6 +113,8 @@ class MicroBatch:
     """True for response tokens that count; nowhere in a row that only fills up a rank."""
     loss_weights: Float[Tensor, "batch tokens"]
     """What each token weighs in the loss of its mini-batch; 0 outside `mask`."""
+    weight_versions: Int[Tensor, "batch tokens"] | None = None
+    """Of the weights that made each response token; None in supervised training, where none did."""
 
     def to(self, device: torch.device) -> Self:
         moved = {
@@ -121,7 +123,7 @@ class MicroBatch:
         return type(self)(**{**vars(self), **moved})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RlMicroBatch(MicroBatch):
     """A micro-batch of trajectories."""
 
@@ -251,8 +253,13 @@ class Collator:
         whole, detect = torch.tensor([[row.advantage, row.detect_advantage] for row in rows]).unbind(1)
         num_detect_tokens = torch.tensor([row.num_detect_tokens for row in rows])
         in_detect = mask & (mask.cumsum(1) <= num_detect_tokens[:, None])
+        spans = [span for row in rows for span in row.trajectory.version_spans]
+        versions, counts = torch.tensor([[span.weight_version, span.num_tokens] for span in spans]).unbind(1)
+        weight_versions = torch.zeros(mask.shape, dtype=torch.long).masked_scatter(
+            mask, versions.repeat_interleave(counts)
+        )
         return RlMicroBatch(
-            **vars(base),
+            **vars(base) | {"weight_versions": weight_versions},
             advantages=whole[:, None] * mask + detect[:, None] * in_detect,
             rollout_logprobs=torch.zeros(mask.shape).masked_scatter(mask, rollout_logprobs),
         )

@@ -38,7 +38,14 @@ from learner.checkpoint import alternative
 from learner.config import AggregationConfig, LearnerConfig, TokenMean
 from learner.losses import token_weights
 from learner.metrics import TokenMeans
-from learner.objective import Objective, check_finite, grpo_objective, sft_objective, with_effective_sample_size
+from learner.objective import (
+    OFF_POLICY,
+    Objective,
+    check_finite,
+    grpo_objective,
+    sft_objective,
+    with_effective_sample_size,
+)
 from learner.pointer import Pointer, find_mentions
 from learner.stack import (
     build_optimizer,
@@ -162,8 +169,12 @@ class LearnerEngine:
             **{f"rows/{task}": float(number) for task, number in sorted(tasks.items())},
         }
 
-    def grpo_update(self, rows: Sequence[TrainingRow]) -> dict[str, float]:
+    def grpo_update(self, rows: Sequence[TrainingRow], weight_version: int | None = None) -> dict[str, float]:
         """`optimizer_steps_per_batch` optimiser steps on a batch of trajectories (fewer if there are fewer rows).
+
+        Args:
+            rows: the batch.
+            weight_version: of the policy before the update, for metrics by staleness; None: without them.
 
         Returns:
             `loss` and `grad_norm` (means over the steps), `learning_rate` (of the last), `num_tokens`, `padding_share`
@@ -171,7 +182,8 @@ class LearnerEngine:
             `ratio`, `clip_fraction`, `dual_clip_fraction`, `kl_reference` (with a reference), `kl_proximal_learner`,
             `kl_rollout_learner` (k3; `…_k1` for k1; of the policy that met the batch), `importance_weight`,
             `importance_truncated`, `rejected` (1 for a token without policy loss), and `ess`, the effective sample size
-            of the untruncated importance ratios, in (0, 1].
+            of the untruncated importance ratios, in (0, 1]. Where a token is of older weights than `weight_version`,
+            those of `OFF_POLICY` and `ess` also by staleness, as `staleness_0/…`, `staleness_1/…`.
 
         Raises:
             ValueError: the config asks for a KL penalty, and no reference was given.
@@ -196,7 +208,7 @@ class LearnerEngine:
             reference = {
                 plan: logprobs for share in shares for plan, logprobs in self._frozen(self._reference, collator, share)
             }
-        means = TokenMeans()
+        means = TokenMeans(_by_staleness(rows, weight_version), OFF_POLICY)
         steps = []
         for selected, share in zip(mini_batches, shares, strict=True):
             weights = _weights_of_rows(rows, selected, config.aggregation)
@@ -303,7 +315,7 @@ class LearnerEngine:
             self._engine.set_gradient_accumulation_boundary(index == num_passes - 1)
             loss, statistics = objective(*self._engine(batch.inputs, temperature))
             check_finite(loss, batch.sample_ids)
-            means.add(batch.paths, batch.mask, statistics)
+            means.add(batch.paths, batch.mask, statistics, batch.weight_versions)
             self._engine.backward(loss * self._world_size)
             total += loss.item()
         return total, self._step()
@@ -341,3 +353,12 @@ def _weights_of_rows(rows: Sequence[Row], selected: Sequence[int], config: Aggre
     """What a token of each selected row weighs in their mini-batch."""
     lengths = [len(rows[row].response_token_ids) for row in selected]
     return dict(zip(selected, token_weights(lengths, config), strict=True))
+
+
+def _by_staleness(rows: Sequence[TrainingRow], weight_version: int | None) -> dict[int, str]:
+    """The weight versions that made the rows' tokens, oldest last, with what their metrics are called by; none where
+    all are the present one, as their metrics would be those over all."""
+    versions = sorted({span.weight_version for row in rows for span in row.trajectory.version_spans}, reverse=True)
+    if weight_version is None or versions == [weight_version]:
+        return {}
+    return {version: f"staleness_{weight_version - version}" for version in versions}

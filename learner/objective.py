@@ -17,6 +17,18 @@ from learner.losses import (
     policy_loss,
 )
 
+OFF_POLICY = frozenset(
+    {
+        "clip_fraction",
+        "kl_rollout_learner",
+        "importance_truncated",
+        "rejected",
+        "importance_ratio",
+        "importance_ratio_squared",
+    }
+)
+"""The statistics that tell how far off the policy a batch is; its ratios become `ess`."""
+
 # From log-probabilities and entropies of a micro-batch to its share of the loss and its statistics per token.
 Objective = Callable[[Tokens, Tokens], tuple[Tensor, dict[str, Tokens]]]
 
@@ -68,7 +80,7 @@ def grpo_objective(
 
 
 def with_effective_sample_size(means: dict[str, float]) -> dict[str, float]:
-    """Replace the moments of the importance ratios by `ess`, over all and by path."""
+    """Replace the moments of the importance ratios by `ess`, over all, by path and by staleness."""
     result = dict(means)
     for name in means:
         if name.endswith("importance_ratio_squared"):

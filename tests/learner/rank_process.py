@@ -38,7 +38,7 @@ def main(root: Path, rank: int, num_ranks: int, port: int, zero_stage: int, out:
 
     engine = start()
     sft = engine.sft_step(sft_rows(samples, encoder))
-    rl = engine.grpo_update(rows)
+    rl = engine.grpo_update(rows, weight_version=1)
     checkpoints = CheckpointStore(out / "checkpoints", keep=2, rank=rank, barrier=engine.barrier)
     checkpoints.save(3, {"step": 3}, engine.save)
     engine.grpo_update(rows)

@@ -25,6 +25,7 @@ from learner.config import (
 )
 from learner.losses import token_weights
 from learner.objective import grpo_objective
+from rollout.trajectory import VersionSpan
 from tests.learner.conftest import ToyWorld
 from tests.learner.toy import sft_rows, training_rows
 from vlm.policy import load_policy
@@ -148,6 +149,17 @@ def test_the_detect_advantage_counts_on_the_first_tokens_only(world: ToyWorld) -
     expected = [-1.5] * 3 + [0.5] * (len(row.response_token_ids) - 3)
     assert batch.advantages[batch.mask].tolist() == expected
     assert batch.advantages[~batch.mask].count_nonzero() == 0
+
+
+def test_each_token_carries_the_version_that_made_it(world: ToyWorld) -> None:
+    first, second = training_rows(world.samples[:2], world.encoder)
+    num_tokens = len(first.response_token_ids)
+    spans = (VersionSpan(3, 2), VersionSpan(4, num_tokens - 2))
+    first = replace(first, trajectory=replace(first.trajectory, version_spans=spans))
+    batch = Collator(world.encoder, [first, second]).rl_micro_batch(MicroPlan((1, 0), 2), {0: 1.0, 1: 1.0})
+    assert batch.weight_versions is not None
+    assert batch.weight_versions[1, batch.mask[1]].tolist() == [3, 3] + [4] * (num_tokens - 2)
+    assert batch.weight_versions[0, batch.mask[0]].tolist() == [0] * len(second.response_token_ids)
 
 
 def test_padding_is_not_the_end_token(world: ToyWorld) -> None:
