@@ -57,6 +57,8 @@ class LearnerRank:
         self._spec = spec
         self._rank = rank
         self._transfer: Any = None
+        # Of the weights before an update: what engines were given last. None where there are no engines.
+        self._version: int | None = None
 
     def address(self) -> tuple[str, int]:
         """This node's address and a free port on it."""
@@ -118,7 +120,7 @@ class LearnerRank:
                 group.sample, group.trajectories, group.scores, self._spec.config, self._encoder.tokenizer
             )
         ]
-        return self._engine.grpo_update(rows)
+        return self._engine.grpo_update(rows, self._version)
 
     # -- weights out -------------------------------------------------------------------------------------------------
 
@@ -154,7 +156,7 @@ class LearnerRank:
         """
         from rollout.gloo_transfer import GlooTrainerWeightTransferEngine
 
-        self._client.version = version
+        self._client.version = self._version = version
         self._client.left_out = self._source.left_out
         if isinstance(self._transfer, GlooTrainerWeightTransferEngine):
             self._transfer.hash_every = self._verify_every if self._source.only_trained else 1

@@ -5,20 +5,23 @@ without asking the others, and what a token weighs does not depend on how the ba
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, Self
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rollout.trajectory import Trajectory
 from spatial.sample import Path, SpatialSample
 from vlm.policy import PolicyBatch, PolicyRow
 from vlm.prompt import PromptEncoder
+
+# Of the tokens of a micro-batch that a number of tokens bounds. Lower means more, smaller passes.
+_MAX_PADDING_SHARE = 0.15
 
 
 class Row(Protocol):
@@ -99,7 +102,7 @@ class TrainingRow:
         return self.trajectory.response_token_ids
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MicroBatch:
     """Rows of one forward pass. All tensors but `inputs` are "batch tokens", aligned with `inputs.response_mask`."""
 
@@ -110,6 +113,8 @@ class MicroBatch:
     """True for response tokens that count; nowhere in a row that only fills up a rank."""
     loss_weights: Float[Tensor, "batch tokens"]
     """What each token weighs in the loss of its mini-batch; 0 outside `mask`."""
+    weight_versions: Int[Tensor, "batch tokens"] | None = None
+    """Of the weights that made each response token; None in supervised training, where none did."""
 
     def to(self, device: torch.device) -> Self:
         moved = {
@@ -118,7 +123,7 @@ class MicroBatch:
         return type(self)(**{**vars(self), **moved})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RlMicroBatch(MicroBatch):
     """A micro-batch of trajectories."""
 
@@ -135,29 +140,66 @@ class MicroPlan:
 
 
 def plan_micro_batches(
-    lengths: Sequence[int], selected: Sequence[int], num_ranks: int, rows_per_micro_batch: int
+    lengths: Sequence[int],
+    selected: Sequence[int],
+    num_ranks: int,
+    max_rows: int | None,
+    max_tokens: int | None = None,
 ) -> list[list[MicroPlan]]:
-    """Share out a mini-batch: for each rank its micro-batches, equally many, longest rows first.
+    """Share out a mini-batch: for each rank its micro-batches, equally many, in order of falling size.
 
-    Rows are sorted by length and dealt out in rounds of `num_ranks × rows_per_micro_batch`, so the ranks' micro-batches
-    of a round have nearly the same length. A rank that gets nothing in the last round is given a copy of a row that
-    counts for nothing: under ZeRO-3 every forward pass is a collective.
+    Rows are sorted by length and cut where a bound is met. Then the largest micro-batches are halved until every rank
+    has equally many: under ZeRO every pass is a collective, and a rank that lacked one would let the others wait for
+    ever. Where all are down to one row, ranks are given copies of a row that count for nothing. Micro-batches are dealt
+    in order of size, so that those that run at the same time have nearly the same number of tokens.
+
+    With `max_tokens`, padding is at most `_MAX_PADDING_SHARE` of every micro-batch that is cut, and so of the whole:
+    halving can only lower the sum.
 
     Args:
         lengths: tokens (prompt and response) of every row of the batch.
         selected: the rows of this mini-batch, as indices into `lengths`.
         num_ranks: ranks of the learner.
-        rows_per_micro_batch: at most so many rows in one pass of one rank.
+        max_rows: in one pass of one rank; None: no bound.
+        max_tokens: in such a pass, counted with padding; a row with more is alone. None: no bound.
     """
-    ordered = sorted(selected, key=lambda row: (-lengths[row], row))
-    per_round = num_ranks * rows_per_micro_batch
-    plans: list[list[MicroPlan]] = [[] for _ in range(num_ranks)]
-    for start in range(0, len(ordered), per_round):
-        dealt = ordered[start : start + per_round]
-        for rank, plan in enumerate(plans):
-            rows = tuple(dealt[rank::num_ranks])
-            plan.append(MicroPlan(rows or (dealt[-1],), num_real=len(rows)))
-    return plans
+
+    def num_tokens(part: Sequence[int]) -> int:
+        return len(part) * max(lengths[row] for row in part)
+
+    def fits(part: Sequence[int]) -> bool:
+        if max_rows is not None and len(part) > max_rows:
+            return False
+        real = sum(lengths[row] for row in part)
+        return max_tokens is None or num_tokens(part) <= min(max_tokens, real / (1 - _MAX_PADDING_SHARE))
+
+    parts: list[list[int]] = []
+    for row in sorted(selected, key=lambda row: (-lengths[row], row)):
+        if parts and fits([*parts[-1], row]):
+            parts[-1].append(row)
+        else:
+            parts.append([row])
+    while len(parts) % num_ranks and any(len(part) > 1 for part in parts):
+        largest = max((part for part in parts if len(part) > 1), key=num_tokens)
+        half = len(largest) // 2
+        parts.remove(largest)
+        parts += [largest[:half], largest[half:]]
+    parts.sort(key=num_tokens, reverse=True)
+    plans = [MicroPlan(tuple(part), num_real=len(part)) for part in parts]
+    plans += [MicroPlan((parts[-1][0],), num_real=0)] * (-len(plans) % num_ranks)
+    return [plans[rank::num_ranks] for rank in range(num_ranks)]
+
+
+def padding_share(lengths: Sequence[int], plans: Iterable[MicroPlan]) -> float:
+    """Of all tokens of some micro-batches, the share that counts for nothing: padding, and copies of rows.
+
+    Args:
+        lengths: tokens of every row of the batch.
+        plans: the micro-batches, of all ranks.
+    """
+    plans = list(plans)
+    real = sum(lengths[row] for plan in plans for row in plan.rows[: plan.num_real])
+    return 1 - real / sum(len(plan.rows) * max(lengths[row] for row in plan.rows) for plan in plans)
 
 
 def shuffle_into_mini_batches(num_rows: int, num_mini_batches: int, seed: Sequence[int]) -> list[list[int]]:
@@ -211,8 +253,13 @@ class Collator:
         whole, detect = torch.tensor([[row.advantage, row.detect_advantage] for row in rows]).unbind(1)
         num_detect_tokens = torch.tensor([row.num_detect_tokens for row in rows])
         in_detect = mask & (mask.cumsum(1) <= num_detect_tokens[:, None])
+        spans = [span for row in rows for span in row.trajectory.version_spans]
+        versions, counts = torch.tensor([[span.weight_version, span.num_tokens] for span in spans]).unbind(1)
+        weight_versions = torch.zeros(mask.shape, dtype=torch.long).masked_scatter(
+            mask, versions.repeat_interleave(counts)
+        )
         return RlMicroBatch(
-            **vars(base),
+            **vars(base) | {"weight_versions": weight_versions},
             advantages=whole[:, None] * mask + detect[:, None] * in_detect,
             rollout_logprobs=torch.zeros(mask.shape).masked_scatter(mask, rollout_logprobs),
         )

@@ -49,8 +49,13 @@ class DeepSpeedConfig(StrictModel):
 
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
     """What is split over ranks: 0 nothing, 1 optimiser state, 2 and gradients, 3 and weights."""
-    micro_batch_rows: Count = 8
-    """Responses in one forward and backward pass of one rank."""
+    micro_batch_rows: Count | None = 8
+    """At most so many responses in one forward and backward pass of one rank; null: only `micro_batch_tokens` bounds
+    them."""
+    micro_batch_tokens: Count | None = None
+    """At most so many tokens in such a pass, prompts and padding included (rows × longest row); a longer row has a pass
+    of its own, and rows of unlike length come into different ones. Memory follows it, whatever the lengths. null: only
+    `micro_batch_rows` bounds them."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of weights in the passes; bfloat16 keeps float32 masters in the optimiser."""
     activation_checkpointing: bool = False
@@ -59,6 +64,12 @@ class DeepSpeedConfig(StrictModel):
     """"auto": flash-attn where a GPU, bfloat16 and the package are there, else PyTorch's own."""
     collective_timeout_s: Positive = 1800.0
     """A collective that waits longer than this for another rank ends the process."""
+
+    @model_validator(mode="after")
+    def _micro_batches_are_bounded(self) -> Self:
+        if self.micro_batch_rows is None and self.micro_batch_tokens is None:
+            raise ValueError("micro_batch_rows=null and micro_batch_tokens=null: a micro-batch needs one of the two")
+        return self
 
     @model_validator(mode="after")
     def _bfloat16_has_masters(self) -> Self:
@@ -160,6 +171,37 @@ class SequenceImportance(StrictModel):
 ImportanceConfig = Annotated[NoImportance | TokenImportance | SequenceImportance, Field(discriminator="type")]
 
 
+class NoRejection(StrictModel):
+    """Every response token is trained on."""
+
+    type: Literal["none"] = "none"
+
+
+class TokenRejection(StrictModel):
+    """A token whose ratio proximal / rollout probability lies outside [low, high] has no policy loss, as in IcePop,
+    arXiv 2510.18855."""
+
+    type: Literal["token"] = "token"
+    low: Fraction = 0.5
+    """Smallest ratio that is trained on."""
+    high: Annotated[float, Field(gt=1)] = 5.0
+    """Largest ratio that is trained on; up to here, what is beyond `importance.cap` is truncated."""
+
+
+class SequenceRejection(StrictModel):
+    """A response has no policy loss where its geometric mean of the tokens' ratios lies outside [low, high] (verl calls
+    it "geometric"). A mean over many tokens strays far less than one of them, so the range is far narrower."""
+
+    type: Literal["sequence"] = "sequence"
+    low: Fraction = 0.99
+    """Smallest mean ratio that is trained on."""
+    high: Annotated[float, Field(gt=1)] = 1.01
+    """Largest mean ratio that is trained on."""
+
+
+RejectionConfig = Annotated[NoRejection | TokenRejection | SequenceRejection, Field(discriminator="type")]
+
+
 class PointerConfig(StrictModel):
     """A loss that makes one attention head look from the last token of an object's name to the object's place in the
     image. From scratch a small model ties names to places many times sooner with it."""
@@ -215,6 +257,9 @@ class LearnerConfig(StrictModel):
     """How the losses of tokens become the loss of a mini-batch."""
     importance: ImportanceConfig = TokenImportance()
     """Correction for responses sampled from older weights, or by an engine that rounds otherwise."""
+    rejection: RejectionConfig = NoRejection()
+    """What of such responses is too far off to be corrected, and is left out of the policy loss. Apart from
+    `importance`: each may be on without the other."""
     kl_coefficient: NotNegative = 0.01
     """Weight of the k3 estimate of KL(policy || reference) in the loss; 0 loads no reference."""
     entropy_coefficient: NotNegative = 0.0

@@ -15,6 +15,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -29,6 +30,7 @@ from learner.batch import (
     Row,
     SftRow,
     TrainingRow,
+    padding_share,
     plan_micro_batches,
     shuffle_into_mini_batches,
 )
@@ -36,7 +38,14 @@ from learner.checkpoint import alternative
 from learner.config import AggregationConfig, LearnerConfig, TokenMean
 from learner.losses import token_weights
 from learner.metrics import TokenMeans
-from learner.objective import Objective, check_finite, grpo_objective, sft_objective, with_effective_sample_size
+from learner.objective import (
+    OFF_POLICY,
+    Objective,
+    check_finite,
+    grpo_objective,
+    sft_objective,
+    with_effective_sample_size,
+)
 from learner.pointer import Pointer, find_mentions
 from learner.stack import (
     build_optimizer,
@@ -127,8 +136,9 @@ class LearnerEngine:
         """One optimiser step on the mean negative log-likelihood of all response tokens of `rows`.
 
         Returns:
-            `loss`, `grad_norm`, `learning_rate`, `num_tokens`; `nll` and `entropy`, means over tokens, also by path as
-            `lor/…`, `dtr/…` and `direct/…`; `rows/<task>`, the rows of each task.
+            `loss`, `grad_norm`, `learning_rate`, `num_tokens`; `padding_share`, the share of padding in the tokens of
+            all micro-batches; `nll` and `entropy`, means over tokens, also by path as `lor/…`, `dtr/…` and `direct/…`;
+            `rows/<task>`, the rows of each task.
 
         Raises:
             FloatingPointError: the loss is not finite; the samples are named.
@@ -137,6 +147,7 @@ class LearnerEngine:
         selected = range(len(rows))
         tasks = Counter(task_of(row.sample, row.path) for row in rows)
         weights = _weights_of_rows(rows, selected, TokenMean())
+        mentions = [find_mentions([row], self._encoder) for row in rows] if self._pointer else []
         means = TokenMeans()
 
         def training_pass(plan: MicroPlan) -> TrainingPass:
@@ -144,23 +155,35 @@ class LearnerEngine:
             objective = partial(sft_objective, batch)
             if self._pointer is None:
                 return batch, objective
-            mentions = find_mentions([rows[row] for row in plan.rows[: plan.num_real]], self._encoder)
-            return batch, self._pointer.added_to(objective, mentions, share=plan.num_real / len(rows))
+            real = enumerate(plan.rows[: plan.num_real])
+            here = [mention._replace(row=place) for place, row in real for mention in mentions[row]]
+            share = len(here) / max(1, sum(map(len, mentions)))
+            return batch, self._pointer.added_to(objective, here, share)
 
-        plans = self._share(collator, selected)
+        plans = self._plan(collator, selected)
+        mine = plans[self._rank]
         # The likelihood is that of the model itself, whatever temperature it will be sampled at.
-        step = self._optimizer_step(map(training_pass, plans), len(plans), means, temperature=1.0)
-        return self._summary([step], means) | {f"rows/{task}": float(number) for task, number in sorted(tasks.items())}
+        step = self._optimizer_step(map(training_pass, mine), len(mine), means, temperature=1.0)
+        return self._summary([step], means) | {
+            "padding_share": padding_share(collator.lengths, chain.from_iterable(plans)),
+            **{f"rows/{task}": float(number) for task, number in sorted(tasks.items())},
+        }
 
-    def grpo_update(self, rows: Sequence[TrainingRow]) -> dict[str, float]:
+    def grpo_update(self, rows: Sequence[TrainingRow], weight_version: int | None = None) -> dict[str, float]:
         """`optimizer_steps_per_batch` optimiser steps on a batch of trajectories (fewer if there are fewer rows).
 
+        Args:
+            rows: the batch.
+            weight_version: of the policy before the update, for metrics by staleness; None: without them.
+
         Returns:
-            `loss` and `grad_norm` (means over the steps), `learning_rate` (of the last), `num_tokens`; and means over
-            tokens, also by path as `lor/…` and `dtr/…`: `policy_loss`, `entropy`, `ratio`, `clip_fraction`,
-            `dual_clip_fraction`, `kl_reference` (with a reference), `kl_proximal_learner`, `kl_rollout_learner` (k3;
-            `…_k1` for k1; of the policy that met the batch), `importance_weight`, `importance_truncated`, and `ess`,
-            the effective sample size of the untruncated importance ratios, in (0, 1].
+            `loss` and `grad_norm` (means over the steps), `learning_rate` (of the last), `num_tokens`, `padding_share`
+            (as `sft_step`); and means over tokens, also by path as `lor/…` and `dtr/…`: `policy_loss`, `entropy`,
+            `ratio`, `clip_fraction`, `dual_clip_fraction`, `kl_reference` (with a reference), `kl_proximal_learner`,
+            `kl_rollout_learner` (k3; `…_k1` for k1; of the policy that met the batch), `importance_weight`,
+            `importance_truncated`, `rejected` (1 for a token without policy loss), and `ess`, the effective sample size
+            of the untruncated importance ratios, in (0, 1]. Where a token is of older weights than `weight_version`,
+            those of `OFF_POLICY` and `ess` also by staleness, as `staleness_0/…`, `staleness_1/…`.
 
         Raises:
             ValueError: the config asks for a KL penalty, and no reference was given.
@@ -173,7 +196,8 @@ class LearnerEngine:
         mini_batches = shuffle_into_mini_batches(
             len(rows), config.optimizer_steps_per_batch, seed=(config.seed, self._num_updates)
         )
-        shares = [self._share(collator, selected) for selected in mini_batches]
+        plans = [self._plan(collator, selected) for selected in mini_batches]
+        shares = [plan[self._rank] for plan in plans]
         # The first mini-batch is updated from the very weights that are the proximal policy: its own forward pass
         # yields the proximal log-probabilities.
         proximal = {
@@ -184,7 +208,7 @@ class LearnerEngine:
             reference = {
                 plan: logprobs for share in shares for plan, logprobs in self._frozen(self._reference, collator, share)
             }
-        means = TokenMeans()
+        means = TokenMeans(_by_staleness(rows, weight_version), OFF_POLICY)
         steps = []
         for selected, share in zip(mini_batches, shares, strict=True):
             weights = _weights_of_rows(rows, selected, config.aggregation)
@@ -195,13 +219,15 @@ class LearnerEngine:
 
             steps.append(self._optimizer_step(map(training_pass, share), len(share), means, config.temperature))
         self._num_updates += 1
-        return self._summary(steps, means)
+        return self._summary(steps, means) | {
+            "padding_share": padding_share(collator.lengths, chain.from_iterable(chain.from_iterable(plans)))
+        }
 
     def response_logprobs(self, rows: Sequence[Row]) -> list[list[float]]:
         """The present log-probability of every response token of every row, in order, on every rank."""
         collator = Collator(self._encoder, rows)
         mine: dict[int, list[float]] = {}
-        for plan, logprobs in self._frozen(self._engine, collator, self._share(collator, range(len(rows)))):
+        for plan, logprobs in self._frozen(self._engine, collator, self._plan(collator, range(len(rows)))[self._rank]):
             mask = collator.inputs(plan).response_mask
             mine |= {row: logprobs[i].cpu()[mask[i]].tolist() for i, row in enumerate(plan.rows)}
         parts: list[dict[int, list[float]]] = [{} for _ in range(self._world_size)]
@@ -264,9 +290,12 @@ class LearnerEngine:
         dtype = getattr(torch, self._config.deepspeed.dtype)
         return load_policy(folder, dtype, self.attention)
 
-    def _share(self, collator: Collator, selected: Iterable[int]) -> list[MicroPlan]:
-        rows = self._config.deepspeed.micro_batch_rows
-        return plan_micro_batches(collator.lengths, list(selected), self._world_size, rows)[self._rank]
+    def _plan(self, collator: Collator, selected: Sequence[int]) -> list[list[MicroPlan]]:
+        """The micro-batches of every rank."""
+        bounds = self._config.deepspeed
+        return plan_micro_batches(
+            collator.lengths, selected, self._world_size, bounds.micro_batch_rows, bounds.micro_batch_tokens
+        )
 
     @torch.no_grad()
     def _frozen(
@@ -286,7 +315,7 @@ class LearnerEngine:
             self._engine.set_gradient_accumulation_boundary(index == num_passes - 1)
             loss, statistics = objective(*self._engine(batch.inputs, temperature))
             check_finite(loss, batch.sample_ids)
-            means.add(batch.paths, batch.mask, statistics)
+            means.add(batch.paths, batch.mask, statistics, batch.weight_versions)
             self._engine.backward(loss * self._world_size)
             total += loss.item()
         return total, self._step()
@@ -324,3 +353,12 @@ def _weights_of_rows(rows: Sequence[Row], selected: Sequence[int], config: Aggre
     """What a token of each selected row weighs in their mini-batch."""
     lengths = [len(rows[row].response_token_ids) for row in selected]
     return dict(zip(selected, token_weights(lengths, config), strict=True))
+
+
+def _by_staleness(rows: Sequence[TrainingRow], weight_version: int | None) -> dict[int, str]:
+    """The weight versions that made the rows' tokens, oldest last, with what their metrics are called by; none where
+    all are the present one, as their metrics would be those over all."""
+    versions = sorted({span.weight_version for row in rows for span in row.trajectory.version_spans}, reverse=True)
+    if weight_version is None or versions == [weight_version]:
+        return {}
+    return {version: f"staleness_{weight_version - version}" for version in versions}

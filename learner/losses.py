@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from learner.config import AggregationConfig, GrpoLoss, GspoLoss, ImportanceConfig
+from learner.config import AggregationConfig, GrpoLoss, GspoLoss, ImportanceConfig, RejectionConfig
 
 Tokens = Float[Tensor, "batch tokens"]
 Mask = Bool[Tensor, "batch tokens"]
@@ -98,6 +98,26 @@ def importance_weights(
         log_ratio = log_ratio.sum(-1, keepdim=True).expand_as(log_ratio)
     raw = log_ratio.clamp(-_LOG_RATIO_BOUND, _LOG_RATIO_BOUND).exp()
     return (torch.ones_like(raw) if config.type == "none" else raw.clamp(max=config.cap)), raw
+
+
+def accepted_tokens(proximal_logprobs: Tokens, rollout_logprobs: Tokens, mask: Mask, config: RejectionConfig) -> Mask:
+    """True where a token is trained on; False where the proximal policy is too far from the one that sampled it.
+
+    "token" (IcePop's mask, arXiv 2510.18855): low <= ρ_t <= high. "sequence": low <= exp(mean log ρ_t) <= high, for all
+    tokens of the response. "none": True everywhere.
+
+    A rejected token has no policy loss, but keeps its weight in the mini-batch (as in IcePop): it counts in the
+    denominators of `token_weights`, which are fixed before any ratio is known. So the other tokens weigh what they
+    would without rejection, however the mini-batch was cut, and a batch with much rejected moves the policy less.
+    """
+    match config.type:
+        case "none":
+            return torch.ones_like(mask)
+        case "token":
+            ratio = probability_ratio(proximal_logprobs, rollout_logprobs)
+        case "sequence":
+            ratio = sequence_ratio(proximal_logprobs, rollout_logprobs, mask)
+    return (ratio >= config.low) & (ratio <= config.high)
 
 
 def kl_k1(logprobs: Tokens, other_logprobs: Tokens) -> Tokens:

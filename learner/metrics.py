@@ -1,9 +1,9 @@
-"""Means over tokens, kept apart by path, over micro-batches and ranks."""
+"""Means over tokens, kept apart by path and by weight version, over micro-batches and ranks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from spatial.sample import Path
@@ -14,12 +14,19 @@ _PATHS = tuple(Path)
 class TokenMeans:
     """Adds up per-token quantities; `means` divides by the number of tokens.
 
-    Every rank must add the same names in the same order, as the sums travel as one tensor.
+    Every rank must name the same versions, and add the same names in the same order, as the sums travel as one tensor.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, versions: Mapping[int, str] | None = None, names_by_version: Collection[str] = ()) -> None:
+        """
+        Args:
+            versions: weight versions whose tokens are told apart as well, each with what its means are called by.
+            names_by_version: the quantities that they are told apart in.
+        """
+        self._versions = dict(versions or {})
+        self._names_by_version = names_by_version
         self._names: tuple[str, ...] = ()
-        self._sums_NP = torch.zeros(0)  # names × paths; the last row counts tokens
+        self._sums_NG = torch.zeros(0)  # names × groups (paths, then versions); the last row counts tokens
 
     @torch.no_grad()
     def add(
@@ -27,31 +34,48 @@ class TokenMeans:
         paths: Sequence[Path],
         mask: Bool[Tensor, "batch tokens"],
         values: dict[str, Float[Tensor, "batch tokens"]],
+        weight_versions: Int[Tensor, "batch tokens"] | None = None,
     ) -> None:
-        """Count the tokens of `mask`, and add up each of `values` over them."""
+        """Count the tokens of `mask`, and add up each of `values` over them.
+
+        Args:
+            paths: of each row.
+            mask: the tokens that count.
+            values: the quantities by name.
+            weight_versions: of the weights that made each token; needed where versions are told apart.
+        """
+        path_of_row = torch.tensor([_PATHS.index(path) for path in paths], device=mask.device)
+        groups = [(path_of_row == index)[:, None].expand_as(mask) for index in range(len(_PATHS))]
+        if weight_versions is not None:
+            groups += [weight_versions == version for version in self._versions]
         stacked = torch.stack([*values.values(), torch.ones_like(mask, dtype=torch.float32)])
-        by_row = stacked.masked_fill(~mask, 0.0).double().sum(-1).cpu()
-        path_of_row = torch.tensor([_PATHS.index(path) for path in paths])
-        if not self._names:
-            self._names = tuple(values)
-            self._sums_NP = torch.zeros(len(values) + 1, len(_PATHS), dtype=torch.float64)
-        self._sums_NP.index_add_(1, path_of_row, by_row)
+        counted = stacked.masked_fill(~mask, 0.0).double()
+        sums = torch.einsum("nbt,gbt->ng", counted, torch.stack(groups).double()).cpu()
+        self._names = tuple(values)
+        self._sums_NG = self._sums_NG + sums if self._sums_NG.numel() else sums
 
     def reduce(self, all_reduce: Callable[[Tensor], None]) -> None:
         """Add the other ranks' sums; `all_reduce` sums a tensor over ranks in place."""
-        all_reduce(self._sums_NP)
+        all_reduce(self._sums_NG)
 
     def means(self) -> dict[str, float]:
-        """`name` over all tokens, `lor/name` and so on over those of a path; a path without tokens is left out."""
-        columns = {"": self._sums_NP.sum(1)} | {f"{path}/": self._sums_NP[:, i] for i, path in enumerate(_PATHS)}
+        """`name` over all tokens, `lor/name` and so on over those of a path, and so by version; a group without tokens
+        is left out."""
+        by_path, by_version = self._sums_NG.split([len(_PATHS), len(self._versions)], dim=1)
+        columns: list[tuple[str, Tensor, Collection[str]]] = [("", by_path.sum(1), self._names)]
+        columns += [(f"{path}/", column, self._names) for path, column in zip(_PATHS, by_path.T, strict=True)]
+        columns += [
+            (f"{prefix}/", column, self._names_by_version)
+            for prefix, column in zip(self._versions.values(), by_version.T, strict=True)
+        ]
         return {
-            prefix + name: float(column[row] / column[-1])
-            for prefix, column in columns.items()
+            prefix + name: float(total / column[-1])
+            for prefix, column, wanted in columns
             if column[-1] > 0
-            for row, name in enumerate((*self._names, "tokens"))
-            if name != "tokens"
+            for name, total in zip(self._names, column[:-1], strict=True)
+            if name in wanted
         }
 
     def num_tokens(self) -> int:
         """All tokens counted."""
-        return int(self._sums_NP[-1].sum())
+        return int(self._sums_NG[-1, : len(_PATHS)].sum())

@@ -9,12 +9,25 @@ from learner.batch import MicroBatch, RlMicroBatch
 from learner.config import LearnerConfig
 from learner.losses import (
     Tokens,
+    accepted_tokens,
     effective_sample_size,
     importance_weights,
     kl_k1,
     kl_k3,
     policy_loss,
 )
+
+OFF_POLICY = frozenset(
+    {
+        "clip_fraction",
+        "kl_rollout_learner",
+        "importance_truncated",
+        "rejected",
+        "importance_ratio",
+        "importance_ratio_squared",
+    }
+)
+"""The statistics that tell how far off the policy a batch is; its ratios become `ess`."""
 
 # From log-probabilities and entropies of a micro-batch to its share of the loss and its statistics per token.
 Objective = Callable[[Tokens, Tokens], tuple[Tensor, dict[str, Tokens]]]
@@ -33,7 +46,9 @@ def grpo_objective(
     logprobs: Tokens,
     entropies: Tokens,
 ) -> tuple[Tensor, dict[str, Tokens]]:
-    """Σ weight · (importance · policy loss + kl coefficient · k3 - entropy coefficient · entropy).
+    """Σ weight · (accepted · importance · policy loss + kl coefficient · k3 - entropy coefficient · entropy).
+
+    A rejected token still has its penalty and its bonus, which hold the policy whatever the reward.
 
     Args:
         proximal_logprobs: of the policy as it met the batch; None: it is this very policy.
@@ -43,7 +58,8 @@ def grpo_objective(
     proximal = logprobs.detach() if proximal_logprobs is None else proximal_logprobs
     surrogate, statistics = policy_loss(logprobs, proximal, batch.advantages, batch.mask, config.policy_loss)
     weights, ratios = importance_weights(proximal, batch.rollout_logprobs, batch.mask, config.importance)
-    loss = weights * surrogate - config.entropy_coefficient * entropies
+    accepted = accepted_tokens(proximal, batch.rollout_logprobs, batch.mask, config.rejection)
+    loss = (weights * surrogate).masked_fill(~accepted, 0.0) - config.entropy_coefficient * entropies
     statistics |= {
         "policy_loss": surrogate.detach(),
         "entropy": entropies.detach(),
@@ -52,6 +68,7 @@ def grpo_objective(
         "kl_rollout_learner_k1": kl_k1(batch.rollout_logprobs, proximal),
         "importance_weight": weights,
         "importance_truncated": (weights < ratios).float(),
+        "rejected": (~accepted).float(),
         "importance_ratio": ratios,
         "importance_ratio_squared": ratios.square(),
     }
@@ -63,7 +80,7 @@ def grpo_objective(
 
 
 def with_effective_sample_size(means: dict[str, float]) -> dict[str, float]:
-    """Replace the moments of the importance ratios by `ess`, over all and by path."""
+    """Replace the moments of the importance ratios by `ess`, over all, by path and by staleness."""
     result = dict(means)
     for name in means:
         if name.endswith("importance_ratio_squared"):

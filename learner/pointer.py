@@ -78,7 +78,8 @@ class Pointer:
         """The objective with the pointer loss of the same forward pass.
 
         Args:
-            share: of the mini-batch's rows, those in this micro-batch.
+            mentions: those in this micro-batch.
+            share: of all mentions of the mini-batch, so that the loss is their mean however the batch was cut.
         """
 
         def both(logprobs: Tokens, entropies: Tokens) -> tuple[Tensor, dict[str, Tokens]]:

@@ -79,7 +79,8 @@ def deepspeed_settings(config: DeepSpeedConfig, max_grad_norm: float) -> dict[st
     """The dictionary that `deepspeed.initialize` takes."""
     on_gpu = torch.cuda.is_available()
     settings: dict[str, Any] = {
-        "train_micro_batch_size_per_gpu": config.micro_batch_rows,
+        # DeepSpeed wants a number, and takes whatever is passed.
+        "train_micro_batch_size_per_gpu": config.micro_batch_rows or 1,
         # The engine says itself which pass is the last of a step, so DeepSpeed must not divide by their number.
         "gradient_accumulation_steps": 1,
         "gradient_clipping": max_grad_norm,

@@ -4,12 +4,13 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from learner.config import DeepSpeedConfig, LearnerConfig, OptimizerConfig, SftConfig
+from learner.config import DeepSpeedConfig, LearnerConfig, OptimizerConfig, SftConfig, TokenRejection
 
 
 def test_the_config_needs_neither_torch_nor_deepspeed_nor_vllm() -> None:
     code = (
-        "import sys, learner.config, learner.advantages; assert not {'torch', 'deepspeed', 'vllm'} & set(sys.modules)"
+        "import sys, learner.config, learner.advantages, learner.correction; "
+        "assert not {'torch', 'deepspeed', 'vllm'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
@@ -18,6 +19,7 @@ def test_the_defaults_are_those_of_the_released_run() -> None:
     config = LearnerConfig()
     assert config.policy_loss.type == "grpo"
     assert (config.policy_loss.clip_low, config.policy_loss.clip_high, config.policy_loss.dual_clip) == (0.2, 0.3, 3.0)
+    assert config.rejection.type == "none"
     assert (config.kl_coefficient, config.optimizer_steps_per_batch, config.aggregation.type) == (0.01, 4, "token_mean")
     assert (config.optimizer.learning_rate, config.optimizer.weight_decay) == (1e-6, 0.01)
     assert config.optimizer.max_grad_norm == 1.0
@@ -29,17 +31,31 @@ def test_alternatives_are_chosen_by_type() -> None:
             "policy_loss": {"type": "gspo"},
             "advantage": {"type": "dr_grpo"},
             "importance": {"type": "sequence", "cap": 5.0},
+            "rejection": {"type": "token", "high": 3.0},
             "aggregation": {"type": "dr_grpo", "normalizer_tokens": 128},
         }
     )
     assert config.policy_loss.clip_high == 4e-4
+    assert config.rejection == TokenRejection(low=0.5, high=3.0)
     with pytest.raises(ValidationError, match="clip_hihg"):
         LearnerConfig.model_validate({"policy_loss": {"type": "grpo", "clip_hihg": 0.3}})
+
+
+def test_bounds_of_rejection_that_leave_out_what_is_alike_are_refused() -> None:
+    for bounds in ({"low": 1.0}, {"high": 1.0}):
+        with pytest.raises(ValidationError, match="than 1"):
+            TokenRejection.model_validate(bounds)
 
 
 def test_bfloat16_without_zero_is_refused_with_the_reason() -> None:
     with pytest.raises(ValidationError, match="zero_stage >= 1"):
         DeepSpeedConfig(dtype="bfloat16", zero_stage=0)
+
+
+def test_a_micro_batch_without_a_bound_is_refused() -> None:
+    assert DeepSpeedConfig(micro_batch_rows=None, micro_batch_tokens=16384).micro_batch_rows is None
+    with pytest.raises(ValidationError, match="needs one of the two"):
+        DeepSpeedConfig(micro_batch_rows=None)
 
 
 def test_the_cold_start_has_its_own_optimiser_and_no_reference() -> None:

@@ -1,6 +1,7 @@
 """The engine on real DeepSpeed, one rank in this process."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from learner.config import DeepSpeedConfig, GrpoLoss, GspoLoss, NoImportance, Part, SequenceMean
+from learner.batch import TrainingRow
+from learner.config import DeepSpeedConfig, GrpoLoss, GspoLoss, NoImportance, Part, SequenceMean, TokenRejection
 from learner.engine import LearnerEngine
 from learner.stack import part_of
 from learner.weights import DeepSpeedWeightSource, tensor_checksum
+from rollout.trajectory import VersionSpan
 from tests.learner.conftest import StartEngine, ToyWorld
 from tests.learner.plain import PlainLearner
 from tests.learner.toy import TINY, make_checkpoint, make_config, sft_rows, training_rows
@@ -56,6 +59,26 @@ def test_an_update_equals_plain_pytorch(world: ToyWorld, start_engine: StartEngi
     assert_same_weights(weights_of(engine), plain_weights(reference), atol=5e-6)
 
 
+def test_an_update_does_not_depend_on_what_bounds_its_micro_batches(world: ToyWorld, start_engine: StartEngine) -> None:
+    chains, rows = sft_rows(world.samples, world.encoder), training_rows(world.samples, world.encoder)
+    base = make_config(optimizer_steps_per_batch=2)
+    found = {}
+    for max_rows, max_tokens in [(10, None), (None, 170), (2, 120)]:
+        bounds = base.deepspeed.replace(micro_batch_rows=max_rows, micro_batch_tokens=max_tokens)
+        engine = start_engine(base.replace(deepspeed=bounds))
+        found[max_tokens] = engine.sft_step(chains), engine.grpo_update(rows), weights_of(engine)
+    sft, rl, weights = found[None]
+    for max_tokens in (170, 120):
+        cut_sft, cut_rl, cut_weights = found[max_tokens]
+        for name in ("loss", "grad_norm"):
+            assert cut_sft[name] == pytest.approx(sft[name], rel=1e-5)
+            assert cut_rl[name] == pytest.approx(rl[name], rel=1e-4)
+        assert cut_sft["padding_share"] < 0.15 < sft["padding_share"] < 1
+        assert cut_rl["padding_share"] < 0.15 < rl["padding_share"] < 1
+        # Adam moves a weight whose gradient is all but 0 as far as any other: a few of 242,208 differ by 1 % of a step.
+        assert_same_weights(cut_weights, weights, atol=2e-5)
+
+
 def test_after_the_first_step_of_a_batch_the_ratio_leaves_one(world: ToyWorld, start_engine: StartEngine) -> None:
     rows = training_rows(world.samples, world.encoder)
     on_policy = start_engine(make_config(kl_coefficient=0.0, optimizer_steps_per_batch=1)).grpo_update(rows)
@@ -78,6 +101,34 @@ def test_metrics_are_told_apart_by_path(world: ToyWorld, start_engine: StartEngi
     assert metrics["grad_norm"] > 0
     lor_only = [row for row in rows if row.path == "lor"]
     assert not any(name.startswith("dtr/") for name in start_engine(make_config()).grpo_update(lor_only))
+
+
+def made_by(version: int, row: TrainingRow) -> TrainingRow:
+    """The row with all its tokens from the weights of `version`."""
+    spans = (VersionSpan(version, len(row.response_token_ids)),)
+    return replace(row, trajectory=replace(row.trajectory, version_spans=spans))
+
+
+def test_metrics_are_told_apart_by_staleness(world: ToyWorld, start_engine: StartEngine) -> None:
+    # With one version for each path, a version's means are its path's.
+    rows = [made_by(7 if row.path == "lor" else 5, row) for row in training_rows(world.samples, world.encoder)]
+    metrics = start_engine(make_config(rejection=TokenRejection())).grpo_update(rows, weight_version=7)
+    names = ("kl_rollout_learner", "ess", "importance_truncated", "rejected", "clip_fraction")
+    by_staleness = {name for name in metrics if name.startswith("staleness_")}
+    assert by_staleness == {f"staleness_{age}/{name}" for age in (0, 2) for name in names}
+    for name in names:
+        assert metrics[f"staleness_0/{name}"] == pytest.approx(metrics[f"lor/{name}"])
+        assert metrics[f"staleness_2/{name}"] == pytest.approx(metrics[f"dtr/{name}"])
+    assert 0 < metrics["rejected"] < 1
+
+
+@pytest.mark.parametrize(("weight_version", "ages"), [(5, set()), (None, set()), (6, {"staleness_1"})])
+def test_a_batch_of_the_present_version_has_no_metrics_by_staleness(
+    world: ToyWorld, start_engine: StartEngine, weight_version: int | None, ages: set[str]
+) -> None:
+    rows = [made_by(5, row) for row in training_rows(world.samples[:2], world.encoder)]
+    metrics = start_engine(make_config(optimizer_steps_per_batch=1)).grpo_update(rows, weight_version)
+    assert {name.split("/")[0] for name in metrics if name.startswith("staleness_")} == ages
 
 
 def test_the_gradient_norm_is_the_same_under_every_stage(world: ToyWorld, start_engine: StartEngine) -> None:

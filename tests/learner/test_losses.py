@@ -11,12 +11,16 @@ from learner.config import (
     GrpoLoss,
     GspoLoss,
     NoImportance,
+    NoRejection,
     SequenceImportance,
     SequenceMean,
+    SequenceRejection,
     TokenImportance,
     TokenMean,
+    TokenRejection,
 )
 from learner.losses import (
+    accepted_tokens,
     effective_sample_size,
     importance_weights,
     kl_k1,
@@ -116,6 +120,25 @@ def test_importance_carries_no_gradient() -> None:
     proximal = logs([0.5]).requires_grad_()
     weights, _ = importance_weights(proximal, logs([1.0]), ones([1.0]), TokenImportance())
     assert not weights.requires_grad
+
+
+def test_token_rejection_leaves_out_tokens_beyond_either_bound() -> None:
+    ratios = [0.4, 0.5, 1.0, 4.0, 4.1]
+    accepted = accepted_tokens(logs(ratios), logs([1.0] * 5), ones(ratios), TokenRejection(low=0.5, high=4.0))
+    assert accepted.tolist() == [[False, True, True, True, False]]
+
+
+def test_sequence_rejection_leaves_out_whole_responses_by_their_geometric_mean() -> None:
+    # √(4 · 1) = 2, √(9 · 0.25) = 1.5, √(0.25 · 0.25) = 0.25; the third token is padding
+    ratios = [[4.0, 1.0, 9.0], [9.0, 0.25, 9.0], [0.25, 0.25, 9.0]]
+    mask = torch.tensor([[True, True, False]] * 3)
+    config = SequenceRejection(low=0.5, high=1.8)
+    accepted = accepted_tokens(logs(*ratios), logs(*[[1.0] * 3] * 3), mask, config)
+    assert accepted[mask].tolist() == [False, False, True, True, False, False]
+
+
+def test_without_rejection_every_token_is_accepted() -> None:
+    assert accepted_tokens(logs([1e-6, 1e6]), logs([1.0, 1.0]), ones([1.0, 1.0]), NoRejection()).all()
 
 
 def test_a_ratio_beyond_all_bounds_stays_finite() -> None:

@@ -100,6 +100,23 @@ def test_the_loss_teaches_the_head_where_to_look(scene: Scene) -> None:
     assert losses[-1] < 0.5 * losses[0], losses
 
 
+def test_the_loss_is_a_mean_over_mentions_however_the_batch_is_cut(scene: Scene) -> None:
+    # Two mentions in the question alone, three with the response's: rows would not weigh what mentions do.
+    bare = scene.sample.replace(sample_id="bare", chains={Path.DIRECT: "<answer>blue blue</answer>"})
+    rows = [scene.row, SftRow.from_chain(bare, Path.DIRECT, scene.encoder)]
+    assert [len(find_mentions([row], scene.encoder)) for row in rows] == [3, 2]
+    found = []
+    for max_rows in (2, 1):
+        config = make_config(sft=SftConfig(pointer=PointerConfig(weight=1.0)))
+        config = config.replace(deepspeed=config.deepspeed.replace(micro_batch_rows=max_rows))
+        engine = LearnerEngine(scene.checkpoint, scene.encoder, config, master_port=free_port())
+        found.append(engine.sft_step(rows))
+        engine.close()
+    whole, cut = found
+    for name in ("loss", "grad_norm"):
+        assert cut[name] == pytest.approx(whole[name], rel=1e-5)
+
+
 def test_a_pointer_needs_a_layer_and_a_head_that_exist(scene: Scene) -> None:
     vlm = load_policy(scene.checkpoint).vlm
     with pytest.raises(ValueError, match=r"layer=7, head=0, but the model has 2 layers of 2 heads"):
