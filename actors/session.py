@@ -26,6 +26,7 @@ from actors.waits import Wait, Waits
 from evaluation.evaluate import EvaluationResult, evaluate, same_questions
 from learner.checkpoint import read_trainer_state
 from learner.config import LearnerConfig
+from learner.correction import describe_correction
 from rewards.custom import load_reward
 from spatial.dataset import load_samples
 from spatial.images import ImageStore
@@ -56,6 +57,8 @@ class RunStatus:
     workers: list[MemberStatus]
     num_reissued: int
     """Responses that were asked for again because their worker left."""
+    correction: str
+    """Which off-policy correction is on, in words."""
     waits: list[Wait]
     """Who waits for whom, the longest first."""
     warnings: list[str]
@@ -277,6 +280,7 @@ class Session:
             version=self._trainer.version if self._trainer is not None else None,
             workers=self._workers(),
             num_reissued=self._rollouts.num_reissued if self._rollouts is not None else 0,
+            correction=describe_correction(self._config.learner),
             waits=self._waits.current(),
             warnings=list(self._warnings),
         )

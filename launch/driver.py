@@ -19,6 +19,7 @@ from launch.attach import COORDINATOR, announce, namespace_of, withdraw
 from launch.config import RunConfig
 from launch.prepare import prepare_base_model, prepare_data, prepare_folder
 from launch.stopped import Stopped
+from learner.correction import describe_correction
 
 _POLL_S = 0.5
 
@@ -76,6 +77,7 @@ class Driver:
         """Reinforcement learning from a Hugging Face folder, or on from a training checkpoint; the marks after it."""
         if resume_from is None:
             self._set_aside(self.folder.metrics, self.folder.trajectories, self.folder.checkpoints)
+        self.console.print(f"off-policy correction: {describe_correction(self.config.learner)}", highlight=False)
         return self._watch(self._coordinator.train.remote(checkpoint, resume_from))
 
     def evaluate(self, checkpoint: FilePath) -> dict[str, Any]:

@@ -22,6 +22,7 @@ def print_status(status: "RunStatus", console: Console) -> None:
     print_workers(status.workers, console)
     if status.num_reissued:
         console.print(f"{status.num_reissued} responses were asked for again: their worker had left", highlight=False)
+    console.print(f"off-policy correction: {status.correction}", highlight=False)
     for wait in status.waits:
         console.print(f"  {wait}", highlight=False)
     for warning in status.warnings[-3:]:
