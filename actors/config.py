@@ -43,6 +43,8 @@ class TrainingConfig(StrictModel):
     """Attempts at a response or a score before it counts as a failure."""
     max_failure_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     """The run stops, with the reasons, when more than this share of responses failed (after the first 100)."""
+    max_learner_restarts: Annotated[int, Field(ge=0)] = 3
+    """So often a learner of which a rank died or hung is replaced, from the last checkpoint, within the run."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 10
     """Steps between checkpoints; the last step always makes one."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2

@@ -8,7 +8,8 @@ import ray
 from actors.config import SessionConfig
 from actors.member import MemberStatus
 from actors.run_folder import RunFolder
-from actors.session import RunStatus, Session
+from actors.session import Session
+from actors.status import RunStatus
 
 
 class Coordinator:

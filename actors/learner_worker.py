@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from actors.calls import answers
+from actors.calls import DeadlineError, answers
 from actors.config import ClusterConfig
 from actors.group import Group
 from actors.publisher import PushReceipt
@@ -190,6 +190,10 @@ class LearnerRank:
 _REMOTE = ray.remote(max_restarts=0)(LearnerRank)
 
 
+class LearnerLostError(RuntimeError):
+    """The learner cannot go on: a rank died or hangs. A new one, from the last checkpoint, can."""
+
+
 class LearnerGroup:
     """All learner ranks, called as one; what is returned is rank 0's."""
 
@@ -254,5 +258,14 @@ class LearnerGroup:
         return (await answers(first, self._deadlines.start_s, waiter="coordinator", what=what))[0]
 
     async def _call(self, method: str, *arguments: object, timeout_s: float) -> Any:
+        """
+        Raises:
+            LearnerLostError: a rank died, or did not answer in time. The others may hang in a collective.
+        """
         calls = {f"learner-{index}": getattr(rank, method).remote(*arguments) for index, rank in enumerate(self._ranks)}
-        return (await answers(calls, timeout_s, waiter="coordinator", what=method))[0]
+        try:
+            return (await answers(calls, timeout_s, waiter="coordinator", what=method))[0]
+        except ray.exceptions.RayActorError as error:
+            raise LearnerLostError(f"a learner rank died during '{method}': {str(error).splitlines()[0]}") from None
+        except DeadlineError as error:
+            raise LearnerLostError(str(error)) from None

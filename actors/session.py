@@ -3,9 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -13,18 +11,20 @@ from actors.config import ClusterConfig, SessionConfig
 from actors.feed import PromptFeed
 from actors.halves import NoLearner, NoPublisher, read_groups
 from actors.lane import Lane
-from actors.learner_worker import LearnerGroup, LearnerSpec
+from actors.learner_worker import LearnerGroup, LearnerLostError, LearnerSpec
 from actors.member import MemberStatus
 from actors.publisher import WeightPublisher
 from actors.reward_worker import RewardPool
 from actors.rollout_pool import RolloutPool
 from actors.rollout_worker import RayRolloutWorker, RolloutSpec
 from actors.run_folder import RunFolder
+from actors.status import Progress, RunStatus
+from actors.tasks import beside, first_leaf
 from actors.telemetry import Telemetry
 from actors.training import Trainer
-from actors.waits import Wait, Waits
-from evaluation.evaluate import EvaluationResult, evaluate, same_questions
-from learner.checkpoint import read_trainer_state
+from actors.waits import Waits
+from evaluation.evaluate import EvaluationResult, evaluate, summarise
+from learner.checkpoint import latest_checkpoint, list_checkpoints, read_trainer_state
 from learner.config import LearnerConfig
 from learner.correction import describe_correction
 from rewards.custom import load_reward
@@ -34,35 +34,6 @@ from spatial.sample import Path, SpatialSample
 
 # Optimiser steps of the cold start between two looks at how far it is.
 _COLD_START_CHUNK = 10
-
-
-@dataclass
-class Progress:
-    """How far the run is, for whoever watches."""
-
-    phase: str = "starting"
-    done: int = 0
-    total: int = 0
-    metrics: dict[str, Any] = field(default_factory=dict)
-    """The latest step's."""
-
-
-@dataclass(frozen=True)
-class RunStatus:
-    """A run at a glance."""
-
-    progress: Progress
-    version: int | None
-    """The published weights; None before reinforcement learning."""
-    workers: list[MemberStatus]
-    num_reissued: int
-    """Responses that were asked for again because their worker left."""
-    correction: str
-    """Which off-policy correction is on, in words."""
-    waits: list[Wait]
-    """Who waits for whom, the longest first."""
-    warnings: list[str]
-    """Waits that lasted too long, since the run began."""
 
 
 class Session:
@@ -124,7 +95,7 @@ class Session:
             return {"stopped_at_step": len(losses)}
         await learner.export(self._folder.cold_start_model)
         publisher = WeightPublisher(learner, rollouts, self._config.training.max_attempts)
-        async with _beside(publisher.keep_in_sync()):
+        async with beside(publisher.keep_in_sync()):
             async with publisher.exclusive:
                 await publisher.publish(0)
             result = await self._evaluate("cold start: held-out questions")
@@ -145,22 +116,53 @@ class Session:
         """
         started_s = time.perf_counter()
         self._begin("RL: loading", 0)
-        config = self._config
-        steps = config.training.num_steps * config.learner.optimizer_steps_per_batch
         rewards = self._reward_pool()
-        learner, rollouts, _ = await asyncio.gather(
-            self._start_learner(config.learner, checkpoint, checkpoint, total_steps=steps),
-            self._start_rollouts(checkpoint),
-            rewards.start(),
-        )
-        publisher = WeightPublisher(learner, rollouts, config.training.max_attempts)
-        telemetry = Telemetry(config.telemetry, self._folder.root.name, self._folder.root, self._resolved)
+        telemetry = Telemetry(self._config.telemetry, self._folder.root.name, self._folder.root, self._resolved)
 
         def on_step(metrics: Mapping[str, Any]) -> None:
             telemetry.log(metrics)
             self._advance(metrics["step"], metrics)
 
-        self._trainer = Trainer(
+        # Once, however often the learner is started.
+        engines = asyncio.ensure_future(self._start_rollouts(checkpoint))
+        graders = asyncio.ensure_future(rewards.start())
+        for restarts_left in reversed(range(self._config.training.max_learner_restarts + 1)):
+            try:
+                result = await self._reinforce(checkpoint, resume_from, engines, graders, rewards, on_step)
+                break
+            except* LearnerLostError as lost:
+                if self._stopping or not restarts_left:
+                    raise
+                resume_from = self._fall_back(first_leaf(lost))
+        telemetry.close()
+        if result is None:
+            return {"stopped_at_step": self._trainer.version if self._trainer else 0}
+        self._folder.write_evaluation("rl", result.judged)
+        summary = summarise(result, time.perf_counter() - started_s)
+        self._folder.write_summary("rl", summary)
+        return summary
+
+    async def _reinforce(
+        self,
+        checkpoint: FilePath,
+        resume_from: FilePath | None,
+        engines: Awaitable[RolloutPool],
+        graders: Awaitable[None],
+        rewards: RewardPool,
+        on_step: Callable[[Mapping[str, Any]], None],
+    ) -> EvaluationResult | None:
+        """Train with a learner of its own, from a checkpoint on; None when stopped.
+
+        Raises:
+            ExceptionGroup: of `LearnerLostError`, when a rank died or hung; the engines and graders stay.
+        """
+        config = self._config
+        steps = config.training.num_steps * config.learner.optimizer_steps_per_batch
+        learner, rollouts, _ = await asyncio.gather(
+            self._start_learner(config.learner, checkpoint, checkpoint, total_steps=steps), engines, graders
+        )
+        publisher = WeightPublisher(learner, rollouts, config.training.max_attempts)
+        self._trainer = trainer = Trainer(
             config.training,
             config.rollout.sampling,
             lanes=self._lanes(),
@@ -174,32 +176,42 @@ class Session:
         )
         if resume_from is not None:
             await learner.load_checkpoint(resume_from)
-            self._trainer.restore(read_trainer_state(resume_from))
-            self._folder.truncate_metrics(self._trainer.version)
-        async with _beside(publisher.keep_in_sync()):
-            # What the engines hold is unknown (the first weights, or another phase's): nothing is generated before.
-            async with publisher.exclusive:
-                await publisher.publish(self._trainer.version)
-            self._begin("RL", config.training.num_steps)
-            if not self._stopping:
-                await self._trainer.run()
-            telemetry.close()
-            if self._stopping:
-                return {"stopped_at_step": self._trainer.version}
-            await learner.export(self._folder.final_model)
-            result = await self._evaluate("RL: held-out questions")
-        self._folder.write_evaluation("rl", result.judged)
-        learner.shutdown()
-        summary = summarise(result, time.perf_counter() - started_s)
-        self._folder.write_summary("rl", summary)
-        return summary
+            trainer.restore(read_trainer_state(resume_from))
+            self._folder.truncate_metrics(trainer.version)
+        try:
+            async with beside(publisher.keep_in_sync()):
+                # What the engines hold is unknown (their first weights, or another phase's, or younger ones).
+                async with publisher.exclusive:
+                    await publisher.publish(trainer.version)
+                self._begin("RL", config.training.num_steps)
+                if not self._stopping:
+                    await trainer.run()
+                if self._stopping:
+                    return None
+                await learner.export(self._folder.final_model)
+                return await self._evaluate("RL: held-out questions")
+        finally:
+            learner.shutdown()
+
+    def _fall_back(self, lost: BaseException) -> FilePath | None:
+        """The checkpoint to go on from without the lost learner; None: from the beginning. Says what is done again."""
+        checkpoints = list_checkpoints(self._folder.checkpoints)
+        resume_from = latest_checkpoint(self._folder.checkpoints) if checkpoints else None
+        last_step = read_trainer_state(resume_from)["step"] if resume_from else 0
+        reached = self._trainer.version if self._trainer else 0
+        self._warnings.append(
+            f"{lost}; a new learner goes on from step {last_step}: {reached - last_step} are repeated"
+        )
+        self._begin("RL: a new learner", 0)
+        self._folder.truncate_metrics(last_step)
+        return resume_from
 
     async def evaluate(self, checkpoint: FilePath) -> dict[str, object]:
         """Mark `checkpoint` on held-out questions."""
         started_s = time.perf_counter()
         self._begin("loading engines", 0)
         rollouts = await self._start_rollouts(checkpoint)
-        async with _beside(rollouts.serve_as_loaded()):
+        async with beside(rollouts.serve_as_loaded()):
             result = await self._evaluate("held-out questions")
         return summarise(result, time.perf_counter() - started_s)
 
@@ -221,7 +233,7 @@ class Session:
             waits=self._waits,
         )
         self._begin("rollout only", self._config.training.num_steps)
-        async with _beside(rollouts.serve_as_loaded()):
+        async with beside(rollouts.serve_as_loaded()):
             await self._trainer.run()
 
     async def learner_only(self, checkpoint: FilePath, recorded: FilePath) -> list[dict[str, float]]:
@@ -388,40 +400,8 @@ class Session:
             self.progress.total = total
 
 
-@asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run `work`, which has no end of its own, for as long as the block runs; its failure ends the block."""
-    async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(work)
-        try:
-            yield
-        finally:
-            task.cancel()
-
-
 def _learner_threads(cluster: ClusterConfig, num_ranks: int) -> int | None:
     """CPU threads of a rank: as set, else a fair share of this machine's cores, else (on GPUs) PyTorch's choice."""
     if cluster.learner_threads is not None or cluster.learner_rank_gpus:
         return cluster.learner_threads
     return max(1, len(os.sched_getaffinity(0)) // num_ranks)
-
-
-def summarise(result: EvaluationResult, seconds: float) -> dict[str, object]:
-    """One phase's part of `summary.json`."""
-    lor, dtr, direct = (result.paths.get(path) for path in (Path.LOR, Path.DTR, Path.DIRECT))
-    present = [marks for marks in (lor, dtr, direct) if marks is not None]
-    return {
-        "lor_accuracy": lor and lor.accuracy,
-        "dtr_accuracy": dtr and dtr.accuracy,
-        "direct_accuracy": direct and direct.accuracy,
-        "lor_accuracy_greedy": lor and lor.accuracy_greedy,
-        "dtr_accuracy_greedy": dtr and dtr.accuracy_greedy,
-        "direct_accuracy_greedy": direct and direct.accuracy_greedy,
-        "lor_reward": lor and lor.reward,
-        "dtr_reward": dtr and dtr.reward,
-        "format_rate": sum(marks.format_rate for marks in present) / len(present),
-        "center_error_m_median": dtr and dtr.center_error_m_median,
-        "same_questions": same_questions(result.judged),
-        "seconds": seconds,
-        "paths": result.as_dict(),
-    }

@@ -210,3 +210,24 @@ def _accuracy_by(key: Callable[[Judged], str], marks: list[Judged]) -> dict[str,
     for mark in marks:
         rights[key(mark)].append(mark.correct)
     return {name: fmean(those) for name, those in sorted(rights.items())}
+
+
+def summarise(result: EvaluationResult, seconds: float) -> dict[str, object]:
+    """One phase's part of `summary.json`."""
+    lor, dtr, direct = (result.paths.get(path) for path in (Path.LOR, Path.DTR, Path.DIRECT))
+    present = [marks for marks in (lor, dtr, direct) if marks is not None]
+    return {
+        "lor_accuracy": lor and lor.accuracy,
+        "dtr_accuracy": dtr and dtr.accuracy,
+        "direct_accuracy": direct and direct.accuracy,
+        "lor_accuracy_greedy": lor and lor.accuracy_greedy,
+        "dtr_accuracy_greedy": dtr and dtr.accuracy_greedy,
+        "direct_accuracy_greedy": direct and direct.accuracy_greedy,
+        "lor_reward": lor and lor.reward,
+        "dtr_reward": dtr and dtr.reward,
+        "format_rate": sum(marks.format_rate for marks in present) / len(present),
+        "center_error_m_median": dtr and dtr.center_error_m_median,
+        "same_questions": same_questions(result.judged),
+        "seconds": seconds,
+        "paths": result.as_dict(),
+    }

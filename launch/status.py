@@ -1,21 +1,17 @@
 """A run at a glance, in the terminal."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from actors.member import MemberStatus
-
-if TYPE_CHECKING:
-    # Ray must not be loaded before `launch.attach` has read how the run's cluster is reached.
-    from actors.session import RunStatus
+from actors.status import RunStatus
 
 _COLOURS = {"serving": "green", "stale": "yellow", "starting": "cyan", "suspect": "yellow", "dead": "red"}
 
 
-def print_status(status: "RunStatus", console: Console) -> None:
+def print_status(status: RunStatus, console: Console) -> None:
     progress = status.progress
     version = "" if status.version is None else f", weights version {status.version}"
     console.print(f"[bold]{progress.phase}[/] {progress.done}/{progress.total}{version}", highlight=False)

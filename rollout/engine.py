@@ -77,6 +77,8 @@ class RolloutEngine:
         self._update_shapes: list[list[int]] = []
         self._left_out: Mapping[str, int] = {}
         self._version = 0
+        self._num_updates = 0
+        """Not the version: after a fall-back to older weights the same number stands for others."""
 
     # --- lifetime -----------------------------------------------------------------------------------------------------
 
@@ -144,7 +146,7 @@ class RolloutEngine:
     async def _generate(self, request: RolloutRequest) -> "RequestOutput":
         async with self._submission:
             # In mode "keep" a prompt's keys and values must not serve requests that come after a push.
-            prompt = self._prompts.prompt(request.sample, request.path, salt=f"weights {self._version}")
+            prompt = self._prompts.prompt(request.sample, request.path, salt=f"update {self._num_updates}")
             # Checked before rendering too: vLLM's own message would not name the sample.
             self._check_length(request, len(prompt["prompt_token_ids"]))
             (rendered,) = await self._llm.renderer.render_cmpl_async([prompt])
@@ -298,6 +300,7 @@ class RolloutEngine:
         await self._control("reset the multimodal cache", self._llm.reset_mm_cache())
         await self._control("reset the encoder cache", self._llm.reset_encoder_cache())
         self._version = version
+        self._num_updates += 1
         self._is_mixed = False
 
     async def _close_open_update(self) -> None:

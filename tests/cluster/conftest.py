@@ -10,15 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
+from actors.status import RunStatus
 from launch.attach import attached
-
-if TYPE_CHECKING:
-    from actors.session import RunStatus
 
 ROOT = Path(__file__).parents[2]
 SR_REAL = str(Path(sys.executable).with_name("sr-real"))
@@ -78,7 +75,7 @@ class LiveRun:
         assert done.returncode == 0, done.stdout + done.stderr
 
     @property
-    def status(self) -> "RunStatus":
+    def status(self) -> RunStatus:
         return self._call("status")
 
     @property
