@@ -44,9 +44,9 @@ class Driver:
             bars.update(task, completed=1, total=1)
         self.base_model = prepare_base_model(self.config, self.folder)
         self._runtime = ray_runtime(self.config.cluster, self.config.num_cpus)
-        # A scheduler's stop is a person's stop: a checkpoint first.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         self._runtime.__enter__()
+        # A scheduler's stop is a person's stop: a checkpoint first. Only now, for Ray sets handlers of its own.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         self._orphans = Orphans()
         try:
             self._coordinator = REMOTE_COORDINATOR.options(
