@@ -4,7 +4,6 @@ One task a member brings it up, probes it, and replaces it when it fails. No Ray
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,8 +14,6 @@ from rewards.score import Failure
 from rollout.config import HealthConfig
 from rollout.errors import WorkersFailedError
 from rollout.trajectory import RolloutRequest, Trajectory
-
-_log = logging.getLogger(__name__)
 
 # Who leaves first when the pool shrinks.
 _LEAVING_ORDER = (State.DEAD, State.STARTING, State.SUSPECT, State.STALE, State.SERVING)
@@ -34,6 +31,7 @@ class RolloutPool:
         health: probes, restarts, and how long a member that leaves may take to finish.
         max_attempts: how often a request is tried before its failure is final.
         waits: where waits are entered.
+        report: is told of losses and quarantines, for people to read.
     """
 
     def __init__(
@@ -42,11 +40,13 @@ class RolloutPool:
         health: HealthConfig,
         max_attempts: int,
         waits: Waits | None = None,
+        report: Callable[[str], None] = lambda message: None,
     ) -> None:
         self._spawn = spawn
         self._health = health
         self._max_attempts = max_attempts
         self._waits = waits or Waits()
+        self._report = report
         self._members: dict[int, Member] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._pulse = asyncio.Event()
@@ -260,7 +260,7 @@ class RolloutPool:
                     member.failures.clear()
 
     async def _bury(self, member: Member, reason: str) -> None:
-        _log.warning("%s (worker %d) is lost: %s", member.name, member.incarnation, reason)
+        self._report(f"{member.name} is lost: {reason}")
         member.failures.append(reason)
         if member.state is not State.RETIRING:
             self._move(member, State.DEAD, reason)
@@ -273,7 +273,7 @@ class RolloutPool:
         num_failures = len(member.failures)
         member.is_quarantined = num_failures >= self._health.max_failures
         if member.is_quarantined:
-            _log.error("%s is in quarantine after %d failures: %s", member.name, num_failures, member.failures)
+            self._report(f"{member.name} is in quarantine after {num_failures} losses: {'; '.join(member.failures)}")
             self._notify()
             while member.is_quarantined:
                 await self._alarm(member, None)

@@ -320,6 +320,7 @@ class Session:
                 config.rollout.health,
                 config.training.max_attempts,
                 self._waits,
+                self._warnings.append,
             )
             await self._rollouts.start(config.rollout.num_workers)
         return self._rollouts

@@ -33,4 +33,4 @@ class RunStatus:
     waits: list[Wait]
     """Who waits for whom, the longest first."""
     warnings: list[str]
-    """Waits that lasted too long, since the run began."""
+    """Losses of workers and of the learner, and waits that lasted too long, since the run began."""

@@ -9,7 +9,7 @@ from actors.member import Member, State
 from actors.rollout_pool import PoolStartError, RolloutPool
 from rewards.score import Failure
 from rollout.trajectory import Trajectory
-from tests.actors.fake_workers import Spawner, make_pool, make_requests
+from tests.actors.fake_workers import HEALTH, Spawner, make_pool, make_requests
 
 pytestmark = pytest.mark.anyio
 
@@ -101,10 +101,15 @@ async def test_a_suspect_that_answers_again_is_stale_and_not_replaced() -> None:
 
 
 async def test_one_that_fails_again_and_again_is_quarantined_with_its_reasons_until_scaled() -> None:
-    pool, spawner = await serving_pool(1)
+    said: list[str] = []
+    spawner = Spawner()
+    pool = RolloutPool(spawner, HEALTH, 3, report=said.append)
+    await pool.start(1)
     spawner.broken.add("rollout-0")
     spawner.latest("rollout-0").is_dead = True
     await until(lambda: pool.status()[0].is_quarantined)
+    assert said[0] == "rollout-0 is lost: rollout-0 died during: probe"
+    assert said[-1].startswith("rollout-0 is in quarantine after 3 losses: rollout-0 died during: probe; rollout-0: no")
     # Its death, and two restarts that failed.
     assert len(spawner.made["rollout-0"]) == 3
     assert "no room in the cluster" in pool.status()[0].reason

@@ -25,9 +25,8 @@ def test_a_learner_that_is_killed_is_replaced_from_the_last_checkpoint(live: Liv
     live.until(lambda: live.num_steps >= 9, "a step after the first checkpoint")
     (learner,) = live.processes("ray::LearnerRank")
     learner.send_signal(signal.SIGKILL)
-    live.until(lambda: bool(live.status.warnings), "a word about it")
-    (warning,) = live.status.warnings
-    assert "a learner rank died during" in warning
+    told = "a learner rank died during"
+    live.until(lambda: any(told in warning for warning in live.status.warnings), "a word about it")
     reached = live.num_steps
     live.recovers("learner killed (SIGKILL)", lambda: live.num_steps > reached)
 
