@@ -93,6 +93,8 @@ class Member:
     """The weights that its engine holds; None: not known."""
     load: int = 0
     """Responses that it was asked for and has not given."""
+    is_receiving: bool = False
+    """It takes part in a weight push, and must not leave before the end of it: the others would lose theirs."""
     failures: list[str] = field(default_factory=list)
     """Reasons of its failures since it last answered a probe while serving."""
     is_quarantined: bool = False

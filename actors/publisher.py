@@ -86,7 +86,8 @@ class WeightPublisher:
             if not members:
                 return {"push_bytes": 0, "push_engines": 0, "push_attempts": len(causes)}
             try:
-                metrics = await self._push(members, version)
+                with self._pool.receiving(members):
+                    metrics = await self._push(members, version)
             except TransferError as error:
                 # What crossed Ray is of two types; the plain one is its cause.
                 plain = getattr(error, "cause", error)

@@ -4,8 +4,8 @@ One task a member brings it up, probes it, and replaces it when it fails. No Ray
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from actors.member import Member, MemberStatus, State, Worker, WorkerDiedError, WorkerError
@@ -171,6 +171,18 @@ class RolloutPool:
         """Whether no member's health is in doubt."""
         return all(member.state is not State.SUSPECT for member in self._members.values())
 
+    @contextmanager
+    def receiving(self, members: Sequence[Member]) -> Iterator[None]:
+        """They take part in a push while the block runs; none that shall leave does so before."""
+        for member in members:
+            member.is_receiving = True
+        try:
+            yield
+        finally:
+            for member in members:
+                member.is_receiving = False
+            self._notify()
+
     async def call(self, members: Iterable[Member], method: str, *arguments: object) -> dict[str, object]:
         """The same step of a weight push on each; answers by name.
 
@@ -297,7 +309,7 @@ class RolloutPool:
     async def _drain(self, member: Member) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._health.drain_s):
-                await self.wait_until(lambda: member.load == 0)
+                await self.wait_until(lambda: member.load == 0 and not member.is_receiving)
 
     @staticmethod
     async def _alarm(member: Member, timeout_s: float | None) -> None:

@@ -93,6 +93,9 @@ class FakeSender:
         self.workers: Mapping[str, Any] = {}
         self.connects: list[list[str]] = []
         self.pushes: list[int] = []
+        self.may_end = asyncio.Event()
+        """Pushes end while it is set."""
+        self.may_end.set()
         self.failures: dict[int, TransferError] = {}
         self.corrupts: dict[int, str] = {}
         """Whose bytes arrive wrongly in which push."""
@@ -103,7 +106,7 @@ class FakeSender:
 
     async def push(self, version: int) -> PushReceipt:
         self.pushes.append(version)
-        await asyncio.sleep(0)
+        await self.may_end.wait()
         if (failure := self.failures.pop(len(self.pushes), None)) is not None:
             if isinstance(failure, WorkersFailedError):
                 for name in failure.causes:

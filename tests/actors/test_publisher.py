@@ -131,3 +131,18 @@ async def test_with_no_engine_a_version_is_published_all_the_same_and_who_comes_
     assert spawner.latest("rollout-0").version == 9
     syncing.cancel()
     await pool.shutdown()
+
+
+async def test_a_worker_that_shall_leave_in_mid_push_leaves_after_it() -> None:
+    publisher, sender, pool, spawner = await make_publisher(2)
+    sender.may_end.clear()
+    pushing = asyncio.create_task(publish(publisher, 0))
+    await until(lambda: sender.pushes == [0])
+    pool.scale(1)
+    await asyncio.sleep(0.02)
+    assert sorted(states(pool).values()) == ["retiring", "stale"]
+    assert not spawner.latest("rollout-1").is_stopped
+    sender.may_end.set()
+    assert (await pushing)["push_attempts"] == 1
+    await until(lambda: states(pool) == {"rollout-0": "serving"})
+    await pool.shutdown()
