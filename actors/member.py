@@ -3,7 +3,7 @@
     starting ──▶ stale ──▶ serving ──▶ retiring ──▶ (gone)
         │          ▲ │        │
         │          │ ▼        ▼
-        │        suspect ◀────┘       probed at once: back to stale, or dead
+        │        suspect ◀────┘       probed at once: serving again, stale if its weights are in doubt, or dead
         ▼          │
        dead ◀──────┘                  started again after a pause, or quarantined
 
@@ -70,7 +70,7 @@ _NEXT = {
     State.STARTING: {State.STALE, State.DEAD, State.RETIRING},
     State.STALE: {State.SERVING, State.SUSPECT, State.DEAD, State.RETIRING},
     State.SERVING: {State.STALE, State.SUSPECT, State.DEAD, State.RETIRING},
-    State.SUSPECT: {State.STALE, State.DEAD, State.RETIRING},
+    State.SUSPECT: {State.STALE, State.SERVING, State.DEAD, State.RETIRING},
     State.DEAD: {State.STARTING, State.RETIRING},
     State.RETIRING: set(),
 }

@@ -133,7 +133,8 @@ class WeightPublisher:
         named = error.causes if isinstance(error, WorkersFailedError) else {}
         for member in members:
             if not named or member.name in named:
-                self._pool.distrust(member.identity, named.get(member.name, str(error).splitlines()[0]))
+                reason = named.get(member.name, str(error).splitlines()[0])
+                self._pool.distrust(member.identity, reason, holds_weights=False)
 
 
 def _differing(sent: Mapping[str, str], ranks: Any) -> list[str]:

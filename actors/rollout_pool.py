@@ -50,6 +50,7 @@ class RolloutPool:
         self._members: dict[int, Member] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._pulse = asyncio.Event()
+        self._served_version: int | None = None
         self.num_reissued = 0
         """Responses that were asked for again because their worker left before it had given them."""
 
@@ -147,7 +148,12 @@ class RolloutPool:
         member.load += len(requests)
         try:
             with self._waits.on("roll out", f"groups of {member.name}"):
-                return await member.worker.generate(requests)
+                responses = await member.worker.generate(requests)
+            failures = [response for response in responses if isinstance(response, Failure)]
+            if len(failures) == len(responses):
+                # The prompt's fault, or that of an engine which fails at once, and so would be asked first again.
+                self.distrust(identity, failures[0].reason)
+            return responses
         except WorkerError as error:
             if member.state is State.RETIRING:
                 return None
@@ -204,6 +210,7 @@ class RolloutPool:
 
     def serve(self, members: Iterable[Member], version: int) -> None:
         """They hold `version`, which is the published one."""
+        self._served_version = version
         for member in members:
             member.version = version
             if member.state is State.STALE:
@@ -215,10 +222,18 @@ class RolloutPool:
             await self.wait_until(lambda: any(member.state is State.STALE for member in self.loaded))
             self.serve(self.loaded, 0)
 
-    def distrust(self, identity: tuple[str, int], reason: str) -> None:
-        """Take a worker out of service until a probe has found it well; nothing happens if it was replaced already."""
+    def distrust(self, identity: tuple[str, int], reason: str, holds_weights: bool = True) -> None:
+        """Take a worker out of service until a probe has found it well; nothing happens if it was replaced already.
+
+        Args:
+            identity: the worker.
+            reason: in words.
+            holds_weights: whether it still has the weights that it served with; if not, it is synced again.
+        """
         for member in self._members.values():
             if member.identity == identity and member.is_loaded:
+                if not holds_weights:
+                    member.version = None
                 self._move(member, State.SUSPECT, reason)
                 member.alarm.set()
 
@@ -267,7 +282,9 @@ class RolloutPool:
                     self.distrust(member.identity, str(error))
             else:
                 if was_suspect and member.state is State.SUSPECT:
-                    self._move(member, State.STALE, f"answers again after: {member.reason}")
+                    is_current = member.version is not None and member.version == self._served_version
+                    state = State.SERVING if is_current else State.STALE
+                    self._move(member, state, f"answers again after: {member.reason}")
                 elif member.state is State.SERVING:
                     member.failures.clear()
 

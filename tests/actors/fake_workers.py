@@ -43,7 +43,7 @@ class FakeWorker:
         self.version = -1
         self.received = {"w": ""}
         self.is_dead = self.is_hung = self.is_stopped = False
-        self.fails_to_start = False
+        self.fails_to_start = self.has_no_engine = self.refuses = False
         self.fails_at: set[str] = set()
         self.answers = asyncio.Event()
         self.answers.set()
@@ -69,10 +69,14 @@ class FakeWorker:
         while not self.answers.is_set() and not self.is_dead:
             await asyncio.sleep(0.001)
         await self._pass("generate")
+        if self.has_no_engine or self.refuses:
+            return [Failure("rollout", "not generated", 1)] * len(requests)
         return [make_trajectory(request, self.version) for request in requests]
 
     async def probe(self) -> None:
         await self._pass("probe")
+        if self.has_no_engine:
+            raise WorkerError(f"{self.name}: the engine is gone")
 
     async def call(self, method: str, *arguments: object) -> object:
         self.calls.append(method)

@@ -89,13 +89,37 @@ async def test_a_worker_that_answers_calls_but_does_not_generate_is_suspect_and_
     await pool.shutdown()
 
 
-async def test_a_suspect_that_answers_again_is_stale_and_not_replaced() -> None:
+async def test_a_suspect_that_answers_again_serves_again_or_is_synced_if_its_weights_are_in_doubt() -> None:
     pool, spawner = await serving_pool(1)
     (member,) = pool.loaded
     pool.distrust(member.identity, "too slow")
     assert member.state is State.SUSPECT
-    await until(lambda: member.state is State.STALE)
+    await until(lambda: member.state is State.SERVING)
     assert "too slow" in member.reason
+    pool.distrust(member.identity, "lost in a push", holds_weights=False)
+    await until(lambda: member.state is State.STALE)
+    assert len(spawner.made["rollout-0"]) == 1
+    await pool.shutdown()
+
+
+async def test_an_engine_that_fails_at_once_does_not_swallow_prompts() -> None:
+    pool, spawner = await serving_pool(2)
+    spawner.latest("rollout-0").has_no_engine = True
+    responses = [await pool.generate(make_requests(2, group)) for group in range(4)]
+    assert all(isinstance(response, Trajectory) for group in responses for response in group)
+    # Asked once; the others went to the one that is well.
+    assert spawner.made["rollout-0"][0].num_asked == 2
+    await pool.shutdown()
+
+
+async def test_a_prompt_that_fails_everywhere_leaves_the_workers_in_service() -> None:
+    pool, spawner = await serving_pool(1)
+    worker = spawner.latest("rollout-0")
+    worker.refuses = True
+    (response,) = await pool.generate(make_requests(1))
+    assert isinstance(response, Failure)
+    assert (response.attempts, worker.num_asked) == (3, 3)
+    await until(lambda: states(pool) == {"rollout-0": "serving"})
     assert len(spawner.made["rollout-0"]) == 1
     await pool.shutdown()
 

@@ -64,16 +64,19 @@ def test_more_workers_than_allowed_are_refused_in_words(live: LiveRun) -> None:
 
 def test_afterwards_every_prompt_was_used_once_and_nobody_is_left(live: LiveRun) -> None:
     assert live.stop() == []
-    books: dict[str, Counter[int]] = defaultdict(Counter)
+    times: dict[str, Counter[int]] = defaultdict(Counter)
+    trained: dict[str, set[int]] = defaultdict(set)
     for file in sorted((live.folder / "trajectories").glob("step-*.jsonl")):
         rows = [json.loads(line) for line in file.read_text().splitlines()]
-        for path, group in {(row["path"], row["group"]) for row in rows}:
-            books[path][group] += 1
-    steps = live.num_steps
-    for path, times in books.items():
-        assert set(times.values()) == {1}, path
-        # Two groups a step, in the order of the feed.
-        assert sorted(times) == list(range(2 * steps)), path
+        for path, group, is_trained in {(row["path"], row["group"], row["trained"]) for row in rows}:
+            times[path][group] += 1
+            if is_trained:
+                trained[path].add(group)
+    for path, groups in times.items():
+        assert set(groups.values()) == {1}, path
+        # None is left out of those that were issued, and every step had its two.
+        assert sorted(groups) == list(range(len(groups))), path
+        assert len(trained[path]) == 2 * live.num_steps, path
 
 
 def restarts(live: LiveRun) -> int:
