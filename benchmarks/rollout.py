@@ -86,7 +86,7 @@ class Arms:
         self._prompts = {
             request.group_id: (
                 self._encoder.encode(request.sample, request.path),
-                self._encoder.regions(request.sample),
+                self._encoder.regions(request.sample, request.path),
             )
             for request in requests[::GROUP_SIZE]
         }

@@ -89,7 +89,7 @@ def prepare_base_model(config: RunConfig, folder: RunFolder) -> FilePath:
     if not isinstance(model, TinyModelConfig):
         checkpoint = _find_checkpoint(model.path)
         _check_words(config, folder, checkpoint)
-        if config.prompt.regions == "marks" or knows_regions(checkpoint):
+        if not config.prompt.has_region_tokens or knows_regions(checkpoint):
             return FilePath(checkpoint)
         if not (folder.base_model / "config.json").exists():
             add_regions(checkpoint, folder.base_model, config.seed)

@@ -223,7 +223,7 @@ class Collator:
     def inputs(self, plan: MicroPlan) -> PolicyBatch:
         """What the policy reads."""
         chosen = list(self._chosen(plan))
-        visions = self._encoder.vision_inputs_of([row.sample for row in chosen])
+        visions = self._encoder.vision_inputs_of([(row.sample, row.path) for row in chosen])
         rows = [
             PolicyRow(row.prompt_token_ids, row.response_token_ids, vision)
             for row, vision in zip(chosen, visions, strict=True)

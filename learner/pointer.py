@@ -34,7 +34,7 @@ def find_mentions(rows: Sequence[Row], encoder: PromptEncoder) -> list[Mention]:
     mentions = []
     for index, row in enumerate(rows):
         ids = [*row.prompt_token_ids, *row.response_token_ids]
-        cells = encoder.cells_of_objects(row.sample)
+        cells = encoder.cells_of_objects(row.sample, row.path)
         image_tokens = [place for place, token_id in enumerate(ids) if token_id == encoder.image_token_id]
         for seen, cells_of_it in zip(row.sample.objects, cells, strict=True):
             targets = tuple(image_tokens[cell] for cell in cells_of_it)

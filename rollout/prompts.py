@@ -41,24 +41,25 @@ class EnginePrompts:
     def _make(self, sample: SpatialSample, path: Path) -> "TokensPrompt":
         encoded = self._encoder.encode(sample, path)
         # Only models with region tokens know this argument.
-        has_regions = self._encoder.has_region_tokens and sample.regions
-        regions = {"mm_processor_kwargs": {"regions": self._encoder.regions(sample)}} if has_regions else {}
+        has_tokens = self._encoder.uses_region_tokens(path)
+        regions = self._encoder.regions(sample, path)
+        extra = {"mm_processor_kwargs": {"regions": regions}} if has_tokens and sample.regions else {}
         return {
-            **regions,
+            **extra,
             "prompt_token_ids": self._encoder.tokenizer(encoded.text, add_special_tokens=False)["input_ids"],
             "multi_modal_data": {"image": list(encoded.images)},
-            "multi_modal_uuids": {"image": image_names(sample)},
+            "multi_modal_uuids": {"image": image_names(sample, are_drawn=not has_tokens)},
         }
 
 
-def image_names(sample: SpatialSample) -> list[str]:
+def image_names(sample: SpatialSample, are_drawn: bool) -> list[str]:
     """What each image is known by in vLLM's caches: equal only if file and drawn regions are equal.
 
     Region tokens are no matter of the name: `rollout.region_models` makes them a part of the cache's key.
     """
     return [
         hashlib.sha256(
-            repr((ref.sha256, [(r.mark, r.box_xyxy_px) for r in sample.regions_of(index)])).encode()
+            repr((ref.sha256, are_drawn, [(r.mark, r.box_xyxy_px) for r in sample.regions_of(index)])).encode()
         ).hexdigest()
         for index, ref in enumerate(sample.images)
     ]

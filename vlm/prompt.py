@@ -43,7 +43,7 @@ class VisionInputs:
 
 def question_text(sample: SpatialSample, path: Path, config: PromptConfig) -> str:
     """What the user says: the question, where its regions are, and the path's instruction."""
-    as_text = config.regions == "marks"
+    as_text = config.regions_for(path) == "marks"
     regions = describe_regions(sample.regions, sample.images, config.coordinate_grid) if as_text else ""
     return " ".join(filter(None, [sample.question, regions, instruction(path, config.instructions)]))
 
@@ -58,8 +58,7 @@ class PromptEncoder:
         self.tokenizer = self._processor.tokenizer
         self.image_token_id: int = self._processor.image_token_id
         region_token_id = self.tokenizer.get_vocab().get(REGION)
-        self.has_region_tokens = config.regions == "tokens"
-        if self.has_region_tokens and region_token_id is None:
+        if config.has_region_tokens and region_token_id is None:
             raise ValueError(
                 f"checkpoint {checkpoint} has no {REGION} token; give it one with vlm.region_models.add_regions, or "
                 "draw regions as marks (prompt.regions=marks)"
@@ -87,7 +86,7 @@ class PromptEncoder:
         Raises:
             FileNotFoundError: an image is not in the store.
         """
-        return EncodedPrompt(text=self.text(sample, path), images=self.shown_images(sample))
+        return EncodedPrompt(text=self.text(sample, path), images=self.shown_images(sample, path))
 
     def text(self, sample: SpatialSample, path: Path) -> str:
         """The prompt's text, with one image placeholder an image."""
@@ -97,9 +96,13 @@ class PromptEncoder:
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
 
-    def shown_images(self, sample: SpatialSample) -> tuple[Image.Image, ...]:
-        """The sample's images, with its regions drawn on them if they are marks."""
-        if self.has_region_tokens:
+    def uses_region_tokens(self, path: Path) -> bool:
+        """Whether `path` has regions as tokens."""
+        return self._config.regions_for(path) == "tokens"
+
+    def shown_images(self, sample: SpatialSample, path: Path) -> tuple[Image.Image, ...]:
+        """The sample's images, with its regions drawn on them if `path` has them as marks."""
+        if self.uses_region_tokens(path):
             return tuple(self._images.open(ref) for ref in sample.images)
         return tuple(
             draw_marks(
@@ -117,21 +120,21 @@ class PromptEncoder:
             [self.image_token_id]
             * (processor.get_number_of_image_patches(image.height_px, image.width_px, {}) // processor.merge_size**2)
             + [token for region in regions for token in region.token_ids]
-            for image, regions in zip(sample.images, self.regions(sample), strict=True)
+            for image, regions in zip(sample.images, self.regions(sample, path), strict=True)
         )
         ids: list[int] = []
         for token in self.tokenizer(self.text(sample, path), add_special_tokens=False)["input_ids"]:
             ids.extend(next(expanded) if token == self.image_token_id else [token])
         return tuple(ids)
 
-    def regions(self, sample: SpatialSample) -> tuple[tuple[RegionSpec, ...], ...]:
-        """For each image its regions; all are empty where regions are drawn as marks.
+    def regions(self, sample: SpatialSample, path: Path) -> tuple[tuple[RegionSpec, ...], ...]:
+        """For each image its regions; all are empty where `path` has them as marks.
 
         Raises:
             FileNotFoundError: a depth map is not in the store.
             ValueError: a depth map has another size than its sample says.
         """
-        if not self.has_region_tokens:
+        if not self.uses_region_tokens(path):
             return ((),) * len(sample.images)
         return tuple(self._regions_of(sample, index) for index in range(len(sample.images)))
 
@@ -145,10 +148,10 @@ class PromptEncoder:
         words = self.tokenizer(region_label(region), add_special_tokens=False)["input_ids"]
         return (*words, self._region_token_id)
 
-    def cells_of_objects(self, sample: SpatialSample) -> list[tuple[int, ...]]:
+    def cells_of_objects(self, sample: SpatialSample, path: Path) -> list[tuple[int, ...]]:
         """For each of the sample's objects the image tokens that its box touches, counted over all its images."""
         merge_size = self._processor.image_processor.merge_size
-        grids = (self.vision_inputs(sample).image_grid_thw[:, 1:] // merge_size).tolist()
+        grids = (self.vision_inputs(sample, path).image_grid_thw[:, 1:] // merge_size).tolist()
         first = [0, *accumulate(rows * columns for rows, columns in grids)]
         found = []
         for seen in sample.objects:
@@ -167,14 +170,14 @@ class PromptEncoder:
         """A response's tokens, the end token included."""
         return (*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.end_token_id)
 
-    def vision_inputs(self, sample: SpatialSample) -> VisionInputs:
-        """The sample's images and regions as tensors."""
-        return self.vision_inputs_of([sample])[0]
+    def vision_inputs(self, sample: SpatialSample, path: Path) -> VisionInputs:
+        """The images and regions that `path` shows of a sample, as tensors."""
+        return self.vision_inputs_of([(sample, path)])[0]
 
-    def vision_inputs_of(self, samples: Sequence[SpatialSample]) -> list[VisionInputs]:
-        """The images and regions of several samples; one call for many costs a fifth of many calls."""
-        keys = [_vision_key(sample) for sample in samples]
-        missing = {key: sample for key, sample in zip(keys, samples, strict=True) if key not in self._vision}
+    def vision_inputs_of(self, asked: Sequence[tuple[SpatialSample, Path]]) -> list[VisionInputs]:
+        """The images and regions of several prompts; one call for many costs a fifth of many calls."""
+        keys = [(self.uses_region_tokens(path), *_vision_key(sample)) for sample, path in asked]
+        missing = {key: prompt for key, prompt in zip(keys, asked, strict=True) if key not in self._vision}
         found = {key: self._vision[key] for key in keys if key in self._vision}
         found |= dict(zip(missing, self._process(list(missing.values())), strict=True))
         self._vision |= found
@@ -182,10 +185,10 @@ class PromptEncoder:
             del self._vision[next(iter(self._vision))]
         return [found[key] for key in keys]
 
-    def _process(self, samples: Sequence[SpatialSample]) -> list[VisionInputs]:
-        if not samples:
+    def _process(self, asked: Sequence[tuple[SpatialSample, Path]]) -> list[VisionInputs]:
+        if not asked:
             return []
-        images = [self.shown_images(sample) for sample in samples]
+        images = [self.shown_images(sample, path) for sample, path in asked]
         inputs = self._processor.image_processor(
             images=[image for marked in images for image in marked], return_tensors="pt"
         )
@@ -195,9 +198,9 @@ class PromptEncoder:
             VisionInputs(
                 pixel_values=values,
                 image_grid_thw=grid,
-                regions=RegionInputs.of(self.regions(sample), grid, self._processor.image_processor.merge_size),
+                regions=RegionInputs.of(self.regions(sample, path), grid, self._processor.image_processor.merge_size),
             )
-            for sample, values, grid in zip(samples, pixels, grids, strict=True)
+            for (sample, path), values, grid in zip(asked, pixels, grids, strict=True)
         ]
 
 

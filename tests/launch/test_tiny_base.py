@@ -50,7 +50,9 @@ def nll_by_kind(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
         if sample.paths == (AnswerPath.DIRECT,):
             response = encoder.response_token_ids(sample.chains[AnswerPath.DIRECT])
             row = PolicyRow(
-                encoder.prompt_token_ids(sample, AnswerPath.DIRECT), response, encoder.vision_inputs(sample)
+                encoder.prompt_token_ids(sample, AnswerPath.DIRECT),
+                response,
+                encoder.vision_inputs(sample, AnswerPath.DIRECT),
             )
             with torch.no_grad():
                 logprobs, _ = policy(PolicyBatch.collate([row], encoder.pad_token_id, encoder.image_token_id))

@@ -51,7 +51,9 @@ class PlainLearner:
         return importance * surrogate + self._config.kl_coefficient * (r - 1 - r.log())
 
     def _logprobs(self, policy: Policy, row: Row) -> Tensor:
-        inputs = PolicyRow(row.prompt_token_ids, row.response_token_ids, self._encoder.vision_inputs(row.sample))
+        inputs = PolicyRow(
+            row.prompt_token_ids, row.response_token_ids, self._encoder.vision_inputs(row.sample, row.path)
+        )
         batch = PolicyBatch.collate([inputs], self._encoder.pad_token_id, self._encoder.image_token_id)
         return policy(batch)[0][batch.response_mask]
 

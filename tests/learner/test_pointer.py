@@ -48,7 +48,9 @@ class Scene:
         self.ids = [*self.row.prompt_token_ids, *self.row.response_token_ids]
 
     def batch(self) -> PolicyBatch:
-        row = PolicyRow(self.row.prompt_token_ids, self.row.response_token_ids, self.encoder.vision_inputs(self.sample))
+        row = PolicyRow(
+            self.row.prompt_token_ids, self.row.response_token_ids, self.encoder.vision_inputs(self.sample, Path.LOR)
+        )
         return PolicyBatch.collate([row], self.encoder.pad_token_id, self.encoder.image_token_id)
 
 

@@ -34,7 +34,8 @@ QUESTION = "Which is closer to the camera? A. red point B. blue point"
 RESPONSE = "<think>red z 2.03 , blue z 3.40 . red is closer</think><answer>A</answer>"
 # Smaller than the largest tensor, which has 0.2 MB.
 TRANSFER = GlooTransferConfig(bucket_mb=0.05)
-PROMPT = PromptConfig(instructions="short", region_depth=True)
+# Through LOR regions are drawn: one engine serves both kinds side by side.
+PROMPT = PromptConfig(instructions="short", region_depth=True, lor_regions="marks")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class TinyWorld:
     def learner_logprobs(self, policy: Policy, trajectory: Trajectory, temperature: float = 1.0) -> torch.Tensor:
         """The learner's log-probabilities of the response."""
         sample = next(sample for sample in self.samples if sample.sample_id == trajectory.sample_id)
-        vision = self.encoder.vision_inputs(sample)
+        vision = self.encoder.vision_inputs(sample, trajectory.path)
         row = PolicyRow(trajectory.prompt_token_ids, trajectory.response_token_ids, vision)
         batch = PolicyBatch.collate([row], self.encoder.pad_token_id, self.encoder.image_token_id)
         with torch.no_grad():

@@ -103,8 +103,11 @@ def test_an_image_with_other_regions_is_another_image(world: TinyWorld) -> None:
     first, second = world.samples[:2]
     moved = first.regions[0].replace(box_xyxy_px=(1.0, 2.0, 40.0, 51.0))
     variants = [first, second, first.replace(regions=()), first.replace(regions=(moved, first.regions[1]))]
-    assert len({image_names(sample)[0] for sample in variants}) == len(variants)
-    assert image_names(first) == image_names(first.replace(question="Another?", sample_id="another"))
+    assert len({image_names(sample, are_drawn=True)[0] for sample in variants}) == len(variants)
+    assert image_names(first, are_drawn=True) == image_names(
+        first.replace(question="Another?", sample_id="another"), are_drawn=True
+    )
+    assert image_names(first, are_drawn=True) != image_names(first, are_drawn=False)
 
 
 def test_a_deadline_names_engine_operation_and_seconds(world: TinyWorld) -> None:

@@ -66,14 +66,13 @@ def roll_out(host: EngineHost, sample: SpatialSample, seed: int = 1) -> Trajecto
 
 
 def differences(host: EngineHost, world: TinyWorld, policy: Policy) -> list[float]:
-    """By sample: how far the engine's log-probabilities are from the learner's, at most."""
-    together = [
-        host.submit(host.engine.generate(RolloutRequest(0, 0, s, Path.DTR, 1, 1.0, 24))) for s in samples(world)
-    ]
+    """By sample and path: how far the engine's log-probabilities are from the learner's, at most."""
+    asked = [(sample, path) for sample in samples(world) for path in (Path.DTR, Path.LOR)]
+    together = [host.submit(host.engine.generate(RolloutRequest(0, 0, s, path, 1, 1.0, 24))) for s, path in asked]
     found = []
-    for sample, future in zip(samples(world), together, strict=True):
+    for (sample, path), future in zip(asked, together, strict=True):
         trajectory = future.result(timeout=120)
-        assert trajectory.prompt_token_ids == world.encoder.prompt_token_ids(sample, Path.DTR)
+        assert trajectory.prompt_token_ids == world.encoder.prompt_token_ids(sample, path)
         mine = replace(world, samples=(sample,)).learner_logprobs(policy, trajectory)
         found.append(float((torch.tensor(trajectory.rollout_logprobs) - mine).abs().max()))
     return found

@@ -80,7 +80,7 @@ def test_the_sides_prompt_equals_the_processors_own(encoder: PromptEncoder, stor
     encoded = encoder.encode(sample, Path.DTR)
     theirs = encoder._processor(text=[encoded.text], images=[list(encoded.images)], return_tensors="pt")
     assert tuple(theirs["input_ids"][0].tolist()) == encoder.prompt_token_ids(sample, Path.DTR)
-    torch.testing.assert_close(theirs["pixel_values"], encoder.vision_inputs(sample).pixel_values)
+    torch.testing.assert_close(theirs["pixel_values"], encoder.vision_inputs(sample, Path.DTR).pixel_values)
 
 
 def test_paths_differ_in_their_instruction_only(encoder: PromptEncoder, store: ImageStore) -> None:
@@ -109,17 +109,29 @@ def test_a_mark_is_drawn_on_a_copy_at_the_regions_border(store: ImageStore) -> N
 
 def test_moving_a_region_changes_the_pixels_that_the_tower_sees(encoder: PromptEncoder, store: ImageStore) -> None:
     moved = make_sample(store, regions=(Region(mark="red", box_xyxy_px=(40.0, 16.0, 64.0, 100.0)),))
-    here, there = encoder.vision_inputs(make_sample(store)), encoder.vision_inputs(moved)
+    here, there = encoder.vision_inputs(make_sample(store), Path.DTR), encoder.vision_inputs(moved, Path.DTR)
     assert not torch.equal(here.pixel_values, there.pixel_values)
+
+
+def test_regions_may_be_tokens_through_one_path_and_drawn_through_the_other(
+    checkpoint: FilePath, store: ImageStore
+) -> None:
+    encoder = PromptEncoder(checkpoint, store, PromptConfig(instructions="short", lor_regions="marks"))
+    sample = make_sample(store)
+    lor, dtr = (encoder.vision_inputs(sample, path) for path in (Path.LOR, Path.DTR))
+    assert not torch.equal(lor.pixel_values, dtr.pixel_values)
+    assert [len(encoder.regions(sample, path)[0]) for path in (Path.LOR, Path.DTR)] == [0, len(sample.regions)]
+    assert "red point [" in encoder.text(sample, Path.LOR)
+    assert "red point [" not in encoder.text(sample, Path.DTR)
 
 
 def test_many_samples_at_once_give_what_each_gives_alone(encoder: PromptEncoder, store: ImageStore) -> None:
     samples = [make_sample(store, seed) for seed in (5, 6, 5)]
     samples[1] = make_sample(store, 6, images=(*samples[0].images, *samples[1].images))
-    together = encoder.vision_inputs_of(samples)
+    together = encoder.vision_inputs_of([(sample, Path.DTR) for sample in samples])
     for sample, inputs in zip(samples, together, strict=True):
         encoder._vision.clear()
-        alone = encoder.vision_inputs(sample)
+        alone = encoder.vision_inputs(sample, Path.DTR)
         torch.testing.assert_close(inputs.pixel_values, alone.pixel_values, rtol=0, atol=0)
         assert inputs.image_grid_thw.tolist() == alone.image_grid_thw.tolist()
 
@@ -131,7 +143,7 @@ def test_logprobs_are_those_of_the_plain_model_over_tokens_that_may_be_sampled(
     samples = [make_sample(store, seed) for seed in range(2)]
     responses = [encoder.response_token_ids(RESPONSE), encoder.response_token_ids("<think></think>")]
     rows = [
-        PolicyRow(encoder.prompt_token_ids(sample, Path.DTR), response, encoder.vision_inputs(sample))
+        PolicyRow(encoder.prompt_token_ids(sample, Path.DTR), response, encoder.vision_inputs(sample, Path.DTR))
         for sample, response in zip(samples, responses, strict=True)
     ]
     batch = PolicyBatch.collate(rows, encoder.pad_token_id, encoder.image_token_id)
@@ -157,7 +169,7 @@ def test_logprobs_are_those_of_the_plain_model_over_tokens_that_may_be_sampled(
 
 
 def test_the_mask_keeps_the_end_token_and_drops_padding(encoder: PromptEncoder, store: ImageStore) -> None:
-    vision = encoder.vision_inputs(make_sample(store))
+    vision = encoder.vision_inputs(make_sample(store), Path.DTR)
     rows = [PolicyRow((1, 2), (3, encoder.end_token_id), vision), PolicyRow((1,), (encoder.end_token_id,), vision)]
     batch = PolicyBatch.collate(rows, encoder.pad_token_id, encoder.image_token_id)
     assert batch.response_mask.tolist() == [[False, False, True, True], [False, True, False, False]]

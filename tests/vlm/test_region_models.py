@@ -54,7 +54,9 @@ class World:
             regions=tuple(regions),
         )
         prompt = self.encoder.prompt_token_ids(sample, Path.DTR)
-        return PolicyRow(prompt, self.encoder.response_token_ids(RESPONSE), self.encoder.vision_inputs(sample))
+        return PolicyRow(
+            prompt, self.encoder.response_token_ids(RESPONSE), self.encoder.vision_inputs(sample, Path.DTR)
+        )
 
     def batch(self, *rows: PolicyRow) -> PolicyBatch:
         return PolicyBatch.collate(rows, self.encoder.pad_token_id, self.encoder.image_token_id)
