@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from launch.config import ConfigError, load_config
-from launch.stopped import Stopped
+from launch.outcomes import RunLostError, Stopped
 
 console = Console()
 app = typer.Typer(
@@ -244,6 +244,9 @@ def main() -> None:
     except Stopped as stopped:
         console.print(f"[yellow]stopped[/]: {stopped}")
         sys.exit(130)
+    except RunLostError as lost:
+        console.print(f"[red]lost[/]: {lost}", highlight=False)
+        sys.exit(1)
     except (ConfigError, BadDataError, CheckpointError) as error:
         console.print(f"[red]{type(error).__name__}[/]: {error}", markup=True, highlight=False)
         sys.exit(2)

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -17,8 +18,8 @@ from actors.run_folder import RunFolder
 from actors.runtime import Orphans, ray_runtime
 from launch.attach import COORDINATOR, announce, namespace_of, withdraw
 from launch.config import RunConfig
+from launch.outcomes import RunLostError, Stopped
 from launch.prepare import prepare_base_model, prepare_data, prepare_folder
-from launch.stopped import Stopped
 from learner.correction import describe_correction
 
 _POLL_S = 0.5
@@ -62,7 +63,9 @@ class Driver:
     def __exit__(self, *exception: object) -> None:
         withdraw(self.folder)
         try:
-            ray.get(self._coordinator.shutdown.remote(), timeout=self.config.cluster.deadlines.stop_s)
+            # A coordinator that died has ended nobody; on this machine the runtime does.
+            with suppress(ray.exceptions.ActorDiedError):
+                ray.get(self._coordinator.shutdown.remote(), timeout=self.config.cluster.deadlines.stop_s)
         finally:
             self._runtime.__exit__(None, None, None)
 
@@ -106,7 +109,9 @@ class Driver:
 
         Raises:
             Stopped: the run was stopped.
+            RunLostError: the coordinator died.
         """
+        again = f"`sr-real {command} --resume run={self.config.run}` goes on from the last checkpoint"
         stopping_since_s: float | None = None
         num_warnings = 0
         with _progress(self.console) as bars:
@@ -123,6 +128,8 @@ class Driver:
                         self.console.print(f"[yellow]{warning}[/]", highlight=False)
                     num_warnings = len(status.warnings)
                     self._orphans.reap()
+                except ray.exceptions.ActorDiedError:
+                    break
                 except KeyboardInterrupt:
                     if stopping_since_s is not None:
                         raise  # asked twice: at once
@@ -133,8 +140,17 @@ class Driver:
                     break
             _finish(bars, tasks)
         if stopping_since_s is not None:
-            raise Stopped(f"`sr-real {command} --resume run={self.config.run}` goes on from the last checkpoint")
-        return ray.get(result)
+            raise Stopped(again)
+        try:
+            return ray.get(result)
+        except ray.exceptions.RayTaskError:
+            raise  # an error of the run's own, though it be about another actor's death
+        except ray.exceptions.ActorDiedError as error:
+            raise RunLostError(f"the coordinator died ({_first_line(error)}); {again}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 class PlainLog:

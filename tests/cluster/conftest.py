@@ -3,10 +3,12 @@
 How long each recovery took is told at the end of the session.
 """
 
+import json
 import os
 import subprocess
 import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -61,7 +63,7 @@ class LiveRun:
             stderr=subprocess.STDOUT,
         )
         self._attached = ExitStack()
-        self.until(lambda: self.num_steps >= 1, "its first step")
+        self.until(lambda: self.num_steps >= 1 and (folder / "coordinator.json").exists(), "its first step")
         # One connection for all looks: a command of its own for each would cost more than the run.
         self._call = self._attached.enter_context(attached(folder))
 
@@ -92,13 +94,15 @@ class LiveRun:
         family = psutil.Process(self.process.pid).children(recursive=True)
         return [process for process in family if _title(process).startswith(name)]
 
-    def until(self, condition: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> float:
+    def until(
+        self, condition: Callable[[], bool], what: str, within_s: float = PATIENCE_S, look_every_s: float = 0.3
+    ) -> float:
         """Wait for `condition`; returns how long it took."""
         started_s = time.monotonic()
         while not condition():
             assert self.process.poll() is None, f"the run ended: {self.log[-4000:]}"
             assert time.monotonic() - started_s < within_s, f"{what}: not within {within_s} s; {self.log[-4000:]}"
-            time.sleep(0.3)
+            time.sleep(look_every_s)
         return time.monotonic() - started_s
 
     def goes_on(self, steps: int = 3) -> None:
@@ -111,16 +115,38 @@ class LiveRun:
         _recoveries.append((fault, self.until(condition, f"recovery from: {fault}")))
         self.goes_on()
 
+    def assert_books_agree(self) -> None:
+        """Every step is there once; every prompt that was issued was used once, and every step had its two a path."""
+        steps = [json.loads(line)["step"] for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+        assert steps == list(range(1, len(steps) + 1))
+        times: dict[str, Counter[int]] = defaultdict(Counter)
+        trained: Counter[str] = Counter()
+        for file in sorted((self.folder / "trajectories").glob("step-*.jsonl")):
+            rows = [json.loads(line) for line in file.read_text().splitlines()]
+            for path, group, is_trained in {(row["path"], row["group"], row["trained"]) for row in rows}:
+                times[path][group] += 1
+                trained[path] += is_trained
+        assert sorted(times) == ["dtr", "lor"]
+        for path, groups in times.items():
+            assert set(groups.values()) == {1}, path
+            # None is left out of those that were issued.
+            assert sorted(groups) == list(range(len(groups))), path
+            assert trained[path] == 2 * len(steps), path
+
     @property
     def log(self) -> str:
         return (self.folder.parent / f"{self.folder.name}.log").read_text()
 
     def stop(self) -> list[psutil.Process]:
         """As a scheduler stops it; returns the processes that outlive it."""
+        return self.ends_with(130, self.process.terminate)
+
+    def ends_with(self, status: int, cause: Callable[[], None]) -> list[psutil.Process]:
+        """`cause` ends it, with this exit status; returns the processes that outlive it."""
         self._attached.close()
         family = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.terminate()
-        assert self.process.wait(timeout=180) == 130, self.log[-4000:]
+        cause()
+        assert self.process.wait(timeout=180) == status, self.log[-4000:]
         _, alive = psutil.wait_procs(family, timeout=10)
         return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 

@@ -3,9 +3,7 @@
 The tests share one run, and follow each other as they stand.
 """
 
-import json
 import signal
-from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,19 +62,7 @@ def test_more_workers_than_allowed_are_refused_in_words(live: LiveRun) -> None:
 
 def test_afterwards_every_prompt_was_used_once_and_nobody_is_left(live: LiveRun) -> None:
     assert live.stop() == []
-    times: dict[str, Counter[int]] = defaultdict(Counter)
-    trained: dict[str, set[int]] = defaultdict(set)
-    for file in sorted((live.folder / "trajectories").glob("step-*.jsonl")):
-        rows = [json.loads(line) for line in file.read_text().splitlines()]
-        for path, group, is_trained in {(row["path"], row["group"], row["trained"]) for row in rows}:
-            times[path][group] += 1
-            if is_trained:
-                trained[path].add(group)
-    for path, groups in times.items():
-        assert set(groups.values()) == {1}, path
-        # None is left out of those that were issued, and every step had its two.
-        assert sorted(groups) == list(range(len(groups))), path
-        assert len(trained[path]) == 2 * live.num_steps, path
+    live.assert_books_agree()
 
 
 def restarts(live: LiveRun) -> int:
