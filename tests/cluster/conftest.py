@@ -49,7 +49,7 @@ _recoveries: list[tuple[str, float]] = []
 
 
 class LiveRun:
-    """`sr-real train` in a process of its own, which goes on until it is stopped."""
+    """`sr-real train` in a process of its own, which goes on until it is stopped, at the latest when the block ends."""
 
     def __init__(self, folder: Path, model: Path, *overrides: str) -> None:
         self.folder = folder
@@ -66,6 +66,13 @@ class LiveRun:
         self.until(lambda: self.num_steps >= 1 and (folder / "coordinator.json").exists(), "its first step")
         # One connection for all looks: a command of its own for each would cost more than the run.
         self._call = self._attached.enter_context(attached(folder))
+
+    def __enter__(self) -> "LiveRun":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.process.poll() is None:  # a test has failed
+            self.stop()
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """A command of the command line about this run."""
@@ -96,23 +103,24 @@ class LiveRun:
 
     def until(
         self, condition: Callable[[], bool], what: str, within_s: float = PATIENCE_S, look_every_s: float = 0.3
-    ) -> float:
-        """Wait for `condition`; returns how long it took."""
+    ) -> None:
+        """Wait for `condition`."""
         started_s = time.monotonic()
         while not condition():
             assert self.process.poll() is None, f"the run ended: {self.log[-4000:]}"
             assert time.monotonic() - started_s < within_s, f"{what}: not within {within_s} s; {self.log[-4000:]}"
             time.sleep(look_every_s)
-        return time.monotonic() - started_s
 
     def goes_on(self, steps: int = 3) -> None:
         """Some more steps are made."""
         goal = self.num_steps + steps
         self.until(lambda: self.num_steps >= goal, f"step {goal}")
 
-    def recovers(self, fault: str, condition: Callable[[], bool]) -> None:
-        """`condition` comes to hold, and training goes on; how long that took is told at the end."""
-        _recoveries.append((fault, self.until(condition, f"recovery from: {fault}")))
+    def recovers(self, fault: str, condition: Callable[[], bool], since_s: float | None = None) -> None:
+        """`condition` comes to hold, and training goes on; how long that took (since now) is told at the end."""
+        since_s = time.monotonic() if since_s is None else since_s
+        self.until(condition, f"recovery from: {fault}")
+        _recoveries.append((fault, time.monotonic() - since_s))
         self.goes_on()
 
     def assert_books_agree(self) -> None:

@@ -15,10 +15,8 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 @pytest.fixture(scope="module")
 def live(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRun]:
     # The last checkpoint lies some steps back, but not many.
-    run = LiveRun(tmp_path_factory.mktemp("learner") / "run", model, "training.checkpoint_every=7")
-    yield run
-    if run.process.poll() is None:
-        run.process.kill()
+    with LiveRun(tmp_path_factory.mktemp("learner") / "run", model, "training.checkpoint_every=7") as run:
+        yield run
 
 
 def test_a_learner_that_is_killed_is_replaced_from_the_last_checkpoint(live: LiveRun) -> None:

@@ -24,23 +24,23 @@ def test_a_run_outlives_the_loss_of_a_node_and_takes_up_a_new_one(
     cluster: Cluster, model: Path, tmp_path: Path
 ) -> None:
     node = cluster.add_node(num_cpus=1)
-    live = LiveRun(tmp_path / "run", model, f"cluster.address={cluster.address}", "rollout.num_workers=2")
-    live.until(lambda: serving(live) == 2, "an engine on each node")
+    with LiveRun(tmp_path / "run", model, f"cluster.address={cluster.address}", "rollout.num_workers=2") as live:
+        live.until(lambda: serving(live) == 2, "an engine on each node")
 
-    # What ran on the machine goes with it.
-    family = [child for raylet in raylets(node) for child in raylet.children(recursive=True)]
-    cluster.remove_node(node, allow_graceful=False)
-    for process in family:
-        if process.is_running():
-            process.kill()
-    live.until(lambda: serving(live) == 1, "a word of the loss")
-    live.goes_on()
+        # What ran on the machine goes with it.
+        family = [child for raylet in raylets(node) for child in raylet.children(recursive=True)]
+        cluster.remove_node(node, allow_graceful=False)
+        for process in family:
+            if process.is_running():
+                process.kill()
+        live.until(lambda: serving(live) == 1, "a word of the loss")
+        live.goes_on()
 
-    cluster.add_node(num_cpus=1)
-    live.recovers("node lost, another joined", lambda: serving(live) == 2)
-    assert len({worker.version for worker in live.status.workers}) == 1
-    assert live.stop() == []
-    live.assert_books_agree()
+        cluster.add_node(num_cpus=1)
+        live.recovers("node lost, another joined", lambda: serving(live) == 2)
+        assert len({worker.version for worker in live.status.workers}) == 1
+        assert live.stop() == []
+        live.assert_books_agree()
 
 
 def serving(live: LiveRun) -> int:

@@ -14,10 +14,8 @@ pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 @pytest.fixture(scope="module")
 def live(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRun]:
-    run = LiveRun(tmp_path_factory.mktemp("push") / "run", model, "rollout.num_workers=2")
-    yield run
-    if run.process.poll() is None:
-        run.process.kill()
+    with LiveRun(tmp_path_factory.mktemp("push") / "run", model, "rollout.num_workers=2") as run:
+        yield run
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSTOP"])

@@ -16,10 +16,8 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def live(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRun]:
-    run = LiveRun(tmp_path_factory.mktemp("chaos") / "run", model)
-    yield run
-    if run.process.poll() is None:
-        run.process.kill()
+    with LiveRun(tmp_path_factory.mktemp("chaos") / "run", model) as run:
+        yield run
 
 
 def test_the_pool_grows_to_two_and_both_serve_the_same_weights(live: LiveRun) -> None:
