@@ -48,7 +48,7 @@ class EnginePrompts:
             **extra,
             "prompt_token_ids": self._encoder.tokenizer(encoded.text, add_special_tokens=False)["input_ids"],
             "multi_modal_data": {"image": list(encoded.images)},
-            "multi_modal_uuids": {"image": image_names(sample, are_drawn=not has_tokens)},
+            "multi_modal_uuids": {"image": image_names(sample, self._encoder.draws_regions(path))},
         }
 
 

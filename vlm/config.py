@@ -7,6 +7,8 @@ from pydantic import Field
 from spatial.sample import Path
 from spatial.strict import StrictModel
 
+RegionStyle = Literal["tokens", "marks", "points"]
+
 
 class TinyModelConfig(StrictModel):
     """A Qwen3-VL of a few million parameters, built from its configuration with random weights."""
@@ -47,20 +49,21 @@ class PromptConfig(StrictModel):
 
     instructions: Literal["short", "full"] = "full"
     """"full" explains the path's grammar to a pretrained model; "short" names the path in a few words."""
-    regions: Literal["tokens", "marks"] = "tokens"
+    regions: RegionStyle = "tokens"
     """How a region reaches the model: "tokens", as one embedding made from the image's features there; "marks", drawn
-    on the image, with its box as coordinates in the text, for a model that is to stay as it is."""
-    lor_regions: Literal["tokens", "marks"] | None = None
-    """The same for LOR alone; null: as `regions`. "marks" beside "tokens" leaves region tokens to the path that detects
+    on the image, with its box as coordinates in the text, and "points", its middle as coordinates in the text, for a
+    model that is to stay as it is."""
+    lor_regions: RegionStyle | None = None
+    """The same for LOR alone; null: as `regions`. Other than "tokens", it leaves region tokens to the path that detects
     with them, and keeps the path of words to words."""
     region_depth: bool = False
     """With "tokens": where a sample has depth, its regions also tell where their pixels lie in 3D."""
     coordinate_grid: Annotated[int, Field(ge=10, le=1000)] = 1000
-    """With "marks": box coordinates in prompts run from 0 to this, whatever the image's size."""
+    """With "marks" and "points": coordinates in prompts run from 0 to this, whatever the image's size."""
     mark_width_px: Annotated[int, Field(ge=1)] = 2
     """With "marks": their line width."""
 
-    def regions_for(self, path: Path) -> Literal["tokens", "marks"]:
+    def regions_for(self, path: Path) -> RegionStyle:
         """How a region reaches the model through `path`."""
         return self.lor_regions if path is Path.LOR and self.lor_regions is not None else self.regions
 

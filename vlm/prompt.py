@@ -1,6 +1,6 @@
 """From a sample and a path to what the model reads. Engine and learner both come through here, so they agree."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -13,11 +13,11 @@ from transformers import AutoProcessor
 
 from spatial.images import ImageStore
 from spatial.prompts import instruction
-from spatial.sample import Path, Region, SpatialSample
-from vlm.config import PromptConfig
+from spatial.sample import ImageRef, Path, Region, SpatialSample
+from vlm.config import PromptConfig, RegionStyle
 from vlm.region_geometry import coverage
 from vlm.region_inputs import RegionInputs, RegionSpec, positions_in_3d, shapes_of
-from vlm.regions import REGION, describe_regions, draw_marks, region_label, relative_box
+from vlm.regions import REGION, describe_boxes, describe_points, draw_marks, region_label, relative_box
 
 # Prompts whose pixel values are kept: 0.4 MB each for one image of 128 pixels' side.
 _MAX_CACHED = 256
@@ -41,10 +41,17 @@ class VisionInputs:
     regions: RegionInputs
 
 
+_DESCRIPTIONS: Mapping[RegionStyle, Callable[[Sequence[Region], Sequence[ImageRef], int], str]] = {
+    "tokens": lambda regions, images, grid: "",
+    "marks": describe_boxes,
+    "points": describe_points,
+}
+
+
 def question_text(sample: SpatialSample, path: Path, config: PromptConfig) -> str:
     """What the user says: the question, where its regions are, and the path's instruction."""
-    as_text = config.regions_for(path) == "marks"
-    regions = describe_regions(sample.regions, sample.images, config.coordinate_grid) if as_text else ""
+    describe = _DESCRIPTIONS[config.regions_for(path)]
+    regions = describe(sample.regions, sample.images, config.coordinate_grid)
     return " ".join(filter(None, [sample.question, regions, instruction(path, config.instructions)]))
 
 
@@ -100,9 +107,13 @@ class PromptEncoder:
         """Whether `path` has regions as tokens."""
         return self._config.regions_for(path) == "tokens"
 
+    def draws_regions(self, path: Path) -> bool:
+        """Whether `path` has regions drawn on its images."""
+        return self._config.regions_for(path) == "marks"
+
     def shown_images(self, sample: SpatialSample, path: Path) -> tuple[Image.Image, ...]:
         """The sample's images, with its regions drawn on them if `path` has them as marks."""
-        if self.uses_region_tokens(path):
+        if not self.draws_regions(path):
             return tuple(self._images.open(ref) for ref in sample.images)
         return tuple(
             draw_marks(
@@ -128,7 +139,7 @@ class PromptEncoder:
         return tuple(ids)
 
     def regions(self, sample: SpatialSample, path: Path) -> tuple[tuple[RegionSpec, ...], ...]:
-        """For each image its regions; all are empty where `path` has them as marks.
+        """For each image its regions, where `path` has them as tokens; else none.
 
         Raises:
             FileNotFoundError: a depth map is not in the store.
@@ -176,7 +187,7 @@ class PromptEncoder:
 
     def vision_inputs_of(self, asked: Sequence[tuple[SpatialSample, Path]]) -> list[VisionInputs]:
         """The images and regions of several prompts; one call for many costs a fifth of many calls."""
-        keys = [(self.uses_region_tokens(path), *_vision_key(sample)) for sample, path in asked]
+        keys = [(self._config.regions_for(path), *_vision_key(sample)) for sample, path in asked]
         missing = {key: prompt for key, prompt in zip(keys, asked, strict=True) if key not in self._vision}
         found = {key: self._vision[key] for key in keys if key in self._vision}
         found |= dict(zip(missing, self._process(list(missing.values())), strict=True))

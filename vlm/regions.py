@@ -2,6 +2,7 @@
 
 "tokens": beside its image stands `red point: <|region|>`, and at that token an embedding of what is there.
 "marks": a box is drawn on the image, and its coordinates stand in the prompt.
+"points": the coordinates of its middle stand in the prompt.
 """
 
 from collections.abc import Sequence
@@ -36,8 +37,8 @@ def draw_marks(image: Image.Image, regions: Sequence[Region], width_px: int) -> 
     return marked
 
 
-def describe_regions(regions: Sequence[Region], images: Sequence[ImageRef], grid: int) -> str:
-    """One clause a region, such as "red point [12,30,44,71]", the box scaled to 0…grid-1, with leading zeros.
+def describe_boxes(regions: Sequence[Region], images: Sequence[ImageRef], grid: int) -> str:
+    """One clause a region, such as "red point [012,030,044,071]", the box scaled to 0…grid-1, with leading zeros.
 
     With several images the clause says which ("red point in image 2 […]").
     """
@@ -45,7 +46,21 @@ def describe_regions(regions: Sequence[Region], images: Sequence[ImageRef], grid
 
     def clause(region: Region) -> str:
         scaled = [min(grid - 1, int(share * grid)) for share in relative_box(region, images[region.image_index])]
-        place = f" in image {region.image_index + 1}" if len(images) > 1 else ""
-        return f"{region.mark} point{place} [{','.join(f'{value:0{digits}d}' for value in scaled)}]"
+        return f"{_where(region, images)} [{','.join(f'{value:0{digits}d}' for value in scaled)}]"
 
-    return " ".join(clause(region) for region in regions)
+    return " ".join(map(clause, regions))
+
+
+def describe_points(regions: Sequence[Region], images: Sequence[ImageRef], grid: int) -> str:
+    """One clause a region, such as "red point [28,50]", the middle of its box scaled to 0…grid-1."""
+
+    def clause(region: Region) -> str:
+        left, top, right, bottom = relative_box(region, images[region.image_index])
+        x, y = (min(grid - 1, int(share * grid)) for share in ((left + right) / 2, (top + bottom) / 2))
+        return f"{_where(region, images)} [{x},{y}]"
+
+    return " ".join(map(clause, regions))
+
+
+def _where(region: Region, images: Sequence[ImageRef]) -> str:
+    return f"{region.mark} point" + (f" in image {region.image_index + 1}" if len(images) > 1 else "")

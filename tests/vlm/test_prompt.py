@@ -1,6 +1,7 @@
 """Prompts: one road for both sides, regions in one place, tokens that lose nothing."""
 
 from pathlib import Path as FilePath
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from spatial.sample import ChoiceAnswer, Path, Region, SpatialSample
 from vlm.config import PromptConfig, TinyModelConfig
 from vlm.policy import BANNED_LOGIT, PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import PromptEncoder, decode, question_text
-from vlm.regions import describe_regions, draw_marks
+from vlm.regions import describe_boxes, describe_points, draw_marks
 from vlm.tiny import build_tiny_checkpoint
 
 PROMPT = PromptConfig(instructions="short", regions="marks", coordinate_grid=100, mark_width_px=1)
@@ -91,8 +92,9 @@ def test_paths_differ_in_their_instruction_only(encoder: PromptEncoder, store: I
 
 def test_boxes_are_scaled_to_the_grid_with_leading_zeros(store: ImageStore) -> None:
     sample = make_sample(store)
-    assert describe_regions(sample.regions, sample.images, grid=100) == "red point [25,12,50,99]"
-    assert describe_regions(sample.regions, sample.images, grid=1000) == "red point [250,125,500,999]"
+    assert describe_boxes(sample.regions, sample.images, grid=100) == "red point [25,12,50,99]"
+    assert describe_boxes(sample.regions, sample.images, grid=1000) == "red point [250,125,500,999]"
+    assert describe_points(sample.regions, sample.images, grid=1000) == "red point [375,562]"
 
 
 def test_a_mark_is_drawn_on_a_copy_at_the_regions_border(store: ImageStore) -> None:
@@ -113,13 +115,14 @@ def test_moving_a_region_changes_the_pixels_that_the_tower_sees(encoder: PromptE
     assert not torch.equal(here.pixel_values, there.pixel_values)
 
 
-def test_regions_may_be_tokens_through_one_path_and_drawn_through_the_other(
-    checkpoint: FilePath, store: ImageStore
+@pytest.mark.parametrize("style", ["marks", "points"])
+def test_regions_may_be_tokens_through_one_path_and_words_through_the_other(
+    checkpoint: FilePath, store: ImageStore, style: Literal["marks", "points"]
 ) -> None:
-    encoder = PromptEncoder(checkpoint, store, PromptConfig(instructions="short", lor_regions="marks"))
+    encoder = PromptEncoder(checkpoint, store, PromptConfig(instructions="short", lor_regions=style))
     sample = make_sample(store)
     lor, dtr = (encoder.vision_inputs(sample, path) for path in (Path.LOR, Path.DTR))
-    assert not torch.equal(lor.pixel_values, dtr.pixel_values)
+    assert torch.equal(lor.pixel_values, dtr.pixel_values) == (style == "points")
     assert [len(encoder.regions(sample, path)[0]) for path in (Path.LOR, Path.DTR)] == [0, len(sample.regions)]
     assert "red point [" in encoder.text(sample, Path.LOR)
     assert "red point [" not in encoder.text(sample, Path.DTR)
