@@ -1,6 +1,7 @@
 """The paper's four claims on the embedded data: run what is missing, then write the report.
 
     python -m experiments.claims --seeds 0 1 2          # `make claims`: about four hours on two cores
+    python -m experiments.claims --only rl-joint        # these parts first, and the cold starts that they need
     python -m experiments.claims --report-only          # from the results that are there
 
 Safe to stop and to repeat: parts that have a result in experiments/claims/results are not run again.
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.claims.plan import parts_of
+from experiments.claims.plan import chosen, parts_of
 from experiments.claims.report import write_report
 from experiments.claims.results import Result
 from experiments.claims.run import PartFailedError, PartRunner
@@ -23,6 +24,7 @@ RESULTS = Path(__file__).parent / "results"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="such as rl-joint; for all seeds")
     parser.add_argument("--root", type=Path, default=Path("runs/claims"), help="where the runs lie")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where results are kept and looked for")
     parser.add_argument("--report", type=Path, default=RESULTS.parent / "REPORT.md")
@@ -35,8 +37,8 @@ def main() -> None:
     runner = PartRunner(options.root, options.results, options.overrides, options.jobs)
     if not options.report_only:
         try:
-            runner.run(parts, console)
-        except PartFailedError as error:
+            runner.run(chosen(options.seeds, options.only), console)
+        except (PartFailedError, ValueError) as error:
             sys.exit(str(error))
     found = {part: Result.read(file) for part in parts if (file := runner.result_file(part)).exists()}
     if not found:

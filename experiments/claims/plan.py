@@ -5,6 +5,7 @@ equal numbers of updates and responses, and all parts the same test questions.
 """
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,22 @@ def shown(part: Part, root: Path) -> str:
     return shlex.join(["sr-real", *part.command(root)])
 
 
+def chosen(seeds: Sequence[int], names: Sequence[str]) -> list[Part]:
+    """The parts of these names, in the order given, each for all seeds and after the cold start it needs; () is all.
+
+    Raises:
+        ValueError: there is no part of such a name.
+    """
+    every = [part for seed in seeds for part in parts_of(seed)]
+    known = {part.name: part.start for part in every}
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"no part is called {', '.join(unknown)}; there are {', '.join(known)}")
+    wanted = [name for part in names for name in (known[part], part) if name] or list(known)
+    ranks = {name: rank for rank, name in reversed(list(enumerate(wanted)))}
+    picked = [part for part in every if part.name in ranks]
+    return sorted(picked, key=lambda part: ranks[part.name]) if names else picked
+
+
 def parts_of(seed: int) -> list[Part]:
     """One seed's parts, each after those that it needs."""
 
@@ -62,7 +79,7 @@ def parts_of(seed: int) -> list[Part]:
         rl("joint", "full", "RL on both paths"),
         rl("lor", "full", "RL on LOR only", "training.groups_per_step={lor: 32, dtr: 0}"),
         rl("dtr", "full", "RL on DTR only", "training.groups_per_step={lor: 0, dtr: 32}"),
-        cold("no-grounding", "cold start without grounding", "learner.sft.blend={lor: 1, dtr: 1}"),
+        cold("no-grounding", "cold start without grounding", "learner.sft.blend={grounding_3d: 0, grounding_2d: 0}"),
         rl("no-grounding", "no-grounding", "RL after no grounding"),
         cold("tenth", "cold start on a tenth of the data", "data.num_train_scenes=800"),
         rl("tenth", "tenth", "RL after a tenth of the data"),

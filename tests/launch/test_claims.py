@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from experiments.claims.plan import CONFIG, Part, parts_of, shown
+from experiments.claims.plan import CONFIG, Part, chosen, parts_of, shown
 from experiments.claims.report import write_report
 from experiments.claims.results import Result, Spread
 from launch.config import load_config
@@ -20,6 +20,22 @@ def test_every_part_is_a_valid_run(part: Part) -> None:
     # A fair comparison: the same number of groups, and of updates, in every run.
     assert sum(config.training.groups_per_step.values()) == 32
     assert config.training.num_steps == load_config(CONFIG).training.num_steps
+
+
+def test_the_cold_start_without_grounding_keeps_the_rest_of_the_blend_as_it_is() -> None:
+    (part,) = (part for part in parts_of(0) if part.name == "cold-no-grounding")
+    full = load_config(CONFIG).learner.sft.blend or {}
+    blend = load_config(CONFIG, part.changes).learner.sft.blend or {}
+    assert blend == {task: 0.0 if task.startswith("grounding") else weight for task, weight in full.items()}
+
+
+def test_chosen_parts_bring_the_cold_starts_that_they_need() -> None:
+    picked = [(part.seed, part.name) for part in chosen([0, 1], ["rl-joint", "rl-lor"])]
+    names = ("cold-full", "rl-joint", "rl-lor")
+    assert picked == [(seed, name) for name in names for seed in (0, 1)]
+    assert chosen([0, 1], []) == [*parts_of(0), *parts_of(1)]
+    with pytest.raises(ValueError, match="no part is called rl-best"):
+        chosen([0], ["rl-best"])
 
 
 def test_a_run_of_rl_comes_after_the_cold_start_that_it_begins_with() -> None:
