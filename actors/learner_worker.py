@@ -14,6 +14,7 @@ from actors.config import ClusterConfig
 from actors.group import Group
 from actors.publisher import PushReceipt
 from learner.config import LearnerConfig
+from rollout.canary import Canary
 from rollout.config import EngineConfig
 from vlm.config import PromptConfig
 
@@ -131,11 +132,22 @@ class LearnerRank:
 
         from learner.weights import DeepSpeedWeightSource
         from rollout import plugin
+        from rollout.buckets import PackedSource
         from rollout.transfer_client import FanOutClient, trainer_init_info
 
         plugin.register()
         self._client = FanOutClient(ports, engine.transfer_timeout_s)
-        self._source = source = DeepSpeedWeightSource(self._engine.vlm, getattr(torch, engine.dtype))
+        self._source = DeepSpeedWeightSource(self._engine.vlm, getattr(torch, engine.dtype))
+        is_gloo = engine.transfer.type == "gloo"
+        self._packed = PackedSource(
+            self._source,
+            bucket_bytes=int(engine.transfer.bucket_mb * 10**6),
+            device="cpu" if is_gloo else self._engine.device,
+            is_sender=self._rank == 0,
+        )
+        self._pack_bytes = int(engine.transfer.pack_gib * 2**30)
+        # Only the gloo engines tell what they received.
+        self._verify_every = engine.verify_every if is_gloo else 0
         info = trainer_init_info(
             engine.transfer,
             rank=self._rank,
@@ -146,26 +158,37 @@ class LearnerRank:
         )
         if self._transfer is not None:
             self._transfer.shutdown()
-        self._transfer = WeightTransferTrainerFactory.trainer_init(info, client=self._client, source=source)
-        self._verify_every = engine.verify_every
+        self._transfer = WeightTransferTrainerFactory.trainer_init(info, client=self._client, source=self._packed)
 
-    def push(self, version: int) -> PushReceipt:
-        """Send the weights as `version`; returns when every engine has taken them.
+    def pack(self, version: int) -> None:
+        """Gather and pack what `push` will send as `version`, or as much of it as `pack_gib` allows.
 
         The first push of a group brings everything, for what an engine holds is not known; later ones what is trained.
         """
-        from rollout.gloo_transfer import GlooTrainerWeightTransferEngine
+        self._packed.hash_every = self._verify_every if self._source.only_trained else min(1, self._verify_every)
+        self._packed.hash_turn = version
+        self._packed.pack(self._pack_bytes)
 
+    def push(self, version: int) -> PushReceipt:
+        """Send what was packed, and the rest of the weights; returns when every engine has taken them."""
         self._client.version = self._version = version
         self._client.left_out = self._source.left_out
-        if isinstance(self._transfer, GlooTrainerWeightTransferEngine):
-            self._transfer.hash_every = self._verify_every if self._source.only_trained else 1
-            self._transfer.hash_turn = version
         self._transfer.send_weights()
-        checksums = dict(getattr(self._transfer, "sent_checksums", {}))
-        receipt = PushReceipt(num_bytes=self._source.num_bytes, checksums=checksums)
+        receipt = PushReceipt(num_bytes=self._source.num_bytes, checksums=dict(self._packed.checksums))
         self._source.only_trained = True
         return receipt
+
+    def canary_logprobs(self, canary: Canary) -> list[float]:
+        """What the learner's model makes of the canary's response, with its present weights."""
+        from learner.batch import SftRow
+
+        row = SftRow(
+            sample=canary.sample,
+            path=canary.path,
+            prompt_token_ids=self._encoder.prompt_token_ids(canary.sample, canary.path),
+            response_token_ids=canary.response_token_ids(self._encoder),
+        )
+        return self._engine.response_logprobs([row], of_model=True)[0]
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 
@@ -233,6 +256,14 @@ class LearnerGroup:
         ports = [RolloutPort(name, num_ranks, worker.actor) for name, worker in workers.items()]
         address, port = await self._address()
         await self._call("connect", ports, self._rollout_engine, address, port, timeout_s=self._deadlines.push_s)
+
+    async def pack(self, version: int) -> None:
+        """Gather and pack what `push` will send."""
+        await self._call("pack", version, timeout_s=self._deadlines.push_s)
+
+    async def canary_logprobs(self, canary: Canary) -> list[float]:
+        """The learner's own log-probabilities of the canary's response."""
+        return await self._call("canary_logprobs", canary, timeout_s=self._deadlines.push_s)
 
     async def push(self, version: int) -> PushReceipt:
         """Send the weights as `version`."""

@@ -5,10 +5,11 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from actors.member import Member, State
 from actors.rollout_pool import RolloutPool
+from rollout.canary import Canary, mean_difference
 from rollout.errors import TransferError, WorkersFailedError
 
 _log = logging.getLogger(__name__)
@@ -29,7 +30,13 @@ class Sender(Protocol):
     async def connect(self, workers: Mapping[str, Any]) -> None:
         """Give up the transfer group there is and form a new one with `workers`; the next push brings everything."""
 
+    async def pack(self, version: int) -> None:
+        """Make ready what the next push sends; the engines go on meanwhile."""
+
     async def push(self, version: int) -> PushReceipt: ...
+
+    async def canary_logprobs(self, canary: Canary) -> list[float]:
+        """What the learner's weights make of the canary's response."""
 
 
 class PushError(RuntimeError):
@@ -37,16 +44,21 @@ class PushError(RuntimeError):
 
 
 class WeightPublisher:
-    """Reconcile members → pause and keep → send → every engine acknowledges version and checksums → resume.
+    """Reconcile members → pack → pause and keep → send → every engine acknowledges version and checksums → resume →
+    every engine finds the canary as likely as the learner does → serve.
 
     Args:
         max_attempts: how often a push is begun, with whoever is well then, before the run ends.
+        canary: what engines are tried by; None: they are not.
     """
 
-    def __init__(self, sender: Sender, pool: RolloutPool, max_attempts: int) -> None:
+    def __init__(self, sender: Sender, pool: RolloutPool, max_attempts: int, canary: Canary | None = None) -> None:
         self._sender = sender
         self._pool = pool
         self._max_attempts = max_attempts
+        self._canary = canary
+        # The learner's, of one version: as long as it is published, newcomers are tried by the same.
+        self._canary_logprobs: tuple[int, list[float]] | None = None
         self._connected: frozenset[tuple[str, int]] = frozenset()
         self.exclusive = asyncio.Lock()
         """Held while the learner's weights are not those of the published version, and during a push."""
@@ -101,17 +113,24 @@ class WeightPublisher:
 
     async def _push(self, members: Sequence[Member], version: int) -> dict[str, float]:
         identities = frozenset(member.identity for member in members)
-        if identities != self._connected:
+        is_new_group = identities != self._connected
+        if is_new_group:
             self._connected = frozenset()
             await self._sender.connect({member.name: member.worker for member in members})
             self._connected = identities
+        started_s = time.perf_counter()
+        await self._sender.pack(version)
+        metrics = {"time/pack_s": time.perf_counter() - started_s}
         await self._pool.call(members, "pause")
         paused_s = time.perf_counter()
         receipt = await self._sender.push(version)
         await self._verify(members, version, receipt)
         await self._pool.call(members, "resume")
+        metrics |= {"push_bytes": receipt.num_bytes, "time/rollout_pause_s": time.perf_counter() - paused_s}
+        if self._canary is not None and self._canary.is_due(version, is_new_group):
+            metrics["canary_difference"] = await self._try_canary(self._canary, members, version)
         self._pool.serve(members, version)
-        return {"push_bytes": receipt.num_bytes, "time/rollout_pause_s": time.perf_counter() - paused_s}
+        return metrics
 
     async def _verify(self, members: Sequence[Member], version: int, receipt: PushReceipt) -> None:
         """
@@ -127,6 +146,29 @@ class WeightPublisher:
                     causes[name] = f"received {len(wrong)} tensors wrongly, among them {', '.join(wrong[:3])}"
         if causes:
             raise WorkersFailedError(f"acknowledge version {version}", causes)
+
+    async def _try_canary(self, canary: Canary, members: Sequence[Member], version: int) -> float:
+        """Largest mean difference of an engine's log-probabilities of the canary from the learner's, in nats a token.
+
+        Raises:
+            WorkersFailedError: names the engines that are too far off, and how far; they generate no more.
+        """
+        if self._canary_logprobs is None or self._canary_logprobs[0] != version:
+            self._canary_logprobs = version, await self._sender.canary_logprobs(canary)
+        expected = self._canary_logprobs[1]
+        found = await self._pool.call(members, "canary_logprobs", canary)
+        differences = {name: mean_difference(expected, cast(list[float], found[name])) for name in found}
+        causes = {
+            name: f"its log-probabilities of the canary differ from the learner's by {difference:.2g} nats a token; "
+            f"{canary.max_difference:g} are allowed (rollout.engine.canary.max_difference)"
+            for name, difference in differences.items()
+            if difference > canary.max_difference
+        }
+        if causes:
+            # Responses under way would go on under weights that are wrong.
+            await self._pool.call([member for member in members if member.name in causes], "pause")
+            raise WorkersFailedError(f"canary of version {version}", causes)
+        return max(differences.values())
 
     def _distrust(self, members: Sequence[Member], error: Exception) -> None:
         """Have those probed that an error names; all of them if it names none."""

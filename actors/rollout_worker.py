@@ -17,6 +17,7 @@ from actors.calls import DeadlineError, answer
 from actors.config import DeadlineConfig
 from actors.member import WorkerDiedError, WorkerError
 from rewards.score import Failure
+from rollout.canary import Canary
 from rollout.config import RolloutConfig
 from rollout.trajectory import RolloutRequest, Trajectory
 from spatial.images import ImageStore
@@ -97,6 +98,10 @@ class RolloutWorker:
     async def received_checksums(self) -> list[dict[str, str]]:
         """Of the latest push, as each rank of the engine received it."""
         return await self._engine.received_checksums()
+
+    async def canary_logprobs(self, canary: Canary) -> list[float]:
+        """What the engine makes of the canary's response."""
+        return await self._engine.canary_logprobs(canary)
 
     async def shutdown(self) -> None:
         await self._engine.shutdown()

@@ -28,6 +28,7 @@ from learner.checkpoint import latest_checkpoint, list_checkpoints, read_trainer
 from learner.config import LearnerConfig
 from learner.correction import describe_correction
 from rewards.custom import load_reward
+from rollout.canary import choose_canary
 from spatial.dataset import load_samples
 from spatial.images import ImageStore
 from spatial.sample import Path, SpatialSample
@@ -94,7 +95,7 @@ class Session:
         if self._stopping:
             return {"stopped_at_step": len(losses)}
         await learner.export(self._folder.cold_start_model)
-        publisher = WeightPublisher(learner, rollouts, self._config.training.max_attempts)
+        publisher = self._publisher(learner, rollouts)
         async with beside(publisher.keep_in_sync()):
             async with publisher.exclusive:
                 await publisher.publish(0)
@@ -161,7 +162,7 @@ class Session:
         learner, rollouts, _ = await asyncio.gather(
             self._start_learner(config.learner, checkpoint, checkpoint, total_steps=steps), engines, graders
         )
-        publisher = WeightPublisher(learner, rollouts, config.training.max_attempts)
+        publisher = self._publisher(learner, rollouts)
         self._trainer = trainer = Trainer(
             config.training,
             config.rollout.sampling,
@@ -347,6 +348,12 @@ class Session:
         self._learner = LearnerGroup(spec, self._config.cluster, self._config.rollout.engine)
         await self._learner.start()
         return self._learner
+
+    def _publisher(self, learner: LearnerGroup, rollouts: RolloutPool) -> WeightPublisher:
+        config = self._config
+        is_float32 = {config.learner.deepspeed.dtype, config.rollout.engine.dtype} == {"float32"}
+        canary = choose_canary(self._samples("validation"), config.rollout.engine.canary, is_float32)
+        return WeightPublisher(learner, rollouts, config.training.max_attempts, canary)
 
     def _reward_pool(self) -> RewardPool:
         cluster = self._config.cluster

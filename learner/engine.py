@@ -59,7 +59,7 @@ from learner.stack import (
 from learner.state import export_model, load_state, save_state
 from spatial.tasks import task_of
 from vlm.errors import CheckpointError
-from vlm.policy import Policy, load_policy
+from vlm.policy import Policy, PolicyBatch, load_policy
 from vlm.prompt import PromptEncoder
 
 _log = logging.getLogger(__name__)
@@ -117,6 +117,11 @@ class LearnerEngine:
     def vlm(self) -> Any:
         """The Hugging Face model as DeepSpeed holds it; under ZeRO-3 its parameters are empty between passes."""
         return self._engine.module.vlm
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._engine.device
 
     @property
     def num_optimizer_steps(self) -> int:
@@ -223,11 +228,16 @@ class LearnerEngine:
             "padding_share": padding_share(collator.lengths, chain.from_iterable(chain.from_iterable(plans)))
         }
 
-    def response_logprobs(self, rows: Sequence[Row]) -> list[list[float]]:
-        """The present log-probability of every response token of every row, in order, on every rank."""
+    def response_logprobs(self, rows: Sequence[Row], of_model: bool = False) -> list[list[float]]:
+        """The present log-probability of every response token of every row, in order, on every rank.
+
+        `of_model`: of the model itself, at temperature 1 and with no token banned, rather than of the policy.
+        """
         collator = Collator(self._encoder, rows)
         mine: dict[int, list[float]] = {}
-        for plan, logprobs in self._frozen(self._engine, collator, self._plan(collator, range(len(rows)))[self._rank]):
+        plans = self._plan(collator, range(len(rows)))[self._rank]
+        policy = partial(_model_logprobs, self._engine) if of_model else self._engine
+        for plan, logprobs in self._frozen(policy, collator, plans):
             mask = collator.inputs(plan).response_mask
             mine |= {row: logprobs[i].cpu()[mask[i]].tolist() for i, row in enumerate(plan.rows)}
         parts: list[dict[int, list[float]]] = [{} for _ in range(self._world_size)]
@@ -347,6 +357,10 @@ class LearnerEngine:
         on_device = tensor.to(self._engine.device)
         dist.all_reduce(on_device)
         tensor.copy_(on_device)
+
+
+def _model_logprobs(policy: Any, batch: PolicyBatch, _: float) -> tuple[Tensor, Tensor]:
+    return policy(batch, temperature=1.0, bans=False)
 
 
 def _weights_of_rows(rows: Sequence[Row], selected: Sequence[int], config: AggregationConfig) -> dict[int, float]:

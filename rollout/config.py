@@ -13,8 +13,12 @@ class GlooTransferConfig(StrictModel):
     """Weights over TCP into CPU memory: the backend of `rollout.gloo_transfer`."""
 
     type: Literal["gloo"] = "gloo"
-    bucket_mb: Annotated[float, Field(gt=0)] = 64.0
-    """Tensors are packed into broadcasts of about this many MB; a larger tensor travels alone."""
+    bucket_mb: Annotated[float, Field(gt=0)] = 16.0
+    """Tensors are packed into broadcasts of about this many MB; a larger tensor travels alone. Above 32 MB
+    the engine's allocator takes fresh pages for each, which costs more than the copying."""
+    pack_gib: Annotated[float, Field(ge=0)] = 64.0
+    """At most so many GiB of weights are gathered and packed in host memory before engines are paused; what is more is
+    gathered while they wait."""
 
 
 class NcclTransferConfig(StrictModel):
@@ -25,6 +29,9 @@ class NcclTransferConfig(StrictModel):
     """Size of one packing buffer in MB; both sides hold `num_buffers` of them."""
     num_buffers: Annotated[int, Field(ge=1)] = 2
     """Buffers in flight at once."""
+    pack_gib: Annotated[float, Field(ge=0)] = 4.0
+    """At most so many GiB of weights are gathered and packed on the sender's GPU before engines are paused; what is
+    more is gathered while they wait."""
 
 
 class IpcTransferConfig(StrictModel):
@@ -33,9 +40,22 @@ class IpcTransferConfig(StrictModel):
     type: Literal["ipc"] = "ipc"
     bucket_mb: Annotated[float, Field(gt=0)] = 1024.0
     """Size of the one shared packing buffer in MB."""
+    pack_gib: Annotated[float, Field(ge=0)] = 4.0
+    """At most so many GiB of weights are gathered and packed on the sender's GPU before engines are paused; what is
+    more is gathered while they wait."""
 
 
 TransferConfig = Annotated[GlooTransferConfig | NcclTransferConfig | IpcTransferConfig, Field(discriminator="type")]
+
+
+class CanaryConfig(StrictModel):
+    """After a push, an engine's log-probabilities of one fixed response are compared with the learner's own."""
+
+    every: Annotated[int, Field(ge=0)] = 1
+    """Versions from one comparison to the next; the first push to a set of engines has one too. 0: none at all."""
+    max_difference: Annotated[float, Field(gt=0)] | None = None
+    """Largest mean difference in nats a token, above which the engine is taken out of service and pushed again; null:
+    1e-3 where learner and engine compute in float32, else 0.1."""
 
 
 class EngineConfig(StrictModel):
@@ -64,6 +84,8 @@ class EngineConfig(StrictModel):
     verify_every: Annotated[int, Field(ge=1)] = 10
     """Of a push, one tensor in so many is compared by checksum, others each time; of the first push to a set of
     engines all are."""
+    canary: CanaryConfig = CanaryConfig()
+    """Whether engines compute what the learner does."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     """Level of vLLM's own log."""
     start_timeout_s: Seconds = 600.0
@@ -71,7 +93,7 @@ class EngineConfig(StrictModel):
     generate_timeout_s: Seconds = 600.0
     """Seconds for one response, waiting and pauses included."""
     control_timeout_s: Seconds = 60.0
-    """Seconds for pause, resume, cache resets, version, checksums, health probe."""
+    """Seconds for pause, resume, cache resets, version, checksums, canary, health probe."""
     transfer_timeout_s: Seconds = 300.0
     """Seconds for forming a transfer group, and for one whole weight update."""
     shutdown_timeout_s: Seconds = 15.0

@@ -1,8 +1,8 @@
 """One vLLM engine: requests in, trajectories out, weights in. A plain class; who runs it where is not its business.
 
 A push, as its methods: `init_transfer` (once per group) → `pause` → `start_update` → `update_weights` →
-`finish_update` → `resume`. Between pause and resume nothing is submitted and nothing is scheduled; responses in flight
-wait, and go on under the new weights, each token labelled with the version that made it.
+`finish_update` → `resume` → `canary_logprobs`. Between pause and resume nothing is submitted and nothing is scheduled;
+responses in flight wait, and go on under the new weights, each token labelled with the version that made it.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rollout.canary import Canary
 from rollout.completeness import ExpectedWeights
 from rollout.config import EngineConfig, GlooTransferConfig
 from rollout.errors import RolloutTimeout, TransferError
@@ -22,8 +23,12 @@ from vlm.config import PromptConfig
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
     from vllm.inputs import TokensPrompt
+    from vllm.v1.engine.output_processor import RequestOutputCollector
 
 T = TypeVar("T")
+
+# vLLM's priority of a request that does not wait for the responses before it; theirs is 0.
+_BEFORE_ALL = -1
 
 
 class RolloutEngine:
@@ -152,6 +157,9 @@ class RolloutEngine:
             (rendered,) = await self._llm.renderer.render_cmpl_async([prompt])
             self._check_length(request, len(rendered["prompt_token_ids"]))
             queue = await self._llm.add_request(self._request_id(), rendered, self._sampling(request))
+        return await self._output(queue)
+
+    async def _output(self, queue: "RequestOutputCollector") -> "RequestOutput":
         try:
             # FINAL_ONLY: the first output is the whole response.
             return await queue.get()
@@ -328,6 +336,28 @@ class RolloutEngine:
         """
         return await self._control("checksums", self._llm.collective_rpc("received_checksums"))
 
+    async def canary_logprobs(self, canary: Canary) -> list[float]:
+        """Log-probability of every token of the canary's response under the engine's weights: of the model itself, at
+        temperature 1 and with no token banned. Goes before whatever waits, and needs the engine to be resumed."""
+        return await self._control("canary", self._canary_logprobs(canary))
+
+    async def _canary_logprobs(self, canary: Canary) -> list[float]:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        response = canary.response_token_ids(self._encoder)
+        sampling = SamplingParams(
+            max_tokens=1, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        async with self._submission:
+            prompt = self._prompts.prompt(canary.sample, canary.path, salt=f"update {self._num_updates}")
+            whole = {**prompt, "prompt_token_ids": [*prompt["prompt_token_ids"], *response]}
+            (rendered,) = await self._llm.renderer.render_cmpl_async([whole])
+            queue = await self._llm.add_request(self._request_id(), rendered, sampling, priority=_BEFORE_ALL)
+        output = await self._output(queue)
+        seen = output.prompt_logprobs[-len(response) :]
+        return [logprobs[token].logprob for logprobs, token in zip(seen, response, strict=True)]
+
     async def health_probe(self) -> None:
         """Generate one token (while paused: ask the engine for its state).
 
@@ -389,6 +419,8 @@ def engine_arguments(checkpoint: FilePath, config: EngineConfig, has_gpu: bool) 
         "worker_extension_cls": "rollout.gloo_transfer.TransferWorkerExtension",
         # After temperature, so that they are what the learner recomputes.
         "logprobs_mode": "processed_logprobs",
+        # For the canary; all other requests have one priority, and so are served in their order.
+        "scheduling_policy": "priority",
         "enable_prefix_caching": True,
         "disable_log_stats": True,
         "use_tqdm_on_load": False,

@@ -1,20 +1,17 @@
-"""What both ends of the gloo backend share: how tensors are packed into buckets, and the group that carries them."""
+"""What both ends of the gloo backend share: the group that carries their buckets."""
 
-import hashlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Set
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import torch
 import torch.distributed as dist
 from jaxtyping import UInt8
 from torch import Tensor
-from vllm.distributed.weight_transfer.base import ParamMeta
 
 from rollout.errors import TransferError
 
@@ -22,55 +19,6 @@ T = TypeVar("T")
 
 # How often a waiting broadcast is looked at.
 _POLL_S = 0.0002
-# Offsets of tensors in a bucket, so that a view of any number format is aligned.
-_ALIGNMENT_BYTES = 16
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A tensor's place in a bucket."""
-
-    meta: ParamMeta
-    offset: int
-    num_bytes: int
-
-    def view(self, buffer: UInt8[Tensor, " bytes"]) -> Tensor:
-        """The tensor inside `buffer`, shaped; no copy."""
-        return buffer[self.offset : self.offset + self.num_bytes].view(self.meta.dtype).view(self.meta.shape)
-
-    def digest(self, buffer: UInt8[Tensor, " bytes"]) -> str:
-        """SHA-256 of the tensor inside `buffer`."""
-        return hashlib.sha256(buffer[self.offset : self.offset + self.num_bytes].numpy().tobytes()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """Tensors that travel in one broadcast of `num_bytes`."""
-
-    slots: tuple[Slot, ...]
-    num_bytes: int
-
-    def digests(self, buffer: UInt8[Tensor, " bytes"], names: Set[str]) -> dict[str, str]:
-        """SHA-256 by name of those tensors inside `buffer` that are among `names`."""
-        return {slot.meta.name: slot.digest(buffer) for slot in self.slots if slot.meta.name in names}
-
-
-def plan_buckets(metas: Iterable[ParamMeta], bucket_bytes: int) -> list[Bucket]:
-    """Pack tensors in order into buckets of at most `bucket_bytes`; a larger tensor gets a bucket of its own."""
-    buckets: list[Bucket] = []
-    slots: list[Slot] = []
-    end = 0
-    for meta in metas:
-        num_bytes = torch.Size(meta.shape).numel() * meta.dtype.itemsize
-        offset = -(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
-        if slots and offset + num_bytes > bucket_bytes:
-            buckets.append(Bucket(tuple(slots), end))
-            slots, offset = [], 0
-        slots.append(Slot(meta, offset, num_bytes))
-        end = offset + num_bytes
-    if slots:
-        buckets.append(Bucket(tuple(slots), end))
-    return buckets
 
 
 class GlooGroup:
@@ -94,33 +42,49 @@ class GlooGroup:
         except RuntimeError as error:
             raise TransferError(f"no gloo group within {timeout_s:g} s ({self._place}): {error}") from error
         self._store = store
+        # Only here: a broadcast keeps the connections open, and a traceback would keep a local one.
+        self._under_way: deque[Any] = deque()
 
-    def broadcast(self, buffer: UInt8[Tensor, " bytes"], check: Callable[[], object] = lambda: None) -> None:
-        """Fill every receiver's `buffer` with the sender's; all must give the same size, or gloo ends the process.
+    def start(self, buffer: UInt8[Tensor, " bytes"]) -> None:
+        """Begin to fill every receiver's `buffer` with the sender's; all give the same sizes in the same order, or gloo
+        ends the process. It may be used once `finish` has waited for it."""
+        self._under_way.append(self._groups[0].broadcast(buffer, 0))
+
+    def finish(self, left: int = 0, check: Callable[[], object] = lambda: None) -> None:
+        """Wait, in the order they were begun, until only `left` broadcasts are under way.
 
         Args:
             check: called again and again while waiting; what it raises ends the wait.
         """
-        work = self._groups[0].broadcast(buffer, 0)
-        try:
-            while not work.is_completed():
-                check()
-                time.sleep(_POLL_S)
-            work.wait(self._timeout)
-        except TransferError:
-            raise
-        except RuntimeError as error:
-            raise TransferError(f"gloo broadcast of {buffer.numel()} bytes failed ({self._place}): {error}") from error
-        finally:
-            # It keeps the connections open, and a traceback would keep it.
-            del work
+        while len(self._under_way) > left:
+            try:
+                while not self._under_way[0].is_completed():
+                    check()
+                    time.sleep(_POLL_S)
+                self._under_way[0].wait(self._timeout)
+            except TransferError:
+                raise
+            except RuntimeError as error:
+                raise TransferError(f"gloo broadcast failed ({self._place}): {error}") from error
+            finally:
+                self._under_way.popleft()
+
+    def broadcast(self, buffer: UInt8[Tensor, " bytes"]) -> None:
+        """Fill every receiver's `buffer` with the sender's, and wait for it."""
+        self.start(buffer)
+        self.finish()
 
     def close(self) -> None:
         """Break the connections, so that the other members notice at once (gloo's own `abort` does nothing).
 
         In the background: it lasts until a broadcast that is under way has met its deadline.
         """
-        in_background(self._groups.clear)
+
+        def let_go() -> None:
+            self._under_way.clear()
+            self._groups.clear()
+
+        in_background(let_go)
 
 
 def _own_address(peer: str) -> str:

@@ -1,10 +1,11 @@
 """A weight-transfer backend over gloo for CPU, behind vLLM's own interface: its two ends.
 
-Rank 0 is the sender; engine ranks follow. Tensors are packed into buckets, one broadcast each, whose layout both sides
-derive from the same metadata. Every step has a deadline, and a peer that died ends the transfer with a `TransferError`.
+Rank 0 is the sender; engine ranks follow. Each bucket of `rollout.buckets` is one broadcast. Every step has a deadline,
+and a peer that died ends the transfer with a `TransferError`.
 """
 
-from collections.abc import Iterator, Sequence, Set
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import FIRST_EXCEPTION, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -13,8 +14,6 @@ from typing import Any, ClassVar, Self
 
 import torch
 import torch.distributed as dist
-from jaxtyping import UInt8
-from torch import Tensor
 from vllm.distributed.weight_transfer.base import (
     ParamMeta,
     TrainerInitInfo,
@@ -28,8 +27,9 @@ from vllm.distributed.weight_transfer.base import (
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
 
+from rollout.buckets import Bucket, FilledBucket, PackedSource, plan_buckets
 from rollout.errors import IncompleteUpdateError, TransferError
-from rollout.gloo_group import Bucket, GlooGroup, in_background, plan_buckets
+from rollout.gloo_group import GlooGroup, in_background
 
 # How long the sender waits for the receivers' own account of a failure.
 _ACCOUNT_S = 5.0
@@ -114,14 +114,26 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
         self.received_checksums.clear()
         wanted = {name for name, _ in self.model.named_parameters()}
         loaded: set[str] = set()
-        for bucket in plan_buckets(metas, self._bucket_bytes):
-            # A new buffer each time: the reload keeps views of it until the layer they belong to is complete.
-            buffer = torch.empty(bucket.num_bytes, dtype=torch.uint8)
-            self._group.broadcast(buffer)
+        for bucket, buffer in self._arrivals(self._group, plan_buckets(metas, self._bucket_bytes)):
             self.received_checksums.update(bucket.digests(buffer, hashed))
             loaded |= self.model.load_weights((slot.meta.name, slot.view(buffer)) for slot in bucket.slots)
         if is_whole and (missing := sorted(wanted - loaded)):
             raise IncompleteUpdateError(f"the update left {len(missing)} parameters as they were: {missing[:5]}")
+
+    @staticmethod
+    def _arrivals(group: GlooGroup, buckets: Iterable[Bucket]) -> Iterator[FilledBucket]:
+        """Buckets as they arrive; the next one travels while one is hashed and loaded."""
+        awaited: deque[FilledBucket] = deque()
+        for bucket in buckets:
+            # A new buffer each time: the reload keeps views of it until the layer they belong to is complete.
+            awaited.append((bucket, torch.empty(bucket.num_bytes, dtype=torch.uint8)))
+            group.start(awaited[-1][1])
+            if len(awaited) > 1:
+                group.finish(left=1)
+                yield awaited.popleft()
+        if awaited:
+            group.finish()
+            yield awaited.popleft()
 
     def _abandon_update(self) -> None:
         """Put layers that are not complete back as they were; the next update would add to half-loaded ones."""
@@ -167,6 +179,7 @@ class GlooTrainerInitInfo(TrainerInitInfo):
     world_size: int
     """1 + the ranks of all engines."""
     bucket_bytes: int
+    """Of a source that is not packed in buckets of its own size."""
     timeout_s: float
     """For forming the group, and for each broadcast."""
     master_port: int = field(default=0)
@@ -179,16 +192,15 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
     init_info_cls = GlooTrainerInitInfo
 
     _group: GlooGroup | None = None
-    _bucket_bytes = 0
 
-    def __init__(self, *, client: VLLMWeightSyncClient, source: WeightSource, is_sender: bool) -> None:
+    def __init__(self, *, client: VLLMWeightSyncClient, source: PackedSource, is_sender: bool) -> None:
         super().__init__(client=client, source=source, is_sender=is_sender)
-        self.sent_checksums: dict[str, str] = {}
+        self._packed = source
+
+    @property
+    def sent_checksums(self) -> dict[str, str]:
         """SHA-256 of the tensors that the latest push is verified by (sender only): what engines should receive."""
-        self.hash_every = 1
-        """One tensor in so many is hashed: 1 hashes all."""
-        self.hash_turn = 0
-        """Which of them; counting it up brings every tensor's turn."""
+        return self._packed.checksums
 
     @classmethod
     def trainer_init(
@@ -201,9 +213,10 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
         """
         if source is None:
             raise ValueError("the gloo trainer needs a WeightSource")
+        if not isinstance(source, PackedSource):
+            source = PackedSource(source, init_info.bucket_bytes, is_sender=init_info.is_sender)
         engine = cls(client=client, source=source, is_sender=init_info.is_sender)
         if engine.is_sender:
-            engine._bucket_bytes = init_info.bucket_bytes
             engine._group = engine._form_group(init_info)
         return engine
 
@@ -221,7 +234,7 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
             master_port=store.port,
             rank_offset=1,
             world_size=init_info.world_size,
-            bucket_bytes=init_info.bucket_bytes,
+            bucket_bytes=self._packed.bucket_bytes,
             timeout_s=timeout_s,
         )
         joined = in_background(self.client.init_weight_transfer_engine, asdict(invitation))
@@ -239,36 +252,38 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
         Raises:
             TransferError: an engine or the connection failed; form a new group before the next push.
         """
-        assert self.source is not None
-        weights = iter(self.source)
+        buckets = self._packed.buckets()
         try:
             if self.is_sender:
-                self._push(self.source.metadata(), weights)
+                self._push(self._packed.metadata(), buckets)
         finally:
             # Gathering is a collective: ranks that do not send, and those whose sender failed, must not stay behind.
-            for _ in weights:
+            for _ in buckets:
                 pass
 
-    def _push(self, metas: list[ParamMeta], weights: Iterator[tuple[str, Tensor]]) -> None:
+    def _push(self, metas: list[ParamMeta], buckets: Iterator[FilledBucket]) -> None:
         if self._group is None:
             raise TransferError("no transfer group: an earlier push failed, or shutdown was called")
-        hashed = {meta.name for meta in metas[self.hash_turn % self.hash_every :: self.hash_every]}
         update = GlooUpdateInfo(
             names=[meta.name for meta in metas],
             dtype_names=[str(meta.dtype).removeprefix("torch.") for meta in metas],
             shapes=[list(meta.shape) for meta in metas],
-            is_whole=not getattr(self.source, "left_out", {}),
-            hashed=sorted(hashed),
+            is_whole=not getattr(self.client, "left_out", {}),
+            hashed=sorted(self._packed.hashed),
         )
-        self.sent_checksums.clear()
         self.client.start_weight_update()
         received = in_background(self.client.update_weights, asdict(update))
+
+        def answers() -> object:
+            """A receiver that refuses would never take part: its answer ends the wait."""
+            return received.done() and received.result()
+
         try:
-            for bucket in plan_buckets(metas, self._bucket_bytes):
-                buffer = _pack(bucket, weights)
-                self.sent_checksums.update(bucket.digests(buffer, hashed))
-                # A receiver that refuses would never take part: its answer ends the wait.
-                self._group.broadcast(buffer, check=lambda: received.done() and received.result())
+            for _, buffer in buckets:
+                # One travels while the next is filled.
+                self._group.start(buffer)
+                self._group.finish(left=1, check=answers)
+            self._group.finish(check=answers)
             received.result()
         except BaseException as error:
             # Breaks the receivers' waits too, so that their account comes soon.
@@ -284,19 +299,3 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
         if self._group is not None:
             self._group.close()
             self._group = None
-
-
-def _pack(bucket: Bucket, weights: Iterator[tuple[str, Tensor]]) -> UInt8[Tensor, " bytes"]:
-    """The next tensors of the source as one buffer.
-
-    Raises:
-        ValueError: the source yields something else than its metadata says.
-    """
-    buffer = torch.zeros(bucket.num_bytes, dtype=torch.uint8)
-    for slot in bucket.slots:
-        name, tensor = next(weights, ("nothing", torch.empty(0)))
-        found, wanted = ParamMeta(name, tensor.dtype, tuple(tensor.shape)), slot.meta
-        if found != wanted:
-            raise ValueError(f"the weight source declared {wanted}, but yields {found}")
-        slot.view(buffer).copy_(tensor.detach())
-    return buffer

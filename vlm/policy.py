@@ -97,10 +97,11 @@ class Policy(nn.Module):
         self._knows_regions = hasattr(vlm.model, "region_encoder")
 
     def forward(
-        self, batch: PolicyBatch, temperature: float = 1.0
+        self, batch: PolicyBatch, temperature: float = 1.0, bans: bool = True
     ) -> tuple[Float[Tensor, "batch tokens"], Float[Tensor, "batch tokens"]]:
         """Log-probabilities and entropies at response tokens (natural units, fp32); 0 elsewhere.
 
+        Without `bans`, tokens that are never sampled keep their probability: the model itself, not the policy.
         Entry [b, t] belongs to token `input_ids[b, t]` given all before it. Only hidden states that predict a
         response token meet the head, so memory follows the responses, not the prompts.
         """
@@ -117,7 +118,7 @@ class Policy(nn.Module):
         predictors = hidden[:, :-1][mask[:, 1:]]
         targets = batch.input_ids[mask]
         parts = [
-            checkpoint(self._head, rows, wanted, temperature, use_reentrant=False)
+            checkpoint(self._head, rows, wanted, temperature, bans, use_reentrant=False)
             for rows, wanted in zip(predictors.split(_LOGIT_ROWS), targets.split(_LOGIT_ROWS), strict=True)
         ]
         logprobs, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -125,10 +126,11 @@ class Policy(nn.Module):
         return shape.masked_scatter(mask, logprobs), shape.masked_scatter(mask, entropies)
 
     def _head(
-        self, hidden: Float[Tensor, "rows width"], targets: Int[Tensor, " rows"], temperature: float
+        self, hidden: Float[Tensor, "rows width"], targets: Int[Tensor, " rows"], temperature: float, bans: bool
     ) -> tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]:
         logits = self.vlm.lm_head(hidden).float() / temperature
-        logits = logits.index_fill(-1, torch.tensor(self._banned, device=logits.device), BANNED_LOGIT)
+        if bans:
+            logits = logits.index_fill(-1, torch.tensor(self._banned, device=logits.device), BANNED_LOGIT)
         log_softmax = F.log_softmax(logits, dim=-1)
         entropy = -(log_softmax.exp() * log_softmax).sum(-1)
         return log_softmax.gather(-1, targets[:, None])[:, 0], entropy

@@ -9,6 +9,7 @@ from actors.member import WorkerDiedError, WorkerError
 from actors.publisher import PushReceipt
 from actors.rollout_pool import RolloutPool
 from rewards.score import Failure
+from rollout.canary import Canary
 from rollout.config import HealthConfig
 from rollout.errors import TransferError, WorkersFailedError
 from rollout.trajectory import RolloutRequest, Trajectory
@@ -42,6 +43,7 @@ class FakeWorker:
         self.name, self.number = name, number
         self.version = -1
         self.received = {"w": ""}
+        self.canary_logprobs = [-1.0, -2.0]
         self.is_dead = self.is_hung = self.is_stopped = False
         self.fails_to_start = self.has_no_engine = self.refuses = False
         self.fails_at: set[str] = set()
@@ -81,7 +83,12 @@ class FakeWorker:
     async def call(self, method: str, *arguments: object) -> object:
         self.calls.append(method)
         await self._pass(method)
-        return {"weight_version": self.version, "received_checksums": [self.received]}.get(method)
+        answers = {
+            "weight_version": self.version,
+            "received_checksums": [self.received],
+            "canary_logprobs": self.canary_logprobs,
+        }
+        return answers.get(method)
 
     async def stop(self) -> None:
         self.is_stopped = True
@@ -103,13 +110,30 @@ class FakeSender:
         self.failures: dict[int, TransferError] = {}
         self.corrupts: dict[int, str] = {}
         """Whose bytes arrive wrongly in which push."""
+        self.misleads: dict[int, tuple[str, float]] = {}
+        """Who computes something else after which push, and by how many nats a token."""
+        self.canaries: list[int] = []
+        """The versions whose canary it computed."""
 
     async def connect(self, workers: Mapping[str, Any]) -> None:
         self.workers = workers
         self.connects.append(sorted(workers))
 
+    async def pack(self, version: int) -> None:
+        self._note("packed")
+
+    def _note(self, what: str) -> None:
+        """Between the calls that the workers are given, for their order."""
+        for worker in self.workers.values():
+            worker.calls.append(what)
+
+    async def canary_logprobs(self, canary: Canary) -> list[float]:
+        self.canaries.append(self.pushes[-1])
+        return [-1.0, -2.0]
+
     async def push(self, version: int) -> PushReceipt:
         self.pushes.append(version)
+        self._note("sent")
         await self.may_end.wait()
         if (failure := self.failures.pop(len(self.pushes), None)) is not None:
             if isinstance(failure, WorkersFailedError):
@@ -118,6 +142,8 @@ class FakeSender:
             raise failure
         for worker in self.workers.values():
             worker.version = version
+            misled, by = self.misleads.get(len(self.pushes), ("", 0.0))
+            worker.canary_logprobs = [-1.0 - by, -2.0 + by] if misled == worker.name else [-1.0, -2.0]
             worker.received = {"w": "wrong" if self.corrupts.get(len(self.pushes)) == worker.name else "right"}
         return PushReceipt(num_bytes=7, checksums={"w": "right"})
 

@@ -6,18 +6,27 @@ import pytest
 
 from actors.publisher import PushError, WeightPublisher
 from actors.rollout_pool import RolloutPool
+from rollout.canary import Canary
 from rollout.errors import TransferError, WorkersFailedError
+from spatial.sample import Path
 from tests.actors.fake_workers import FakeSender, Spawner, make_pool
+from tests.actors.fakes import make_sample
 from tests.actors.test_rollout_pool import states, until
 
 pytestmark = pytest.mark.anyio
 
 
-async def make_publisher(size: int) -> tuple[WeightPublisher, FakeSender, RolloutPool, Spawner]:
+def make_canary(every: int = 1) -> Canary:
+    return Canary(make_sample("canary"), Path.LOR, "tweet", every=every, max_difference=0.1)
+
+
+async def make_publisher(
+    size: int, canary: Canary | None = None
+) -> tuple[WeightPublisher, FakeSender, RolloutPool, Spawner]:
     pool, spawner = make_pool()
     await pool.start(size)
     sender = FakeSender()
-    return WeightPublisher(sender, pool, max_attempts=3), sender, pool, spawner
+    return WeightPublisher(sender, pool, max_attempts=3, canary=canary), sender, pool, spawner
 
 
 async def publish(publisher: WeightPublisher, version: int) -> dict[str, float]:
@@ -30,8 +39,76 @@ async def test_engines_serve_once_they_acknowledge_the_version() -> None:
     assert (await publish(publisher, 5))["push_engines"] == 2
     assert set(states(pool).values()) == {"serving"}
     assert [member.version for member in pool.loaded] == [5, 5]
-    calls = ["pause", "weight_version", "received_checksums", "resume"]
+    # Packing comes before the pause: rollouts do not wait for it.
+    calls = ["packed", "pause", "sent", "weight_version", "received_checksums", "resume"]
     assert spawner.latest("rollout-0").calls == calls
+    await pool.shutdown()
+
+
+async def test_the_time_of_packing_is_told_beside_that_of_the_pause() -> None:
+    publisher, _sender, pool, _spawner = await make_publisher(1)
+    metrics = await publish(publisher, 0)
+    assert {"time/pack_s", "time/rollout_pause_s"} <= metrics.keys()
+    assert "canary_difference" not in metrics
+    await pool.shutdown()
+
+
+async def test_the_canary_comes_after_the_pause_and_before_an_engine_serves() -> None:
+    publisher, sender, pool, spawner = await make_publisher(2, make_canary())
+    sender.misleads[1] = ("rollout-1", 0.05)  # tolerated
+    metrics = await publish(publisher, 3)
+    assert metrics["push_attempts"] == 1
+    assert metrics["canary_difference"] == pytest.approx(0.05)
+    assert spawner.latest("rollout-0").calls[-2:] == ["resume", "canary_logprobs"]
+    assert set(states(pool).values()) == {"serving"}
+    await pool.shutdown()
+
+
+async def test_an_engine_that_finds_the_canary_less_likely_is_paused_and_pushed_again() -> None:
+    publisher, sender, pool, spawner = await make_publisher(2, make_canary())
+    await publish(publisher, 0)
+    sender.misleads[2] = ("rollout-1", 0.3)
+    served = [len(spawner.latest(name).calls) for name in ("rollout-0", "rollout-1")]
+    assert (await publish(publisher, 1))["push_attempts"] == 2
+    calls = [spawner.latest(f"rollout-{index}").calls[served[index] :] for index in (0, 1)]
+    # What it has under way waits from the disagreement on, until it was sent the weights once more.
+    assert calls[1][calls[1].index("canary_logprobs") + 1] == "pause"
+    assert calls[0].count("pause") + 1 == calls[1].count("pause") == 3
+    assert calls[1].count("resume") == 2
+    assert sender.pushes == [0, 1, 1]
+    assert set(states(pool).values()) == {"serving"}
+    await pool.shutdown()
+
+
+async def test_an_engine_that_stays_off_ends_the_run_with_its_name_and_the_measured_difference() -> None:
+    publisher, sender, pool, _spawner = await make_publisher(1, make_canary())
+    sender.misleads = dict.fromkeys((1, 2, 3), ("rollout-0", 0.25))
+    with pytest.raises(PushError, match=r"3 attempts.*rollout-0: .*differ .* by 0\.25 nats a token; 0\.1 are allowed"):
+        await publish(publisher, 0)
+    assert states(pool)["rollout-0"] != "serving"
+    await pool.shutdown()
+
+
+async def test_a_log_probability_that_is_no_number_is_no_agreement() -> None:
+    publisher, sender, pool, _spawner = await make_publisher(1, make_canary())
+    sender.misleads = dict.fromkeys((1, 2, 3), ("rollout-0", float("nan")))
+    with pytest.raises(PushError, match="by inf nats"):
+        await publish(publisher, 0)
+    await pool.shutdown()
+
+
+async def test_the_learner_computes_the_canary_once_a_version_and_as_often_as_it_is_asked_for() -> None:
+    publisher, sender, pool, spawner = await make_publisher(1, make_canary(every=2))
+    for version in (1, 2, 3, 4):
+        await publish(publisher, version)
+    # The first push to a set of engines has one, whatever its version.
+    assert sender.canaries == [1, 2, 4]
+    syncing = asyncio.create_task(publisher.keep_in_sync())
+    pool.scale(2)
+    await until(lambda: states(pool).get("rollout-1") == "serving")
+    assert "canary_logprobs" in spawner.latest("rollout-1").calls
+    assert sender.canaries == [1, 2, 4]
+    syncing.cancel()
     await pool.shutdown()
 
 

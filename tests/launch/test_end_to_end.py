@@ -91,7 +91,7 @@ def test_metrics_hold_every_promised_key_and_learning_happens(demo: tuple[Path, 
         dtr/accuracy_mean dtr/format_mean dtr/center_mean lor/response_tokens_mean dtr/response_tokens_mean
         groups_trained groups_filtered num_failures staleness_mean staleness_max kl_reference kl_rollout_learner
         clip_fraction grad_norm rollout_tokens_per_s time/step_s time/rollout_s time/score_s time/update_s time/push_s
-        push_bytes"""
+        time/pack_s time/rollout_pause_s canary_difference push_bytes"""
     assert [row["step"] for row in rows] == [1, 2]
     for row in rows:
         assert set(promised.split()) <= set(row)

@@ -11,6 +11,7 @@ import torch
 from learner.checkpoint import CheckpointStore, latest_checkpoint
 from learner.engine import LearnerEngine
 from learner.weights import DeepSpeedWeightSource
+from rollout.buckets import PackedSource
 from spatial.images import ImageStore
 from tests.learner.toy import make_config, make_encoder, make_samples, sft_rows, training_rows
 
@@ -45,7 +46,14 @@ def main(root: Path, rank: int, num_ranks: int, port: int, zero_stage: int, out:
     resumed = start()
     resumed.load(latest_checkpoint(out / "checkpoints"))
     resumed.grpo_update(rows)
+    # What is packed ahead, and a pass of the model before the rest is gathered: both collectives under ZeRO-3.
+    source = DeepSpeedWeightSource(engine.vlm, torch.float32, bucket_bytes=50_000)
+    packed = PackedSource(source, bucket_bytes=30_000, is_sender=rank == 0)
+    packed.pack(max_bytes=200_000)
+    model_logprobs = engine.response_logprobs(rows, of_model=True)
     result = {
+        "model_logprobs": model_logprobs,
+        "packed": {n: t.clone() for n, t in packed},
         "sft": sft,
         "rl": rl,
         "logprobs": engine.response_logprobs(rows),

@@ -56,11 +56,17 @@ def test_two_ranks_equal_one(world: ToyWorld, tmp_path: Path, alone: dict[str, A
         # How much is padded follows the cut; nothing else does.
         expected = alone[phase] | {"padding_share": first[phase]["padding_share"]}
         assert first[phase] == pytest.approx(expected, rel=2e-3, abs=1e-5)
-    for left, right in zip(first["logprobs"], alone["logprobs"], strict=True):
-        assert left == pytest.approx(right, abs=1e-3)
+    for key in ("logprobs", "model_logprobs"):
+        for left, right in zip(first[key], alone[key], strict=True):
+            assert left == pytest.approx(right, abs=1e-3)
+    # The policy shares out what the model gives to banned tokens.
+    assert max(map(max, first["model_logprobs"])) < max(map(max, first["logprobs"]))
+    assert 0 < len(second["packed"]) < len(first["packed"])
     exported = load_policy(tmp_path / "two" / "export").vlm.state_dict()
     for name, weight in alone["weights"].items():
         torch.testing.assert_close(first["weights"][name], weight, rtol=0, atol=2e-5)
         torch.testing.assert_close(first["resumed"][name], first["weights"][name], rtol=0, atol=1e-6)
         assert torch.equal(second["weights"][name], first["weights"][name])
+        # Rank 0 sends all, packed ahead or not; the other one only helps to gather, and keeps nothing.
+        assert torch.equal(first["packed"][name], first["weights"][name])
         assert torch.equal(exported[name], first["weights"][name])

@@ -16,6 +16,7 @@ from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
 
 from learner.weights import DeepSpeedWeightSource
+from rollout.canary import Canary
 from rollout.config import EngineConfig, GlooTransferConfig
 from rollout.engine import RolloutEngine
 from rollout.gloo_transfer import GlooTrainerWeightTransferEngine
@@ -67,6 +68,15 @@ class TinyWorld:
         with torch.no_grad():
             logprobs, _ = policy(batch, temperature)
         return logprobs[batch.response_mask]
+
+    def canary_logprobs(self, policy: Policy, canary: Canary) -> list[float]:
+        """What the learner's model makes of the canary's response."""
+        prompt = self.encoder.prompt_token_ids(canary.sample, canary.path)
+        row = PolicyRow(prompt, canary.response_token_ids(self.encoder), self.encoder.vision_inputs(canary.sample))
+        batch = PolicyBatch.collate([row], self.encoder.pad_token_id, self.encoder.image_token_id)
+        with torch.no_grad():
+            logprobs, _ = policy(batch, bans=False)
+        return logprobs[batch.response_mask].tolist()
 
 
 class PolicySource(WeightSource):

@@ -13,8 +13,11 @@ import torch.distributed as dist
 from learner.config import LearnerConfig
 from learner.stack import freeze
 from learner.weights import DeepSpeedWeightSource
+from rollout.buckets import plan_buckets
+from rollout.canary import choose_canary, mean_difference
+from rollout.config import CanaryConfig
 from rollout.errors import TransferError, WorkersFailedError
-from rollout.gloo_group import GlooGroup, in_background, plan_buckets
+from rollout.gloo_group import GlooGroup, in_background
 from rollout.gloo_transfer import GlooUpdateInfo
 from rollout.trajectory import Trajectory
 from rollout.transfer_client import FanOutClient
@@ -227,6 +230,30 @@ def test_a_member_that_dies_during_a_push_fails_it_and_the_survivor_takes_the_ne
     assert time.monotonic() - started < 10
     host.push(policy, version=71)
     assert distance(world, policy, host.run(host.engine.generate(world.request(seed=1)))) < TOLERANCE
+
+
+def test_engine_and_learner_agree_on_the_canary_and_not_once_weights_are_wrong(
+    host: EngineHost, world: TinyWorld, policy: Policy
+) -> None:
+    canary = choose_canary(world.samples, CanaryConfig(), is_float32=True)
+    assert canary is not None
+    assert canary.sample.regions
+    disturb(policy, 0.05)
+    host.push(policy, version=80)
+    learner = world.canary_logprobs(policy, canary)
+    # More responses are wanted than the engine takes at once (16): the canary waits for one of them, not for all.
+    pending = [host.submit(host.engine.generate(world.request(i % 4, seed=i, max_tokens=300))) for i in range(64)]
+    time.sleep(0.3)
+    engine = host.run(host.engine.canary_logprobs(canary))
+    assert sum(future.done() for future in pending) < 48
+    assert max(abs(a - b) for a, b in zip(learner, engine, strict=True)) < TOLERANCE
+    disturb(policy, 0.02, only="layers.1.mlp")
+    host.push(policy, version=81)
+    wrong = host.run(host.engine.canary_logprobs(canary))
+    assert mean_difference(learner, wrong) > 10 * canary.max_difference
+    assert mean_difference(world.canary_logprobs(policy, canary), wrong) < TOLERANCE
+    for future in pending:
+        future.result(timeout=120)
 
 
 def test_a_request_waits_while_paused_and_the_probe_answers(host: EngineHost, world: TinyWorld) -> None:

@@ -11,9 +11,11 @@ import torch.distributed as dist
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
 
+from learner.weights import tensor_checksum
+from rollout.buckets import PackedSource, plan_buckets
 from rollout.config import GlooTransferConfig
 from rollout.errors import TransferError, WorkersFailedError
-from rollout.gloo_group import GlooGroup, in_background, plan_buckets
+from rollout.gloo_group import GlooGroup, in_background
 from rollout.gloo_transfer import GlooInitInfo, GlooUpdateInfo
 from rollout.plugin import register
 from rollout.transfer_client import FanOutClient, trainer_init_info
@@ -115,6 +117,47 @@ def test_buckets_keep_the_order_and_a_large_tensor_gets_its_own() -> None:
     assert [[slot.meta.name for slot in bucket.slots] for bucket in buckets] == [["a", "b"], ["large"], ["scalar"]]
     assert [bucket.num_bytes for bucket in buckets] == [32 + 24, 400, 4]
     assert all(slot.offset % 16 == 0 for bucket in buckets for slot in bucket.slots)
+
+
+@pytest.mark.parametrize(("max_bytes", "packed", "gathered"), [(0, 0, 0), (456, 456, 3), (10**6, 460, 4)])
+def test_what_was_packed_is_sent_as_it_was_then_and_the_rest_as_it_is(
+    max_bytes: int, packed: int, gathered: int
+) -> None:
+    inner = DictSource({name: tensor.clone() for name, tensor in TENSORS.items()})
+    source = PackedSource(inner, bucket_bytes=100)
+    receiver = Receiver("one")
+    sender = form([receiver], source)
+    assert source.pack(max_bytes) == packed
+    assert inner.num_yielded == gathered
+    for tensor in inner.tensors.values():
+        tensor.add_(1)
+    sender.send_weights()
+    names = list(TENSORS)
+    for index, name in enumerate(names):
+        assert torch.equal(receiver.tensors[name], TENSORS[name] + (index >= gathered)), name
+    # Checksums are of what was sent.
+    assert sender.sent_checksums == {name: tensor_checksum(tensor) for name, tensor in receiver.tensors.items()}
+
+
+def test_a_pass_that_was_packed_and_not_sent_is_given_up_and_another_backend_reads_the_same() -> None:
+    source = PackedSource(DictSource(TENSORS), bucket_bytes=100)
+    source.hash_every, source.hash_turn = 3, 1
+    source.pack(10**6)
+    source.pack(60)
+    for _ in range(2):
+        read = dict(source)
+        assert list(read) == list(TENSORS)
+        assert all(torch.equal(read[name], tensor) for name, tensor in TENSORS.items())
+    assert source.checksums == {"b": tensor_checksum(TENSORS["b"])}
+
+
+def test_a_rank_that_does_not_send_gathers_as_much_ahead_and_keeps_nothing() -> None:
+    inner = DictSource(TENSORS)
+    source = PackedSource(inner, bucket_bytes=100, is_sender=False)
+    source.pack(456)
+    assert inner.num_yielded == 3
+    assert [name for name, _ in source] == ["scalar"]
+    assert source.checksums == {}
 
 
 def test_every_rank_of_every_worker_gets_every_tensor() -> None:

@@ -1,0 +1,73 @@
+"""One fixed question with a fixed response: after a push, engine and learner must find it equally likely.
+
+Checksums show that the right bytes arrived; only this shows that the engine computes with them what the learner does.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rollout.config import CanaryConfig
+from spatial.sample import Path, SpatialSample
+
+if TYPE_CHECKING:
+    from vlm.prompt import PromptEncoder
+
+# Of the response: enough to depend on every weight, and cheap.
+_MAX_TOKENS = 32
+_FLOAT32_DIFFERENCE = 1e-3
+_BFLOAT16_DIFFERENCE = 0.1
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A prompt, a response, and how far apart their log-probabilities may be."""
+
+    sample: SpatialSample
+    path: Path
+    response: str
+    """Any text; the policy need not have written it."""
+    every: int
+    """Versions from one comparison to the next."""
+    max_difference: float
+    """Nats a token, in the mean over the response."""
+
+    def is_due(self, version: int, is_new_group: bool) -> bool:
+        """Whether a push of `version` ends with a comparison; `is_new_group`: it is the first to its engines."""
+        return is_new_group or version % self.every == 0
+
+    def response_token_ids(self, encoder: "PromptEncoder") -> tuple[int, ...]:
+        return encoder.response_token_ids(self.response)[:_MAX_TOKENS]
+
+
+def choose_canary(samples: Iterable[SpatialSample], config: CanaryConfig, is_float32: bool) -> Canary | None:
+    """The sample with the shortest question among those with regions (among all, if none has one); None: `every` is 0.
+
+    Its response is its own chain of thought, or the question once more.
+
+    Args:
+        samples: at least one.
+        config: how often and how closely it is looked at.
+        is_float32: whether learner and engines compute in float32.
+    """
+    if config.every == 0:
+        return None
+    sample = min(samples, key=lambda sample: (not sample.regions, len(sample.images), len(sample.question)))
+    path = sample.paths[0]
+    return Canary(
+        sample=sample,
+        path=path,
+        response=sample.chains.get(path, sample.question),
+        every=config.every,
+        max_difference=config.max_difference or (_FLOAT32_DIFFERENCE if is_float32 else _BFLOAT16_DIFFERENCE),
+    )
+
+
+def mean_difference(learner_logprobs: Sequence[float], rollout_logprobs: Sequence[float]) -> float:
+    """Mean absolute difference in nats a token; infinite where the two have not the same length or one is no number."""
+    if len(learner_logprobs) != len(rollout_logprobs):
+        return math.inf
+    differences = [abs(a - b) for a, b in zip(learner_logprobs, rollout_logprobs, strict=True)]
+    mean = sum(differences) / len(differences)
+    return mean if math.isfinite(mean) else math.inf
