@@ -67,7 +67,7 @@ class DeadlineConfig(StrictModel):
     probe_s: Annotated[float, Field(gt=0)] = 30
     """For the one token that a probe of a rollout worker asks for; two missed in a row, and it is replaced."""
     score_s: Annotated[float, Field(gt=0)] = 10
-    """For one group's scores; past it the reward worker is killed and replaced."""
+    """For one group's scores; past it the reward worker is killed and replaced, and each response tried alone."""
     update_s: Annotated[float, Field(gt=0)] = 1800
     """For one policy update."""
     push_s: Annotated[float, Field(gt=0)] = 300
@@ -89,6 +89,9 @@ class ClusterConfig(StrictModel):
     """Processes that score responses."""
     reward_worker_cpus: Annotated[float, Field(ge=0)] = 0.25
     """Ray CPUs of one reward worker."""
+    reward_memory_gib: Annotated[float, Field(gt=0)] | None = 2.0
+    """GiB that scoring may take in one reward worker, beyond what the worker has once the reward is loaded; past it the
+    worker is replaced. Processes that a grader starts are not counted. null: no bound."""
     learner_rank_cpus: Annotated[float, Field(ge=0)] = 0.5
     """Ray CPUs of one learner rank."""
     learner_rank_gpus: Annotated[float, Field(ge=0)] = 0

@@ -349,14 +349,8 @@ class Session:
         return self._learner
 
     def _reward_pool(self) -> RewardPool:
-        cluster = self._config.cluster
-        return RewardPool(
-            self._config.rewards,
-            num_workers=cluster.num_reward_workers,
-            cpus=cluster.reward_worker_cpus,
-            deadlines=cluster.deadlines,
-            max_attempts=self._config.training.max_attempts,
-        )
+        config = self._config
+        return RewardPool(config.rewards, config.cluster, config.training.max_attempts)
 
     def _lanes(self) -> dict[Path, Lane]:
         training = self._config.training
