@@ -153,3 +153,12 @@ class SessionConfig(StrictModel):
                 "engines sampled by"
             )
         return self
+
+    @model_validator(mode="after")
+    def _scaling_can_tell_who_waits(self) -> Self:
+        if self.rollout.scaling.type == "queue" and self.training.max_staleness == 0:
+            raise ValueError(
+                "rollout.scaling.type='queue', but training.max_staleness=0: the learner then waits for groups in each "
+                "step, however many workers there are; allow staleness, or set rollout.num_workers and type='fixed'"
+            )
+        return self
