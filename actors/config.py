@@ -67,7 +67,7 @@ class DeadlineConfig(StrictModel):
     probe_s: Annotated[float, Field(gt=0)] = 30
     """For the one token that a probe of a rollout worker asks for; two missed in a row, and it is replaced."""
     score_s: Annotated[float, Field(gt=0)] = 10
-    """For one group's scores; past it the reward worker is killed and replaced."""
+    """For one group's scores; past it the reward worker is killed and replaced, and each response tried alone."""
     update_s: Annotated[float, Field(gt=0)] = 1800
     """For one policy update."""
     push_s: Annotated[float, Field(gt=0)] = 300
@@ -89,6 +89,9 @@ class ClusterConfig(StrictModel):
     """Processes that score responses."""
     reward_worker_cpus: Annotated[float, Field(ge=0)] = 0.25
     """Ray CPUs of one reward worker."""
+    reward_memory_gib: Annotated[float, Field(gt=0)] | None = 2.0
+    """GiB that scoring may take in one reward worker, beyond what the worker has once the reward is loaded; past it the
+    worker is replaced. Processes that a grader starts are not counted. null: no bound."""
     learner_rank_cpus: Annotated[float, Field(ge=0)] = 0.5
     """Ray CPUs of one learner rank."""
     learner_rank_gpus: Annotated[float, Field(ge=0)] = 0
@@ -148,5 +151,14 @@ class SessionConfig(StrictModel):
                 f"learner.temperature={self.learner.temperature}, but rollout.sampling.temperature="
                 f"{self.rollout.sampling.temperature}: the learner would recompute other log-probabilities than the "
                 "engines sampled by"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _scaling_can_tell_who_waits(self) -> Self:
+        if self.rollout.scaling.type == "queue" and self.training.max_staleness == 0:
+            raise ValueError(
+                "rollout.scaling.type='queue', but training.max_staleness=0: the learner then waits for groups in each "
+                "step, however many workers there are; allow staleness, or set rollout.num_workers and type='fixed'"
             )
         return self

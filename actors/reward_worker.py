@@ -1,12 +1,16 @@
 """Reward workers: scoring in processes that can be killed, so that a grader that hangs costs one deadline."""
 
 import asyncio
+import math
+import resource
 from collections.abc import Sequence
+from dataclasses import replace
 
+import psutil
 import ray
 
 from actors.calls import DeadlineError, answer
-from actors.config import DeadlineConfig
+from actors.config import ClusterConfig
 from rewards.config import RewardConfig
 from rewards.custom import load_reward
 from rewards.score import Failure, Score
@@ -17,10 +21,17 @@ Item = tuple[str, Path, SpatialSample]
 
 
 class RewardWorker:
-    """One process that scores responses, one group a call."""
+    """One process that scores responses, one group a call.
 
-    def __init__(self, config: RewardConfig) -> None:
+    Args:
+        config: the reward.
+        memory_gib: what scoring may take beyond what the process has once the reward is loaded; None: no bound.
+    """
+
+    def __init__(self, config: RewardConfig, memory_gib: float | None = None) -> None:
         self._reward = load_reward(config)
+        self._memory_gib = memory_gib
+        _bound_memory(memory_gib)
 
     def ready(self) -> bool:
         return True
@@ -29,25 +40,49 @@ class RewardWorker:
         return [self._score(*item) for item in items]
 
     def _score(self, text: str, path: Path, sample: SpatialSample) -> Score | Failure:
+        """
+        Raises:
+            MemoryError: the reward took more than it may. It may hold what it took: this process is of no more use.
+        """
         try:
-            return self._reward(text, path, sample)
+            score = self._reward(text, path, sample)
+        except MemoryError:
+            _bound_memory(None)  # else there is nothing left to answer with
+            raise MemoryError(f"scoring took more than cluster.reward_memory_gib={self._memory_gib}") from None
         except Exception as error:  # a grader's fault is an outcome of its own, told apart from a reward of 0
             return Failure(stage="score", reason=f"{type(error).__name__}: {error}", attempts=1)
+        if not (isinstance(score, Score) and math.isfinite(score.total)):
+            return Failure(stage="score", reason=f"the reward gave {score!r:.200}, no Score with a number", attempts=1)
+        return score
+
+
+def _bound_memory(gib: float | None) -> None:
+    """Have allocations fail that would take this process further than `gib` beyond what it has now; None: none does.
+
+    The kernel refuses, at once and whatever code asks: a watchdog would look too late, or not at all while the
+    interpreter is held. It counts private memory alone, so Ray's object store does not matter, as it would for the
+    address space.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = hard if gib is None else psutil.Process().memory_info().data + int(gib * 2**30)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 _REMOTE = ray.remote(max_restarts=0)(RewardWorker)
 
 
 class RewardPool:
-    """A fixed number of reward workers; a call takes a free one."""
+    """A fixed number of reward workers; a call takes a free one.
 
-    def __init__(
-        self, config: RewardConfig, *, num_workers: int, cpus: float, deadlines: DeadlineConfig, max_attempts: int
-    ) -> None:
+    Args:
+        config: the reward.
+        cluster: how many workers, what each may take, and how long scoring may.
+        max_attempts: how often a response is tried before its failure is final.
+    """
+
+    def __init__(self, config: RewardConfig, cluster: ClusterConfig, max_attempts: int) -> None:
         self._config = config
-        self._num_workers = num_workers
-        self._cpus = cpus
-        self._deadlines = deadlines
+        self._cluster = cluster
         self._max_attempts = max_attempts
         self._free: asyncio.Queue[ray.actor.ActorHandle] = asyncio.Queue()
 
@@ -57,41 +92,53 @@ class RewardPool:
         Raises:
             DeadlineError: one of them did not come up.
         """
-        await asyncio.gather(*(self._add_worker() for _ in range(self._num_workers)))
+        for worker in await asyncio.gather(*(self._new_worker() for _ in range(self._cluster.num_reward_workers))):
+            self._free.put_nowait(worker)
 
-    async def _add_worker(self) -> None:
-        worker = _REMOTE.options(num_cpus=self._cpus).remote(self._config)
+    async def _new_worker(self) -> ray.actor.ActorHandle:
+        cpus = self._cluster.reward_worker_cpus
+        worker = _REMOTE.options(num_cpus=cpus).remote(self._config, self._cluster.reward_memory_gib)
         await answer(
             worker.ready.remote(),
-            self._deadlines.start_s,
+            self._cluster.deadlines.start_s,
             waiter="coordinator",
             callee="reward worker",
-            what=f"start (it asks Ray for {self._cpus:g} CPUs)",
+            what=f"start (it asks Ray for {cpus:g} CPUs)",
         )
-        self._free.put_nowait(worker)
+        return worker
 
     async def score(self, items: Sequence[Item]) -> list[Score | Failure]:
         """Scores in the order of `items`.
 
-        A worker that dies or passes the deadline is killed and replaced and the call repeated; after the last attempt
-        every item of the call is a `Failure`.
+        All go to one worker. Responses without a score are tried again, each alone: so one that costs its worker is
+        found out, and the others wait one deadline for it at most. What fails in the last attempt is a `Failure`.
         """
-        reason = ""
-        for _ in range(self._max_attempts):
-            worker = await self._free.get()
-            try:
-                result = await answer(
-                    worker.score.remote(items),
-                    self._deadlines.score_s,
-                    waiter="coordinator",
-                    callee="reward worker",
-                    what=f"scores of {len(items)} responses to {items[0][2].sample_id}",
-                )
-            except (DeadlineError, ray.exceptions.RayActorError) as error:
-                reason = str(error).splitlines()[0]
-                ray.kill(worker)
-                await self._add_worker()
-            else:
-                self._free.put_nowait(worker)
-                return result
-        return [Failure(stage="score", reason=reason, attempts=self._max_attempts)] * len(items)
+        outcomes = await self._attempt(items, 1)
+        for attempt in range(2, self._max_attempts + 1):
+            failed = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, Failure)]
+            alone = await asyncio.gather(*(self._attempt([items[index]], attempt) for index in failed))
+            for index, (outcome,) in zip(failed, alone, strict=True):
+                outcomes[index] = outcome
+        return outcomes
+
+    async def _attempt(self, items: Sequence[Item], attempt: int) -> list[Score | Failure]:
+        """One call; a worker that dies, or passes the deadline or its memory, is killed and replaced."""
+        worker = await self._free.get()
+        try:
+            outcomes = await answer(
+                worker.score.remote(items),
+                self._cluster.deadlines.score_s,
+                waiter="coordinator",
+                callee="reward worker",
+                what=f"scores of {len(items)} responses to {items[0][2].sample_id}",
+            )
+        except (DeadlineError, MemoryError, ray.exceptions.RayActorError) as error:
+            # What crossed Ray is of two types; the plain one is its cause.
+            reason = str(getattr(error, "cause", error)).splitlines()[0]
+            outcomes = [Failure(stage="score", reason=reason, attempts=1)] * len(items)
+            ray.kill(worker)
+            worker = await self._new_worker()
+        finally:
+            # Also when nobody waits for the scores any more.
+            self._free.put_nowait(worker)
+        return [replace(outcome, attempts=attempt) if isinstance(outcome, Failure) else outcome for outcome in outcomes]

@@ -18,6 +18,7 @@ from actors.reward_worker import RewardPool
 from actors.rollout_pool import RolloutPool
 from actors.rollout_worker import RayRolloutWorker, RolloutSpec
 from actors.run_folder import RunFolder
+from actors.scaling import follow_load, make_scaling
 from actors.status import Progress, RunStatus
 from actors.tasks import beside, first_leaf
 from actors.telemetry import Telemetry
@@ -49,6 +50,7 @@ class Session:
         self._trainer: Trainer | None = None
         self._stopping = False
         self._waits = Waits()
+        self._scaling = make_scaling(config.rollout)
         self._warnings: list[str] = []
         self.progress = Progress()
 
@@ -123,6 +125,8 @@ class Session:
         def on_step(metrics: Mapping[str, Any]) -> None:
             telemetry.log(metrics)
             self._advance(metrics["step"], metrics)
+            if self._scaling is not None and self._rollouts is not None:
+                follow_load(self._scaling, self._rollouts, metrics, self._warnings.append)
 
         # Once, however often the learner is started.
         engines = asyncio.ensure_future(self._start_rollouts(checkpoint))
@@ -356,14 +360,8 @@ class Session:
         return WeightPublisher(learner, rollouts, config.training.max_attempts, canary)
 
     def _reward_pool(self) -> RewardPool:
-        cluster = self._config.cluster
-        return RewardPool(
-            self._config.rewards,
-            num_workers=cluster.num_reward_workers,
-            cpus=cluster.reward_worker_cpus,
-            deadlines=cluster.deadlines,
-            max_attempts=self._config.training.max_attempts,
-        )
+        config = self._config
+        return RewardPool(config.rewards, config.cluster, config.training.max_attempts)
 
     def _lanes(self) -> dict[Path, Lane]:
         training = self._config.training

@@ -107,8 +107,9 @@ class Trainer:
                 groups = await self._next_batch()
                 if groups is None:
                     break
+                wait_s = time.perf_counter() - started_s
                 async with self._publisher.exclusive:
-                    await self._learn_and_publish(groups, started_s)
+                    await self._learn_and_publish(groups, started_s, wait_s)
                 if self.version % self._config.checkpoint_every == 0:
                     await self._checkpoint()
             for task in self._in_flight:
@@ -198,7 +199,7 @@ class Trainer:
         """What the next batch waits for."""
         return "groups: " + ", ".join(f"{path} {lane.next_ready} of {lane.quota}" for path, lane in self._lanes.items())
 
-    async def _learn_and_publish(self, groups: list[Group], started_s: float) -> None:
+    async def _learn_and_publish(self, groups: list[Group], started_s: float, wait_s: float) -> None:
         filtered, self._filtered = self._filtered, []
         update_started_s = time.perf_counter()
         with self._waits.on("learn", "the learner: an update"):
@@ -222,6 +223,7 @@ class Trainer:
             **learner_metrics,
             **push_metrics,
             "rollout_tokens_per_s": num_tokens / max(stages_s["rollout"], 1e-9),
+            "time/wait_s": wait_s,
             "time/rollout_s": stages_s["rollout"],
             "time/score_s": stages_s["score"],
             "time/update_s": update_s,

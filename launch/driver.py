@@ -19,7 +19,7 @@ from actors.runtime import Orphans, ray_runtime
 from launch.attach import COORDINATOR, announce, namespace_of, withdraw
 from launch.config import RunConfig
 from launch.outcomes import RunLostError, Stopped
-from launch.prepare import prepare_base_model, prepare_data, prepare_folder
+from launch.prepare import check_reward, prepare_base_model, prepare_data, prepare_folder
 from learner.correction import describe_correction
 
 _POLL_S = 0.5
@@ -31,6 +31,7 @@ class Driver:
     def __init__(self, config: RunConfig, console: Console) -> None:
         self.config = config
         self.console = console
+        check_reward(config)
         self.folder: RunFolder = prepare_folder(config)
 
     def __enter__(self) -> "Driver":

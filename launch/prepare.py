@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path as FilePath
@@ -10,6 +11,7 @@ from pathlib import Path as FilePath
 import spatial.scenes
 from actors.run_folder import RunFolder
 from launch.config import ConfigError, RunConfig, SceneDataConfig
+from rewards.custom import load_reward
 from spatial.dataset import load_samples
 from spatial.images import ImageStore
 from spatial.scenes.build import build_dataset
@@ -30,6 +32,22 @@ def prepare_folder(config: RunConfig) -> RunFolder:
     folder.create()
     folder.config.write_text(config.model_dump_json(indent=1) + "\n")
     return folder
+
+
+def check_reward(config: RunConfig) -> None:
+    """Load the reward once: without this, a wrong name would be found after hours of cold start.
+
+    Raises:
+        ConfigError: it cannot be loaded.
+    """
+    here = str(FilePath.cwd())
+    if here not in sys.path:
+        # Ray's workers find modules there, so this process has to.
+        sys.path.append(here)
+    try:
+        load_reward(config.rewards)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def prepare_data(config: RunConfig, folder: RunFolder, num_workers: int, on_progress: Progress) -> None:

@@ -137,12 +137,36 @@ class HealthConfig(StrictModel):
     """Seconds that a worker gets to finish its responses when the pool shrinks; others take what is left."""
 
 
+class FixedScalingConfig(StrictModel):
+    """The pool keeps the size that it was given."""
+
+    type: Literal["fixed"] = "fixed"
+
+
+class QueueScalingConfig(StrictModel):
+    """The pool grows when the learner waits for groups, and shrinks when it has more of them than it can use."""
+
+    type: Literal["queue"] = "queue"
+    max_wait_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Of a step's time, the share that the learner may wait for groups; above it the pool is too small."""
+    min_busy_share: Annotated[float, Field(ge=0, le=1)] = 0.75
+    """Of a step's time, the share in which one worker fewer would generate; below it the pool is too large."""
+    num_steps: Annotated[int, Field(ge=1)] = 5
+    """So many steps in a row must say the same."""
+    cool_down_s: Seconds = 120.0
+    """Seconds from one change to the next."""
+
+
+ScalingConfig = Annotated[FixedScalingConfig | QueueScalingConfig, Field(discriminator="type")]
+
+
 class RolloutConfig(StrictModel):
     """The rollout pool: how many engines, what each gets, how they sample."""
 
     health: HealthConfig = HealthConfig()
     """Probes, restarts, draining."""
-
+    scaling: ScalingConfig = FixedScalingConfig()
+    """Whether the number of workers follows the load."""
     engine: EngineConfig = EngineConfig()
     """Every engine is configured alike."""
     sampling: SamplingConfig = SamplingConfig()
@@ -150,9 +174,9 @@ class RolloutConfig(StrictModel):
     num_workers: Annotated[int, Field(ge=0)] = 1
     """Rollout workers that a run begins with, one engine each; `sr-real scale` changes the number while it runs."""
     min_workers: Annotated[int, Field(ge=0)] = 0
-    """`sr-real scale` does not go below."""
+    """Neither `sr-real scale` nor `scaling` goes below."""
     max_workers: Annotated[int, Field(ge=1)] = 8
-    """`sr-real scale` does not go above."""
+    """Neither `sr-real scale` nor `scaling` goes above."""
     cpus_per_worker: Annotated[int, Field(ge=1)] = 1
     """CPU cores reserved for a worker."""
     gpus_per_worker: Annotated[int, Field(ge=0)] = 0

@@ -1,15 +1,18 @@
-"""Reward workers on real Ray: a grader that hangs or dies costs one deadline, and is a failure, not a zero."""
+"""Reward workers on real Ray: what a grader does to one response is a failure of that response, and never a zero."""
 
 import asyncio
+import ctypes
+import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
 
 import pytest
 import ray
 
-from actors.config import DeadlineConfig
-from actors.reward_worker import RewardPool
+from actors.config import ClusterConfig, DeadlineConfig
+from actors.reward_worker import Item, RewardPool
 from rewards.config import RewardConfig
 from rewards.score import Failure, Score
 from spatial.sample import Path, SpatialSample
@@ -27,56 +30,86 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
+FINE = Score(total=0.5, accuracy=0.5, format=0.5)
+
+T = TypeVar("T")
+_hoard: list[bytes] = []
+
+
 def grade(text: str, path: Path, sample: SpatialSample) -> Score:
     """A grader with every fault that a grader can have, asked for by the response."""
-    if text == "hang":
-        time.sleep(3600)
-    if text == "die":
-        os._exit(139)
-    if text == "raise":
-        raise ValueError("bad luck")
-    return Score(total=0.5, accuracy=0.5, format=0.5)
+    match text:
+        case "hang":
+            time.sleep(3600)
+        case "crash":
+            ctypes.string_at(0)
+        case "eat":
+            while True:
+                _hoard.append(b"x" * 2**20)
+        case "eat at once":
+            _hoard.append(bytes(2**29))
+        case "count":
+            return Score(total=float(len(_hoard)), accuracy=0.0, format=0.0)
+        case "raise":
+            raise ValueError("bad luck")
+        case "no score":
+            return 0.5  # type: ignore[return-value]
+        case "no number":
+            return Score(total=math.nan, accuracy=0.5, format=0.5)
+    return FINE
 
 
-def score(*texts: str) -> tuple[list[Score | Failure], float]:
-    items = [(text, Path.LOR, make_sample("s")) for text in texts]
+def with_pool(use: Callable[[RewardPool], Awaitable[T]]) -> T:
+    """What `use` makes of a pool of one worker, which afterwards still works."""
+    cluster = ClusterConfig(
+        reward_worker_cpus=0.5, reward_memory_gib=0.25, deadlines=DeadlineConfig(score_s=2, start_s=60)
+    )
 
-    async def run() -> tuple[list[Score | Failure], float]:
-        pool = RewardPool(
-            RewardConfig(custom=f"{__name__}:grade"),
-            num_workers=1,
-            cpus=0.5,
-            deadlines=DeadlineConfig(score_s=1.0, start_s=60),
-            max_attempts=2,
-        )
+    async def run() -> T:
+        pool = RewardPool(RewardConfig(custom=f"{__name__}:grade"), cluster, max_attempts=2)
         await pool.start()
-        started_s = time.monotonic()
-        await pool.score(items)
-        spent_s = time.monotonic() - started_s
-        # The pool still works after whatever happened.
-        fine = await pool.score([("fine", Path.LOR, make_sample("s"))])
-        assert fine == [Score(total=0.5, accuracy=0.5, format=0.5)]
-        return await pool.score(items), spent_s
+        result = await use(pool)
+        async with asyncio.timeout(60):
+            assert await pool.score(items("fine")) == [FINE]
+        return result
 
     return asyncio.run(run())
 
 
-def test_an_exception_is_a_failure_of_that_response_alone() -> None:
-    (good, bad), _ = score("fine", "raise")
-    assert good == Score(total=0.5, accuracy=0.5, format=0.5)
+def items(*texts: str) -> list[Item]:
+    return [(text, Path.LOR, make_sample("s")) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("poison", "reason"),
+    [
+        ("hang", "waited 2 s for reward worker: scores of 1 responses to s"),
+        ("crash", "died"),
+        ("eat", "scoring took more than cluster.reward_memory_gib=0.25"),
+        ("eat at once", "scoring took more than cluster.reward_memory_gib=0.25"),
+        ("raise", "ValueError: bad luck"),
+        ("no score", "the reward gave 0.5, no Score"),
+        ("no number", "the reward gave Score(total=nan"),
+    ],
+)
+def test_a_response_that_its_grader_cannot_bear_fails_alone(poison: str, reason: str) -> None:
+    first, second, bad, last = with_pool(lambda pool: pool.score(items("fine", "fine too", poison, "fine as well")))
+    assert [first, second, last] == [FINE] * 3
     assert isinstance(bad, Failure)
-    assert bad.stage == "score"
-    assert "bad luck" in bad.reason
+    assert (bad.stage, bad.attempts) == ("score", 2)
+    assert reason in bad.reason
 
 
-def test_a_grader_that_never_returns_is_killed_and_replaced() -> None:
-    (outcome,), spent_s = score("hang")
-    assert isinstance(outcome, Failure)
-    assert "waited 1 s for reward worker" in outcome.reason
-    assert spent_s < 60
+def test_what_a_grader_took_is_gone_with_its_worker() -> None:
+    eaten, count = with_pool(lambda pool: pool.score(items("eat", "count")))
+    assert isinstance(eaten, Failure)
+    assert count == Score(total=0.0, accuracy=0.0, format=0.0)
 
 
-def test_a_grader_that_dies_is_replaced() -> None:
-    (outcome,), _ = score("die")
-    assert isinstance(outcome, Failure)
-    assert outcome.attempts == 2
+def test_a_worker_serves_again_after_a_call_for_whose_scores_nobody_waits_any_more() -> None:
+    async def give_up(pool: RewardPool) -> bool:
+        asked = asyncio.create_task(pool.score(items("hang")))
+        await asyncio.sleep(0.2)
+        return asked.cancel()
+
+    assert with_pool(give_up)

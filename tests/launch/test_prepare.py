@@ -7,7 +7,7 @@ import pytest
 
 from actors.run_folder import RunFolder
 from launch.config import ConfigError, RunConfig, load_config
-from launch.prepare import prepare_base_model, prepare_data, prepare_folder
+from launch.prepare import check_reward, prepare_base_model, prepare_data, prepare_folder
 from spatial.dataset import BadDataError
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
@@ -72,3 +72,13 @@ def test_a_tiny_base_model_knows_every_word_of_its_data(built: RunFolder) -> Non
         for path in sample.paths:
             assert unknown not in encoder.tokenizer(question_text(sample, path, config.prompt))["input_ids"]
             assert unknown not in encoder.response_token_ids(sample.chains[path])
+
+
+def test_a_reward_that_cannot_be_loaded_stops_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rewards_beside.py").write_text("def half(text, path, sample): ...")
+    check_reward(load_config("demo", ["rewards.custom=rewards_beside:half"]))
+    with pytest.raises(ConfigError, match=r"custom='rewards_beside:whole'.*no plain function 'whole'"):
+        check_reward(load_config("demo", ["rewards.custom=rewards_beside:whole"]))
