@@ -17,6 +17,9 @@ from rollout.errors import TransferError
 
 T = TypeVar("T")
 
+# Broadcasts under way behind the one that is waited for: what they bring is there when it is wanted, and a process that
+# has to wait for a core does not keep the others waiting.
+AHEAD = 2
 # How often a waiting broadcast is looked at.
 _POLL_S = 0.0002
 
@@ -50,15 +53,16 @@ class GlooGroup:
         ends the process. It may be used once `finish` has waited for it."""
         self._under_way.append(self._groups[0].broadcast(buffer, 0))
 
-    def finish(self, left: int = 0, check: Callable[[], object] = lambda: None) -> None:
+    def finish(self, left: int = 0, check: Callable[[], object] | None = None) -> None:
         """Wait, in the order they were begun, until only `left` broadcasts are under way.
 
         Args:
+            left: at most so many remain.
             check: called again and again while waiting; what it raises ends the wait.
         """
         while len(self._under_way) > left:
             try:
-                while not self._under_way[0].is_completed():
+                while check is not None and not self._under_way[0].is_completed():
                     check()
                     time.sleep(_POLL_S)
                 self._under_way[0].wait(self._timeout)

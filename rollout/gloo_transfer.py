@@ -29,7 +29,7 @@ from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
 
 from rollout.buckets import Bucket, FilledBucket, PackedSource, plan_buckets
 from rollout.errors import IncompleteUpdateError, TransferError
-from rollout.gloo_group import GlooGroup, in_background
+from rollout.gloo_group import AHEAD, GlooGroup, in_background
 
 # How long the sender waits for the receivers' own account of a failure.
 _ACCOUNT_S = 5.0
@@ -122,17 +122,17 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
 
     @staticmethod
     def _arrivals(group: GlooGroup, buckets: Iterable[Bucket]) -> Iterator[FilledBucket]:
-        """Buckets as they arrive; the next one travels while one is hashed and loaded."""
+        """Buckets as they arrive; the next ones travel while one is hashed and loaded."""
         awaited: deque[FilledBucket] = deque()
         for bucket in buckets:
             # A new buffer each time: the reload keeps views of it until the layer they belong to is complete.
             awaited.append((bucket, torch.empty(bucket.num_bytes, dtype=torch.uint8)))
             group.start(awaited[-1][1])
-            if len(awaited) > 1:
-                group.finish(left=1)
+            if len(awaited) > AHEAD:
+                group.finish(left=AHEAD)
                 yield awaited.popleft()
-        if awaited:
-            group.finish()
+        while awaited:
+            group.finish(left=len(awaited) - 1)
             yield awaited.popleft()
 
     def _abandon_update(self) -> None:
@@ -280,9 +280,9 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
 
         try:
             for _, buffer in buckets:
-                # One travels while the next is filled.
+                # Some travel while the next is filled.
                 self._group.start(buffer)
-                self._group.finish(left=1, check=answers)
+                self._group.finish(left=AHEAD, check=answers)
             self._group.finish(check=answers)
             received.result()
         except BaseException as error:
