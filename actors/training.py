@@ -31,6 +31,10 @@ from spatial.sample import Path, SpatialSample
 
 
 class Rollouts(Protocol):
+    @property
+    def size(self) -> int:
+        """Workers that were asked for."""
+
     async def generate(self, requests: tuple[RolloutRequest, ...]) -> list[Trajectory | Failure]: ...
 
 
@@ -124,7 +128,11 @@ class Trainer:
         self._changed.set()
 
     def state(self) -> dict[str, object]:
-        return {"step": self.version, "lanes": {path.value: lane.state() for path, lane in self._lanes.items()}}
+        return {
+            "step": self.version,
+            "num_rollout_workers": self._rollouts.size,
+            "lanes": {path.value: lane.state() for path, lane in self._lanes.items()},
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`; the learner and the engines must have been given the same version's weights."""

@@ -51,6 +51,7 @@ class FakeRollouts:
             num_failing_issues: so often, for each group; None: always.
         """
         self.version = 0
+        self.size = 1
         self.asked: list[tuple[Path, int]] = []
         self._random = random.Random(seed)
         self._failing = failing

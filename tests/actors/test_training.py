@@ -130,6 +130,14 @@ def test_prompts_in_flight_at_a_checkpoint_are_issued_again(tmp_path: FilePath) 
     assert {(Path.LOR, index) for index in outstanding} <= set(second.rollouts.asked)
 
 
+def test_a_checkpoint_keeps_how_many_rollout_workers_were_asked_for(tmp_path: FilePath) -> None:
+    rig = Rig(tmp_path, num_steps=2)
+    rig.rollouts.size = 3
+    assert rig.run().learner.saved[2]["num_rollout_workers"] == 3
+    rig.rollouts.size = 0
+    assert rig.trainer.state()["num_rollout_workers"] == 0
+
+
 def test_a_stop_writes_a_checkpoint_and_trains_no_further(tmp_path: FilePath) -> None:
     rig = Rig(tmp_path, num_steps=1000)
 
