@@ -24,6 +24,27 @@ class GroupFilterConfig(StrictModel):
     """A step resamples at most this many times its number of groups, then trains on what it has."""
 
 
+class LeaveOutConfig(StrictModel):
+    """Failed members are left out; two that are left make a group."""
+
+    type: Literal["leave_out"] = "leave_out"
+
+    @property
+    def max_reissues(self) -> int:
+        return 0
+
+
+class ReissueConfig(StrictModel):
+    """A group of which a member failed is made anew, all of it; after the last time failed members are left out."""
+
+    type: Literal["reissue"] = "reissue"
+    max_reissues: Annotated[int, Field(ge=1)] = 2
+    """So often for one group; `groups_reissued` in the metrics counts them."""
+
+
+FailureRule = Annotated[LeaveOutConfig | ReissueConfig, Field(discriminator="type")]
+
+
 class TrainingConfig(StrictModel):
     """Reinforcement learning over groups of responses."""
 
@@ -41,6 +62,8 @@ class TrainingConfig(StrictModel):
     """Which groups are trained on."""
     max_attempts: Annotated[int, Field(ge=1)] = 3
     """Attempts at a response or a score before it counts as a failure."""
+    on_failure: FailureRule = LeaveOutConfig()
+    """What becomes of a group when members of it failed."""
     max_failure_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     """The run stops, with the reasons, when more than this share of responses failed (after the first 100)."""
     max_learner_restarts: Annotated[int, Field(ge=0)] = 3

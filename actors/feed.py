@@ -35,10 +35,14 @@ class PromptFeed:
         return [self._seed, list(Path).index(self.path), *numbers]
 
     def requests(
-        self, index: int, group_size: int, temperature: float, max_response_tokens: int
+        self, index: int, group_size: int, temperature: float, max_response_tokens: int, num_issued: int = 0
     ) -> tuple[RolloutRequest, ...]:
-        """The requests of the group at `index`; the same index always gives the same seeds."""
-        seeds = np.random.default_rng(self._entropy(index, 1)).integers(2**31, size=group_size)
+        """The requests of the group at `index`; the same index always gives the same seeds.
+
+        Args:
+            num_issued: how often they were made before. A response that broke its grader is not asked for again.
+        """
+        seeds = np.random.default_rng(self._entropy(index, 1 + num_issued)).integers(2**31, size=group_size)
         return tuple(
             RolloutRequest(
                 group_id=index,

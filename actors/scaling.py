@@ -101,6 +101,12 @@ class QueueScaling:
         return None
 
 
+def first_size(config: RolloutConfig, trainer_state: Mapping[str, Any]) -> int:
+    """Workers to begin with: as many as were asked for when `trainer_state` was written, within the config's bounds."""
+    asked = trainer_state.get("num_rollout_workers", config.num_workers)
+    return min(max(asked, config.min_workers), config.max_workers)
+
+
 def make_scaling(config: RolloutConfig) -> QueueScaling | None:
     """What changes the pool's size by itself; None where nothing does."""
     if config.scaling.type == "fixed":

@@ -18,7 +18,7 @@ from actors.reward_worker import RewardPool
 from actors.rollout_pool import RolloutPool
 from actors.rollout_worker import RayRolloutWorker, RolloutSpec
 from actors.run_folder import RunFolder
-from actors.scaling import follow_load, make_scaling
+from actors.scaling import first_size, follow_load, make_scaling
 from actors.status import Progress, RunStatus
 from actors.tasks import beside, first_leaf
 from actors.telemetry import Telemetry
@@ -129,7 +129,7 @@ class Session:
                 follow_load(self._scaling, self._rollouts, metrics, self._warnings.append)
 
         # Once, however often the learner is started.
-        engines = asyncio.ensure_future(self._start_rollouts(checkpoint))
+        engines = asyncio.ensure_future(self._start_rollouts(checkpoint, resume_from))
         graders = asyncio.ensure_future(rewards.start())
         for restarts_left in reversed(range(self._config.training.max_learner_restarts + 1)):
             try:
@@ -315,8 +315,9 @@ class Session:
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
-    async def _start_rollouts(self, checkpoint: FilePath) -> RolloutPool:
-        """The engines: started once, later phases push their weights into them."""
+    async def _start_rollouts(self, checkpoint: FilePath, resume_from: FilePath | None = None) -> RolloutPool:
+        """The engines: started once, later phases push their weights into them. A resumed run begins with as many as it
+        had; one that falls back keeps those that it has."""
         if self._rollouts is None:
             config = self._config
             spec = RolloutSpec(checkpoint, self._folder.images, config.prompt, config.rollout)
@@ -327,7 +328,8 @@ class Session:
                 self._waits,
                 self._warnings.append,
             )
-            await self._rollouts.start(config.rollout.num_workers)
+            state = read_trainer_state(resume_from) if resume_from is not None else {}
+            await self._rollouts.start(first_size(config.rollout, state))
         return self._rollouts
 
     async def _start_learner(

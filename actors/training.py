@@ -14,6 +14,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from actors.config import TrainingConfig
@@ -30,6 +31,10 @@ from spatial.sample import Path, SpatialSample
 
 
 class Rollouts(Protocol):
+    @property
+    def size(self) -> int:
+        """Workers that were asked for."""
+
     async def generate(self, requests: tuple[RolloutRequest, ...]) -> list[Trajectory | Failure]: ...
 
 
@@ -90,6 +95,7 @@ class Trainer:
         self._failures: Counter[str] = Counter()
         self._num_failures_reported = 0
         self._num_tokens = 0
+        self._num_reissued = 0
         self._saved_step = -1
         self._stopping = False
         self.version = 0
@@ -122,7 +128,11 @@ class Trainer:
         self._changed.set()
 
     def state(self) -> dict[str, object]:
-        return {"step": self.version, "lanes": {path.value: lane.state() for path, lane in self._lanes.items()}}
+        return {
+            "step": self.version,
+            "num_rollout_workers": self._rollouts.size,
+            "lanes": {path.value: lane.state() for path, lane in self._lanes.items()},
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`; the learner and the engines must have been given the same version's weights."""
@@ -138,9 +148,28 @@ class Trainer:
                 task.add_done_callback(self._in_flight.discard)
 
     async def _make_group(self, lane: Lane, index: int) -> None:
+        group = await self._issue(lane, index, 0)
+        failures = group.failures
+        for number in range(1, self._config.on_failure.max_reissues + 1):
+            if not group.failures:
+                break
+            self._num_reissued += 1
+            group = await self._issue(lane, index, number)
+            failures += group.failures
+        group = replace(group, failures=failures)
+        if group.is_informative(self._config.filter):
+            lane.accept(group)
+        else:
+            lane.reject(index)
+            self._filtered.append(group)
+            self._feed()
+        self._changed.set()
+
+    async def _issue(self, lane: Lane, index: int, number: int) -> Group:
+        """The group at `index`, asked for anew; `number`: how often it was asked for before."""
         sampling, path = self._sampling, lane.feed.path
         requests = lane.feed.requests(
-            index, self._config.group_size, sampling.temperature, sampling.max_response_tokens
+            index, self._config.group_size, sampling.temperature, sampling.max_response_tokens, number
         )
         with self._clock.stage("rollout"):
             responses = await self._rollouts.generate(requests)
@@ -159,13 +188,7 @@ class Trainer:
             failures=tuple(outcome for outcome in (*responses, *scores) if isinstance(outcome, Failure)),
         )
         self._count(group)
-        if group.is_informative(self._config.filter):
-            lane.accept(group)
-        else:
-            lane.reject(index)
-            self._filtered.append(group)
-            self._feed()
-        self._changed.set()
+        return group
 
     def _count(self, group: Group) -> None:
         self._num_responses += len(group.trajectories) + len(group.failures)
@@ -215,6 +238,7 @@ class Trainer:
             lane.settle()
         stages_s = self._clock.take()
         num_tokens, self._num_tokens = self._num_tokens, 0
+        num_reissued, self._num_reissued = self._num_reissued, 0
         self._folder.write_trajectories(self.version, [(g, True) for g in groups] + [(g, False) for g in filtered])
         record: dict[str, object] = {
             "step": self.version,
@@ -222,6 +246,7 @@ class Trainer:
             **metrics,
             **learner_metrics,
             **push_metrics,
+            "groups_reissued": num_reissued,
             "rollout_tokens_per_s": num_tokens / max(stages_s["rollout"], 1e-9),
             "time/wait_s": wait_s,
             "time/rollout_s": stages_s["rollout"],

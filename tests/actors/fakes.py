@@ -44,18 +44,27 @@ def make_trajectory(request: RolloutRequest, version: int, text: str = "", num_t
 class FakeRollouts:
     """Answers after a random pause, with the version that is served when it begins."""
 
-    def __init__(self, seed: int = 0, failing: int = 0) -> None:
+    def __init__(self, seed: int = 0, failing: int = 0, num_failing_issues: int | None = None) -> None:
+        """
+        Args:
+            failing: so many members of a group fail.
+            num_failing_issues: so often, for each group; None: always.
+        """
         self.version = 0
+        self.size = 1
         self.asked: list[tuple[Path, int]] = []
         self._random = random.Random(seed)
         self._failing = failing
+        self._num_failing_issues = num_failing_issues
 
     async def generate(self, requests: tuple[RolloutRequest, ...]) -> list[Trajectory | Failure]:
         self.asked.append((requests[0].path, requests[0].group_id))
         version = self.version
         await asyncio.sleep(self._random.random() * 0.004)
         made: list[Trajectory | Failure] = [make_trajectory(request, version) for request in requests]
-        for index in range(self._failing):
+        num_issued = self.asked.count((requests[0].path, requests[0].group_id))
+        fails = self._num_failing_issues is None or num_issued <= self._num_failing_issues
+        for index in range(self._failing if fails else 0):
             made[index] = Failure("rollout", "engine on fire", 3)
         return made
 

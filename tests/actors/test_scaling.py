@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from actors.member import State
-from actors.scaling import Change, QueueScaling, StepLoad, follow_load, make_scaling
+from actors.scaling import Change, QueueScaling, StepLoad, first_size, follow_load, make_scaling
 from launch.config import ConfigError, load_config
 from rollout.config import QueueScalingConfig, RolloutConfig
 
@@ -128,3 +128,9 @@ def test_a_pool_of_fixed_size_has_no_policy_and_synchronous_training_none_that_w
     assert config.rollout.scaling == QueueScalingConfig()
     with pytest.raises(ValidationError):
         QueueScalingConfig(max_wait_share=1.0)
+
+
+@pytest.mark.parametrize(("asked", "size"), [(0, 1), (1, 1), (3, 3), (9, 4), (None, 2)])
+def test_a_resumed_run_begins_with_as_many_workers_as_it_had_within_its_bounds(asked: int | None, size: int) -> None:
+    config = RolloutConfig(num_workers=2, min_workers=1, max_workers=4)
+    assert first_size(config, {} if asked is None else {"step": 5, "num_rollout_workers": asked}) == size

@@ -1,11 +1,12 @@
 """The training loops over fakes: order, staleness, filtering, failures, stopping and resuming."""
 
 import asyncio
+from collections import Counter
 from pathlib import Path as FilePath
 
 import pytest
 
-from actors.config import GroupFilterConfig, TrainingConfig
+from actors.config import GroupFilterConfig, ReissueConfig, TrainingConfig
 from actors.feed import PromptFeed
 from actors.lane import Lane
 from actors.run_folder import RunFolder
@@ -19,7 +20,15 @@ from .fakes import FakeLearner, FakePublisher, FakeRewards, FakeRollouts, make_s
 class Rig:
     """A trainer with all its fakes."""
 
-    def __init__(self, tmp_path: FilePath, *, rewards: FakeRewards | None = None, failing: int = 0, **config: object):
+    def __init__(
+        self,
+        tmp_path: FilePath,
+        *,
+        rewards: FakeRewards | None = None,
+        failing: int = 0,
+        num_failing_issues: int | None = None,
+        **config: object,
+    ):
         settings = {
             "num_steps": 6,
             "groups_per_step": {Path.LOR: 3, Path.DTR: 2},
@@ -37,7 +46,7 @@ class Rig:
             )
             for path, quota in self.config.groups_per_step.items()
         }
-        self.rollouts = FakeRollouts(failing=failing)
+        self.rollouts = FakeRollouts(failing=failing, num_failing_issues=num_failing_issues)
         self.learner = FakeLearner()
         self.folder = RunFolder(tmp_path)
         self.folder.create()
@@ -121,6 +130,14 @@ def test_prompts_in_flight_at_a_checkpoint_are_issued_again(tmp_path: FilePath) 
     assert {(Path.LOR, index) for index in outstanding} <= set(second.rollouts.asked)
 
 
+def test_a_checkpoint_keeps_how_many_rollout_workers_were_asked_for(tmp_path: FilePath) -> None:
+    rig = Rig(tmp_path, num_steps=2)
+    rig.rollouts.size = 3
+    assert rig.run().learner.saved[2]["num_rollout_workers"] == 3
+    rig.rollouts.size = 0
+    assert rig.trainer.state()["num_rollout_workers"] == 0
+
+
 def test_a_stop_writes_a_checkpoint_and_trains_no_further(tmp_path: FilePath) -> None:
     rig = Rig(tmp_path, num_steps=1000)
 
@@ -151,6 +168,35 @@ def test_failed_members_are_left_out_of_their_group_and_counted(tmp_path: FilePa
     assert sum(step["num_failures"] for step in rig.steps) >= 6 * 5
 
 
+def test_a_group_that_lost_a_member_is_made_anew_with_other_seeds_and_its_failures_stay_in_the_books(
+    tmp_path: FilePath,
+) -> None:
+    rule = {"on_failure": ReissueConfig(), "max_failure_share": 0.5}
+    rig = Rig(tmp_path, failing=1, num_failing_issues=1, **rule).run()
+    without = Rig(tmp_path / "b").run()
+    assert set(Counter(rig.rollouts.asked).values()) == {2}
+    for batch in rig.learner.batches:
+        for group in batch:
+            assert (len(group.trajectories), len(group.failures)) == (4, 1)
+    first, again = (
+        next(g for b in r.learner.batches for g in b if (g.path, g.index) == (Path.LOR, 0)) for r in (without, rig)
+    )
+    assert not {t.response_text for t in first.trajectories} & {t.response_text for t in again.trajectories}
+    assert sum(step["groups_reissued"] for step in rig.steps) == len(rig.rollouts.asked) / 2
+    assert sum(step["num_failures"] for step in rig.steps) == len(rig.rollouts.asked) / 2
+    assert {step["groups_reissued"] for step in without.steps} == {0}
+
+
+def test_a_group_that_fails_again_and_again_is_at_last_trained_on_without_its_failed_members(
+    tmp_path: FilePath,
+) -> None:
+    rig = Rig(tmp_path, failing=1, on_failure=ReissueConfig(max_reissues=2), max_failure_share=0.5).run()
+    assert set(Counter(rig.rollouts.asked).values()) == {3}
+    for batch in rig.learner.batches:
+        for group in batch:
+            assert (len(group.trajectories), len(group.failures)) == (3, 3)
+
+
 def test_too_many_failures_stop_the_run_with_the_reasons(tmp_path: FilePath) -> None:
     rig = Rig(tmp_path, failing=2, num_steps=50)
     with pytest.raises(ExceptionGroup) as caught:
@@ -165,7 +211,7 @@ def test_a_step_writes_every_metric_that_is_promised(tmp_path: FilePath) -> None
     (step,) = rig.folder.read_metrics()
     promised = """step weight_version lor/reward_mean lor/accuracy_mean lor/format_mean dtr/reward_mean
         dtr/accuracy_mean dtr/format_mean dtr/center_mean lor/response_tokens_mean dtr/response_tokens_mean
-        groups_trained groups_filtered num_failures staleness_mean staleness_max kl_reference rollout_tokens_per_s
-        time/step_s time/rollout_s time/score_s time/update_s time/push_s push_bytes"""
+        groups_trained groups_filtered groups_reissued num_failures staleness_mean staleness_max kl_reference
+        rollout_tokens_per_s time/step_s time/wait_s time/rollout_s time/score_s time/update_s time/push_s push_bytes"""
     assert set(promised.split()) <= set(step)
     assert step["groups_trained"] == 5
