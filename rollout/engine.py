@@ -375,7 +375,7 @@ class RolloutEngine:
         prompt: TokensPrompt = {"prompt_token_ids": [self._encoder.end_token_id]}
         (rendered,) = await self._llm.renderer.render_cmpl_async([prompt])
         sampling = SamplingParams(max_tokens=1, detokenize=False)
-        async for _ in self._llm.generate(rendered, sampling, self._request_id()):
+        async for _ in self._llm.generate(rendered, sampling, self._request_id(), priority=_BEFORE_ALL):
             pass
 
     # --- deadlines ----------------------------------------------------------------------------------------------------
