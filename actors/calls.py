@@ -17,12 +17,10 @@ async def answer(call: Awaitable[T], timeout_s: float, *, waiter: str, callee: s
     Raises:
         DeadlineError: no answer within `timeout_s` seconds. The call itself is not undone.
     """
-
-    async def _await() -> T:
-        return await call
-
     try:
-        return await asyncio.wait_for(_await(), timeout_s)
+        # Not `wait_for`, which makes a task of its own for every call.
+        async with asyncio.timeout(timeout_s):
+            return await call
     except TimeoutError as error:
         if isinstance(error, DeadlineError):
             raise

@@ -72,12 +72,18 @@ class TrainingConfig(StrictModel):
     """Steps between checkpoints; the last step always makes one."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
     """The newest so many are kept."""
+    record_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Of all groups, those whose responses are written to the run's `trajectories/`, evenly spread over the feed."""
 
     @model_validator(mode="after")
     def _trains_on_something(self) -> Self:
         if not any(self.groups_per_step.values()):
             raise ValueError("groups_per_step: every path has 0 groups; give at least one path some")
         return self
+
+    def is_recorded(self, index: int) -> bool:
+        """Whether responses to the feed's prompt at `index` are written down: in a resumed run the same as before."""
+        return int((index + 1) * self.record_share) > int(index * self.record_share)
 
 
 class DeadlineConfig(StrictModel):

@@ -15,7 +15,8 @@ class PromptFeed:
     def __init__(self, samples: Sequence[SpatialSample], path: Path, seed: int) -> None:
         self._samples = [sample for sample in samples if path in sample.paths]
         self.path = path
-        self._seed = seed
+        # The path is part of the seed: two paths over the same samples must not be asked in the same order.
+        self._root = (seed, list(Path).index(path))
         self._order = lru_cache(maxsize=2)(self._permutation)
         if not self._samples:
             raise ValueError(f"no sample may be asked through path '{path}'; set its groups_per_step to 0 or add data")
@@ -28,11 +29,7 @@ class PromptFeed:
         return self._samples[self._order(epoch)[place]]
 
     def _permutation(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng(self._entropy(epoch)).permutation(len(self._samples))
-
-    def _entropy(self, *numbers: int) -> list[int]:
-        # The path is part of the seed: two paths over the same samples must not be asked in the same order.
-        return [self._seed, list(Path).index(self.path), *numbers]
+        return np.random.default_rng([*self._root, epoch]).permutation(len(self._samples))
 
     def requests(
         self, index: int, group_size: int, temperature: float, max_response_tokens: int, num_issued: int = 0
@@ -42,12 +39,13 @@ class PromptFeed:
         Args:
             num_issued: how often they were made before. A response that broke its grader is not asked for again.
         """
-        seeds = np.random.default_rng(self._entropy(index, 1 + num_issued)).integers(2**31, size=group_size)
+        sample = self[index]
+        seeds = np.random.default_rng([*self._root, index, 1 + num_issued]).integers(2**31, size=group_size)
         return tuple(
             RolloutRequest(
                 group_id=index,
                 member=member,
-                sample=self[index],
+                sample=sample,
                 path=self.path,
                 seed=int(seed),
                 temperature=temperature,

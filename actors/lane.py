@@ -1,5 +1,6 @@
 """The books of one path: what was issued, what is ready, what was trained on."""
 
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,9 @@ class Lane:
     filtered out or failed). At most `(max_staleness + 1) × quota` are outstanding, and groups are taken in feed
     order, so the oldest weights in a batch are at most `max_staleness` versions old and slow, long responses are
     never overtaken by short ones.
+
+    Indices are issued in ascending order, so the books are kept in it without sorting: every call but `take` and
+    `state` costs the same however many are outstanding.
     """
 
     feed: PromptFeed
@@ -25,17 +29,23 @@ class Lane:
     max_filtered: int
     """Groups that may be filtered out for one step before the step makes do with what it has."""
     next_index: int = 0
-    outstanding: set[int] = field(default_factory=set)
-    to_reissue: list[int] = field(default_factory=list)
-    """Outstanding at the checkpoint this run was resumed from."""
-    ready: dict[int, Group] = field(default_factory=dict)
-    taken: set[int] = field(default_factory=set)
+    to_reissue: deque[int] = field(default_factory=deque)
+    """Outstanding at the checkpoint this run was resumed from, ascending."""
+    batch: dict[int, Group | None] = field(default_factory=dict)
+    """The oldest `quota` outstanding groups that were not taken, which the next step trains on; None: not ready."""
+    later: OrderedDict[int, Group | None] = field(default_factory=OrderedDict)
+    """Those after them. Ordered, for taking the first out of a plain dict again and again costs its whole length."""
+    num_ready: int = 0
+    """Groups of `batch` that are ready."""
+    num_taken: int = 0
+    """Groups that are being trained on: outstanding still."""
     num_filtered: int = 0
     """Since the last batch was taken."""
 
     @property
     def has_room(self) -> bool:
-        return len(self.outstanding) < (self.max_staleness + 1) * self.quota and not self.is_exhausted
+        num_outstanding = len(self.batch) + len(self.later) + self.num_taken
+        return num_outstanding < (self.max_staleness + 1) * self.quota and not self.is_exhausted
 
     @property
     def is_exhausted(self) -> bool:
@@ -44,49 +54,58 @@ class Lane:
     def issue(self) -> int:
         """The next index of the feed, now outstanding."""
         if self.to_reissue:
-            index = self.to_reissue.pop(0)
+            index = self.to_reissue.popleft()
         else:
             index, self.next_index = self.next_index, self.next_index + 1
-        self.outstanding.add(index)
+        self.later[index] = None
+        self._fill_batch()
         return index
 
     def accept(self, group: Group) -> None:
-        self.ready[group.index] = group
+        if group.index in self.batch:
+            self.batch[group.index] = group
+            self.num_ready += 1
+        else:
+            self.later[group.index] = group
 
     def reject(self, index: int) -> None:
         """The group at `index` was filtered out or failed: its place is free for another."""
-        self.outstanding.discard(index)
+        if index in self.batch:
+            del self.batch[index]
+            self._fill_batch()
+        else:
+            del self.later[index]
         self.num_filtered += 1
 
-    @property
-    def next_ready(self) -> int:
-        """How many of the groups that the next batch is made of are ready."""
-        return sum(index in self.ready for index in sorted(self.outstanding - self.taken)[: self.quota])
+    def _fill_batch(self) -> None:
+        while self.later and len(self.batch) < self.quota:
+            index, group = self.later.popitem(last=False)
+            self.batch[index] = group
+            self.num_ready += group is not None
 
     @property
     def batch_is_ready(self) -> bool:
         """Whether the oldest `quota` outstanding groups are ready (all that there are, if the lane is exhausted)."""
-        waiting = sorted(self.outstanding - self.taken)
-        if self.is_exhausted:
-            return all(index in self.ready for index in waiting[: self.quota])
-        return len(waiting) >= self.quota and all(index in self.ready for index in waiting[: self.quota])
+        return self.num_ready == len(self.batch) and (len(self.batch) == self.quota or self.is_exhausted)
 
     def take(self) -> list[Group]:
-        """The oldest ready groups, at most `quota`; they stay outstanding until `settle`."""
-        indices = sorted(self.ready)[: self.quota]
-        self.taken |= set(indices)
-        self.num_filtered = 0
-        return [self.ready.pop(index) for index in indices]
+        """The batch, which must be ready; its groups stay outstanding until `settle`."""
+        assert self.batch_is_ready
+        groups = [group for group in self.batch.values() if group is not None]
+        self.num_taken += len(groups)
+        self.num_ready = self.num_filtered = 0
+        self.batch.clear()
+        self._fill_batch()
+        return groups
 
     def settle(self) -> None:
         """The taken groups were trained on, and the weights made from them are published."""
-        self.outstanding -= self.taken
-        self.taken = set()
+        self.num_taken = 0
 
     def state(self) -> dict[str, object]:
         """What a checkpoint keeps: the position, and what was issued but not trained on."""
-        return {"next_index": self.next_index, "outstanding": sorted(self.outstanding - self.taken)}
+        return {"next_index": self.next_index, "outstanding": [*self.batch, *self.later, *self.to_reissue]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.next_index = state["next_index"]
-        self.to_reissue = list(state["outstanding"])
+        self.to_reissue = deque(state["outstanding"])

@@ -76,7 +76,7 @@ _NEXT = {
 }
 
 
-@dataclass
+@dataclass(eq=False)  # The name of one that left is given again: members are told apart by themselves.
 class Member:
     """A place in the pool: its present worker, and what became of those before."""
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from actors.member import Member, MemberStatus, State, Worker, WorkerDiedError, WorkerError
+from actors.serving import ServingMembers
 from actors.waits import Waits
 from rewards.score import Failure
 from rollout.config import HealthConfig
@@ -48,6 +49,7 @@ class RolloutPool:
         self._waits = waits or Waits()
         self._report = report
         self._members: dict[int, Member] = {}
+        self._serving = ServingMembers()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._pulse = asyncio.Event()
         self._served_version: int | None = None
@@ -134,18 +136,15 @@ class RolloutPool:
         return results
 
     async def _least_loaded(self) -> Member:
-        def serving() -> list[Member]:
-            return [member for member in self._members.values() if member.state is State.SERVING]
-
         with self._waits.on("roll out", "a worker that serves"):
-            await self.wait_until(lambda: bool(serving()))
-        return min(serving(), key=lambda member: member.load)
+            await self.wait_until(lambda: len(self._serving) > 0)
+        return self._serving.least_loaded()
 
     async def _ask(self, member: Member, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure] | None:
         """Its responses, or None when it left."""
         assert member.worker is not None
         identity = member.identity
-        member.load += len(requests)
+        self._add_load(member, len(requests))
         try:
             with self._waits.on("roll out", f"groups of {member.name}"):
                 responses = await member.worker.generate(requests)
@@ -162,7 +161,13 @@ class RolloutPool:
         finally:
             # A member's next worker starts with a load of its own.
             if member.identity == identity:
-                member.load -= len(requests)
+                self._add_load(member, -len(requests))
+
+    def _add_load(self, member: Member, num_responses: int) -> None:
+        member.load += num_responses
+        self._serving.update(member)
+        if member.state is State.RETIRING:
+            # Its drain is all that waits for a load; others are not woken for every group that is done.
             self._notify()
 
     # -- weights -----------------------------------------------------------------------------------------------------
@@ -337,6 +342,7 @@ class RolloutPool:
 
     def _move(self, member: Member, state: State, reason: str = "") -> None:
         member.move(state, reason)
+        self._serving.update(member)
         self._notify()
 
     def _notify(self) -> None:

@@ -1,5 +1,6 @@
 """A step's groups as numbers, path by path. Pure."""
 
+from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -21,18 +22,18 @@ def step_metrics(
         metrics |= _path_metrics(path, [group for group in (*trained, *filtered) if group.path is path])
         metrics[f"{path.value}/groups_trained"] = sum(group.path is path for group in trained)
         metrics[f"{path.value}/groups_filtered"] = sum(group.path is path for group in filtered)
-    staleness = [
-        weight_version - span.weight_version
-        for group in trained
-        for trajectory in group.trajectories
-        for span in trajectory.version_spans
-        for _ in range(span.num_tokens)
-    ]
+    # By token: a span counts as often as it has tokens.
+    num_tokens_by_staleness: Counter[int] = Counter()
+    for group in trained:
+        for trajectory in group.trajectories:
+            for span in trajectory.version_spans:
+                num_tokens_by_staleness[weight_version - span.weight_version] += span.num_tokens
+    staleness = +num_tokens_by_staleness  # without versions of no token
     return metrics | {
         "groups_trained": len(trained),
         "groups_filtered": len(filtered),
         "num_failures": num_failures,
-        "staleness_mean": fmean(staleness) if staleness else 0.0,
+        "staleness_mean": fmean(staleness, weights=staleness.values()) if staleness else 0.0,
         "staleness_max": max(staleness, default=0),
     }
 

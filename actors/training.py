@@ -12,12 +12,13 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
+from actors.collector import rare_collections
 from actors.config import TrainingConfig
+from actors.failures import FailureTally
 from actors.group import Group
 from actors.lane import Lane
 from actors.run_folder import RunFolder
@@ -91,9 +92,7 @@ class Trainer:
         self._tasks: asyncio.TaskGroup
         self._in_flight: set[asyncio.Task[None]] = set()
         self._filtered: list[Group] = []
-        self._num_responses = 0
-        self._failures: Counter[str] = Counter()
-        self._num_failures_reported = 0
+        self._failures = FailureTally()
         self._num_tokens = 0
         self._num_reissued = 0
         self._saved_step = -1
@@ -106,6 +105,11 @@ class Trainer:
         Raises:
             ExceptionGroup: one of the loops failed; every other one was ended.
         """
+        with rare_collections():
+            await self._run_loops()
+        await self._checkpoint()
+
+    async def _run_loops(self) -> None:
         async with asyncio.TaskGroup() as self._tasks:
             while self.version < self._config.num_steps:
                 started_s = time.perf_counter()
@@ -120,7 +124,6 @@ class Trainer:
                     await self._checkpoint()
             for task in self._in_flight:
                 task.cancel()
-        await self._checkpoint()
 
     def stop(self) -> None:
         """End soon: what is in flight is given up now, kept in the checkpoint, and issued again by a resume."""
@@ -163,7 +166,8 @@ class Trainer:
             lane.reject(index)
             self._filtered.append(group)
             self._feed()
-        self._changed.set()
+        if lane.batch_is_ready:
+            self._changed.set()
 
     async def _issue(self, lane: Lane, index: int, number: int) -> Group:
         """The group at `index`, asked for anew; `number`: how often it was asked for before."""
@@ -171,17 +175,18 @@ class Trainer:
         requests = lane.feed.requests(
             index, self._config.group_size, sampling.temperature, sampling.max_response_tokens, number
         )
+        sample = requests[0].sample
         with self._clock.stage("rollout"):
             responses = await self._rollouts.generate(requests)
         trajectories = [response for response in responses if isinstance(response, Trajectory)]
         scores: list[Score | Failure] = []
         if trajectories:
             with self._clock.stage("score"), self._waits.on("score", "the reward workers"):
-                scores = await self._rewards.score([(t.response_text, path, lane.feed[index]) for t in trajectories])
+                scores = await self._rewards.score([(t.response_text, path, sample) for t in trajectories])
         scored = [(t, score) for t, score in zip(trajectories, scores, strict=True) if isinstance(score, Score)]
         group = Group(
             index=index,
-            sample=lane.feed[index],
+            sample=sample,
             path=path,
             trajectories=tuple(trajectory for trajectory, _ in scored),
             scores=tuple(score for _, score in scored),
@@ -191,14 +196,13 @@ class Trainer:
         return group
 
     def _count(self, group: Group) -> None:
-        self._num_responses += len(group.trajectories) + len(group.failures)
         self._num_tokens += sum(len(trajectory.response_token_ids) for trajectory in group.trajectories)
-        self._failures.update(f"{failure.stage}: {failure.reason}" for failure in group.failures)
-        share = self._failures.total() / max(1, self._num_responses)
-        if self._num_responses >= 100 and share > self._config.max_failure_share:
-            reasons = "\n".join(f"  {count} × {reason}" for reason, count in self._failures.most_common(5))
+        failures = self._failures
+        failures.add(len(group.trajectories) + len(group.failures), group.failures)
+        if failures.num_responses >= 100 and failures.share > self._config.max_failure_share:
+            reasons = "\n".join(f"  {count} × {reason}" for reason, count in failures.commonest(5))
             raise TooManyFailuresError(
-                f"{self._failures.total()} of {self._num_responses} responses failed "
+                f"{failures.num_failures} of {failures.num_responses} responses failed "
                 f"(training.max_failure_share={self._config.max_failure_share}):\n{reasons}"
             )
 
@@ -220,7 +224,7 @@ class Trainer:
 
     def _missing(self) -> str:
         """What the next batch waits for."""
-        return "groups: " + ", ".join(f"{path} {lane.next_ready} of {lane.quota}" for path, lane in self._lanes.items())
+        return "groups: " + ", ".join(f"{path} {lane.num_ready} of {lane.quota}" for path, lane in self._lanes.items())
 
     async def _learn_and_publish(self, groups: list[Group], started_s: float, wait_s: float) -> None:
         filtered, self._filtered = self._filtered, []
@@ -228,7 +232,7 @@ class Trainer:
         with self._waits.on("learn", "the learner: an update"):
             learner_metrics = await self._learner.update(groups)
         update_s = time.perf_counter() - update_started_s
-        metrics = step_metrics(groups, filtered, self._take_num_failures(), weight_version=self.version)
+        metrics = step_metrics(groups, filtered, self._failures.take_num_new(), weight_version=self.version)
         push_started_s = time.perf_counter()
         with self._waits.on("publish", f"the engines: a push of version {self.version + 1}"):
             push_metrics = await self._publisher.publish(self.version + 1)
@@ -239,7 +243,8 @@ class Trainer:
         stages_s = self._clock.take()
         num_tokens, self._num_tokens = self._num_tokens, 0
         num_reissued, self._num_reissued = self._num_reissued, 0
-        self._folder.write_trajectories(self.version, [(g, True) for g in groups] + [(g, False) for g in filtered])
+        complete = [(group, True) for group in groups] + [(group, False) for group in filtered]
+        self._folder.write_trajectories(self.version, [c for c in complete if self._config.is_recorded(c[0].index)])
         record: dict[str, object] = {
             "step": self.version,
             "weight_version": self.version,
@@ -257,11 +262,6 @@ class Trainer:
         }
         self._folder.append_metrics(record)
         self._on_step(record)
-
-    def _take_num_failures(self) -> int:
-        fresh = self._failures.total() - self._num_failures_reported
-        self._num_failures_reported += fresh
-        return fresh
 
     async def _checkpoint(self) -> None:
         if self._saved_step != self.version:

@@ -191,6 +191,35 @@ async def test_what_a_leaving_worker_does_not_finish_in_time_is_asked_of_another
     await pool.shutdown()
 
 
+async def test_a_late_end_of_one_that_left_changes_nothing_for_the_next_of_its_name() -> None:
+    pool, _ = await serving_pool(1)
+    (old,) = pool.loaded
+    pool.scale(0)
+    await until(lambda: not states(pool))
+    pool.scale(1)
+    await until(lambda: bool(pool.loaded))
+    pool.serve(pool.loaded, 1)
+    (new,) = pool.loaded
+    assert (new.name, new.identity) == (old.name, old.identity)
+    pool._add_load(old, -2)
+    assert (await pool._least_loaded(), new.load) == (new, 0)
+    await pool.shutdown()
+
+
+async def test_a_worker_that_leaves_is_gone_as_soon_as_it_has_answered() -> None:
+    spawner = Spawner()
+    pool = RolloutPool(spawner, HEALTH.replace(drain_s=1000), 3)
+    await pool.start(1)
+    pool.serve(pool.loaded, 0)
+    spawner.latest("rollout-0").answers.clear()
+    asked = asyncio.create_task(pool.generate(make_requests(2)))
+    await asyncio.sleep(0.005)
+    pool.scale(0)
+    spawner.latest("rollout-0").answers.set()
+    assert len(await asked) == 2
+    await until(lambda: not states(pool))
+
+
 async def test_a_request_that_always_fails_is_a_failure_with_its_reason_and_number_of_attempts() -> None:
     pool, spawner = await serving_pool(4)
     for name in list(spawner.made):

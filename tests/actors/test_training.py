@@ -1,20 +1,27 @@
 """The training loops over fakes: order, staleness, filtering, failures, stopping and resuming."""
 
 import asyncio
+import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path as FilePath
 
 import pytest
 
 from actors.config import GroupFilterConfig, ReissueConfig, TrainingConfig
 from actors.feed import PromptFeed
+from actors.group import Group
 from actors.lane import Lane
 from actors.run_folder import RunFolder
+from actors.step_metrics import step_metrics
 from actors.training import TooManyFailuresError, Trainer
+from rewards.score import Score
 from rollout.config import SamplingConfig
+from rollout.trajectory import VersionSpan
 from spatial.sample import Path
 
-from .fakes import FakeLearner, FakePublisher, FakeRewards, FakeRollouts, make_sample
+from .fake_workers import make_requests
+from .fakes import FakeLearner, FakePublisher, FakeRewards, FakeRollouts, make_sample, make_trajectory
 
 
 class Rig:
@@ -215,3 +222,36 @@ def test_a_step_writes_every_metric_that_is_promised(tmp_path: FilePath) -> None
         rollout_tokens_per_s time/step_s time/wait_s time/rollout_s time/score_s time/update_s time/push_s push_bytes"""
     assert set(promised.split()) <= set(step)
     assert step["groups_trained"] == 5
+
+
+def test_staleness_is_counted_by_token() -> None:
+    (request,) = make_requests(1)
+    spans = [(VersionSpan(3, 6), VersionSpan(5, 2)), (VersionSpan(4, 4),)]
+    responses = [
+        replace(make_trajectory(request, 0, num_tokens=sum(s.num_tokens for s in of)), version_spans=of) for of in spans
+    ]
+    scores = (Score(total=1.0, accuracy=1.0, format=1.0),) * 2
+    group = Group(index=0, sample=request.sample, path=request.path, trajectories=tuple(responses), scores=scores)
+    metrics = step_metrics([group], [], 0, weight_version=5)
+    # 6 tokens are two versions old, 4 are one, 2 are new.
+    assert metrics["staleness_mean"] == pytest.approx((6 * 2 + 4 * 1) / 12)
+    assert metrics["staleness_max"] == 2
+
+
+def recorded_indices(rig: Rig) -> list[set[int]]:
+    """Of each step, the groups in its file."""
+    files = sorted(rig.folder.trajectories.glob("*"))
+    return [{json.loads(line)["group"] for line in file.read_text().splitlines()} for file in files]
+
+
+def test_all_groups_are_recorded_or_an_even_share_of_them_the_same_after_a_resume(tmp_path: FilePath) -> None:
+    every = Rig(tmp_path / "every", num_steps=12).run()
+    trained = {index for batch in every.trained() for _, index in batch}
+    assert trained <= set.union(*recorded_indices(every))
+    whole = Rig(tmp_path / "whole", num_steps=12, record_share=0.25).run()
+    assert set.union(*recorded_indices(whole)) == {i for i in set.union(*recorded_indices(every)) if i % 4 == 3}
+    first = Rig(tmp_path / "parts", num_steps=6, record_share=0.25).run()
+    second = Rig(tmp_path / "parts", num_steps=12, record_share=0.25)
+    second.trainer.restore(first.learner.saved[6])
+    second.run()
+    assert recorded_indices(second) == recorded_indices(whole)
