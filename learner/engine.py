@@ -37,7 +37,7 @@ from learner.batch import (
 from learner.checkpoint import alternative
 from learner.config import AggregationConfig, LearnerConfig, TokenMean
 from learner.losses import token_weights
-from learner.metrics import TokenMeans
+from learner.metrics import TokenMeans, names_by_staleness
 from learner.objective import (
     OFF_POLICY,
     Objective,
@@ -213,7 +213,8 @@ class LearnerEngine:
             reference = {
                 plan: logprobs for share in shares for plan, logprobs in self._frozen(self._reference, collator, share)
             }
-        means = TokenMeans(_by_staleness(rows, weight_version), OFF_POLICY)
+        versions = {span.weight_version for row in rows for span in row.trajectory.version_spans}
+        means = TokenMeans(names_by_staleness(versions, weight_version), OFF_POLICY)
         steps = []
         for selected, share in zip(mini_batches, shares, strict=True):
             weights = _weights_of_rows(rows, selected, config.aggregation)
@@ -367,12 +368,3 @@ def _weights_of_rows(rows: Sequence[Row], selected: Sequence[int], config: Aggre
     """What a token of each selected row weighs in their mini-batch."""
     lengths = [len(rows[row].response_token_ids) for row in selected]
     return dict(zip(selected, token_weights(lengths, config), strict=True))
-
-
-def _by_staleness(rows: Sequence[TrainingRow], weight_version: int | None) -> dict[int, str]:
-    """The weight versions that made the rows' tokens, oldest last, with what their metrics are called by; none where
-    all are the present one, as their metrics would be those over all."""
-    versions = sorted({span.weight_version for row in rows for span in row.trajectory.version_spans}, reverse=True)
-    if weight_version is None or versions == [weight_version]:
-        return {}
-    return {version: f"staleness_{weight_version - version}" for version in versions}

@@ -79,3 +79,16 @@ class TokenMeans:
     def num_tokens(self) -> int:
         """All tokens counted."""
         return int(self._sums_NG[-1, : len(_PATHS)].sum())
+
+
+def names_by_staleness(versions: Collection[int], weight_version: int | None) -> dict[int, str]:
+    """What the metrics of each version's tokens are called by; none where all are the present one, as their metrics
+    would be those over all.
+
+    Args:
+        versions: of the weights that made tokens of the batch.
+        weight_version: of the policy before the update; None: not known.
+    """
+    if weight_version is None or set(versions) == {weight_version}:
+        return {}
+    return {version: f"staleness_{weight_version - version}" for version in sorted(versions, reverse=True)}

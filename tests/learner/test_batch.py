@@ -1,3 +1,4 @@
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,10 +22,12 @@ from learner.config import (
     LearnerConfig,
     SequenceMean,
     SequenceRejection,
+    TokenImportance,
     TokenRejection,
 )
 from learner.losses import token_weights
-from learner.objective import grpo_objective
+from learner.metrics import TokenMeans, names_by_staleness
+from learner.objective import OFF_POLICY, grpo_objective, with_effective_sample_size
 from rollout.trajectory import VersionSpan
 from tests.learner.conftest import ToyWorld
 from tests.learner.toy import sft_rows, training_rows
@@ -160,6 +163,36 @@ def test_each_token_carries_the_version_that_made_it(world: ToyWorld) -> None:
     assert batch.weight_versions is not None
     assert batch.weight_versions[1, batch.mask[1]].tolist() == [3, 3] + [4] * (num_tokens - 2)
     assert batch.weight_versions[0, batch.mask[0]].tolist() == [0] * len(second.response_token_ids)
+
+
+def test_the_versions_of_tokens_become_metrics_by_staleness(world: ToyWorld) -> None:
+    """Version 7 is trained. It finds the two first tokens of one row, of version 5, four times as likely as those who
+    sampled them, and every other token, of version 7, just as likely."""
+    first, second = training_rows(world.samples[:2], world.encoder)
+    num_tokens = len(first.response_token_ids)
+    spans = (VersionSpan(5, 2), VersionSpan(7, num_tokens - 2)), (VersionSpan(7, len(second.response_token_ids)),)
+    rows = [
+        replace(row, trajectory=replace(row.trajectory, version_spans=its))
+        for row, its in zip((first, second), spans, strict=True)
+    ]
+    batch = Collator(world.encoder, rows).rl_micro_batch(MicroPlan((1, 0), 2), {0: 1.0, 1: 1.0})
+    is_old = batch.mask & (batch.mask.cumsum(1) <= 2) & torch.tensor([[False], [True]])
+    logprobs = batch.rollout_logprobs + math.log(4) * is_old
+    config = LearnerConfig(importance=TokenImportance(cap=2.0))
+    _, statistics = grpo_objective(batch, config, None, None, logprobs, torch.zeros_like(logprobs))
+    means = TokenMeans(names_by_staleness({5, 7}, weight_version=7), OFF_POLICY)
+    means.add(batch.paths, batch.mask, statistics, batch.weight_versions)
+    found = with_effective_sample_size(means.means())
+    assert {name.split("/")[0] for name in found if name.startswith("staleness_")} == {"staleness_0", "staleness_2"}
+    # k3 of a ratio of 4: 4 - 1 - ln 4.
+    assert found["staleness_2/kl_rollout_learner"] == pytest.approx(3 - math.log(4))
+    assert found["staleness_0/kl_rollout_learner"] == pytest.approx(0.0, abs=1e-6)
+    assert (found["staleness_2/importance_truncated"], found["staleness_0/importance_truncated"]) == (1.0, 0.0)
+    # Within each the ratios are all alike; together they are not.
+    assert [found[f"staleness_{age}/ess"] for age in (0, 2)] == pytest.approx([1.0, 1.0])
+    total = num_tokens + len(second.response_token_ids)
+    assert found["importance_truncated"] == pytest.approx(2 / total)
+    assert found["ess"] == pytest.approx((total + 6) ** 2 / (total * (total + 30)))
 
 
 def test_padding_is_not_the_end_token(world: ToyWorld) -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from learner.metrics import TokenMeans
+from learner.metrics import TokenMeans, names_by_staleness
 from spatial.sample import Path
 
 
@@ -44,3 +44,10 @@ def test_sums_of_other_ranks_are_added() -> None:
 
     means.reduce(add_a_rank_that_counted_three)
     assert means.means() == {"x": 2.5, "lor/x": 2.5}
+
+
+def test_staleness_is_counted_from_the_version_in_training_and_not_told_where_nothing_is_stale() -> None:
+    assert names_by_staleness({3, 5, 4}, 5) == {5: "staleness_0", 4: "staleness_1", 3: "staleness_2"}
+    assert names_by_staleness({4}, 5) == {4: "staleness_1"}
+    assert names_by_staleness({5}, 5) == {}
+    assert names_by_staleness({4, 5}, None) == {}
