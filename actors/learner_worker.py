@@ -58,7 +58,8 @@ class LearnerRank:
         self._spec = spec
         self._rank = rank
         self._transfer: Any = None
-        # Of the weights before an update: what engines were given last. None where there are no engines.
+        # Of the present weights: what engines were given last, and one more for each update since, for there may be no
+        # engine to push to. None where there never was one.
         self._version: int | None = None
 
     def address(self) -> tuple[str, int]:
@@ -121,7 +122,10 @@ class LearnerRank:
                 group.sample, group.trajectories, group.scores, self._spec.config, self._encoder.tokenizer
             )
         ]
-        return self._engine.grpo_update(rows, self._version)
+        metrics = self._engine.grpo_update(rows, self._version)
+        if self._version is not None:
+            self._version += 1
+        return metrics
 
     # -- weights out -------------------------------------------------------------------------------------------------
 

@@ -329,7 +329,13 @@ class Session:
                 self._warnings.append,
             )
             state = read_trainer_state(resume_from) if resume_from is not None else {}
-            await self._rollouts.start(first_size(config.rollout, state))
+            size = first_size(config.rollout, state)
+            if size != config.rollout.num_workers:
+                self._warnings.append(
+                    f"rollout workers: {size}, as when {resume_from} was written, and not rollout.num_workers="
+                    f"{config.rollout.num_workers}; `sr-real scale` changes it"
+                )
+            await self._rollouts.start(size)
         return self._rollouts
 
     async def _start_learner(

@@ -33,5 +33,5 @@ class RunStatus:
     waits: list[Wait]
     """Who waits for whom, the longest first."""
     warnings: list[str]
-    """Since the run began: losses of workers and of the learner, changes of the pool's size by the scaling policy, and
-    waits that lasted too long."""
+    """Since the run began: losses of workers and of the learner, changes of the pool's size by the scaling policy or a
+    resume, and waits that lasted too long."""
