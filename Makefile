@@ -37,9 +37,10 @@ lint: setup  ## ruff's rules, ruff's format, mypy's types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-bench: setup  ## speed of the renderer, of the rewards, and of the rollout worker against raw vLLM
+bench: setup  ## speed of the renderer, the rewards, the coordinator, and the rollout worker against raw vLLM
 	.venv/bin/python -m benchmarks.render
 	.venv/bin/python -m benchmarks.rewards
+	.venv/bin/python -m benchmarks.coordinator --trajectories 200000
 	.venv/bin/python -m benchmarks.rollout
 
 clean:  ## remove caches and build leftovers; .venv and runs/ stay
