@@ -37,9 +37,10 @@ lint: setup  ## ruff's rules, ruff's format, mypy's types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-bench: setup  ## speed of the renderer, of the rewards, of the rollout worker against raw vLLM, and of a weight push
+bench: setup  ## speed of renderer, rewards, coordinator, rollout worker (against raw vLLM), weight push, asynchronous steps
 	.venv/bin/python -m benchmarks.render
 	.venv/bin/python -m benchmarks.rewards
+	.venv/bin/python -m benchmarks.coordinator --trajectories 200000
 	.venv/bin/python -m benchmarks.rollout
 	.venv/bin/python -m benchmarks.push
 

@@ -1,0 +1,238 @@
+"""What `benchmarks/coordinator.py` puts around the coordinator: engines, graders, a learner that sleep; and a meter."""
+
+import asyncio
+import inspect
+import time
+import types
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, TypeVar
+
+from actors.calls import DeadlineError, answer
+from actors.config import DeadlineConfig
+from actors.group import Group
+from actors.member import WorkerDiedError, WorkerError
+from actors.publisher import PushReceipt
+from rewards.score import Failure, Score
+from rollout.trajectory import RolloutRequest, Trajectory, VersionSpan
+from spatial.sample import Path, SpatialSample
+
+T = TypeVar("T")
+
+# A machine that is busy with other things may be late with everything, and none of it is a fault.
+DEADLINES = DeadlineConfig(probe_s=600, score_s=600)
+PROMPT_TOKEN_IDS = tuple(range(1000, 1024))
+TEXT = "<think>the red point is nearer than the blue one: its centre lies at 2.03 m</think><answer>A</answer>"
+
+
+class Meter:
+    """CPU seconds of this thread by stage. A stage inside another is counted once, as the inner one."""
+
+    def __init__(self) -> None:
+        self.spent_s: dict[str, float] = defaultdict(float)
+        self._open: list[str] = []
+        self._since_s = time.thread_time()
+
+    def enter(self, stage: str) -> None:
+        self._account()
+        self._open.append(stage)
+
+    def leave(self) -> None:
+        self._account()
+        self._open.pop()
+
+    def _account(self) -> None:
+        now_s = time.thread_time()
+        if self._open:
+            self.spent_s[self._open[-1]] += now_s - self._since_s
+        self._since_s = now_s
+
+    def count(self, owner: object, method: str, stage: str) -> None:
+        """From now on, what `owner.method` computes is counted as `stage`."""
+        inner = getattr(owner, method)
+
+        async def awaited(*arguments: Any) -> Any:
+            return await self.through(stage, inner(*arguments))
+
+        def called(*arguments: Any) -> Any:
+            self.enter(stage)
+            try:
+                return inner(*arguments)
+            finally:
+                self.leave()
+
+        setattr(owner, method, awaited if inspect.iscoroutinefunction(inner) else called)
+
+    @types.coroutine
+    def through(self, stage: str, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+        """Await `work`, and count what it computes between its waits."""
+        resume: Callable[[Any], Any] = work.send
+        value: Any = None
+        while True:
+            self.enter(stage)
+            try:
+                waits_for = resume(value)
+            except StopIteration as end:
+                return end.value
+            finally:
+                self.leave()
+            try:
+                resume, value = work.send, (yield waits_for)
+            except BaseException as error:  # a cancellation ends the work where it waits
+                resume, value = work.throw, error
+
+
+@dataclass
+class World:
+    """What all simulated parts share: how long they take, how they fail, and what came of it."""
+
+    meter: Meter
+    generate_s: float = 0.5
+    """Median of a group's generation; three in four lie within a factor of two, none beyond four."""
+    score_s: float = 0.002
+    update_s: float = 0.1
+    push_s: float = 0.05
+    control_s: float = 0.005
+    """A probe, or one step of a push."""
+    start_s: float = 0.2
+    death_share: float = 2e-5
+    """Groups at which the engine's process dies."""
+    failing_share: float = 0.002
+    """Responses whose scoring fails, each for a reason in words of its own."""
+    draw: Random = field(default_factory=lambda: Random(0))
+    num_deaths: int = 0
+    num_failures: int = 0
+
+    def generation_s(self) -> float:
+        return min(self.generate_s * self.draw.lognormvariate(0, 0.6), 4 * self.generate_s)
+
+
+class SimulatedWorker:
+    """An engine that sleeps. Its calls have deadlines, by the same function as those of a real one."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self._world = world
+        self.name = name
+        self.version = -1
+        self._is_dead = False
+        self._logprobs = tuple(world.draw.uniform(-3, 0) for _ in range(256))
+
+    async def start(self) -> None:
+        await self._answer(self._sleep(self._world.start_s), DEADLINES.start_s, "start")
+
+    async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
+        what = f"{len(requests)} responses to {requests[0].sample.sample_id} through {requests[0].path}"
+        return await self._answer(self.respond(requests), DEADLINES.generate_s, what)
+
+    async def probe(self) -> None:
+        await self._answer(self._sleep(self._world.control_s), DEADLINES.probe_s, "a token")
+
+    async def call(self, method: str, *arguments: object) -> object:
+        await self._answer(self._sleep(self._world.control_s), DEADLINES.push_s, method)
+        return {"weight_version": self.version, "received_checksums": [{"w": f"{self.version}"}]}.get(method)
+
+    async def stop(self) -> None:
+        pass
+
+    async def kill(self) -> None:
+        self._is_dead = True
+
+    async def _answer(self, work: Coroutine[Any, Any, T], timeout_s: float, what: str) -> T:
+        if self._is_dead:
+            work.close()
+            raise WorkerDiedError(f"{self.name} died during: {what}")
+        simulated = self._world.meter.through("simulated", work)
+        try:
+            return await answer(simulated, timeout_s, waiter="coordinator", callee=self.name, what=what)
+        except DeadlineError as error:
+            raise WorkerError(str(error)) from None
+
+    async def _sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def respond(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
+        version = self.version
+        await asyncio.sleep(self._world.generation_s())
+        if self._world.draw.random() < self._world.death_share:
+            self._is_dead = True
+            self._world.num_deaths += 1
+            raise WorkerDiedError(f"{self.name} died during: {requests[0].sample.sample_id}")
+        return [self._trajectory(request, version) for request in requests]
+
+    def _trajectory(self, request: RolloutRequest, version: int) -> Trajectory:
+        num_tokens = 32 + request.seed % 64
+        return Trajectory(
+            group_id=request.group_id,
+            member=request.member,
+            sample_id=request.sample.sample_id,
+            path=request.path,
+            images=request.sample.images,
+            prompt_token_ids=PROMPT_TOKEN_IDS,
+            response_token_ids=tuple(range(100, 100 + num_tokens)),
+            rollout_logprobs=self._logprobs[request.seed % 100 :][:num_tokens],
+            # As many versions as a push in mid-response leaves.
+            version_spans=(VersionSpan(version, num_tokens - 16), VersionSpan(self.version, 16)),
+            response_text=f"{request.seed} {TEXT}",
+            finish_reason="stop",
+            engine=self.name,
+        )
+
+
+class SimulatedRewards:
+    """Graders that sleep, a group each. Half of the responses are right."""
+
+    def __init__(self, world: World, num_workers: int) -> None:
+        self._world = world
+        self._free = asyncio.Semaphore(num_workers)
+
+    async def score(self, items: list[tuple[str, Path, SpatialSample]]) -> list[Score | Failure]:
+        async with self._free:
+            work = self._world.meter.through("simulated", self.grade(items))
+            return await answer(
+                work,
+                DEADLINES.score_s,
+                waiter="coordinator",
+                callee="reward worker",
+                what=f"scores of {len(items)} responses",
+            )
+
+    async def grade(self, items: list[tuple[str, Path, SpatialSample]]) -> list[Score | Failure]:
+        await asyncio.sleep(self._world.score_s)
+        return [self._grade(text, sample) for text, _, sample in items]
+
+    def _grade(self, text: str, sample: SpatialSample) -> Score | Failure:
+        if self._world.draw.random() < self._world.failing_share:
+            self._world.num_failures += 1
+            return Failure("score", f"number {self._world.num_failures}, at {sample.sample_id}", 3)
+        seed = int(text[: text.index(" ")])
+        total = float(seed // 64 % 2)
+        return Score(total=total, accuracy=total, format=1.0)
+
+
+class SimulatedLearner:
+    """Sleeps through updates and pushes; what it pushes is a number."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._workers: Mapping[str, Any] = {}
+        self.num_trained = 0
+        """Trajectories."""
+
+    async def update(self, groups: list[Group]) -> Mapping[str, float]:
+        await asyncio.sleep(self._world.update_s)
+        self.num_trained += sum(len(group.trajectories) for group in groups)
+        return {"loss": 0.0}
+
+    async def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None:
+        await asyncio.sleep(self._world.update_s)
+
+    async def connect(self, workers: Mapping[str, Any]) -> None:
+        self._workers = workers
+
+    async def push(self, version: int) -> PushReceipt:
+        await asyncio.sleep(self._world.push_s)
+        for worker in self._workers.values():
+            worker.version = version
+        return PushReceipt(num_bytes=1, checksums={"w": f"{version}"})
