@@ -37,11 +37,12 @@ lint: setup  ## ruff's rules, ruff's format, mypy's types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-bench: setup  ## speed of the renderer, of the rewards, of the rollout worker against raw vLLM, and of a weight push
+bench: setup  ## speed of the renderer, the rewards, the rollout worker against raw vLLM, a weight push, and asynchronous steps
 	.venv/bin/python -m benchmarks.render
 	.venv/bin/python -m benchmarks.rewards
 	.venv/bin/python -m benchmarks.rollout
 	.venv/bin/python -m benchmarks.push
+	.venv/bin/python -m benchmarks.async
 
 clean:  ## remove caches and build leftovers; .venv and runs/ stay
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
