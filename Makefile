@@ -43,6 +43,7 @@ bench: setup  ## speed of renderer, rewards, coordinator, rollout worker (agains
 	.venv/bin/python -m benchmarks.coordinator --trajectories 200000
 	.venv/bin/python -m benchmarks.rollout
 	.venv/bin/python -m benchmarks.push
+	.venv/bin/python -m benchmarks.async
 
 clean:  ## remove caches and build leftovers; .venv and runs/ stay
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
