@@ -72,7 +72,9 @@ class TinyWorld:
     def canary_logprobs(self, policy: Policy, canary: Canary) -> list[float]:
         """What the learner's model makes of the canary's response."""
         prompt = self.encoder.prompt_token_ids(canary.sample, canary.path)
-        row = PolicyRow(prompt, canary.response_token_ids(self.encoder), self.encoder.vision_inputs(canary.sample))
+        row = PolicyRow(
+            prompt, canary.response_token_ids(self.encoder), self.encoder.vision_inputs(canary.sample, canary.path)
+        )
         batch = PolicyBatch.collate([row], self.encoder.pad_token_id, self.encoder.image_token_id)
         with torch.no_grad():
             logprobs, _ = policy(batch, bans=False)
