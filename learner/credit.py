@@ -4,7 +4,6 @@ A token can only change what comes after it: once the detect block is closed, th
 the thought or the answer has neither merit nor fault in them. Crediting it all the same adds noise to its gradient.
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
 
 from learner.advantages import group_advantages
@@ -12,9 +11,8 @@ from learner.batch import TrainingRow
 from learner.config import LearnerConfig
 from rewards.score import Score
 from rollout.trajectory import Trajectory
-from spatial.grammar import DETECT_CLOSE
 from spatial.sample import SpatialSample
-from vlm.prompt import decode
+from vlm.prompt import num_detect_tokens
 
 
 def group_rows(
@@ -51,13 +49,3 @@ def group_rows(
             strict=True,
         )
     ]
-
-
-def num_detect_tokens(response_token_ids: Sequence[int], tokenizer: object) -> int:
-    """How many tokens it takes until the first `</detect>` is complete; 0 where there is none."""
-
-    def is_closed(num_tokens: int) -> bool:
-        return DETECT_CLOSE in decode(tokenizer, response_token_ids[:num_tokens])
-
-    num_tokens = bisect_left(range(len(response_token_ids)), True, key=is_closed)
-    return num_tokens if is_closed(num_tokens) else 0
