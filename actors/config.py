@@ -1,5 +1,6 @@
 """Settings of the training loops and of the actors that run them. Importing this needs neither Ray nor torch."""
 
+import os
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -129,6 +130,12 @@ class ClusterConfig(StrictModel):
     """CPU threads of one learner rank; null: the machine's cores divided by its ranks."""
     deadlines: DeadlineConfig = DeadlineConfig()
     """How long anything may take."""
+
+    def threads_of_rank(self, num_ranks: int) -> int | None:
+        """CPU threads of a rank: as set, else a fair share of this machine's cores, else (on GPUs) PyTorch's choice."""
+        if self.learner_threads is not None or self.learner_rank_gpus:
+            return self.learner_threads
+        return max(1, len(os.sched_getaffinity(0)) // num_ranks)
 
 
 class TelemetryConfig(StrictModel):

@@ -1,12 +1,14 @@
 """The books of one path: what was issued, what is ready, what was trained on."""
 
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.config import TrainingConfig
 from actors.feed import PromptFeed
 from actors.group import Group
+from spatial.sample import Path, SpatialSample
 
 
 @dataclass
@@ -109,3 +111,18 @@ class Lane:
     def restore(self, state: Mapping[str, Any]) -> None:
         self.next_index = state["next_index"]
         self.to_reissue = deque(state["outstanding"])
+
+
+def make_lanes(samples: Sequence[SpatialSample], config: TrainingConfig, seed: int) -> dict[Path, Lane]:
+    """A lane for each path that is trained, fed with the samples of its kinds."""
+    lanes = {}
+    for path, quota in config.groups_per_step.items():
+        if quota:
+            wanted = [sample for sample in samples if sample.kind in config.kinds.get(path, (sample.kind,))]
+            lanes[path] = Lane(
+                feed=PromptFeed(wanted, path, seed),
+                quota=quota,
+                max_staleness=config.max_staleness,
+                max_filtered=config.filter.max_rounds * quota,
+            )
+    return lanes

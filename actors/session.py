@@ -1,16 +1,14 @@
 """What a run does, phase by phase: cold start, evaluation, reinforcement learning. One Ray session serves them all."""
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from actors.config import ClusterConfig, SessionConfig
-from actors.feed import PromptFeed
+from actors.config import SessionConfig
 from actors.halves import NoLearner, NoPublisher, read_groups
-from actors.lane import Lane
+from actors.lane import make_lanes
 from actors.learner_worker import LearnerGroup, LearnerLostError, LearnerSpec
 from actors.member import MemberStatus
 from actors.publisher import WeightPublisher
@@ -19,7 +17,7 @@ from actors.rollout_pool import RolloutPool
 from actors.rollout_worker import RayRolloutWorker, RolloutSpec
 from actors.run_folder import RunFolder
 from actors.scaling import first_size, follow_load, make_scaling
-from actors.status import Progress, RunStatus
+from actors.status import Progress, RunStatus, Warnings
 from actors.tasks import beside, first_leaf
 from actors.telemetry import Telemetry
 from actors.training import Trainer
@@ -32,7 +30,7 @@ from rewards.custom import load_reward
 from rollout.canary import choose_canary
 from spatial.dataset import load_samples
 from spatial.images import ImageStore
-from spatial.sample import Path, SpatialSample
+from spatial.sample import SpatialSample
 
 # Optimiser steps of the cold start between two looks at how far it is.
 _COLD_START_CHUNK = 10
@@ -51,7 +49,7 @@ class Session:
         self._stopping = False
         self._waits = Waits()
         self._scaling = make_scaling(config.rollout)
-        self._warnings: list[str] = []
+        self._warnings = Warnings()
         self.progress = Progress()
 
     # -- phases ------------------------------------------------------------------------------------------------------
@@ -126,7 +124,7 @@ class Session:
             telemetry.log(metrics)
             self._advance(metrics["step"], metrics)
             if self._scaling is not None and self._rollouts is not None:
-                follow_load(self._scaling, self._rollouts, metrics, self._warnings.append)
+                follow_load(self._scaling, self._rollouts, metrics, self._warnings.add)
 
         # Once, however often the learner is started.
         engines = asyncio.ensure_future(self._start_rollouts(checkpoint, resume_from))
@@ -170,7 +168,7 @@ class Session:
         self._trainer = trainer = Trainer(
             config.training,
             config.rollout.sampling,
-            lanes=self._lanes(),
+            lanes=make_lanes(self._samples("train"), config.training, config.seed),
             rollouts=rollouts,
             rewards=rewards,
             learner=learner,
@@ -204,9 +202,7 @@ class Session:
         resume_from = latest_checkpoint(self._folder.checkpoints) if checkpoints else None
         last_step = read_trainer_state(resume_from)["step"] if resume_from else 0
         reached = self._trainer.version if self._trainer else 0
-        self._warnings.append(
-            f"{lost}; a new learner goes on from step {last_step}: {reached - last_step} are repeated"
-        )
+        self._warnings.add(f"{lost}; a new learner goes on from step {last_step}: {reached - last_step} are repeated")
         self._begin("RL: a new learner", 0)
         self._folder.truncate_metrics(last_step)
         return resume_from
@@ -228,7 +224,7 @@ class Session:
         self._trainer = Trainer(
             self._config.training,
             self._config.rollout.sampling,
-            lanes=self._lanes(),
+            lanes=make_lanes(self._samples("train"), self._config.training, self._config.seed),
             rollouts=rollouts,
             rewards=rewards,
             learner=NoLearner(),
@@ -299,7 +295,8 @@ class Session:
             num_reissued=self._rollouts.num_reissued if self._rollouts is not None else 0,
             correction=describe_correction(self._config.learner),
             waits=self._waits.current(),
-            warnings=list(self._warnings),
+            num_warnings=self._warnings.count,
+            warnings=list(self._warnings.latest),
         )
 
     async def watch(self) -> None:
@@ -307,7 +304,7 @@ class Session:
         await self._waits.watch(
             self._config.cluster.deadlines.patience_s,
             lambda: "; ".join(map(str, self._workers())) or "none",
-            self._warnings.append,
+            self._warnings.add,
         )
 
     def _workers(self) -> list[MemberStatus]:
@@ -326,12 +323,12 @@ class Session:
                 config.rollout.health,
                 config.training.max_attempts,
                 self._waits,
-                self._warnings.append,
+                self._warnings.add,
             )
             state = read_trainer_state(resume_from) if resume_from is not None else {}
             size = first_size(config.rollout, state)
             if size != config.rollout.num_workers:
-                self._warnings.append(
+                self._warnings.add(
                     f"rollout workers: {size}, as when {resume_from} was written, and not rollout.num_workers="
                     f"{config.rollout.num_workers}; `sr-real scale` changes it"
                 )
@@ -355,7 +352,7 @@ class Session:
             checkpoints=checkpoints or self._folder.checkpoints,
             keep_checkpoints=self._config.training.keep_checkpoints,
             total_steps=total_steps,
-            num_threads=_learner_threads(self._config.cluster, config.num_ranks),
+            num_threads=self._config.cluster.threads_of_rank(config.num_ranks),
         )
         self._learner = LearnerGroup(spec, self._config.cluster, self._config.rollout.engine)
         await self._learner.start()
@@ -370,21 +367,6 @@ class Session:
     def _reward_pool(self) -> RewardPool:
         config = self._config
         return RewardPool(config.rewards, config.cluster, config.training.max_attempts)
-
-    def _lanes(self) -> dict[Path, Lane]:
-        training = self._config.training
-        samples = self._samples("train")
-        lanes = {}
-        for path, quota in training.groups_per_step.items():
-            if quota:
-                wanted = [s for s in samples if s.kind in training.kinds.get(path, (s.kind,))]
-                lanes[path] = Lane(
-                    feed=PromptFeed(wanted, path, self._config.seed),
-                    quota=quota,
-                    max_staleness=training.max_staleness,
-                    max_filtered=training.filter.max_rounds * quota,
-                )
-        return lanes
 
     def _samples(self, split: str) -> tuple[SpatialSample, ...]:
         file = self._folder.data / f"{split}.jsonl"
@@ -412,10 +394,3 @@ class Session:
         self.progress.metrics = dict(metrics)
         if total is not None:
             self.progress.total = total
-
-
-def _learner_threads(cluster: ClusterConfig, num_ranks: int) -> int | None:
-    """CPU threads of a rank: as set, else a fair share of this machine's cores, else (on GPUs) PyTorch's choice."""
-    if cluster.learner_threads is not None or cluster.learner_rank_gpus:
-        return cluster.learner_threads
-    return max(1, len(os.sched_getaffinity(0)) // num_ranks)

@@ -125,9 +125,9 @@ class Driver:
                     status = ray.get(self._coordinator.status.remote(), timeout=60)
                     _show(bars, tasks, status.progress)
                     log.show(status.progress)
-                    for warning in status.warnings[num_warnings:]:
+                    for warning in status.warnings_after(num_warnings):
                         self.console.print(f"[yellow]{warning}[/]", highlight=False)
-                    num_warnings = len(status.warnings)
+                    num_warnings = status.num_warnings
                     self._orphans.reap()
                 except ray.exceptions.ActorDiedError:
                     break

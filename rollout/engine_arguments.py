@@ -1,0 +1,41 @@
+"""From the project's config to vLLM's."""
+
+from pathlib import Path as FilePath
+from typing import Any
+
+from rollout.config import EngineConfig
+
+
+def engine_arguments(checkpoint: FilePath, config: EngineConfig, has_gpu: bool) -> dict[str, Any]:
+    """What vLLM's `AsyncEngineArgs` are for a config."""
+    from vllm.config import WeightTransferConfig
+
+    device = (
+        {"gpu_memory_utilization": config.gpu_memory_utilization}
+        if has_gpu
+        else {
+            "kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30),
+            # A prompt split over two steps kills vLLM's CPU worker when the request is seeded ("CPU Generator does
+            # not use offset"). With room for every prompt in one step, none is ever split.
+            "max_num_batched_tokens": config.max_num_seqs * config.max_model_len,
+        }
+    )
+    return {
+        "model": str(checkpoint),
+        "dtype": config.dtype,
+        "tensor_parallel_size": config.tensor_parallel_size,
+        "max_model_len": config.max_model_len,
+        "max_num_seqs": config.max_num_seqs,
+        "limit_mm_per_prompt": {"image": config.max_images_per_prompt, "video": 0},
+        "enforce_eager": config.enforce_eager,
+        "weight_transfer_config": WeightTransferConfig(backend=config.transfer.type),
+        "worker_extension_cls": "rollout.gloo_transfer.TransferWorkerExtension",
+        # After temperature, so that they are what the learner recomputes.
+        "logprobs_mode": "processed_logprobs",
+        # For the canary; all other requests have one priority, and so are served in their order.
+        "scheduling_policy": "priority",
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+        **device,
+    }
