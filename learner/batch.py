@@ -17,9 +17,8 @@ from torch import Tensor
 
 from rollout.trajectory import Trajectory
 from spatial.sample import Path, SpatialSample
-from spatial.tasks import Task, task_of
 from vlm.policy import PolicyBatch, PolicyRow
-from vlm.prompt import PromptEncoder, num_detect_tokens
+from vlm.prompt import PromptEncoder
 
 # Of the tokens of a micro-batch that a number of tokens bounds. Lower means more, smaller passes.
 _MAX_PADDING_SHARE = 0.15
@@ -38,11 +37,6 @@ class Row(Protocol):
     def response_token_ids(self) -> tuple[int, ...]: ...
 
 
-def row_length(row: Row) -> int:
-    """Of its prompt and response."""
-    return len(row.prompt_token_ids) + len(row.response_token_ids)
-
-
 @dataclass(frozen=True)
 class SftRow:
     """A sample asked through a path, with the response that it should get, end token included."""
@@ -51,12 +45,6 @@ class SftRow:
     path: Path
     prompt_token_ids: tuple[int, ...]
     response_token_ids: tuple[int, ...]
-    is_counterfactual: bool = False
-    """Its prompt ends with a made-up detect block."""
-
-    @property
-    def task(self) -> Task:
-        return "counterfactual" if self.is_counterfactual else task_of(self.sample, self.path)
 
     @classmethod
     def from_chain(cls, sample: SpatialSample, path: Path, encoder: PromptEncoder) -> Self:
@@ -72,25 +60,6 @@ class SftRow:
             path=path,
             prompt_token_ids=encoder.prompt_token_ids(sample, path),
             response_token_ids=encoder.response_token_ids(sample.chains[path]),
-        )
-
-    @classmethod
-    def from_counterfactual(cls, sample: SpatialSample, encoder: PromptEncoder) -> Self:
-        """The sample's counterfactual chain, its made-up detect block as a part of the prompt.
-
-        Raises:
-            KeyError: the sample has no such chain.
-        """
-        if sample.counterfactual_chain is None:
-            raise KeyError(f"sample {sample.sample_id} has no counterfactual chain")
-        tokens = encoder.response_token_ids(sample.counterfactual_chain)
-        num_given = num_detect_tokens(tokens, encoder.tokenizer)
-        return cls(
-            sample=sample,
-            path=Path.DTR,
-            prompt_token_ids=(*encoder.prompt_token_ids(sample, Path.DTR), *tokens[:num_given]),
-            response_token_ids=tokens[num_given:],
-            is_counterfactual=True,
         )
 
 
@@ -249,7 +218,7 @@ class Collator:
     @cached_property
     def lengths(self) -> list[int]:
         """Tokens of each row, prompt and response."""
-        return [row_length(row) for row in self._rows]
+        return [len(row.prompt_token_ids) + len(row.response_token_ids) for row in self._rows]
 
     def inputs(self, plan: MicroPlan) -> PolicyBatch:
         """What the policy reads."""

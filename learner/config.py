@@ -223,8 +223,8 @@ class SftConfig(StrictModel):
     rows_per_batch: Count = 64
     """Responses in one optimiser step, over all ranks."""
     blend: dict[Task, NotNegative] | None = None
-    """Relative shares of the tasks (lor, dtr, counterfactual, grounding_3d, grounding_2d, plain), kept exactly; a task
-    left out is not trained. null: all responses as they come."""
+    """Relative shares of the tasks (lor, dtr, grounding_3d, grounding_2d, plain), kept exactly; a task left out is not
+    trained. null: all responses as they come."""
     pointer: PointerConfig | None = None
     """Ties names to places, in samples that tell which objects are in view; null: likelihood alone."""
     freeze: Parts = ()

@@ -4,6 +4,7 @@ A token can only change what comes after it: once the detect block is closed, th
 the thought or the answer has neither merit nor fault in them. Crediting it all the same adds noise to its gradient.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from learner.advantages import group_advantages
@@ -11,8 +12,9 @@ from learner.batch import TrainingRow
 from learner.config import LearnerConfig
 from rewards.score import Score
 from rollout.trajectory import Trajectory
+from spatial.grammar import DETECT_CLOSE
 from spatial.sample import SpatialSample
-from vlm.prompt import num_detect_tokens
+from vlm.prompt import decode
 
 
 def group_rows(
@@ -49,3 +51,13 @@ def group_rows(
             strict=True,
         )
     ]
+
+
+def num_detect_tokens(response_token_ids: Sequence[int], tokenizer: object) -> int:
+    """How many tokens it takes until the first `</detect>` is complete; 0 where there is none."""
+
+    def is_closed(num_tokens: int) -> bool:
+        return DETECT_CLOSE in decode(tokenizer, response_token_ids[:num_tokens])
+
+    num_tokens = bisect_left(range(len(response_token_ids)), True, key=is_closed)
+    return num_tokens if is_closed(num_tokens) else 0

@@ -57,6 +57,7 @@ from learner.stack import (
     resolve_attention,
 )
 from learner.state import export_model, load_state, save_state
+from spatial.tasks import task_of
 from vlm.errors import CheckpointError
 from vlm.policy import Policy, PolicyBatch, load_policy
 from vlm.prompt import PromptEncoder
@@ -149,7 +150,7 @@ class LearnerEngine:
         """
         collator = Collator(self._encoder, rows)
         selected = range(len(rows))
-        tasks = Counter(row.task for row in rows)
+        tasks = Counter(task_of(row.sample, row.path) for row in rows)
         weights = _weights_of_rows(rows, selected, TokenMean())
         mentions = [find_mentions([row], self._encoder) for row in rows] if self._pointer else []
         means = TokenMeans()

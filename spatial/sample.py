@@ -214,9 +214,6 @@ class SpatialSample(StrictModel):
     """Depth of each image along the camera's forward axis, where it is known; empty: of none."""
     chains: dict[Path, str] = Field(default_factory=dict)
     """A whole true response by path, for the cold start."""
-    counterfactual_chain: str | None = None
-    """A DTR response whose detect block is made up and whose thought and answer follow that block, not the image. The
-    cold start learns what comes after the block: to reason from what was detected."""
 
     @model_validator(mode="after")
     def _regions_lie_in_their_images(self) -> Self:

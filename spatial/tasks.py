@@ -1,11 +1,10 @@
-"""What a question trains, for a blend: the two paths of reasoning, what is answered at once, and to reason from given
-detections (`SpatialSample.counterfactual_chain`)."""
+"""What a question trains, for a blend: the two paths of reasoning, and what is answered at once."""
 
 from typing import Literal
 
 from spatial.sample import Box2DAnswer, Box3DAnswer, Path, PlacesAnswer, PointAnswer, SpatialSample
 
-Task = Literal["lor", "dtr", "counterfactual", "grounding_3d", "grounding_2d", "plain"]
+Task = Literal["lor", "dtr", "grounding_3d", "grounding_2d", "plain"]
 
 
 def task_of(sample: SpatialSample, path: Path) -> Task:

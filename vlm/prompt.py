@@ -1,6 +1,5 @@
 """From a sample and a path to what the model reads. Engine and learner both come through here, so they agree."""
 
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +11,6 @@ from jaxtyping import Float, Int
 from PIL import Image
 from transformers import AutoProcessor
 
-from spatial.grammar import DETECT_CLOSE
 from spatial.images import ImageStore
 from spatial.prompts import instruction
 from spatial.sample import ImageRef, Path, Region, SpatialSample
@@ -230,13 +228,3 @@ def _vision_key(sample: SpatialSample) -> tuple[object, ...]:
 def decode(tokenizer: object, token_ids: Sequence[int]) -> str:
     """A response's text without its end token; tags of the grammar stay."""
     return tokenizer.decode(list(token_ids), skip_special_tokens=True)  # type: ignore[attr-defined]
-
-
-def num_detect_tokens(response_token_ids: Sequence[int], tokenizer: object) -> int:
-    """How many tokens it takes until the first `</detect>` is complete; 0 where there is none."""
-
-    def is_closed(num_tokens: int) -> bool:
-        return DETECT_CLOSE in decode(tokenizer, response_token_ids[:num_tokens])
-
-    num_tokens = bisect_left(range(len(response_token_ids)), True, key=is_closed)
-    return num_tokens if is_closed(num_tokens) else 0

@@ -11,7 +11,7 @@ import numpy as np
 
 from spatial.images import ImageStore
 from spatial.sample import Camera, DepthRef, ImageRef, Mark, Path, Region, SeenObject, SpatialSample
-from spatial.scenes.chains import spoil, write_chain, write_counterfactual
+from spatial.scenes.chains import spoil, write_chain
 from spatial.scenes.config import PERCEPTION_KINDS, REGION_PERCEPTION_KINDS, Family, SceneConfig
 from spatial.scenes.layout import draw_scene, object_truths
 from spatial.scenes.perception import pick_perceived, write_perception
@@ -72,14 +72,11 @@ def build_scene(config: SceneConfig, store: ImageStore, seed: int, split: str, i
     objects, image = object_truths(scene, picture), store.put(picture.image_hw3)
     name = f"{family}-{split}-{index}"
     depths = (store.put_depth(picture.depth_hw),) if config.store_depth else ()
-
-    def own_stream(purpose: str) -> np.random.Generator:
-        """One that leaves what is drawn for other purposes as it is."""
-        return np.random.default_rng([seed, SPLITS.index(split), *family.encode(), index, *purpose.encode()])
-
-    asker = _Asker(config, name, family, image, depths, scene.view.camera, objects, rng, own_stream("counterfactual"))
+    asker = _Asker(config, name, family, image, depths, scene.view.camera, objects, rng)
     samples = asker.ask_reasoned()
-    return [*samples, *replace(asker, rng=own_stream(Path.DIRECT)).ask_direct(first_slot=len(samples))]
+    # From a stream of their own: what is asked through reasoning does not change what is asked to be answered at once.
+    direct_rng = np.random.default_rng([seed, SPLITS.index(split), *family.encode(), index, *Path.DIRECT.encode()])
+    return [*samples, *replace(asker, rng=direct_rng).ask_direct(first_slot=len(samples))]
 
 
 def _map(build: Callable[[int], list[SpatialSample]], number: int, num_workers: int) -> Iterator[list[SpatialSample]]:
@@ -104,7 +101,6 @@ class _Asker:
     camera: Camera
     objects: tuple[ObjectTruth, ...]
     rng: np.random.Generator
-    counterfactual_rng: np.random.Generator
 
     def ask_reasoned(self) -> list[SpatialSample]:
         """Questions for the two paths that reason, no kind twice on one path."""
@@ -204,7 +200,4 @@ class _Asker:
             camera=self.camera,
             depths=self.depths,
             chains=chains,
-            counterfactual_chain=write_counterfactual(question, self.counterfactual_rng)
-            if self.config.counterfactuals and Path.DTR in paths
-            else None,
         )

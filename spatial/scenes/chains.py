@@ -7,13 +7,12 @@ and an asked depth have two decimals on both. Steps from one object to another a
 """
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
 from spatial.grammar import ANSWER_CLOSE, ANSWER_OPEN, format_detect_block, format_response
 from spatial.sample import Answer, ChoiceAnswer, NumberAnswer, Path, Vector3
-from spatial.scenes.questions import Question, Subject, clock_hour, is_clear, measure, winner, write_question
+from spatial.scenes.questions import Question, clock_hour, measure, winner
 
 _LABEL = {
     "left_right": "x",
@@ -25,10 +24,7 @@ _LABEL = {
     "larger": "size",
     "height": "height",
 }
-_MAX_TRIES = 6
-_MIN_DEPTH_M = 0.3
-_SIZE_KINDS = ("larger", "height")
-_FINE_KINDS = ("depth", *_SIZE_KINDS)
+_FINE_KINDS = ("depth", "larger", "height")
 _SUPERLATIVE = {"closer_to_camera": "closer", "larger": "larger", "nearest": "nearest", "leftmost": "leftmost"}
 _WORDS = {"x": ("left", "right"), "y": ("up", "down"), "z": ("near", "far")}
 
@@ -47,24 +43,6 @@ def write_chain(question: Question, path: Path) -> str | None:
         return None
     detect = _detect(question) if path is Path.DTR else None
     return format_response(path, think=think, answer=question.answer_text, detect=detect)
-
-
-def write_counterfactual(question: Question, rng: np.random.Generator) -> str | None:
-    """What the DTR response would be if the objects were elsewhere; None when no try makes its answer clear, or where
-    the objects are does not matter.
-
-    Each coordinate moves by a normal step whose deviation is 0.3 of the object's depth: too far for the image to tell
-    the answer, near enough for the block to read like a true one.
-    """
-    if question.kind in _SIZE_KINDS:
-        return None
-    for _ in range(_MAX_TRIES):
-        moved = tuple(_moved(subject, rng) for subject in question.subjects)
-        if is_clear(question.kind, tuple(subject.truth for subject in moved)):
-            chain = write_chain(write_question(question.kind, moved, rng), Path.DTR)
-            if chain is not None:
-                return chain
-    return None
 
 
 def spoil(chain: str, answer: Answer, rng: np.random.Generator) -> str:
@@ -87,13 +65,6 @@ def spoil(chain: str, answer: Answer, rng: np.random.Generator) -> str:
             raise ValueError(f"a {answer.type} answer cannot be spoilt")
     head, _, _ = chain.rpartition(ANSWER_OPEN)
     return f"{head}{ANSWER_OPEN}{wrong}{ANSWER_CLOSE}"
-
-
-def _moved(subject: Subject, rng: np.random.Generator) -> Subject:
-    x, y, z = subject.truth.center_m
-    right, down, far = rng.normal(0.0, 0.3 * z, 3)
-    center_m = (x + right, y + down, max(_MIN_DEPTH_M, z + far))
-    return replace(subject, truth=replace(subject.truth, center_m=center_m))
 
 
 def _detect(question: Question) -> str:

@@ -101,9 +101,6 @@ class SceneConfig(StrictModel):
     """Ask every question on regions through LOR as well: same marks, same words, a chain for each path."""
     wrong_chain_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the reasoned chains that end in a wrong answer: what a cold start makes of bad examples."""
-    counterfactuals: bool = False
-    """Give each question of DTR a second chain, with made-up centres and what follows from them, for the task
-    `counterfactual` of `learner.sft.blend`."""
     name_objects: bool = False
     """Tell each sample what is in view and where, for `learner.sft.pointer`."""
     store_depth: bool = False

@@ -86,7 +86,7 @@ def pick_subjects(
     """Objects, in random order, that a question of this kind can be asked about; None when no choice makes it clear."""
     if kind not in NUM_SUBJECTS:
         return objects if _is_clear_of_all(kind, objects) else None
-    choices = [chosen for chosen in permutations(objects, NUM_SUBJECTS[kind]) if is_clear(kind, chosen)]
+    choices = [chosen for chosen in permutations(objects, NUM_SUBJECTS[kind]) if _is_clear(kind, chosen)]
     if not choices:
         return None
     if kind == "direction":
@@ -161,8 +161,8 @@ def clock_hour(right: float, far: float, margin_deg: float) -> int | None:
     return (hours - 1) % 12 + 1 if abs(degrees - 30 * hours) <= margin_deg else None
 
 
-def is_clear(kind: str, chosen: tuple[ObjectTruth, ...]) -> bool:
-    """Whether the answer about these objects can be seen; margins grow with the distance from the camera."""
+def _is_clear(kind: str, chosen: tuple[ObjectTruth, ...]) -> bool:
+    """Whether the answer about these subjects can be seen; margins grow with the distance from the camera."""
     if len(chosen) == 1:
         return True
     (ax, ay, az), (bx, by, bz) = (truth.center_m for truth in chosen)
@@ -191,7 +191,7 @@ def _is_clear_of_all(kind: str, objects: tuple[ObjectTruth, ...]) -> bool:
         return True
     first = objects[winner(kind, [measure(kind, truth) for truth in objects])]
     pair_kind = {"nearest": "closer_to_camera", "leftmost": "left_right"}[kind]
-    return all(other is first or is_clear(pair_kind, (first, other)) for other in objects)
+    return all(other is first or _is_clear(pair_kind, (first, other)) for other in objects)
 
 
 def _agree(metres: float, tangents: float, margin_m: float) -> bool:

@@ -6,13 +6,12 @@ from dataclasses import replace
 import pytest
 
 from learner.config import LearnerConfig
-from learner.credit import group_rows
+from learner.credit import group_rows, num_detect_tokens
 from rewards.score import Score
 from rollout.trajectory import Trajectory
 from spatial.sample import Path, SpatialSample
 from tests.learner.conftest import ToyWorld
 from tests.learner.toy import chain, training_rows
-from vlm.prompt import num_detect_tokens
 
 # The answer is right in the first and the second, the centre found in the first and the third.
 SCORES = [

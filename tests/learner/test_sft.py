@@ -6,7 +6,6 @@ from learner.config import SftConfig
 from learner.sft import SftBatches
 from spatial.sample import Path
 from tests.learner.conftest import ToyWorld
-from vlm.prompt import decode
 
 
 def batches(world: ToyWorld, seed: int = 0, rows: int = 4, window: int = 2) -> SftBatches:
@@ -55,21 +54,3 @@ def test_samples_without_chains_are_refused(world: ToyWorld) -> None:
     bare = [sample.replace(chains={}) for sample in world.samples]
     with pytest.raises(ValueError, match="none of 10 samples"):
         SftBatches(bare, world.encoder, SftConfig(), seed=0)
-
-
-def test_a_made_up_detect_block_is_read_and_what_follows_from_it_is_learned(world: ToyWorld) -> None:
-    # What the toy's tokeniser knows; that it is made up is known from where it stands.
-    samples = [sample.replace(chains={}, counterfactual_chain=sample.chains[Path.DTR]) for sample in world.samples]
-    row = SftBatches(samples, world.encoder, SftConfig(rows_per_batch=4, blend={"counterfactual": 1.0}), seed=0)[0][0]
-    asked = world.encoder.prompt_token_ids(row.sample, Path.DTR)
-    whole = row.sample.counterfactual_chain or ""
-    block, thought = whole.split("<think>")
-    assert row.task == "counterfactual"
-    assert row.prompt_token_ids[: len(asked)] == asked
-    given = decode(world.encoder.tokenizer, row.prompt_token_ids[len(asked) :])
-    learned = decode(world.encoder.tokenizer, row.response_token_ids)
-    assert given + learned == whole
-    # A token may hold the end of one tag and the start of the next.
-    assert block in given
-    assert thought in learned
-    assert row.response_token_ids[-1] == world.encoder.end_token_id

@@ -216,33 +216,6 @@ def test_one_question_through_both_paths_has_a_chain_for_each(both: tuple[Spatia
         assert ("<detect>" in chain) == (path is Path.DTR)
 
 
-def test_a_counterfactual_follows_its_own_block_and_not_the_scene(
-    both: tuple[SpatialSample, ...], tmp_path: FilePath
-) -> None:
-    config = SceneConfig(both_paths=True, dtr_share=0.75, counterfactuals=True)
-    samples = _build(tmp_path, config, 40)
-    assert tuple(sample.replace(counterfactual_chain=None) for sample in samples) == both
-    asked = [sample for sample in samples if Path.DTR in sample.paths]
-    assert all(sample.counterfactual_chain is None for sample in samples if sample not in asked)
-    given = [sample for sample in asked if sample.counterfactual_chain is not None]
-    assert {sample.kind for sample in given} == set(REGION_KINDS) - {"larger", "height"}
-    assert len(given) > 0.95 * sum(sample.kind not in ("larger", "height") for sample in asked)
-    same_answer = 0
-    for sample in given:
-        parsed = parse_response(Path.DTR, sample.counterfactual_chain or "")
-        assert parsed.well_formed
-        assert parsed.think
-        assert parsed.answer
-        assert conclusion(sample.kind, parsed.think) == stated_answer(sample, parsed.answer)
-        first, *others = (box.center_m for box in parsed.boxes)
-        if sample.kind == "distance":
-            assert float(parsed.answer.split()[0]) == pytest.approx(math.dist(first, others[0]), abs=0.1)
-        same_answer += parsed.answer in sample.chains[Path.DTR].split("<answer>")[1]
-        assert all(box.center_m != region.center_m for box, region in zip(parsed.boxes, sample.regions, strict=True))
-    # Chance: half of the two-option kinds, little of the rest.
-    assert 0.1 < same_answer / len(given) < 0.5
-
-
 def assert_even(counts: Counter[str], num_values: int) -> None:
     """No value is farther than four standard deviations from its share."""
     assert len(counts) == num_values, counts
