@@ -4,7 +4,8 @@
     python -m experiments.claims --only rl-joint        # these parts first, and the cold starts that they need
     python -m experiments.claims --report-only          # from the results that are there
 
-Safe to stop and to repeat: parts that have a result in experiments/claims/results are not run again.
+Safe to stop and to repeat: parts that have a result in experiments/claims/results are not run again, unless the preset
+or the part has changed since.
 """
 
 import argparse
@@ -40,7 +41,7 @@ def main() -> None:
             runner.run(chosen(options.seeds, options.only), console)
         except (PartFailedError, ValueError) as error:
             sys.exit(str(error))
-    found = {part: Result.read(file) for part in parts if (file := runner.result_file(part)).exists()}
+    found = {part: result for part in parts if (result := Result.find(part, options.results)) is not None}
     if not found:
         sys.exit(f"no results in {options.results}: run without --report-only first")
     write_report(found, options.report)

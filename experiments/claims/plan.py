@@ -4,10 +4,13 @@ All use the demo's preset as it is; a part changes only what its claim is about.
 equal numbers of updates and responses, and all parts the same test questions.
 """
 
+import hashlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from launch.config import PRESETS
 
 CONFIG = "demo"
 # What all parts share: both paths are tested on the same region questions, of both families of scenes.
@@ -31,6 +34,12 @@ class Part:
     @property
     def key(self) -> str:
         return f"seed-{self.seed}/{self.name}"
+
+    @property
+    def settings(self) -> str:
+        """A digest of the preset and of what this part changes in it: a result of other settings is not its own."""
+        preset = (PRESETS / f"{CONFIG}.yaml").read_text()
+        return hashlib.sha256("\n".join([preset, *self.command(Path("runs"))]).encode()).hexdigest()[:16]
 
     def command(self, root: Path) -> list[str]:
         """Arguments of `sr-real`; runs lie in `root`."""

@@ -18,6 +18,8 @@ class Result:
     """What a part measured."""
 
     key: str
+    settings: str
+    """`Part.settings`."""
     command: str
     seconds: float
     marks: dict[str, Any]
@@ -32,11 +34,18 @@ class Result:
         lines = metrics.read_text().splitlines() if part.phase == "rl" and metrics.exists() else []
         steps = [json.loads(line) for line in lines]
         curve = [{key: step[key] for key in _CURVE_KEYS if key in step} for step in steps]
-        return cls(part.key, command, seconds, {k: v for k, v in summary.items() if k != "loss"}, curve)
+        return cls(part.key, part.settings, command, seconds, {k: v for k, v in summary.items() if k != "loss"}, curve)
 
     @classmethod
     def read(cls, file: Path) -> Self:
         return cls(**json.loads(file.read_text()))
+
+    @classmethod
+    def find(cls, part: Part, results: Path) -> Self | None:
+        """The part's result, or None where there is none of its present settings."""
+        file = results / f"{part.key}.json"
+        found = cls.read(file) if file.exists() else None
+        return found if found is not None and found.settings == part.settings else None
 
     def write(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ class PartRunner:
 
     Args:
         root: the runs lie in `root/seed-N/part`.
-        results: a part's result is `results/seed-N/part.json`; what is there is not run again.
+        results: a part's result is `results/seed-N/part.json`; what is there of its present settings is not run again.
         overrides: for every part, as for `sr-real`.
         jobs: parts at a time. The cores of this process are dealt out among them: a model this small gains little
             from a second core.
@@ -50,7 +50,7 @@ class PartRunner:
 
     def missing(self, parts: Sequence[Part]) -> list[Part]:
         """The parts to run: those without a result, and cold starts that one of them needs and whose model is gone."""
-        without = [part for part in parts if not self.result_file(part).exists()]
+        without = [part for part in parts if Result.find(part, self._results) is None]
         needed = {(part.seed, part.start) for part in without if part.start}
         return [
             part

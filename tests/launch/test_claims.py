@@ -58,7 +58,7 @@ def result(part: Part, lor: float, dtr: float) -> Result:
         "center_error_m_median": 0.2,
     }
     curve = [{"step": 1, "lor/reward_mean": lor, "dtr/reward_mean": dtr, "num_failures": 1}] if part.start else []
-    return Result(part.key, shown(part, Path("runs")), 60.0, marks, curve)
+    return Result(part.key, part.settings, shown(part, Path("runs")), 60.0, marks, curve)
 
 
 def test_the_report_says_what_holds_and_how_clearly(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ class Recorded(PartRunner):
             raise PartFailedError(part.name)
         if part.phase == "cold_start":
             (self.folder / "runs" / part.key / "cold_start_model").mkdir(parents=True)
-        Result(part.key, "", 1.0, {}, []).write(self.result_file(part))
+        Result(part.key, part.settings, "", 1.0, {}, []).write(self.result_file(part))
 
 
 class Paired(Recorded):
@@ -69,6 +70,12 @@ def test_what_has_a_result_is_not_run_again(tmp_path: Path) -> None:
     again = Recorded(tmp_path, jobs=1)
     run(again)
     assert again.ran == []
+
+
+def test_a_result_of_other_settings_is_run_again(tmp_path: Path) -> None:
+    run(Recorded(tmp_path, jobs=1))
+    changed = replace(RL, changes=("training.group_size=4",))
+    assert Recorded(tmp_path, jobs=1).missing([COLD, changed, OTHER]) == [changed]
 
 
 def test_a_cold_start_whose_model_is_gone_is_run_again_when_a_part_needs_it(tmp_path: Path) -> None:
