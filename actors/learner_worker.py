@@ -150,8 +150,7 @@ class LearnerRank:
             is_sender=self._rank == 0,
         )
         self._pack_bytes = int(engine.transfer.pack_gib * 2**30)
-        # Only the gloo engines tell what they received.
-        self._verify_every = engine.verify_every if is_gloo else 0
+        self._verify_every = engine.verify_every
         info = trainer_init_info(
             engine.transfer,
             rank=self._rank,
@@ -176,7 +175,7 @@ class LearnerRank:
     def push(self, version: int) -> PushReceipt:
         """Send what was packed, and the rest of the weights; returns when every engine has taken them."""
         self._client.version = self._version = version
-        self._client.left_out = self._source.left_out
+        self._client.left_out, self._client.hashed = self._source.left_out, self._packed.hashed
         self._transfer.send_weights()
         receipt = PushReceipt(num_bytes=self._source.num_bytes, checksums=dict(self._packed.checksums))
         self._source.only_trained = True

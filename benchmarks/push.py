@@ -75,6 +75,7 @@ class Receiver:
         """Make a model; returns its bytes."""
         from vllm.model_executor.model_loader.reload import record_metadata_for_reloading
 
+        from rollout.checksums import ReceivedChecksums
         from rollout.gloo_transfer import GlooWeightTransferEngine
 
         model = PlainModel(size_mb)
@@ -83,7 +84,7 @@ class Receiver:
             parallel_config=SimpleNamespace(data_parallel_index=0, world_size=1, rank=0),
             model_config=SimpleNamespace(dtype=torch.float32),
         )
-        self.model = model
+        self.checksums = ReceivedChecksums(model)
         self.engine = GlooWeightTransferEngine(None, vllm_config, torch.device("cpu"), model)
         num_bytes = sum(parameter.numel() * 4 for parameter in model.parameters())
         self.buffer = torch.zeros(num_bytes, dtype=torch.uint8)
@@ -92,7 +93,8 @@ class Receiver:
     def init_transfer(self, info: dict[str, Any]) -> None:
         self.engine.init_transfer_engine(self.engine.parse_init_info(info))
 
-    def start_update(self, left_out: Mapping[str, int]) -> None:
+    def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> None:
+        self.checksums.expect(hashed)
         self.engine.start_weight_update()
 
     def update_weights(self, info: dict[str, Any]) -> None:
@@ -102,7 +104,7 @@ class Receiver:
         self.engine.finish_weight_update()
 
     def received_checksums(self) -> dict[str, str]:
-        return self.engine.received_checksums
+        return self.checksums.found
 
     def join_raw(self, port: int, rank: int, world_size: int) -> None:
         from rollout.gloo_group import GlooGroup
@@ -213,11 +215,11 @@ class Arms:
         self._packed.hash_every, self._packed.hash_turn = EngineConfig().verify_every, version
         self._packed.pack(2 * self.num_bytes)
         packed_s = time.perf_counter()
-        self._client.version = version
+        self._client.version, self._client.hashed = version, self._packed.hashed
         self._sender.send_weights()
         received = [future.result() for future in [port.call("received_checksums") for port in self._ports]]
         ended_s = time.perf_counter()
-        assert all(checksums == self._sender.sent_checksums != {} for checksums in received)
+        assert all(checksums == self._packed.checksums != {} for checksums in received)
         return packed_s - started_s, ended_s - packed_s
 
     def _raw_s(self) -> float:

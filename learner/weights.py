@@ -1,6 +1,5 @@
 """The learner's weights as vLLM's weight transfer wants them, right under every ZeRO stage."""
 
-import hashlib
 from collections.abc import Iterator
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
 from learner.partitioned import NamedWeights, full_numel, full_shape, named_weights, whole_weights
+from rollout.checksums import tensor_checksum
 
 
 class DeepSpeedWeightSource(WeightSource):
@@ -54,9 +54,3 @@ class DeepSpeedWeightSource(WeightSource):
     def checksums(self) -> dict[str, str]:
         """SHA-256 of each weight as sent. A collective under ZeRO-3, as iterating is."""
         return {name: tensor_checksum(tensor) for name, tensor in self}
-
-
-def tensor_checksum(tensor: Tensor) -> str:
-    """SHA-256 (hexadecimal) of a tensor's bytes in row-major order; neither shape nor dtype are part of it."""
-    flat = tensor.detach().contiguous().cpu().view(-1).view(torch.uint8)
-    return hashlib.sha256(flat.numpy().data).hexdigest()

@@ -3,7 +3,6 @@
 Both ends derive the layout from the same metadata.
 """
 
-import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
+
+from rollout.checksums import tensor_checksum
 
 # Offsets of tensors in a bucket, so that a view of any number format is aligned.
 _ALIGNMENT_BYTES = 16
@@ -29,10 +30,6 @@ class Slot:
         """The tensor inside `buffer`, shaped; no copy."""
         return buffer[self.offset : self.offset + self.num_bytes].view(self.meta.dtype).view(self.meta.shape)
 
-    def digest(self, buffer: UInt8[Tensor, " bytes"]) -> str:
-        """SHA-256 of the tensor inside `buffer`, which lies in CPU memory."""
-        return hashlib.sha256(buffer[self.offset : self.offset + self.num_bytes].numpy().data).hexdigest()
-
 
 @dataclass(frozen=True)
 class Bucket:
@@ -41,9 +38,9 @@ class Bucket:
     slots: tuple[Slot, ...]
     num_bytes: int
 
-    def digests(self, buffer: UInt8[Tensor, " bytes"], names: Set[str]) -> dict[str, str]:
+    def checksums(self, buffer: UInt8[Tensor, " bytes"], names: Set[str]) -> dict[str, str]:
         """SHA-256 by name of those tensors inside `buffer` that are among `names`."""
-        return {slot.meta.name: slot.digest(buffer) for slot in self.slots if slot.meta.name in names}
+        return {slot.meta.name: tensor_checksum(slot.view(buffer)) for slot in self.slots if slot.meta.name in names}
 
 
 def plan_buckets(metas: Iterable[ParamMeta], bucket_bytes: int) -> list[Bucket]:
@@ -86,7 +83,7 @@ class PackedSource(WeightSource):
         """
         self.bucket_bytes = bucket_bytes
         self.hash_every = 1
-        """One tensor in so many is hashed, on the CPU: 1 hashes all, 0 none."""
+        """One tensor in so many is hashed, on the CPU wherever it lies: 1 hashes all, 0 none."""
         self.hash_turn = 0
         """Which of them; counting it up brings every tensor's turn."""
         self.checksums: dict[str, str] = {}
@@ -159,5 +156,5 @@ class PackedSource(WeightSource):
                     raise ValueError(f"the weight source declared {slot.meta}, but yields {found}")
                 slot.view(buffer).copy_(tensor.detach())
             if hashed and self._is_sender:
-                self.checksums.update(bucket.digests(buffer, hashed))
+                self.checksums.update(bucket.checksums(buffer, hashed))
             yield bucket, buffer

@@ -264,11 +264,12 @@ class RolloutEngine:
         await self._close_open_update()
         await self._transfer("leave the transfer group", self._llm.shutdown_weight_transfer_engine())
 
-    async def start_update(self, left_out: Mapping[str, int]) -> None:
+    async def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str] = ()) -> None:
         """Prepare for new weights.
 
         Args:
             left_out: elements by name of the weights that the update will not bring, for they have not changed.
+            hashed: names of the tensors that it will be verified by (`received_checksums`).
 
         Raises:
             TransferError: the engine is not paused.
@@ -278,6 +279,7 @@ class RolloutEngine:
         await self._close_open_update()
         self._update_names, self._update_shapes, self._left_out = [], [], left_out
         self._is_mixed = True
+        await self._control("choose checksums", self._llm.collective_rpc("expect_checksums", args=(list(hashed),)))
         await self._transfer("start an update", self._llm.start_weight_update())
         self._is_update_open = True
 
@@ -331,9 +333,9 @@ class RolloutEngine:
         return {name: digest for rank in ranks for name, digest in rank.items()}
 
     async def received_checksums(self) -> list[dict[str, str]]:
-        """SHA-256 of the tensors that the latest update is verified by, as each rank received them (gloo backend).
+        """SHA-256 of the tensors that the latest update is verified by, as each rank's model was handed them.
 
-        To be compared with the sender's `sent_checksums`.
+        To be compared with `PackedSource.checksums` of the sender.
         """
         return await self._control("checksums", self._llm.collective_rpc("received_checksums"))
 

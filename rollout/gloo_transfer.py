@@ -5,7 +5,7 @@ and a peer that died ends the transfer with a `TransferError`.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -59,8 +59,6 @@ class GlooUpdateInfo(WeightTransferUpdateInfo):
     shapes: list[list[int]]
     is_whole: bool
     """Whether every parameter of the model follows."""
-    hashed: list[str]
-    """The tensors that the update is verified by."""
 
     def metas(self) -> list[ParamMeta]:
         rows = zip(self.names, self.dtype_names, self.shapes, strict=True)
@@ -75,11 +73,6 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
 
     _group: GlooGroup | None = None
     _bucket_bytes = 0
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.received_checksums: dict[str, str] = {}
-        """SHA-256 of the tensors that the latest update is verified by, by the sender's names."""
 
     def init_transfer_engine(self, init_info: GlooInitInfo) -> None:
         self.shutdown()
@@ -102,27 +95,25 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
 
     def receive_weights(self, update_info: GlooUpdateInfo) -> None:
         try:
-            self._receive(update_info.metas(), update_info.is_whole, set(update_info.hashed))
+            self._receive(update_info.metas(), update_info.is_whole)
         except BaseException:
             self.shutdown()
             self._abandon_update()
             raise
 
-    def _receive(self, metas: Sequence[ParamMeta], is_whole: bool, hashed: Set[str]) -> None:
+    def _receive(self, metas: Sequence[ParamMeta], is_whole: bool) -> None:
         if self._group is None:
             raise TransferError("this engine belongs to no transfer group; init_transfer_engine comes first")
-        self.received_checksums.clear()
         wanted = {name for name, _ in self.model.named_parameters()}
         loaded: set[str] = set()
         for bucket, buffer in self._arrivals(self._group, plan_buckets(metas, self._bucket_bytes)):
-            self.received_checksums.update(bucket.digests(buffer, hashed))
             loaded |= self.model.load_weights((slot.meta.name, slot.view(buffer)) for slot in bucket.slots)
         if is_whole and (missing := sorted(wanted - loaded)):
             raise IncompleteUpdateError(f"the update left {len(missing)} parameters as they were: {missing[:5]}")
 
     @staticmethod
     def _arrivals(group: GlooGroup, buckets: Iterable[Bucket]) -> Iterator[FilledBucket]:
-        """Buckets as they arrive; the next ones travel while one is hashed and loaded."""
+        """Buckets as they arrive; the next ones travel while one is loaded."""
         awaited: deque[FilledBucket] = deque()
         for bucket in buckets:
             # A new buffer each time: the reload keeps views of it until the layer they belong to is complete.
@@ -150,19 +141,6 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
         if self._group is not None:
             self._group.close()
             self._group = None
-
-
-class TransferWorkerExtension:
-    """Mixed into vLLM's worker, so that an engine can be asked what it received.
-
-    vLLM's own checksums do not see linear layers on CPU: their weights are repacked into an opaque object, and the
-    parameter that is hashed is left empty.
-    """
-
-    weight_transfer_engine: object
-
-    def received_checksums(self) -> dict[str, str]:
-        return dict(getattr(self.weight_transfer_engine, "received_checksums", {}))
 
 
 # --- trainer side -----------------------------------------------------------------------------------------------------
@@ -196,11 +174,6 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
     def __init__(self, *, client: VLLMWeightSyncClient, source: PackedSource, is_sender: bool) -> None:
         super().__init__(client=client, source=source, is_sender=is_sender)
         self._packed = source
-
-    @property
-    def sent_checksums(self) -> dict[str, str]:
-        """SHA-256 of the tensors that the latest push is verified by (sender only): what engines should receive."""
-        return self._packed.checksums
 
     @classmethod
     def trainer_init(
@@ -269,7 +242,6 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
             dtype_names=[str(meta.dtype).removeprefix("torch.") for meta in metas],
             shapes=[list(meta.shape) for meta in metas],
             is_whole=not getattr(self.client, "left_out", {}),
-            hashed=sorted(self._packed.hashed),
         )
         self.client.start_weight_update()
         received = in_background(self.client.update_weights, asdict(update))

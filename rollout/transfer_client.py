@@ -3,7 +3,7 @@
 vLLM's own Ray client sends every engine the same init info, and so the same ranks. Here each worker gets its own.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from typing import Any, Protocol
 
@@ -33,8 +33,8 @@ class WorkerPort(Protocol):
 class FanOutClient:
     """vLLM's `VLLMWeightSyncClient` over several workers, each step with a deadline.
 
-    `version` is set before `send_weights()`: it is what the engines call the weights that follow. So is `left_out`:
-    elements by name of the weights that have not changed and do not follow.
+    Set before `send_weights()`: `version`, what the engines call the weights that follow; `left_out`, elements by name
+    of the weights that have not changed and do not follow; `hashed`, names of the tensors that the push is verified by.
 
     Raises (every method):
         WorkersFailedError: names each worker that failed or did not answer in time, and why. Where one has died, others
@@ -45,6 +45,7 @@ class FanOutClient:
         self.workers = tuple(workers)
         self.version: int | None = None
         self.left_out: Mapping[str, int] = {}
+        self.hashed: Collection[str] = ()
         self._timeout_s = timeout_s
 
     @property
@@ -70,7 +71,7 @@ class FanOutClient:
     def start_weight_update(self) -> None:
         if self.version is None:
             raise TransferError("set FanOutClient.version before sending: engines must know what they are given")
-        self._on_all("start_update", lambda _: (self.left_out,))
+        self._on_all("start_update", lambda _: (self.left_out, sorted(self.hashed)))
 
     def update_weights(self, update_info: Any) -> None:
         self._on_all("update_weights", lambda _: (update_info,))

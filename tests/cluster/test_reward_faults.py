@@ -1,4 +1,4 @@
-"""What becomes of a run whose reward workers are killed or stopped: what they had is scored by others, and none gets 0."""
+"""What becomes of a run whose reward worker is killed or stopped: the next one scores what it had; nothing is lost."""
 
 import json
 import signal

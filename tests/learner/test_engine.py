@@ -13,7 +13,8 @@ from learner.batch import TrainingRow
 from learner.config import DeepSpeedConfig, GrpoLoss, GspoLoss, NoImportance, Part, SequenceMean, TokenRejection
 from learner.engine import LearnerEngine
 from learner.stack import part_of
-from learner.weights import DeepSpeedWeightSource, tensor_checksum
+from learner.weights import DeepSpeedWeightSource
+from rollout.checksums import tensor_checksum
 from rollout.trajectory import VersionSpan
 from tests.learner.conftest import StartEngine, ToyWorld
 from tests.learner.plain import PlainLearner

@@ -16,6 +16,7 @@ from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
 
 from learner.weights import DeepSpeedWeightSource
+from rollout.buckets import PackedSource
 from rollout.canary import Canary
 from rollout.config import EngineConfig, GlooTransferConfig
 from rollout.engine import RolloutEngine
@@ -125,12 +126,14 @@ class EngineHost:
         client = FanOutClient([self], timeout_s=60)
         if isinstance(source, DeepSpeedWeightSource):
             client.left_out = source.left_out
-        sender = self.sender(client, source or PolicySource(policy))
+        packed = PackedSource(source or PolicySource(policy), int(TRANSFER.bucket_mb * 10**6))
+        client.hashed = packed.hashed
+        sender = self.sender(client, packed)
         self.run(self.engine.pause())
         client.version = version
         sender.send_weights()
         self.run(self.engine.resume())
-        return sender.sent_checksums
+        return packed.checksums
 
     def sender(
         self, client: FanOutClient, source: WeightSource, timeout_s: float = 30

@@ -1,7 +1,7 @@
 """The engine on real vLLM: what comes out, and what new weights change."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -204,7 +204,7 @@ class VanishingWorker:
         self._group = GlooGroup(store, info["master_address"], info["rank_offset"], info["world_size"], 5)
         self._bucket_bytes = info["bucket_bytes"]
 
-    def start_update(self, left_out: Mapping[str, int]) -> None:
+    def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> None:
         pass
 
     def update_weights(self, info: dict[str, Any]) -> None:

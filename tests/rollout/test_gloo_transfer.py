@@ -1,7 +1,7 @@
 """The gloo backend without an engine: layout, groups, failures. Receivers are threads with plain tensors."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -11,8 +11,8 @@ import torch.distributed as dist
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
 
-from learner.weights import tensor_checksum
 from rollout.buckets import PackedSource, plan_buckets
+from rollout.checksums import tensor_checksum
 from rollout.config import GlooTransferConfig
 from rollout.errors import TransferError, WorkersFailedError
 from rollout.gloo_group import GlooGroup, in_background
@@ -73,7 +73,7 @@ class Receiver:
         store = dist.TCPStore(info.master_address, info.master_port, is_master=False)
         return GlooGroup(store, info.master_address, rank, info.world_size, info.timeout_s)
 
-    def start_update(self, left_out: Mapping[str, int]) -> None:
+    def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> None:
         self.tensors.clear()
 
     def update_weights(self, fields: dict[str, Any]) -> None:
@@ -136,7 +136,7 @@ def test_what_was_packed_is_sent_as_it_was_then_and_the_rest_as_it_is(
     for index, name in enumerate(names):
         assert torch.equal(receiver.tensors[name], TENSORS[name] + (index >= gathered)), name
     # Checksums are of what was sent.
-    assert sender.sent_checksums == {name: tensor_checksum(tensor) for name, tensor in receiver.tensors.items()}
+    assert source.checksums == {name: tensor_checksum(tensor) for name, tensor in receiver.tensors.items()}
 
 
 def test_a_pass_that_was_packed_and_not_sent_is_given_up_and_another_backend_reads_the_same() -> None:

@@ -1,0 +1,66 @@
+"""What a push is verified by: the bytes of tensors as the sender has them, and as the engine's model is handed them.
+
+Taken at the model's door, they are the same for every transport.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Weights = Iterable[tuple[str, Tensor]]
+
+
+def tensor_checksum(tensor: Tensor) -> str:
+    """SHA-256 (hexadecimal) of a tensor's bytes in row-major order; neither shape nor dtype are part of it."""
+    flat = tensor.detach().contiguous().cpu().view(-1).view(torch.uint8)
+    return hashlib.sha256(flat.numpy().data).hexdigest()
+
+
+class ReceivedChecksums:
+    """Hashes chosen tensors on their way into a model's `load_weights`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.found: dict[str, str] = {}
+        """By the sender's names, of the latest update."""
+        self._names: frozenset[str] = frozenset()
+        self._load: Callable[[Weights], Any] = model.load_weights  # type: ignore[assignment]
+        # On the object alone: other models of its class are as they were.
+        model.load_weights = self._hash_and_load
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Forget what was found; hash the tensors of these names from now on."""
+        self.found.clear()
+        self._names = frozenset(names)
+
+    def _hash_and_load(self, weights: Weights) -> Any:
+        return self._load(self._hashed(weights))
+
+    def _hashed(self, weights: Weights) -> Iterator[tuple[str, Tensor]]:
+        for name, tensor in weights:
+            if name in self._names:
+                self.found[name] = tensor_checksum(tensor)
+            yield name, tensor
+
+
+class TransferWorkerExtension:
+    """Mixed into vLLM's worker, so that an engine can be asked what it received.
+
+    vLLM's own checksums name its fused parameters rather than the sender's, and do not see linear layers on CPU: their
+    weights are repacked into an opaque object, and the parameter that is hashed is left empty.
+    """
+
+    weight_transfer_engine: Any
+    _received: ReceivedChecksums | None = None
+
+    def expect_checksums(self, names: list[str]) -> None:
+        """Before an update: the tensors to hash."""
+        if self._received is None:
+            self._received = ReceivedChecksums(self.weight_transfer_engine.model)
+        self._received.expect(names)
+
+    def received_checksums(self) -> dict[str, str]:
+        """SHA-256 by name of those tensors, as far as the latest update brought them."""
+        return {} if self._received is None else dict(self._received.found)
