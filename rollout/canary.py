@@ -42,9 +42,10 @@ class Canary:
 
 
 def choose_canary(samples: Iterable[SpatialSample], config: CanaryConfig, is_float32: bool) -> Canary | None:
-    """The sample with the shortest question among those with regions (among all, if none has one); None: `every` is 0.
+    """The smallest sample among those with regions (among all, if none has one); None: `every` is 0.
 
-    Its response is its own chain of thought, or the question once more.
+    Small, for vLLM makes logits of its whole prompt: 4 bytes × tokens × vocabulary. Its response is its own chain of
+    thought, or the question once more.
 
     Args:
         samples: at least one.
@@ -53,7 +54,12 @@ def choose_canary(samples: Iterable[SpatialSample], config: CanaryConfig, is_flo
     """
     if config.every == 0:
         return None
-    sample = min(samples, key=lambda sample: (not sample.regions, len(sample.images), len(sample.question)))
+
+    def size(sample: SpatialSample) -> tuple[bool, int, int]:
+        num_pixels = sum(image.width_px * image.height_px for image in sample.images)
+        return not sample.regions, num_pixels, len(sample.question)
+
+    sample = min(samples, key=size)
     path = sample.paths[0]
     return Canary(
         sample=sample,

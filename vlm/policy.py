@@ -45,12 +45,15 @@ class PolicyBatch:
     mm_token_type_ids: Int[Tensor, "batch tokens"]
     """1 for image tokens, 0 for text; M-RoPE positions are counted from it."""
     pixel_values: Float[Tensor, "patches patch_values"]
+    """Of each image once, however many rows show it: a group's responses share theirs."""
     image_grid_thw: Int[Tensor, "images 3"]
+    shown_images: Int[Tensor, " shown"]
+    """Which image comes where a row shows one, in row order."""
     regions: RegionInputs
 
     @classmethod
     def collate(cls, rows: Sequence[PolicyRow], pad_token_id: int, image_token_id: int) -> Self:
-        """Pad rows on the right; images follow each other in row order."""
+        """Pad rows on the right; rows with the same `VisionInputs` object share its images."""
         length = max(len(row.prompt_token_ids) + len(row.response_token_ids) for row in rows)
         input_ids = torch.full((len(rows), length), pad_token_id)
         attention_mask = torch.zeros_like(input_ids)
@@ -60,13 +63,17 @@ class PolicyBatch:
             input_ids[index, : len(tokens)] = torch.tensor(tokens)
             attention_mask[index, : len(tokens)] = 1
             response_mask[index, len(row.prompt_token_ids) : len(tokens)] = True
+        visions = {id(row.vision): row.vision for row in rows}
+        counts = [len(vision.image_grid_thw) for vision in visions.values()]
+        images = dict(zip(visions, torch.arange(sum(counts)).split(counts), strict=True))
         return cls(
             input_ids=input_ids,
             attention_mask=attention_mask,
             response_mask=response_mask,
             mm_token_type_ids=(input_ids == image_token_id).long(),
-            pixel_values=torch.cat([row.vision.pixel_values for row in rows]),
-            image_grid_thw=torch.cat([row.vision.image_grid_thw for row in rows]),
+            pixel_values=torch.cat([vision.pixel_values for vision in visions.values()]),
+            image_grid_thw=torch.cat([vision.image_grid_thw for vision in visions.values()]),
+            shown_images=torch.cat([images[id(row.vision)] for row in rows]),
             regions=RegionInputs.cat([row.vision.regions for row in rows]),
         )
 
@@ -109,8 +116,8 @@ class Policy(nn.Module):
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
             mm_token_type_ids=batch.mm_token_type_ids,
-            pixel_values=batch.pixel_values.to(self.vlm.dtype),
-            image_grid_thw=batch.image_grid_thw,
+            mm_encoder_outputs={"image": self._vision(batch)},
+            image_grid_thw=batch.image_grid_thw[batch.shown_images],
             **({"regions": batch.regions} if self._knows_regions else {}),
             use_cache=False,
         ).last_hidden_state
@@ -124,6 +131,17 @@ class Policy(nn.Module):
         logprobs, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
         shape = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
         return shape.masked_scatter(mask, logprobs), shape.masked_scatter(mask, entropies)
+
+    def _vision(self, batch: PolicyBatch) -> Any:
+        """The vision tower's features of every image that is shown, each image encoded once."""
+        features = self.vlm.model.get_image_features(
+            batch.pixel_values.to(self.vlm.dtype), batch.image_grid_thw, return_dict=True
+        )
+        shown = batch.shown_images.tolist()
+        features.pooler_output = [features.pooler_output[image] for image in shown]
+        if getattr(features, "deepstack_features", None) is not None:
+            features.deepstack_features = [[layer[image] for image in shown] for layer in features.deepstack_features]
+        return features
 
     def _head(
         self, hidden: Float[Tensor, "rows width"], targets: Int[Tensor, " rows"], temperature: float, bans: bool

@@ -45,9 +45,13 @@ class _WithRegions:
         parent: Any = super()
         if regions is None:
             return parent.forward(input_ids=input_ids, **inputs)
-        vision = self.get_image_features(inputs.pop("pixel_values"), inputs["image_grid_thw"], return_dict=True)
         # The outer model hands on None for whatever its caller left out; some of it is made here.
         inputs = {name: value for name, value in inputs.items() if value is not None}
+        encoded = inputs.pop("mm_encoder_outputs", {})
+        if "image" not in encoded:
+            pixels, grid = inputs.pop("pixel_values"), inputs["image_grid_thw"]
+            encoded = {"image": self.get_image_features(pixels, grid, return_dict=True)}
+        vision = encoded["image"]
         embeds = self.get_input_embeddings()(input_ids)
         if len(regions.boxes) > 0:
             tokens = torch.cat(region_tokens(self.region_encoder, vision.pooler_output, regions))
@@ -66,9 +70,7 @@ class _WithRegions:
             attention_mask=inputs.get("attention_mask"),
             mm_token_type_ids=inputs.get("mm_token_type_ids"),
         )
-        return parent.forward(
-            inputs_embeds=embeds, position_ids=position_ids, mm_encoder_outputs={"image": vision}, **inputs
-        )
+        return parent.forward(inputs_embeds=embeds, position_ids=position_ids, mm_encoder_outputs=encoded, **inputs)
 
     def _encode_nothing(self: Any, like: Tensor) -> Tensor:
         """Under ZeRO-3 every rank must go through every module, and back, whether its rows have regions or not."""

@@ -1,5 +1,6 @@
 """Prompts: one road for both sides, regions in one place, tokens that lose nothing."""
 
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Literal
 
@@ -11,7 +12,7 @@ from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, Path, Region, SpatialSample
 from vlm.config import PromptConfig, TinyModelConfig
 from vlm.policy import BANNED_LOGIT, PolicyBatch, PolicyRow, load_policy
-from vlm.prompt import PromptEncoder, decode, question_text
+from vlm.prompt import PromptEncoder, VisionInputs, decode, question_text
 from vlm.regions import describe_boxes, describe_points, draw_marks
 from vlm.tiny import build_tiny_checkpoint
 
@@ -169,6 +170,37 @@ def test_logprobs_are_those_of_the_plain_model_over_tokens_that_may_be_sampled(
                 torch.testing.assert_close(got, expected[start + offset - 1, token], atol=1e-5, rtol=0)
             assert logprobs[index, :start].abs().sum() == 0
             assert (entropies[index, start : start + len(row.response_token_ids)] > 0).all()
+
+
+def test_rows_of_one_prompt_share_its_image_and_get_what_they_would_alone(
+    checkpoint: FilePath, encoder: PromptEncoder, store: ImageStore
+) -> None:
+    policy = load_policy(checkpoint)
+    one, other = (make_sample(store, seed) for seed in range(2))
+    order = [one, other, one, one]
+    responses = [encoder.response_token_ids(f"{RESPONSE}{'<answer>' * number}") for number in range(4)]
+
+    def results(visions: list[VisionInputs]) -> tuple[PolicyBatch, torch.Tensor, torch.Tensor]:
+        rows = [
+            PolicyRow(encoder.prompt_token_ids(sample, Path.DTR), response, vision)
+            for sample, response, vision in zip(order, responses, visions, strict=True)
+        ]
+        batch = PolicyBatch.collate(rows, encoder.pad_token_id, encoder.image_token_id)
+        policy.zero_grad()
+        logprobs, _ = policy(batch)
+        logprobs.sum().backward()
+        return batch, logprobs.detach(), policy.vlm.model.visual.patch_embed.proj.weight.grad.clone()
+
+    shared = encoder.vision_inputs_of([(sample, Path.DTR) for sample in order])
+    assert shared[0] is shared[2]
+    batch, logprobs, gradient = results(shared)
+    apart, expected, expected_gradient = results([replace(vision) for vision in shared])
+    assert batch.shown_images.tolist() == [0, 1, 0, 0]
+    assert apart.shown_images.tolist() == [0, 1, 2, 3]
+    assert (len(batch.image_grid_thw), len(apart.image_grid_thw)) == (2, 4)
+    torch.testing.assert_close(logprobs, expected, atol=1e-6, rtol=0)
+    assert gradient.abs().max() > 0
+    torch.testing.assert_close(gradient, expected_gradient, atol=1e-4, rtol=1e-4)
 
 
 def test_the_mask_keeps_the_end_token_and_drops_padding(encoder: PromptEncoder, store: ImageStore) -> None:
