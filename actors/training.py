@@ -244,7 +244,9 @@ class Trainer:
         num_tokens, self._num_tokens = self._num_tokens, 0
         num_reissued, self._num_reissued = self._num_reissued, 0
         complete = [(group, True) for group in groups] + [(group, False) for group in filtered]
-        self._folder.write_trajectories(self.version, [c for c in complete if self._config.is_recorded(c[0].index)])
+        recorded = [entry for entry in complete if self._config.is_recorded(entry[0].index)]
+        # Apart from the loop: a step's responses may be many megabytes, and engines want new prompts meanwhile.
+        await asyncio.to_thread(self._folder.write_trajectories, self.version, recorded)
         record: dict[str, object] = {
             "step": self.version,
             "weight_version": self.version,
