@@ -126,6 +126,8 @@ class ClusterConfig(StrictModel):
     """Ray CPUs of one learner rank."""
     learner_rank_gpus: Annotated[float, Field(ge=0)] = 0
     """Ray GPUs of one learner rank: 1 on a GPU cluster."""
+    learner_resources: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Custom Ray resources of one learner rank, such as {learner: 1}: they keep it on the nodes that offer them."""
     learner_threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads of one learner rank; null: the machine's cores divided by its ranks."""
     deadlines: DeadlineConfig = DeadlineConfig()
@@ -179,6 +181,13 @@ class SessionConfig(StrictModel):
             + self.learner.num_ranks * self.cluster.learner_rank_cpus
             + self.cluster.num_reward_workers * self.cluster.reward_worker_cpus
         )
+
+    @property
+    def custom_resources(self) -> dict[str, float]:
+        """The same of custom Ray resources."""
+        workers = {name: self.rollout.max_workers * own for name, own in self.rollout.resources_per_worker.items()}
+        ranks = {name: self.learner.num_ranks * own for name, own in self.cluster.learner_resources.items()}
+        return {name: workers.get(name, 0.0) + ranks.get(name, 0.0) for name in workers | ranks}
 
     @model_validator(mode="after")
     def _both_sides_use_one_temperature(self) -> Self:

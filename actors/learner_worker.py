@@ -227,7 +227,11 @@ class LearnerGroup:
         self._spec = spec
         self._rollout_engine = rollout_engine
         self._deadlines = cluster.deadlines
-        options: dict[str, Any] = {"num_cpus": cluster.learner_rank_cpus, "num_gpus": cluster.learner_rank_gpus}
+        options: dict[str, Any] = {
+            "num_cpus": cluster.learner_rank_cpus,
+            "num_gpus": cluster.learner_rank_gpus,
+            "resources": cluster.learner_resources,
+        }
         if spec.num_threads is not None:
             # Ray would give a rank as many threads as CPUs it asks for, which says how it is placed, not what it uses.
             options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(spec.num_threads)}}

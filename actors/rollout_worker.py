@@ -131,12 +131,13 @@ class RayRolloutWorker:
     async def start(self) -> None:
         config = self._spec.rollout
         asked = {"CPU": config.cpus_per_worker, "GPU": config.gpus_per_worker}
-        bundle = {key: amount for key, amount in asked.items() if amount}
+        bundle = {key: amount for key, amount in asked.items() if amount} | config.resources_per_worker
         # One group a worker: a cluster that scales itself adds a node for it, and takes the node away with it.
         self._placement = placement_group([bundle])
         self.actor = _REMOTE.options(
             num_cpus=config.cpus_per_worker,
             num_gpus=config.gpus_per_worker,
+            resources=config.resources_per_worker,
             scheduling_strategy=PlacementGroupSchedulingStrategy(self._placement),
         ).remote(self._spec, self.name, _cores_of(self._number, config))
         what = f"engine start (it asks Ray for {bundle})"

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import psutil
@@ -35,12 +35,13 @@ class Orphans:
 
 
 @contextmanager
-def ray_runtime(config: ClusterConfig, num_cpus: float) -> Iterator[None]:
+def ray_runtime(config: ClusterConfig, num_cpus: float, resources: Mapping[str, float]) -> Iterator[None]:
     """Ray while the block runs: the cluster at `config.address`, or one on this machine that ends with the block.
 
     Args:
         num_cpus: what all actors together ask Ray for. On this machine they get it, also with fewer cores: generation,
             scoring and updates take turns, and a laptop should not refuse a second engine.
+        resources: custom ones that they ask for; on this machine they get these too.
 
     Every process that was started is ended: what does not go by itself within `deadlines.stop_s` is killed, and said.
     """
@@ -58,6 +59,7 @@ def ray_runtime(config: ClusterConfig, num_cpus: float) -> Iterator[None]:
     cpus = max(len(os.sched_getaffinity(0)), math.ceil(num_cpus))
     ray.init(
         num_cpus=cpus,
+        resources=dict(resources),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,

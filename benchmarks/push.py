@@ -239,9 +239,13 @@ class Arms:
 
 def measure(sizes_mb: Sequence[int], numbers: Sequence[int], num_rounds: int) -> list[dict[str, float]]:
     """One row for each size and number of receivers; the first round of each does not count."""
+    from rollout.config import EngineConfig
     from rollout.plugin import register
+    from rollout.processes import prepare_environment
 
     register()
+    # Of receivers, as of vLLM's processes.
+    prepare_environment(EngineConfig(), cpu_cores=None, has_gpu=False)
     torch.set_num_threads(1)
     ports = [ProcessPort(number) for number in range(max(numbers))]
     heads = ("MB", "receivers", "pack, s", "push, s", "raw, s", "push, MB/s", "raw, MB/s", "ratio")

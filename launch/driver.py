@@ -45,7 +45,7 @@ class Driver:
             )
             bars.update(task, completed=1, total=1)
         self.base_model = prepare_base_model(self.config, self.folder)
-        self._runtime = ray_runtime(self.config.cluster, self.config.num_cpus)
+        self._runtime = ray_runtime(self.config.cluster, self.config.num_cpus, self.config.custom_resources)
         self._runtime.__enter__()
         # A scheduler's stop is a person's stop: a checkpoint first. Only now, for Ray sets handlers of its own.
         signal.signal(signal.SIGTERM, signal.default_int_handler)

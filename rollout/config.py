@@ -181,6 +181,8 @@ class RolloutConfig(StrictModel):
     """CPU cores reserved for a worker."""
     gpus_per_worker: Annotated[int, Field(ge=0)] = 0
     """GPUs reserved for a worker; 0 runs it on CPU."""
+    resources_per_worker: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Custom Ray resources of a worker, such as {rollout: 1}: they keep it on the nodes that offer them."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
