@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 Weights = Iterable[tuple[str, Tensor]]
 
@@ -22,11 +22,15 @@ def tensor_checksum(tensor: Tensor) -> str:
 class ReceivedChecksums:
     """Hashes chosen tensors on their way into a model's `load_weights`."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
+        """
+        Args:
+            model: one of vLLM's, or anything with `load_weights`.
+        """
         self.found: dict[str, str] = {}
         """By the sender's names, of the latest update."""
         self._names: frozenset[str] = frozenset()
-        self._load: Callable[[Weights], Any] = model.load_weights  # type: ignore[assignment]
+        self._load: Callable[[Weights], Any] = model.load_weights
         # On the object alone: other models of its class are as they were.
         model.load_weights = self._hash_and_load
 
