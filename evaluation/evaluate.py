@@ -11,7 +11,7 @@ from evaluation.config import EvaluationConfig
 from rewards.reward import center_errors_m, is_correct, predicted_centers_m
 from rewards.score import Failure, Score
 from rollout.trajectory import RolloutRequest, Trajectory
-from spatial.sample import Path, SpatialSample, Vector3
+from spatial.sample import ChoiceAnswer, Path, SpatialSample, Vector3
 
 Generate = Callable[[Sequence[RolloutRequest]], Awaitable[Sequence[Trajectory | Failure]]]
 """All responses of one group, in order."""
@@ -58,6 +58,9 @@ class PathResult:
     accuracy_by_domain: dict[str, float]
     accuracy_by_kind: dict[str, float]
     accuracy_greedy_by_kind: dict[str, float]
+    accuracy_two_options: float | None
+    """In questions of two options, where chance is a half; None: there are none."""
+    accuracy_two_options_greedy: float | None
     num_questions: int
     num_failures: int
 
@@ -82,6 +85,8 @@ class Judged:
     kind: str
     domain: str
     is_greedy: bool
+    num_options: int
+    """Of the question; 0 where it is no multiple choice."""
     response: str
     correct: bool
     score: Score
@@ -160,6 +165,7 @@ def _judge(response: Trajectory, sample: SpatialSample, path: Path, is_greedy: b
         sample_id=sample.sample_id,
         path=path,
         is_greedy=is_greedy,
+        num_options=sample.answer.num_options if isinstance(sample.answer, ChoiceAnswer) else 0,
         response=text,
         centers_m=predicted_centers_m(text, path, sample),
         kind=sample.kind,
@@ -186,6 +192,8 @@ def _summarise(sampled: list[Judged], greedy: list[Judged], num_questions: int, 
         accuracy_by_domain=_accuracy_by(lambda mark: mark.domain, sampled),
         accuracy_by_kind=_accuracy_by(lambda mark: mark.kind, sampled),
         accuracy_greedy_by_kind=_accuracy_by(lambda mark: mark.kind, greedy),
+        accuracy_two_options=_two_options(sampled),
+        accuracy_two_options_greedy=_two_options(greedy),
         num_questions=num_questions,
         num_failures=num_failures,
     )
@@ -203,6 +211,11 @@ def same_questions(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
             shared["all"][mark.path.value].append(mark.correct)
             shared[mark.kind][mark.path.value].append(mark.correct)
     return {kind: {path: fmean(rights) for path, rights in paths.items()} for kind, paths in sorted(shared.items())}
+
+
+def _two_options(marks: list[Judged]) -> float | None:
+    rights = [mark.correct for mark in marks if mark.num_options == 2]
+    return fmean(rights) if rights else None
 
 
 def _accuracy_by(key: Callable[[Judged], str], marks: list[Judged]) -> dict[str, float]:
@@ -223,6 +236,10 @@ def summarise(result: EvaluationResult, seconds: float) -> dict[str, object]:
         "lor_accuracy_greedy": lor and lor.accuracy_greedy,
         "dtr_accuracy_greedy": dtr and dtr.accuracy_greedy,
         "direct_accuracy_greedy": direct and direct.accuracy_greedy,
+        "lor_two_options": lor and lor.accuracy_two_options,
+        "lor_two_options_greedy": lor and lor.accuracy_two_options_greedy,
+        "dtr_two_options": dtr and dtr.accuracy_two_options,
+        "dtr_two_options_greedy": dtr and dtr.accuracy_two_options_greedy,
         "lor_reward": lor and lor.reward,
         "dtr_reward": dtr and dtr.reward,
         "format_rate": sum(marks.format_rate for marks in present) / len(present),

@@ -71,11 +71,15 @@ async def generate(requests: Sequence[RolloutRequest]) -> list[Trajectory | Fail
     ]
 
 
-@pytest.fixture
-def result() -> EvaluationResult:
+def evaluated(*samples: SpatialSample) -> EvaluationResult:
     reward = partial(score_response, config=RewardConfig())
     config = EvaluationConfig(num_questions=10, num_samples=4)
-    return asyncio.run(evaluate([LOR, DTR], generate, reward, config, temperature=1.0, max_response_tokens=9))
+    return asyncio.run(evaluate(samples, generate, reward, config, temperature=1.0, max_response_tokens=9))
+
+
+@pytest.fixture
+def result() -> EvaluationResult:
+    return evaluated(LOR, DTR)
 
 
 def test_failures_are_counted_and_enter_no_mean(result: EvaluationResult) -> None:
@@ -84,6 +88,15 @@ def test_failures_are_counted_and_enter_no_mean(result: EvaluationResult) -> Non
     assert lor.accuracy == pytest.approx(2 / 3)  # right, wrong, right though the format is broken
     assert lor.format_rate == pytest.approx(2 / 3)
     assert lor.accuracy_greedy == 1.0
+
+
+def test_questions_of_two_options_have_a_mark_of_their_own(result: EvaluationResult) -> None:
+    lor, dtr = result.paths[Path.LOR], result.paths[Path.DTR]
+    assert lor.accuracy_two_options == pytest.approx(2 / 3)
+    assert lor.accuracy_two_options_greedy == 1.0
+    assert dtr.accuracy_two_options is None
+    three = evaluated(LOR.replace(answer=ChoiceAnswer(letter="A", num_options=3))).paths[Path.LOR]
+    assert (three.accuracy, three.accuracy_two_options) == (pytest.approx(2 / 3), None)
 
 
 def test_a_number_is_right_within_a_quarter(result: EvaluationResult) -> None:
