@@ -40,12 +40,22 @@ def demo(overrides: Overrides = None, config: Config = "demo") -> None:
     run_demo(load_config(config, overrides), console)
 
 
+def _newest(checkpoints: Path) -> Path | None:
+    """The checkpoint to go on from. A scheduler gives a job the same command each time, so having none is no error."""
+    from learner.checkpoint import latest_checkpoint, list_checkpoints
+
+    if not list_checkpoints(checkpoints):
+        console.print(f"no checkpoint in {checkpoints} yet: this is the beginning", highlight=False)
+        return None
+    return latest_checkpoint(checkpoints).resolve()
+
+
 @app.command("cold-start")
 def cold_start(
     overrides: Overrides = None,
     config: Config = "demo",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint of this cold start. Safe to repeat.")
+        bool, typer.Option("--resume", help="Go on from this cold start's newest checkpoint, or begin. Safe to repeat.")
     ] = False,
 ) -> None:
     """Supervised fine-tuning on both paths' chains of thought; writes RUN/cold_start_model and its marks.
@@ -55,11 +65,9 @@ def cold_start(
     from launch.centers import draw_centers
     from launch.driver import Driver
     from launch.summary import print_summary
-    from learner.checkpoint import latest_checkpoint
 
     settings = load_config(config, overrides)
-    checkpoints = Path(settings.run) / "cold_start_checkpoints"
-    resume_from = latest_checkpoint(checkpoints).resolve() if resume else None
+    resume_from = _newest(Path(settings.run) / "cold_start_checkpoints") if resume else None
     with Driver(settings, console) as run:
         run.cold_start(resume_from)
     print_summary(run.folder, console)
@@ -90,7 +98,7 @@ def train(
         typer.Option("--from", help="Hugging Face folder to start from. Default: RUN/cold_start_model."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the run's newest checkpoint. Safe to repeat.")
+        bool, typer.Option("--resume", help="Go on from the run's newest checkpoint, or begin. Safe to repeat.")
     ] = False,
     resume_from: Annotated[
         Path | None, typer.Option("--resume-from", help="Go on from this training checkpoint: RUN/checkpoints/step-…")
@@ -103,7 +111,7 @@ def train(
     from launch.centers import draw_centers
     from launch.driver import Driver
     from launch.summary import draw_summary, print_summary
-    from learner.checkpoint import latest_checkpoint, verify
+    from learner.checkpoint import verify
 
     settings = load_config(config, overrides)
     start = (checkpoint or Path(settings.run) / "cold_start_model").resolve()
@@ -112,7 +120,7 @@ def train(
     if resume_from is not None:
         verify(resume_from)
     elif resume:
-        resume_from = latest_checkpoint(Path(settings.run) / "checkpoints")
+        resume_from = _newest(Path(settings.run) / "checkpoints")
     with Driver(settings, console) as run:
         run.train(start, resume_from and resume_from.resolve())
     print_summary(run.folder, console)

@@ -7,6 +7,7 @@ import importlib.resources
 import json
 import re
 import shlex
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -177,11 +178,17 @@ def test_the_job_has_rays_version_of_the_lock_and_a_head_without_gpus(job: RayJo
         assert {mount.name for mount in group.template.spec.containers[0].volume_mounts} == volumes
 
 
-def test_the_jobs_command_is_one_that_there_is(job: RayJob) -> None:
-    program, command, *arguments = shlex.split(job.spec.entrypoint)
-    assert (program, command) == ("/opt/sr-real/.venv/bin/sr-real", "train")
-    assert arguments[:3] == ["--config", PRESET, "--resume"]
-    assert load_config(PRESET, arguments[3:]).run == "/shared/runs/mine"
+def test_the_jobs_commands_are_ones_that_there_are(job: RayJob) -> None:
+    shell, option, script = shlex.split(job.spec.entrypoint)
+    assert (shell, option) == ("bash", "-ec")
+    shown = subprocess.run(
+        [shell, option, script.replace("/opt/sr-real/.venv/bin/sr-real", "echo")], capture_output=True, text=True
+    ).stdout
+    commands = [line.split() for line in shown.splitlines()]
+    assert [command[:4] for command in commands] == [
+        [phase, "--config", PRESET, "--resume"] for phase in ("cold-start", "train")
+    ]
+    assert {load_config(PRESET, command[4:]).run for command in commands} == {"/shared/runs/mine"}
 
 
 def test_a_misspelt_field_of_a_rayjob_is_refused() -> None:
