@@ -233,6 +233,43 @@ def scale(
 
 
 @app.command()
+def submit(
+    address: Annotated[str, typer.Option("--address", help="The cluster's dashboard, such as http://127.0.0.1:8265")],
+    overrides: Overrides = None,
+    config: Annotated[
+        str, typer.Option("--config", "-c", help="The name of a preset, or a YAML file within the project.")
+    ] = "demo",
+    command: Annotated[
+        str, typer.Option("--command", help="What to run: train, cold-start, demo, evaluate, …")
+    ] = "train",
+    resume: Annotated[bool, typer.Option("--resume", help="As for the command. Safe to repeat.")] = False,
+    python: Annotated[
+        str, typer.Option("--python", help="The interpreter on the cluster's head that has the project's packages.")
+    ] = "python",
+    follow: Annotated[bool, typer.Option(help="Print the log until the job ends, and end with its status.")] = True,
+) -> None:
+    """Run a command as a job of a Ray cluster, from any machine that has this project and Ray.
+
+    This project is shipped, without its runs, caches and environment. Ctrl-C leaves the job alone.
+    """
+    from launch.submit import follow_job, shipped_config, submit_job
+
+    load_config(config, overrides)  # a fault in it is told here, not there
+    arguments = [command, "--config", shipped_config(config), *(["--resume"] if resume else []), *(overrides or [])]
+    try:
+        job = submit_job(address, arguments, python, console)
+    except ConnectionError as error:
+        raise ConfigError(f"no cluster at {address}: {str(error).splitlines()[0]}") from None
+    if follow:
+        try:
+            raise typer.Exit(follow_job(address, job))
+        except KeyboardInterrupt:
+            raise Stopped(
+                f"watching; job {job} goes on. `ray job logs -f {job} --address {address}` looks on"
+            ) from None
+
+
+@app.command()
 def doctor() -> None:
     """What of this machine and this install is fit, and what to do about the rest."""
     from launch.doctor import print_findings, run_doctor

@@ -1,0 +1,89 @@
+"""A run as a job of a Ray cluster: this project is shipped, the log comes back, the run's exit status is the job's."""
+
+import asyncio
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ray.job_submission import JobStatus, JobSubmissionClient
+from rich.console import Console
+
+from launch.config import PRESETS, ConfigError
+
+PROJECT = Path(__file__).parents[1]
+# Besides what .gitignore names, which Ray leaves out by itself.
+_LEFT_OUT = [".git", ".venv", "runs", "wandb", "docs", "**/__pycache__"]
+# Ray's own 3 seconds are too few for a checkpoint.
+_STOP_WAIT_S = 120
+_POLL_S = 1.0
+# The log may end a little before the job does; a job that is being stopped writes a checkpoint first.
+_END_WAIT_S = _STOP_WAIT_S + 60
+
+
+def shipped_config(config: str) -> str:
+    """What the job calls a config: a preset by its name, a file of the project by its place in it.
+
+    Raises:
+        ConfigError: the file lies outside the project, which is all that is shipped.
+    """
+    if (PRESETS / f"{config}.yaml").is_file():
+        return config
+    file = Path(config).resolve()
+    if not file.is_relative_to(PROJECT):
+        raise ConfigError(f"config {file} is not in {PROJECT}, which is what is shipped: copy it there")
+    return str(file.relative_to(PROJECT))
+
+
+def submit_job(address: str, arguments: Sequence[str], python: str, console: Console) -> str:
+    """Start `sr-real ARGUMENTS` on the cluster; returns the job's id.
+
+    Args:
+        address: of the cluster's dashboard, such as http://127.0.0.1:8265.
+        python: an interpreter on the cluster's head that has what the project needs.
+
+    Raises:
+        ConnectionError: nobody answers at the address.
+    """
+    client = JobSubmissionClient(address)
+    job = client.submit_job(
+        entrypoint=shlex.join([python, "-m", "launch.cli", *arguments]),
+        runtime_env={
+            "working_dir": str(PROJECT),
+            "excludes": _LEFT_OUT,
+            "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_WAIT_S), "PYTHONUNBUFFERED": "1"},
+        },
+        metadata={"name": "sr-real"},
+    )
+    console.print(
+        f"job [bold]{job}[/] at {address}; `ray job stop {job} --address {address}` ends it with a checkpoint"
+    )
+    return job
+
+
+def follow_job(address: str, job: str) -> int:
+    """Print the job's log until it ends; its exit status: the run's own, 130 for a job that was stopped."""
+    client = JobSubmissionClient(address)
+    asyncio.run(_print_log(client, job))
+    return asyncio.run(_status_of(client, job))
+
+
+async def _print_log(client: JobSubmissionClient, job: str) -> None:
+    async for lines in client.tail_job_logs(job):
+        sys.stdout.write(lines)
+        sys.stdout.flush()
+
+
+async def _status_of(client: JobSubmissionClient, job: str) -> int:
+    deadline_s = time.monotonic() + _END_WAIT_S
+    while not (info := client.get_job_info(job)).status.is_terminal():
+        if time.monotonic() > deadline_s:
+            raise ConnectionError(f"job {job} is still {info.status} {_END_WAIT_S} s after its log ended")
+        await asyncio.sleep(_POLL_S)
+    if info.status == JobStatus.STOPPED:
+        return 130
+    if info.status == JobStatus.FAILED and not info.driver_exit_code:
+        sys.stderr.write(f"job {job} failed: {info.message}\n")
+        return 1
+    return info.driver_exit_code or 0

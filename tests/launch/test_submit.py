@@ -1,0 +1,96 @@
+"""A run as a job of a Ray cluster that is there already: shipped, watched, stopped."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ray.job_submission import JobStatus, JobSubmissionClient
+from rich.console import Console
+
+from launch.config import ConfigError
+from launch.submit import PROJECT, follow_job, shipped_config, submit_job
+from tests.cluster.conftest import SMALL
+
+ROOT = Path(__file__).parents[2]
+RAY = str(Path(sys.executable).with_name("ray"))
+SR_REAL = str(Path(sys.executable).with_name("sr-real"))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A cluster of one node with room for the small run."""
+    dashboard = free_port()
+    folder = tmp_path_factory.mktemp("ray")
+    start = f"start --head --port={free_port()} --dashboard-port={dashboard} --num-cpus=8 --include-dashboard=true"
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    subprocess.run([RAY, *start.split(), f"--temp-dir={folder}"], check=True, env=environment, capture_output=True)
+    yield f"http://127.0.0.1:{dashboard}"
+    subprocess.run([RAY, "stop", "--force"], check=True, capture_output=True)
+
+
+def test_a_config_outside_of_what_is_shipped_is_refused(tmp_path: Path) -> None:
+    assert shipped_config("demo") == "demo"
+    assert shipped_config(str(PROJECT / "launch/presets/base.yaml")) == "launch/presets/base.yaml"
+    with pytest.raises(ConfigError, match="copy it there"):
+        shipped_config(str(tmp_path / "mine.yaml"))
+
+
+def test_nobody_at_the_address_is_said_in_words() -> None:
+    done = subprocess.run(
+        [SR_REAL, "submit", "--address", f"http://127.0.0.1:{free_port()}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "no cluster at http://127.0.0.1" in done.stdout
+
+
+@pytest.mark.stack
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_jobs_status_is_the_runs_and_its_log_is_shown(address: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [SR_REAL, "submit", "--address", address, "--python", sys.executable, "--command", "cold-start"]
+    done = subprocess.run(
+        [*command, f"run={folder}", *SMALL], cwd=tmp_path, capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "median centre error" in done.stdout
+    assert (folder / "cold_start_model" / "config.json").is_file()
+    failed = subprocess.run(
+        [*command[:-1], "train", f"run={tmp_path / 'none'}", *SMALL], capture_output=True, text=True, timeout=200
+    )
+    assert failed.returncode == 2
+    assert "is no model folder" in failed.stdout.replace("\n", " ")
+
+
+@pytest.mark.stack
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_job_that_is_stopped_writes_a_checkpoint_first(address: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    arguments = ["cold-start", "--config", "demo", "--resume", f"run={folder}", *SMALL, "learner.sft.steps=100000"]
+    job = submit_job(address, arguments, sys.executable, console=Console(quiet=True))
+    metrics = folder / "cold_start_metrics.jsonl"
+    deadline_s = time.monotonic() + 300
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < 20:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.5)
+    client = JobSubmissionClient(address)
+    client.stop_job(job)
+    assert follow_job(address, job) == 130
+    assert client.get_job_status(job) == JobStatus.STOPPED
+    (checkpoint,) = (folder / "cold_start_checkpoints").glob("step-*")
+    steps = len(metrics.read_text().splitlines())
+    assert checkpoint.name == f"step-{steps:06d}"
+    assert json.loads((checkpoint / "manifest.json").read_text())
