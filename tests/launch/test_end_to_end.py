@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "assets" / "tiny-base"
 SMALL = [
+    # The demo does without a reference.
+    "learner.kl_coefficient=0.01",
     "prompt={instructions: short, regions: tokens}",
     "rollout.num_workers=1",
     "data.num_train_scenes=24",
