@@ -163,12 +163,8 @@ class SimulatedWorker:
 
     def _trajectory(self, request: RolloutRequest, version: int) -> Trajectory:
         num_tokens = 32 + request.seed % 64
-        return Trajectory(
-            group_id=request.group_id,
-            member=request.member,
-            sample_id=request.sample.sample_id,
-            path=request.path,
-            images=request.sample.images,
+        return Trajectory.answering(
+            request,
             prompt_token_ids=PROMPT_TOKEN_IDS,
             response_token_ids=tuple(range(100, 100 + num_tokens)),
             rollout_logprobs=self._logprobs[request.seed % 100 :][:num_tokens],

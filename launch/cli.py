@@ -40,7 +40,7 @@ def demo(overrides: Overrides = None, config: Config = "demo") -> None:
     run_demo(load_config(config, overrides), console)
 
 
-def _newest(checkpoints: Path) -> Path | None:
+def newest_checkpoint(checkpoints: Path) -> Path | None:
     """The checkpoint to go on from. A scheduler gives a job the same command each time, so having none is no error."""
     from learner.checkpoint import latest_checkpoint, list_checkpoints
 
@@ -67,7 +67,7 @@ def cold_start(
     from launch.summary import print_summary
 
     settings = load_config(config, overrides)
-    resume_from = _newest(Path(settings.run) / "cold_start_checkpoints") if resume else None
+    resume_from = newest_checkpoint(Path(settings.run) / "cold_start_checkpoints") if resume else None
     with Driver(settings, console) as run:
         run.cold_start(resume_from)
     print_summary(run.folder, console)
@@ -120,7 +120,7 @@ def train(
     if resume_from is not None:
         verify(resume_from)
     elif resume:
-        resume_from = _newest(Path(settings.run) / "checkpoints")
+        resume_from = newest_checkpoint(Path(settings.run) / "checkpoints")
     with Driver(settings, console) as run:
         run.train(start, resume_from and resume_from.resolve())
     print_summary(run.folder, console)

@@ -60,6 +60,19 @@ class RunConfig(SessionConfig):
     """Where samples come from."""
 
 
+def find_config(file: FilePath | str) -> FilePath:
+    """The file that is meant: it itself, or a preset's by its name.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    for path in (FilePath(file), PRESETS / f"{file}.yaml"):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.yaml")))
+    raise ConfigError(f"config {file} does not exist; give a YAML file, or one of the presets: {known}")
+
+
 def load_config(file: FilePath | str, overrides: list[str] | None = None) -> RunConfig:
     """A run's configuration from a YAML file, or the name of a preset, and dotted overrides.
 
@@ -70,12 +83,7 @@ def load_config(file: FilePath | str, overrides: list[str] | None = None) -> Run
         ConfigError: the file is missing or no YAML, or a key is unknown, of a wrong type, missing, or at odds with
             another.
     """
-    path = FilePath(file)
-    if not path.exists() and (PRESETS / f"{file}.yaml").exists():
-        path = PRESETS / f"{file}.yaml"
-    if not path.exists():
-        known = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.yaml")))
-        raise ConfigError(f"config {file} does not exist; give a YAML file, or one of the presets: {known}")
+    path = find_config(file)
     try:
         content = OmegaConf.to_container(_override(OmegaConf.load(path), overrides or []), resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:

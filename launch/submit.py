@@ -10,7 +10,7 @@ from pathlib import Path
 from ray.job_submission import JobStatus, JobSubmissionClient
 from rich.console import Console
 
-from launch.config import PRESETS, ConfigError
+from launch.config import ConfigError, find_config
 
 PROJECT = Path(__file__).parents[1]
 # Besides what .gitignore names, which Ray leaves out by itself.
@@ -23,14 +23,12 @@ _END_WAIT_S = _STOP_WAIT_S + 60
 
 
 def shipped_config(config: str) -> str:
-    """What the job calls a config: a preset by its name, a file of the project by its place in it.
+    """What the job calls a config, be it a preset's name or a file: its place in the project.
 
     Raises:
-        ConfigError: the file lies outside the project, which is all that is shipped.
+        ConfigError: there is no such config, or it lies outside the project, which is all that is shipped.
     """
-    if (PRESETS / f"{config}.yaml").is_file():
-        return config
-    file = Path(config).resolve()
+    file = find_config(config).resolve()
     if not file.is_relative_to(PROJECT):
         raise ConfigError(f"config {file} is not in {PROJECT}, which is what is shipped: copy it there")
     return str(file.relative_to(PROJECT))
@@ -64,18 +62,13 @@ def submit_job(address: str, arguments: Sequence[str], python: str, console: Con
 
 def follow_job(address: str, job: str) -> int:
     """Print the job's log until it ends; its exit status: the run's own, 130 for a job that was stopped."""
-    client = JobSubmissionClient(address)
-    asyncio.run(_print_log(client, job))
-    return asyncio.run(_status_of(client, job))
+    return asyncio.run(_follow(JobSubmissionClient(address), job))
 
 
-async def _print_log(client: JobSubmissionClient, job: str) -> None:
+async def _follow(client: JobSubmissionClient, job: str) -> int:
     async for lines in client.tail_job_logs(job):
         sys.stdout.write(lines)
         sys.stdout.flush()
-
-
-async def _status_of(client: JobSubmissionClient, job: str) -> int:
     deadline_s = time.monotonic() + _END_WAIT_S
     while not (info := client.get_job_info(job)).status.is_terminal():
         if time.monotonic() > deadline_s:

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
 from learner.partitioned import NamedWeights, full_numel, full_shape, named_weights, whole_weights
-from rollout.checksums import tensor_checksum
 
 
 class DeepSpeedWeightSource(WeightSource):
@@ -50,7 +49,3 @@ class DeepSpeedWeightSource(WeightSource):
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         return whole_weights(self._weights, self._wire_dtype, self._bucket_bytes)
-
-    def checksums(self) -> dict[str, str]:
-        """SHA-256 of each weight as sent. A collective under ZeRO-3, as iterating is."""
-        return {name: tensor_checksum(tensor) for name, tensor in self}

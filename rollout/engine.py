@@ -203,12 +203,8 @@ class RolloutEngine:
                 f"engine {self.name}: the response to sample {request.sample.sample_id} ended by "
                 f"{completion.finish_reason!r} after {len(completion.token_ids)} tokens"
             )
-        return Trajectory(
-            group_id=request.group_id,
-            member=request.member,
-            sample_id=request.sample.sample_id,
-            path=request.path,
-            images=request.sample.images,
+        return Trajectory.answering(
+            request,
             prompt_token_ids=tuple(output.prompt_token_ids),
             response_token_ids=tuple(completion.token_ids),
             rollout_logprobs=tuple(completion.logprobs.logprobs),
@@ -323,14 +319,6 @@ class RolloutEngine:
     async def weight_version(self) -> int:
         """The version that the engine itself says it has."""
         return int(await self._control("weight version", self._llm.get_weight_version()))
-
-    async def checksums(self) -> dict[str, str]:
-        """SHA-256 of each parameter as the engine holds it, by rank and name; equal engines have equal ones.
-
-        On CPU these do not cover linear layers; `received_checksums` does.
-        """
-        ranks = await self._control("checksums", self._llm.compute_weight_checksums())
-        return {name: digest for rank in ranks for name, digest in rank.items()}
 
     async def received_checksums(self) -> list[dict[str, str]]:
         """SHA-256 of the tensors that the latest update is verified by, as each rank's model was handed them.

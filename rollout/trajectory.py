@@ -1,7 +1,7 @@
 """What travels between rollout, scoring and learning. Plain data: importing this needs neither vLLM nor torch."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 from spatial.sample import ImageRef, Path, SpatialSample
 
@@ -67,6 +67,18 @@ class Trajectory:
                 f"trajectory of sample {self.sample_id}: {num_tokens} tokens, {len(self.rollout_logprobs)} "
                 f"log-probabilities, {spans} tokens in version spans; these must be equal"
             )
+
+    @classmethod
+    def answering(cls, request: RolloutRequest, **generated: Any) -> Self:
+        """The response to a request: what the request says of it, and the fields that generation adds."""
+        return cls(
+            group_id=request.group_id,
+            member=request.member,
+            sample_id=request.sample.sample_id,
+            path=request.path,
+            images=request.sample.images,
+            **generated,
+        )
 
     @property
     def min_weight_version(self) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.config import PRESETS
+from launch.config import find_config
 
 CONFIG = "demo"
 # What all parts share: both paths are tested on the same region questions, of both families of scenes.
@@ -38,7 +38,7 @@ class Part:
     @property
     def settings(self) -> str:
         """A digest of the preset and of what this part changes in it: a result of other settings is not its own."""
-        preset = (PRESETS / f"{CONFIG}.yaml").read_text()
+        preset = find_config(CONFIG).read_text()
         return hashlib.sha256("\n".join([preset, *self.command(Path("runs"))]).encode()).hexdigest()[:16]
 
     def command(self, root: Path) -> list[str]:

@@ -25,12 +25,8 @@ def make_sample(name: str, paths: tuple[Path, ...] = (Path.LOR, Path.DTR), kind:
 
 
 def make_trajectory(request: RolloutRequest, version: int, text: str = "", num_tokens: int = 3) -> Trajectory:
-    return Trajectory(
-        group_id=request.group_id,
-        member=request.member,
-        sample_id=request.sample.sample_id,
-        path=request.path,
-        images=request.sample.images,
+    return Trajectory.answering(
+        request,
         prompt_token_ids=(1,),
         response_token_ids=(5,) * num_tokens,
         rollout_logprobs=(-0.5,) * num_tokens,

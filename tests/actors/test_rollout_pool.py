@@ -21,6 +21,15 @@ async def serving_pool(size: int) -> tuple[RolloutPool, Spawner]:
     return pool, spawner
 
 
+async def asked_before_scaling_to_0(pool: RolloutPool, spawner: Spawner) -> asyncio.Task[list[Trajectory | Failure]]:
+    """Two requests that the only worker has, and has not answered, when it is told to go."""
+    spawner.latest("rollout-0").answers.clear()
+    asked = asyncio.create_task(pool.generate(make_requests(2)))
+    await asyncio.sleep(0.005)
+    pool.scale(0)
+    return asked
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(2):
         while not condition():
@@ -161,10 +170,7 @@ async def test_a_pool_grows_shrinks_goes_to_nothing_and_comes_back() -> None:
 async def test_a_worker_that_leaves_finishes_what_it_was_asked_for() -> None:
     pool, spawner = await serving_pool(1)
     worker = spawner.latest("rollout-0")
-    worker.answers.clear()
-    asked = asyncio.create_task(pool.generate(make_requests(2)))
-    await asyncio.sleep(0.005)
-    pool.scale(0)
+    asked = await asked_before_scaling_to_0(pool, spawner)
     await asyncio.sleep(0.02)
     assert states(pool) == {"rollout-0": "retiring"}
     worker.answers.set()
@@ -177,10 +183,7 @@ async def test_what_a_leaving_worker_does_not_finish_in_time_is_asked_of_another
     pool, spawner = make_pool(max_attempts=1)
     await pool.start(1)
     pool.serve(pool.loaded, 0)
-    spawner.latest("rollout-0").answers.clear()
-    asked = asyncio.create_task(pool.generate(make_requests(2)))
-    await asyncio.sleep(0.005)
-    pool.scale(0)
+    asked = await asked_before_scaling_to_0(pool, spawner)
     await until(lambda: not states(pool))
     assert not asked.done()
     pool.scale(1)
@@ -211,10 +214,7 @@ async def test_a_worker_that_leaves_is_gone_as_soon_as_it_has_answered() -> None
     pool = RolloutPool(spawner, HEALTH.replace(drain_s=1000), 3)
     await pool.start(1)
     pool.serve(pool.loaded, 0)
-    spawner.latest("rollout-0").answers.clear()
-    asked = asyncio.create_task(pool.generate(make_requests(2)))
-    await asyncio.sleep(0.005)
-    pool.scale(0)
+    asked = await asked_before_scaling_to_0(pool, spawner)
     spawner.latest("rollout-0").answers.set()
     assert len(await asked) == 2
     await until(lambda: not states(pool))

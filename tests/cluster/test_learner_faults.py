@@ -27,6 +27,8 @@ def test_a_learner_that_is_killed_is_replaced_from_the_last_checkpoint(live: Liv
     live.until(lambda: any(told in warning for warning in live.status.warnings), "a word about it")
     reached = live.num_steps
     live.recovers("learner killed (SIGKILL)", lambda: live.num_steps > reached)
+    (replaced,) = live.processes("ray::LearnerRank")
+    assert replaced.pid != learner.pid
 
 
 def test_each_step_is_in_the_books_once_and_the_engines_have_its_weights(live: LiveRun) -> None:

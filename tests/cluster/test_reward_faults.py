@@ -29,6 +29,7 @@ def test_a_reward_worker_that_fails_is_replaced_and_its_responses_are_scored(liv
         return len(now) == 1 and now[0].pid != worker.pid and live.num_steps > steps + 1
 
     live.recovers(f"reward worker failed ({name})", is_replaced)
+    assert not worker.is_running()
 
 
 def test_afterwards_every_prompt_was_used_once_no_response_failed_and_nobody_is_left(live: LiveRun) -> None:

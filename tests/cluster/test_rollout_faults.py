@@ -30,6 +30,7 @@ def test_an_engine_that_is_killed_while_it_generates_is_replaced(live: LiveRun) 
     engine = live.processes("VLLM::Worker")[0]
     engine.send_signal(signal.SIGKILL)
     live.recovers("engine killed (SIGKILL)", lambda: restarts(live) == 1 and serving(live) == 2)
+    assert not engine.is_running()
 
 
 def test_a_worker_that_is_stopped_is_replaced_and_leaves_no_process_behind(live: LiveRun) -> None:

@@ -37,12 +37,8 @@ DETECT = '<detect>Find 1 relevant objects:\n<3d_box center="0.00,0.30,2.00">cube
 
 
 def respond(request: RolloutRequest, text: str) -> Trajectory:
-    return Trajectory(
-        group_id=request.group_id,
-        member=request.member,
-        sample_id=request.sample.sample_id,
-        path=request.path,
-        images=(IMAGE,),
+    return Trajectory.answering(
+        request,
         prompt_token_ids=(1,),
         response_token_ids=(2,),
         rollout_logprobs=(-1.0,),

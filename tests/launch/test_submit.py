@@ -41,7 +41,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_a_config_outside_of_what_is_shipped_is_refused(tmp_path: Path) -> None:
-    assert shipped_config("demo") == "demo"
+    (tmp_path / "mine.yaml").write_text("seed: 1\n")
+    assert shipped_config("demo") == "launch/presets/demo.yaml"
     assert shipped_config(str(PROJECT / "launch/presets/base.yaml")) == "launch/presets/base.yaml"
     with pytest.raises(ConfigError, match="copy it there"):
         shipped_config(str(tmp_path / "mine.yaml"))

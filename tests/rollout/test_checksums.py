@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from rollout.checksums import ReceivedChecksums, TransferWorkerExtension, tensor_checksum
+from rollout.checksums import ReceivedChecksums, TransferWorkerExtension, Weights, tensor_checksum
 
 
 class Model(nn.Module):
@@ -11,8 +11,8 @@ class Model(nn.Module):
         super().__init__()
         self.loaded: dict[str, torch.Tensor] = {}
 
-    def load_weights(self, weights: object) -> set[str]:
-        self.loaded |= dict(weights)  # type: ignore[call-overload]
+    def load_weights(self, weights: Weights) -> set[str]:
+        self.loaded |= dict(weights)
         return set(self.loaded)
 
 
