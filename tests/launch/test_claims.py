@@ -18,7 +18,7 @@ def test_every_part_is_a_valid_run(part: Part) -> None:
     config = load_config(CONFIG, overrides)
     assert (config.run, config.seed) == (f"runs/claims/seed-1/{part.name}", 1)
     # A fair comparison: the same number of groups, and of updates, in every run.
-    assert sum(config.training.groups_per_step.values()) == 34
+    assert sum(config.training.groups_per_step.values()) == 40
     assert config.training.num_steps == load_config(CONFIG).training.num_steps
 
 
