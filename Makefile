@@ -8,7 +8,7 @@ endif
 SETUP = $(PYTHON) launch/setup_environment.py $(if $(LOCK),--lock $(LOCK))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo base claims test chaos lint bench clean
+.PHONY: help setup demo base claims test browser chaos lint bench clean
 
 help:  ## say what there is
 	@echo "sr-real trains spatial vision-language models by reinforcement. Start with: make demo"
@@ -28,6 +28,9 @@ claims: setup  ## the paper's four claims over three seeds, about four hours; wh
 
 test: setup  ## all tests; one alone: .venv/bin/pytest tests/launch/test_doctor.py -k memory
 	.venv/bin/python -m pytest
+
+browser: setup  ## the page in a browser (needs Chromium), of runs that ended and of one under way
+	.venv/bin/python -m pytest -m browser tests/dashboard
 
 chaos: setup  ## kill, stop, scale and unplug parts of a live run, and say how long each recovery took
 	.venv/bin/python -m pytest -m "" tests/cluster

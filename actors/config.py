@@ -147,6 +147,10 @@ class TelemetryConfig(StrictModel):
     """"auto": online when a key is set on this machine, else offline (`wandb sync` uploads it later)."""
     project: Annotated[str, Field(min_length=1)] = "sr-real"
     """The wandb project."""
+    samples_every: Annotated[int, Field(ge=1)] = 10
+    """Steps between two tables of samples, with their images, in wandb."""
+    num_samples: Annotated[int, Field(ge=0)] = 4
+    """Groups of each path in such a table, one response of each."""
 
 
 class SessionConfig(StrictModel):

@@ -8,6 +8,7 @@ import ray
 from actors.config import SessionConfig
 from actors.member import MemberStatus
 from actors.run_folder import RunFolder
+from actors.scaling import Steer
 from actors.session import Session
 from actors.status import RunStatus
 
@@ -50,6 +51,14 @@ class Coordinator:
             ValueError: the run's config does not allow that many, or it has no pool yet.
         """
         return self._session.scale(num_rollouts)
+
+    async def steer(self, what: Steer, worker: str) -> None:
+        """Let a rollout worker go when it has finished, or put another in its place now.
+
+        Raises:
+            ValueError: there is no such worker, or the pool would become too small.
+        """
+        self._session.steer(what, worker)
 
     async def stop(self) -> None:
         """End the phase soon, after a checkpoint."""

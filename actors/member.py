@@ -19,6 +19,7 @@ from typing import Protocol
 
 from rewards.score import Failure
 from rollout.trajectory import RolloutRequest, Trajectory
+from rollout.vitals import Vitals
 
 
 class WorkerError(Exception):
@@ -42,8 +43,8 @@ class Worker(Protocol):
 
     async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]: ...
 
-    async def probe(self) -> None:
-        """Have the engine generate a token: one that only answers is not healthy."""
+    async def probe(self) -> Vitals | None:
+        """Have the engine generate a token: one that only answers is not healthy. Returns what it says of itself."""
 
     async def call(self, method: str, *arguments: object) -> object:
         """A step of a weight push."""
@@ -97,8 +98,18 @@ class Member:
     """It takes part in a weight push, and must not leave before the end of it: the others would lose theirs."""
     failures: list[str] = field(default_factory=list)
     """Reasons of its failures since it last answered a probe while serving."""
+    shall_restart: bool = False
+    """Somebody asked for another worker in its place."""
     is_quarantined: bool = False
     """It failed too often in a row, and is not started again before `scale` is called."""
+    vitals: Vitals | None = None
+    """As of its worker's last probe."""
+    tokens_per_s: float | None = None
+    """Between its worker's last two probes."""
+    group_s: float | None = None
+    """How long a group's responses take; of the latest groups the more."""
+    probed_s: float = 0.0
+    """When the last probe was answered, on the monotonic clock."""
     alarm: asyncio.Event = field(default_factory=asyncio.Event)
     """Wakes the task that looks after it: something was reported, or it shall retire or try again."""
 
@@ -110,6 +121,24 @@ class Member:
         if state not in _NEXT[self.state]:
             raise ValueError(f"{self.name} cannot go from {self.state} to {state}")
         self.state, self.reason, self.since_s = state, reason, time.monotonic()
+
+    def note_vitals(self, vitals: Vitals | None) -> None:
+        """What a probe brought."""
+        now_s = time.monotonic()
+        if vitals is not None and self.vitals is not None:
+            self.tokens_per_s = (vitals.num_tokens - self.vitals.num_tokens) / (now_s - self.probed_s)
+        self.vitals, self.probed_s = vitals, now_s
+
+    def note_group(self, seconds: float) -> None:
+        """A group's responses came, after so long."""
+        self.group_s = seconds if self.group_s is None else 0.8 * self.group_s + 0.2 * seconds
+
+    def forget_worker(self) -> None:
+        """Its worker is gone; the next one has everything to show."""
+        self.worker, self.version, self.load = None, None, 0
+        self.vitals, self.tokens_per_s, self.group_s = None, None, None
+        self.shall_restart = False
+        self.incarnation += 1
 
     @property
     def is_loaded(self) -> bool:
@@ -135,6 +164,14 @@ class MemberStatus:
     load: int
     incarnation: int
     is_quarantined: bool
+    tokens_per_s: float | None = None
+    group_s: float | None = None
+    """Seconds that a group's responses take."""
+    cache_share: float | None = None
+    """Of its memory for keys and values, what is in use."""
+    memory_gib: float | None = None
+    num_waiting: int | None = None
+    """Responses that its engine has not begun."""
 
     @classmethod
     def of(cls, member: Member) -> "MemberStatus":
@@ -147,6 +184,11 @@ class MemberStatus:
             load=member.load,
             incarnation=member.incarnation,
             is_quarantined=member.is_quarantined,
+            tokens_per_s=member.tokens_per_s,
+            group_s=member.group_s,
+            cache_share=member.vitals.usage.cache_share if member.vitals else None,
+            memory_gib=member.vitals.memory_gib if member.vitals else None,
+            num_waiting=member.vitals.usage.num_waiting if member.vitals else None,
         )
 
     def __str__(self) -> str:

@@ -4,6 +4,7 @@ One task a member brings it up, probes it, and replaces it when it fails. No Ray
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -93,6 +94,32 @@ class RolloutPool:
             self._tasks[number] = asyncio.create_task(self._live(number), name=f"rollout-{number}")
         self._notify()
 
+    def drain(self, name: str) -> None:
+        """Let one member go: it finishes what it was asked for, and the pool is smaller by one.
+
+        Raises:
+            KeyError: there is no such member.
+        """
+        self._retire(self._number_of(name))
+        self._notify()
+
+    def restart(self, name: str) -> None:
+        """End a member's worker now and start another in its place; what it was asked for is asked of others.
+
+        Raises:
+            KeyError: there is no such member.
+        """
+        member = self._members[self._number_of(name)]
+        member.is_quarantined = False
+        member.shall_restart = member.worker is not None
+        member.alarm.set()
+
+    def _number_of(self, name: str) -> int:
+        staying = {m.name: number for number, m in self._members.items() if m.state is not State.RETIRING}
+        if name not in staying:
+            raise KeyError(f"{name}: the pool has {', '.join(staying) or 'no workers'}")
+        return staying[name]
+
     @property
     def size(self) -> int:
         """Members that are here to stay, whatever their state."""
@@ -146,8 +173,11 @@ class RolloutPool:
         identity = member.identity
         self._add_load(member, len(requests))
         try:
+            started_s = time.monotonic()
             with self._waits.on("roll out", f"groups of {member.name}"):
                 responses = await member.worker.generate(requests)
+            if member.identity == identity:
+                member.note_group(time.monotonic() - started_s)
             failures = [response for response in responses if isinstance(response, Failure)]
             if len(failures) == len(responses):
                 # The prompt's fault, or that of an engine which fails at once, and so would be asked first again.
@@ -275,9 +305,11 @@ class RolloutPool:
             await self._alarm(member, self._health.probe_every_s)
             if member.state is State.RETIRING:
                 return
+            if member.shall_restart:
+                raise WorkerError("a person asked for another in its place")
             was_suspect = member.state is State.SUSPECT
             try:
-                await member.worker.probe()
+                member.note_vitals(await member.worker.probe())
             except WorkerDiedError:
                 raise
             except WorkerError as error:
@@ -300,8 +332,7 @@ class RolloutPool:
             self._move(member, State.DEAD, reason)
         if member.worker is not None:
             await member.worker.kill()
-        member.worker, member.version, member.load = None, None, 0
-        member.incarnation += 1
+        member.forget_worker()
 
     async def _wait_to_restart(self, member: Member) -> None:
         num_failures = len(member.failures)

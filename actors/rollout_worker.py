@@ -20,6 +20,7 @@ from rewards.score import Failure
 from rollout.canary import Canary
 from rollout.config import RolloutConfig
 from rollout.trajectory import RolloutRequest, Trajectory
+from rollout.vitals import Vitals
 from spatial.images import ImageStore
 from vlm.config import PromptConfig
 
@@ -72,9 +73,11 @@ class RolloutWorker:
             born={process.pid: process.create_time() for process in processes},
         )
 
-    async def probe(self) -> None:
+    async def probe(self) -> Vitals:
         """Have the engine generate a token."""
         await self._engine.health_probe()
+        processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        return Vitals(self._engine.num_tokens, self._engine.usage, sum(map(_resident_bytes, processes)) / 2**30)
 
     async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
         """Responses in the order of `requests`; a member that could not be generated is a `Failure`."""
@@ -105,6 +108,13 @@ class RolloutWorker:
 
     async def shutdown(self) -> None:
         await self._engine.shutdown()
+
+
+def _resident_bytes(process: psutil.Process) -> int:
+    try:
+        return process.memory_info().rss
+    except psutil.NoSuchProcess:  # it ended meanwhile
+        return 0
 
 
 def _failure(error: BaseException) -> Failure:
@@ -147,8 +157,9 @@ class RayRolloutWorker:
         what = f"{len(requests)} responses to {requests[0].sample.sample_id} through {requests[0].path}"
         return await self._answer(self._actor.generate.remote(requests), self._deadlines.generate_s, what)
 
-    async def probe(self) -> None:
-        await self._answer(self._actor.probe.remote(), self._deadlines.probe_s, "a token, to see that it is well")
+    async def probe(self) -> Vitals:
+        what = "a token, to see that it is well"
+        return await self._answer(self._actor.probe.remote(), self._deadlines.probe_s, what)
 
     async def call(self, method: str, *arguments: object) -> object:
         return await self._answer(getattr(self._actor, method).remote(*arguments), self._deadlines.push_s, method)

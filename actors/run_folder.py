@@ -3,6 +3,9 @@
 config.json         the resolved config
 metrics.jsonl       one object a step
 trajectories/       step-000001.jsonl …: the responses that were trained on or filtered out (training.record_share)
+groups.jsonl        one object a recorded group: what it is about, how it went, and where its responses lie
+timeline.jsonl      one object a step: what each loop did when
+tokenizer.json      the policy's: whoever shows a response can tell its tokens
 checkpoints/        see learner/checkpoint.py
 data/               train.jsonl, validation.jsonl, test.jsonl, and their images
 images/             the image store (a link into the data)
@@ -13,18 +16,18 @@ final_model/        after reinforcement learning (Hugging Face folder)
 summary.json        the marks before and after
 summary.png         the same, to look at
 coordinator.json    while it is under way: where its coordinator is
+dashboard.json      likewise: where its page is, and the token; only its owner may read it
 earlier/001/ …      what a run that was begun anew in this folder had left: metrics, trajectories, checkpoints
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path as FilePath
 from typing import Any
 
-import numpy as np
-
 from actors.group import Group
+from actors.records import group_entry, group_lines
 from evaluation.evaluate import Judged
 
 
@@ -35,8 +38,12 @@ class RunFolder:
         self.root = FilePath(root)
         self.config = self.root / "config.json"
         self.coordinator = self.root / "coordinator.json"
+        self.dashboard = self.root / "dashboard.json"
         self.metrics = self.root / "metrics.jsonl"
         self.trajectories = self.root / "trajectories"
+        self.groups = self.root / "groups.jsonl"
+        self.timeline = self.root / "timeline.jsonl"
+        self.tokenizer = self.root / "tokenizer.json"
         self.checkpoints = self.root / "checkpoints"
         self.images = self.root / "images"
         self.data = self.root / "data"
@@ -49,6 +56,11 @@ class RunFolder:
         self.evaluations = self.root / "evaluations"
         self.centers_picture = self.root / "centers.png"
         self.picture = self.root / "summary.png"
+
+    @property
+    def of_training(self) -> tuple[FilePath, ...]:
+        """What the steps of reinforcement learning write."""
+        return self.metrics, self.trajectories, self.groups, self.timeline
 
     def create(self) -> None:
         for folder in (self.root, self.trajectories, self.checkpoints):
@@ -74,6 +86,10 @@ class RunFolder:
     def append_metrics(self, metrics: Mapping[str, object]) -> None:
         _append(self.metrics, [metrics])
 
+    def append_timeline(self, step: int, spans: Iterable[tuple[str, str, float, float]]) -> None:
+        """What each loop did in a step: loop, what, begin and end in Unix time."""
+        _append(self.timeline, [{"step": step, "spans": list(spans)}])
+
     def append_cold_start_metrics(self, steps: Iterable[Mapping[str, object]]) -> None:
         _append(self.cold_start_metrics, steps)
 
@@ -87,15 +103,32 @@ class RunFolder:
     def truncate_metrics(self, last_step: int) -> None:
         """Forget steps after `last_step`: a resumed run makes them again."""
         self._keep_until(self.metrics, last_step)
+        self._keep_until(self.groups, last_step)
+        self._keep_until(self.timeline, last_step)
         for file in self.trajectories.glob("step-*.jsonl"):
             if int(file.stem.removeprefix("step-")) > last_step:
                 file.unlink()
 
     def write_trajectories(self, step: int, groups: Iterable[tuple[Group, bool]]) -> None:
-        """Groups that became complete for `step`; the flag says whether a group was trained on."""
-        # Line by line: a step's responses may be more than belongs into memory at once as text.
-        lines = (json.dumps(row) + "\n" for group, trained in groups for row in _rows(group, trained))
-        self._replace(self.trajectories / f"step-{step:06d}.jsonl", lines)
+        """Groups that became complete for `step`, and entries in `groups.jsonl` by which each is found; the flag says
+        whether a group was trained on."""
+        entries: list[dict[str, object]] = []
+
+        def lines() -> Iterator[str]:
+            # Group by group: a step's responses may be more than belongs into memory at once as text.
+            offset = 0
+            for group, trained in groups:
+                text = group_lines(group, trained)
+                entries.append(group_entry(group, trained, step, (offset, len(text))))
+                offset += len(text)
+                yield text
+
+        self._replace(self.step_file(step), lines())
+        _append(self.groups, entries)
+
+    def step_file(self, step: int) -> FilePath:
+        """Where a step's responses are."""
+        return self.trajectories / f"step-{step:06d}.jsonl"
 
     def write_evaluation(self, phase: str, judged: Iterable[Judged]) -> None:
         """Every response of an evaluation with its marks, in `evaluations/<phase>.jsonl`."""
@@ -126,32 +159,3 @@ def _append(path: FilePath, lines: Iterable[Mapping[str, object]]) -> None:
 
 def _read(path: FilePath) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def _rows(group: Group, trained: bool) -> Iterable[dict[str, object]]:
-    shared = {
-        "group": group.index,
-        "sample_id": group.sample.sample_id,
-        "kind": group.sample.kind,
-        "path": group.path.value,
-        "trained": trained,
-        "prompt": group.sample.question,
-        "truth": group.sample.answer.model_dump(),
-    }
-    for trajectory, score in zip(group.trajectories, group.scores, strict=True):
-        yield {
-            **shared,
-            "member": trajectory.member,
-            "images": [image.sha256 for image in trajectory.images],
-            "response": trajectory.response_text,
-            "score": vars(score),
-            "version_spans": [[span.weight_version, span.num_tokens] for span in trajectory.version_spans],
-            "prompt_token_ids": trajectory.prompt_token_ids,
-            "response_token_ids": trajectory.response_token_ids,
-            # NumPy rounds a response five times as fast as a loop does, and this is most of what a row costs.
-            "rollout_logprobs": np.asarray(trajectory.rollout_logprobs).round(6).tolist(),
-            "finish_reason": trajectory.finish_reason,
-            "engine": trajectory.engine,
-        }
-    for failure in group.failures:
-        yield {"group": group.index, "path": group.path.value, "trained": False, "failure": asdict(failure)}

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from actors.member import State
 from actors.rollout_pool import RolloutPool
@@ -127,3 +127,34 @@ def follow_load(
 
 def _percents(shares: list[float]) -> str:
     return ", ".join(f"{share:.0%}" for share in shares)
+
+
+Steer = Literal["drain", "restart"]
+
+
+def scale_pool(pool: RolloutPool, config: RolloutConfig, size: int) -> None:
+    """As many workers as a person asked for.
+
+    Raises:
+        ValueError: the run's config does not allow so many.
+    """
+    if not config.min_workers <= size <= config.max_workers:
+        raise ValueError(
+            f"{size} rollout workers: the run's config allows rollout.min_workers={config.min_workers} to "
+            f"max_workers={config.max_workers}"
+        )
+    pool.scale(size)
+
+
+def steer_pool(pool: RolloutPool, config: RolloutConfig, what: Steer, worker: str) -> None:
+    """Let one worker go when it has finished, or put another in its place now.
+
+    Raises:
+        ValueError: there is no such worker, or the pool would be smaller than the config allows.
+    """
+    if what == "drain" and pool.size <= config.min_workers:
+        raise ValueError(f"{worker} stays: the run's config wants rollout.min_workers={config.min_workers}")
+    try:
+        (pool.drain if what == "drain" else pool.restart)(worker)
+    except KeyError as error:
+        raise ValueError(str(error.args[0])) from None

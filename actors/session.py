@@ -16,7 +16,7 @@ from actors.reward_worker import RewardPool
 from actors.rollout_pool import RolloutPool
 from actors.rollout_worker import RayRolloutWorker, RolloutSpec
 from actors.run_folder import RunFolder
-from actors.scaling import first_size, follow_load, make_scaling
+from actors.scaling import Steer, first_size, follow_load, make_scaling, scale_pool, steer_pool
 from actors.status import Progress, RunStatus, Warnings
 from actors.tasks import beside, first_leaf
 from actors.telemetry import Telemetry
@@ -118,7 +118,7 @@ class Session:
         started_s = time.perf_counter()
         self._begin("RL: loading", 0)
         rewards = self._reward_pool()
-        telemetry = Telemetry(self._config.telemetry, self._folder.root.name, self._folder.root, self._resolved)
+        telemetry = Telemetry(self._config.telemetry, self._folder, self._resolved)
 
         def on_step(metrics: Mapping[str, Any]) -> None:
             telemetry.log(metrics)
@@ -276,16 +276,21 @@ class Session:
         Raises:
             ValueError: outside rollout.min_workers and max_workers, or before there is a pool.
         """
-        config = self._config.rollout
+        scale_pool(self._pool_now(), self._config.rollout, num_rollouts)
+        return self._workers()
+
+    def steer(self, what: Steer, worker: str) -> None:
+        """Let a rollout worker go when it has finished, or put another in its place now.
+
+        Raises:
+            ValueError: there is no such worker, or the pool would be smaller than rollout.min_workers.
+        """
+        steer_pool(self._pool_now(), self._config.rollout, what, worker)
+
+    def _pool_now(self) -> RolloutPool:
         if self._rollouts is None:
             raise ValueError(f"the run has no rollout workers yet: it is at '{self.progress.phase}'")
-        if not config.min_workers <= num_rollouts <= config.max_workers:
-            raise ValueError(
-                f"{num_rollouts} rollout workers: the run's config allows rollout.min_workers={config.min_workers} to "
-                f"max_workers={config.max_workers}"
-            )
-        self._rollouts.scale(num_rollouts)
-        return self._rollouts.status()
+        return self._rollouts
 
     def status(self) -> RunStatus:
         return RunStatus(
@@ -365,8 +370,7 @@ class Session:
         return WeightPublisher(learner, rollouts, config.training.max_attempts, canary)
 
     def _reward_pool(self) -> RewardPool:
-        config = self._config
-        return RewardPool(config.rewards, config.cluster, config.training.max_attempts)
+        return RewardPool(self._config.rewards, self._config.cluster, self._config.training.max_attempts)
 
     def _samples(self, split: str) -> tuple[SpatialSample, ...]:
         file = self._folder.data / f"{split}.jsonl"

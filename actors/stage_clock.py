@@ -8,6 +8,10 @@ from contextlib import contextmanager
 STAGES = ("rollout", "score")
 """By priority: a second in which one group is generated and another scored counts as generation."""
 
+# A pause shorter than this does not part a stretch of time in two, and of one step no more stretches are told.
+_SAME_S = 0.02
+_MAX_STRETCHES = 200
+
 
 class StageClock:
     """Seconds of wall time in which a stage was busy; every second is counted once."""
@@ -16,6 +20,7 @@ class StageClock:
         self._now = now
         self._active: Counter[str] = Counter()
         self._spent_s: dict[str, float] = defaultdict(float)
+        self._stretches: list[tuple[str, float, float]] = []
         self._since_s = now()
 
     def _account(self) -> None:
@@ -23,7 +28,15 @@ class StageClock:
         busy = next((stage for stage in STAGES if self._active[stage]), None)
         if busy is not None:
             self._spent_s[busy] += now_s - self._since_s
+            self._note(busy, now_s)
         self._since_s = now_s
+
+    def _note(self, stage: str, now_s: float) -> None:
+        """Lengthen the stage's latest stretch, or begin one."""
+        if self._stretches and self._stretches[-1][0] == stage and self._since_s - self._stretches[-1][2] < _SAME_S:
+            self._stretches[-1] = (stage, self._stretches[-1][1], now_s)
+        elif len(self._stretches) < _MAX_STRETCHES:
+            self._stretches.append((stage, self._since_s, now_s))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -40,3 +53,10 @@ class StageClock:
         self._account()
         spent_s, self._spent_s = dict(self._spent_s), defaultdict(float)
         return {stage: spent_s.get(stage, 0.0) for stage in STAGES}
+
+    def take_stretches(self) -> list[tuple[str, float, float]]:
+        """Stage, begin and end on this clock, of what happened since the last call; pauses too short to be seen are
+        not told, and nothing is after a great many changes."""
+        self._account()
+        stretches, self._stretches = self._stretches, []
+        return stretches

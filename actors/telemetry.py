@@ -1,29 +1,35 @@
 """Metrics to where people look: wandb, and Ray's Prometheus endpoint. The run's own files do not depend on either."""
 
+import json
 import os
 import re
-from collections.abc import Mapping
-from pathlib import Path as FilePath
-from typing import Literal
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 import wandb
 from ray.util.metrics import Gauge
 
 from actors.config import TelemetryConfig
+from actors.run_folder import RunFolder
+from spatial.images import ImageStore
+from spatial.sample import ImageRef
 
 
 class Telemetry:
     """Sends one flat mapping of numbers a step."""
 
-    def __init__(self, config: TelemetryConfig, run_name: str, folder: FilePath, run_config: Mapping[str, object]):
+    def __init__(self, config: TelemetryConfig, folder: RunFolder, run_config: Mapping[str, object]) -> None:
+        self._config = config
+        self._folder = folder
         self._gauges: dict[str, Gauge] = {}
-        self._tags = {"run": run_name}
+        self._tags = {"run": folder.root.name}
         self.mode = _mode(config)
         self._run = (
             wandb.init(
                 project=config.project,
-                name=run_name,
-                dir=str(folder),
+                name=folder.root.name,
+                dir=str(folder.root),
                 config=dict(run_config),
                 mode=self.mode,
                 settings=wandb.Settings(silent=True, console="off"),
@@ -33,18 +39,56 @@ class Telemetry:
         )
 
     def log(self, metrics: Mapping[str, object]) -> None:
+        """A step's numbers, and now and then some of its recorded responses."""
         numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+        step = int(numbers["step"])
         if self._run is not None:
-            self._run.log(numbers, step=int(numbers["step"]))
+            # wandb takes one record a step.
+            samples = self._samples(step) if step % self._config.samples_every == 0 else {}
+            self._run.log({**numbers, **samples}, step=step)
         for name, value in numbers.items():
             if name not in self._gauges:
-                metric = "sr_real_" + re.sub(r"\W", "_", name)
-                self._gauges[name] = Gauge(metric, description=name, tag_keys=("run",))
+                self._gauges[name] = Gauge(gauge_name(name), description=name, tag_keys=("run",))
             self._gauges[name].set(value, tags=self._tags)
+
+    def _samples(self, step: int) -> dict[str, wandb.Table]:
+        recorded = self._folder.step_file(step)
+        if not recorded.exists():
+            return {}
+        images = ImageStore(self._folder.images)
+        table = wandb.Table(columns=list(_SAMPLE_COLUMNS))
+        for row in first_responses(recorded.read_text().splitlines(), self._config.num_samples):
+            score = row["score"]
+            image = wandb.Image(images.open(ImageRef(sha256=row["images"][0], width_px=1, height_px=1)))
+            marks = (score["total"], score["accuracy"], score["format"], score["center"])
+            truth = json.dumps(row["truth"])
+            table.add_data(step, row["path"], row["kind"], image, row["prompt"], truth, row["response"], *marks)
+        return {"samples": table}
 
     def close(self) -> None:
         if self._run is not None:
             self._run.finish()
+
+
+_SAMPLE_COLUMNS = (
+    *("step", "path", "kind", "image", "question", "truth", "response", "reward", "accuracy", "format", "centres"),
+)
+
+
+def gauge_name(metric: str) -> str:
+    """What a number of `metrics.jsonl` is called at Ray's Prometheus endpoint, which puts `ray_` before it."""
+    return "sr_real_" + re.sub(r"\W", "_", metric)
+
+
+def first_responses(lines: Iterable[str], num_groups: int) -> list[dict[str, Any]]:
+    """The first response of each of the first so many groups of every path."""
+    first: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+    for line in lines:
+        row = json.loads(line)
+        of_path = first[row["path"]]
+        if "response" in row and (row["group"] in of_path or len(of_path) < num_groups):
+            of_path.setdefault(row["group"], row)
+    return [row for of_path in first.values() for row in of_path.values()]
 
 
 def _mode(config: TelemetryConfig) -> Literal["online", "offline", "off"]:

@@ -96,6 +96,7 @@ class Trainer:
         self._num_tokens = 0
         self._num_reissued = 0
         self._saved_step = -1
+        self._epoch_s = time.time() - time.perf_counter()
         self._stopping = False
         self.version = 0
 
@@ -263,7 +264,23 @@ class Trainer:
             "time/step_s": time.perf_counter() - started_s,
         }
         self._folder.append_metrics(record)
+        self._folder.append_timeline(self.version, self._spans(started_s, wait_s, update_s, push_started_s, push_s))
         self._on_step(record)
+
+    def _spans(
+        self, started_s: float, wait_s: float, update_s: float, push_started_s: float, push_s: float
+    ) -> list[tuple[str, str, float, float]]:
+        """What each loop did in a step: loop, what, begin and end in Unix time."""
+        update_started_s = push_started_s - update_s
+        loops = {"rollout": ("roll out", "generate"), "score": ("score", "score")}
+        spans = [
+            ("learn", "wait", started_s, started_s + wait_s),
+            ("learn", "update", update_started_s, push_started_s),
+            ("publish", "push", push_started_s, push_started_s + push_s),
+            *((*loops[stage], start, end) for stage, start, end in self._clock.take_stretches()),
+        ]
+        epoch_s = self._epoch_s
+        return [(loop, what, round(epoch_s + start, 3), round(epoch_s + end, 3)) for loop, what, start, end in spans]
 
     async def _checkpoint(self) -> None:
         if self._saved_step != self.version:

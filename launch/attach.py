@@ -38,6 +38,7 @@ def announce(folder: RunFolder) -> None:
 
 def withdraw(folder: RunFolder) -> None:
     folder.coordinator.unlink(missing_ok=True)
+    folder.dashboard.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -217,6 +217,19 @@ def status(
 
 
 @app.command()
+def watch(run: Run = Path("runs/demo")) -> None:
+    """The same, and the curves, kept up to date in this terminal until Ctrl-C."""
+    from launch.attach import attached
+    from launch.watch import watch as watch_run
+
+    with attached(run) as call:
+        try:
+            watch_run(run, lambda: call("status"), console)
+        except KeyboardInterrupt:
+            return
+
+
+@app.command()
 def scale(
     rollouts: Annotated[int, typer.Option("--rollouts", min=0, help="Rollout workers there shall be.")],
     run: Run = Path("runs/demo"),
@@ -230,6 +243,52 @@ def scale(
 
     with attached(run) as call:
         print_workers(call("scale", rollouts), console)
+
+
+@app.command()
+def dashboard(run: Annotated[Path, typer.Argument(help="A run's folder.")] = Path("runs/demo")) -> None:
+    """The page of a run: its link while it is under way, else the page itself, until Ctrl-C.
+
+    A folder that was copied from elsewhere opens the same way. Nothing is fetched from outside.
+    """
+    from launch.dashboard import place_of
+
+    place = place_of(run)
+    if place is None:
+        _serve([run])
+    else:
+        console.print(f"{run} is under way: {place.link}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs; the first is laid under the others.")],
+    page: Annotated[bool, typer.Option(help="Serve a page with their curves over each other, until Ctrl-C.")] = True,
+) -> None:
+    """Runs beside each other: their marks as a table, and their curves over each other on a page."""
+    import json
+
+    from launch.summary import print_marks
+
+    marks: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        summary = json.loads((run / "summary.json").read_text()) if (run / "summary.json").exists() else {}
+        marks |= {f"{run.name} {name}": summary[name] for name in ("cold_start", "rl") if name in summary}
+    if marks:
+        print_marks(marks, console)
+    if page:
+        _serve(runs)
+
+
+def _serve(runs: list[Path]) -> None:
+    from launch.dashboard import serve_runs
+
+    server = serve_runs(runs)
+    console.print(f"{', '.join(map(str, runs))}: {server.place.url} (Ctrl-C ends it)", highlight=False)
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        server.close()
 
 
 @app.command()

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, Field, ValidationError
 
 from actors.config import SessionConfig
+from dashboard.config import DashboardConfig
 from spatial.scenes.config import Family, SceneConfig
 from spatial.strict import StrictModel
 from vlm.config import ModelConfig
@@ -58,6 +59,8 @@ class RunConfig(SessionConfig):
     """The base model: a tiny one built on the spot, or a checkpoint."""
     data: DataConfig
     """Where samples come from."""
+    dashboard: DashboardConfig = DashboardConfig()
+    """The page to watch and steer it by."""
 
 
 def find_config(file: FilePath | str) -> FilePath:

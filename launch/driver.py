@@ -1,12 +1,13 @@
 """From a config to a finished run: prepares, starts Ray and the coordinator, shows progress, ends everything."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path as FilePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from rich.console import Console
@@ -21,6 +22,9 @@ from launch.config import RunConfig
 from launch.outcomes import RunLostError, Stopped
 from launch.prepare import check_reward, prepare_base_model, prepare_data, prepare_folder
 from learner.correction import describe_correction
+
+if TYPE_CHECKING:
+    from launch.dashboard import RunPage
 
 _POLL_S = 0.5
 
@@ -56,10 +60,18 @@ class Driver:
             ).remote(self.config, self.folder.root, self.config.model_dump(mode="json"))
             self._coordinator.watch.remote()
             announce(self.folder)
+            self._page = self._make_page()
         except BaseException:
             self._runtime.__exit__(None, None, None)
             raise
         return self
+
+    def _make_page(self) -> "RunPage | None":
+        if not self.config.dashboard.enabled:
+            return None
+        from launch.dashboard import RunPage
+
+        return RunPage(self.folder, self.config.dashboard, self._coordinator)
 
     def __exit__(self, *exception: object) -> None:
         withdraw(self.folder)
@@ -80,7 +92,9 @@ class Driver:
     def train(self, checkpoint: FilePath, resume_from: FilePath | None = None) -> dict[str, Any]:
         """Reinforcement learning from a Hugging Face folder, or on from a training checkpoint; the marks after it."""
         if resume_from is None:
-            self._set_aside(self.folder.metrics, self.folder.trajectories, self.folder.checkpoints)
+            self._set_aside(*self.folder.of_training, self.folder.checkpoints)
+        if (checkpoint / "tokenizer.json").exists():
+            shutil.copyfile(checkpoint / "tokenizer.json", self.folder.tokenizer)
         self.console.print(f"off-policy correction: {describe_correction(self.config.learner)}", highlight=False)
         return self._watch(self._coordinator.train.remote(checkpoint, resume_from))
 
@@ -88,7 +102,7 @@ class Driver:
         return self._watch(self._coordinator.evaluate.remote(checkpoint))
 
     def rollout_only(self, checkpoint: FilePath) -> None:
-        self._set_aside(self.folder.metrics, self.folder.trajectories)
+        self._set_aside(*self.folder.of_training)
         self._watch(self._coordinator.rollout_only.remote(checkpoint))
 
     def learner_only(self, checkpoint: FilePath, recorded: FilePath) -> list[dict[str, float]]:
@@ -129,6 +143,8 @@ class Driver:
                         self.console.print(f"[yellow]{warning}[/]", highlight=False)
                     num_warnings = status.num_warnings
                     self._orphans.reap()
+                    if self._page is not None:
+                        self._page.announce(self.console)
                 except ray.exceptions.ActorDiedError:
                     break
                 except KeyboardInterrupt:

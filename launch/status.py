@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 from actors.member import MemberStatus
@@ -12,32 +12,43 @@ _COLOURS = {"serving": "green", "stale": "yellow", "starting": "cyan", "suspect"
 
 
 def print_status(status: RunStatus, console: Console) -> None:
-    progress = status.progress
-    version = "" if status.version is None else f", weights version {status.version}"
-    console.print(f"[bold]{progress.phase}[/] {progress.done}/{progress.total}{version}", highlight=False)
-    print_workers(status.workers, console)
-    if status.num_reissued:
-        console.print(f"{status.num_reissued} responses were asked for again: their worker had left", highlight=False)
-    console.print(f"off-policy correction: {status.correction}", highlight=False)
-    for wait in status.waits:
-        console.print(f"  {wait}", highlight=False)
-    for warning in status.warnings[-3:]:
-        console.print(f"[yellow]{warning}[/]", highlight=False)
+    for line in status_lines(status):
+        console.print(line, highlight=False)
 
 
 def print_workers(workers: Sequence[MemberStatus], console: Console) -> None:
-    table = Table("worker", "state", "for", "weights", "responses under way", "restarts", "why")
+    console.print(workers_table(workers))
+
+
+def status_lines(status: RunStatus) -> list[RenderableType]:
+    """Phase, workers, who waits for whom, and the last warnings."""
+    progress = status.progress
+    version = "" if status.version is None else f", weights version {status.version}"
+    left = f"{status.num_reissued} responses were asked for again: their worker had left"
+    return [
+        f"[bold]{progress.phase}[/] {progress.done}/{progress.total}{version}",
+        workers_table(status.workers),
+        *([left] if status.num_reissued else []),
+        f"off-policy correction: {status.correction}",
+        *(f"  {wait}" for wait in status.waits),
+        *(f"[yellow]{warning}[/]" for warning in status.warnings[-3:]),
+    ]
+
+
+def workers_table(workers: Sequence[MemberStatus]) -> RenderableType:
+    """A row a worker."""
+    table = Table("worker", "state", "for", "weights", "responses under way", "tokens/s", "restarts", "why")
     for worker in workers:
         state = "quarantined" if worker.is_quarantined else worker.state
         colour = _COLOURS.get(worker.state, "magenta")
-        version = "?" if worker.version is None else str(worker.version)
         table.add_row(
             worker.name,
             f"[{colour}]{state}[/]",
             f"{worker.for_s:.0f} s",
-            version,
+            "?" if worker.version is None else str(worker.version),
             str(worker.load),
+            "–" if worker.tokens_per_s is None else f"{worker.tokens_per_s:,.0f}",
             str(worker.incarnation),
             worker.reason,
         )
-    console.print(table if workers else "no rollout workers")
+    return table if workers else "no rollout workers"

@@ -18,6 +18,7 @@ from rollout.engine_arguments import engine_arguments
 from rollout.errors import RolloutTimeout, TransferError
 from rollout.processes import ChildProcesses, prepare_environment
 from rollout.trajectory import RolloutRequest, Trajectory, VersionSpan
+from rollout.vitals import EngineUsage, usage_logger
 from spatial.images import ImageStore
 from vlm.config import PromptConfig
 
@@ -71,6 +72,9 @@ class RolloutEngine:
         self._expected = ExpectedWeights.of_checkpoint(checkpoint)
         self._children = ChildProcesses()
         self._request_numbers = itertools.count()
+        self.usage = EngineUsage()
+        self.num_tokens = 0
+        """Response tokens given since the start."""
         # Held for each submission, and from pause to resume. A request that was prepared before vLLM's image caches
         # are reset must not arrive after: it would refer to pixels which the engine no longer has.
         self._submission = asyncio.Lock()
@@ -122,7 +126,8 @@ class RolloutEngine:
         self._encoder = PromptEncoder(self._checkpoint, self._images, self._prompt_config)
         self._prompts = EnginePrompts(self._encoder)
         self._llm = AsyncLLM.from_engine_args(
-            AsyncEngineArgs(**engine_arguments(self._checkpoint, self._config, has_gpu))
+            AsyncEngineArgs(**engine_arguments(self._checkpoint, self._config, has_gpu)),
+            stat_loggers=[usage_logger(self.usage)],
         )
 
     async def shutdown(self) -> None:
@@ -147,7 +152,9 @@ class RolloutEngine:
             ValueError: the prompt leaves no room for a response.
         """
         output = await self._within("generate", self._config.generate_timeout_s, self._generate(request))
-        return self._trajectory(request, output)
+        trajectory = self._trajectory(request, output)
+        self.num_tokens += len(trajectory.response_token_ids)
+        return trajectory
 
     async def _generate(self, request: RolloutRequest) -> "RequestOutput":
         async with self._submission:

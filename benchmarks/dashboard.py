@@ -1,0 +1,204 @@
+"""How quickly the page of a long run opens, how quickly it finds groups, and what watching costs the run.
+
+    python -m benchmarks.dashboard
+    python -m benchmarks.dashboard --steps 1000 --trajectories 10000
+
+A run of 10,000 steps and 100,000 recorded responses is written as a run writes it. `open_s`: from a folder that nobody
+has looked at to the answers to all that the page asks for when it is opened. `filter_ms`: the slowest of many
+questions for groups, over HTTP. `step_cost`: of all cores' time, what the server takes while one person watches each
+view in turn and the page asks for news every two seconds. The reference is the same server's answer to a request that
+reads nothing. The last line is JSON.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path as FilePath
+from typing import Any
+from urllib.request import Request, urlopen
+
+import numpy as np
+import psutil
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+# Started as a script, this file would itself be found as `dashboard` in its own folder.
+sys.path.insert(0, str(FilePath(__file__).resolve().parents[1]))
+
+from actors.run_folder import RunFolder
+from dashboard.board import Board
+from dashboard.config import DashboardConfig
+from dashboard.run_view import RunView
+from dashboard.server import DashboardServer
+from tests.dashboard.run_on_disk import KINDS, make_group, make_sample
+
+GROUP_SIZE = 8
+MAX_OPEN_S, MAX_FILTER_MS, MAX_STEP_COST = 2.0, 300.0, 0.02
+WATCHED_S = 20.0
+EVERY_S = 2.0
+VIEWS = ("now", "curves", "workers", "samples", "time")
+
+
+def write_run(root: FilePath, num_steps: int, num_trajectories: int) -> None:
+    """Metrics of every step; groups spread evenly over the steps."""
+    from spatial.images import ImageStore
+    from spatial.sample import Path
+
+    folder = RunFolder(root)
+    folder.create()
+    image = ImageStore(folder.images).put(np.full((64, 64, 3), 120, np.uint8))
+    samples = [make_sample(image, kind, path) for path in (Path.LOR, Path.DTR) for kind in KINDS]
+    rng = np.random.default_rng(0)
+    num_groups = num_trajectories // GROUP_SIZE
+    written = 0
+    for step in track(range(1, num_steps + 1), "writing the run", console=Console(stderr=True)):
+        due = step * num_groups // num_steps
+        if due > written:
+            groups = [
+                (make_group(samples[i % 4], i, step, rng.uniform(0, 1, GROUP_SIZE).tolist()), True)
+                for i in range(written, due)
+            ]
+            folder.write_trajectories(step, groups)
+            written = due
+        numbers = {f"{path}/{name}": float(rng.uniform()) for path in Path for name in ("reward_mean", "accuracy_mean")}
+        others = {f"number_{i}": float(rng.uniform()) for i in range(60)}
+        folder.append_metrics({"step": step, "time/step_s": 5.0, "time/push_s": 0.1, **numbers, **others})
+        folder.append_timeline(step, [("learn", "wait", 5.0 * step, 5.0 * step + 3)])
+
+
+class Visitor:
+    """Asks what the page's scripts ask."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.callbacks: list[dict[str, Any]] = json.loads(self.get("_dash-dependencies"))
+
+    def get(self, address: str) -> bytes:
+        with urlopen(self._url + address, timeout=60) as response:
+            return response.read()
+
+    def ask(self, output_id: str, view: str, **values: Any) -> bytes:
+        """What the page asks for when an input of this output changes while a view is open."""
+        (callback,) = [c for c in self.callbacks if output_id in c["output"] and "confirm" not in str(c["inputs"])]
+        given = {"tick": 1, "tabs": view, "scheme": "light", "page": 1, "rewards": [0, 1], "last-steps": "5"} | values
+        given |= {"smoothing": "1"}
+        filled = {
+            kind: [self._filled(entry, output_id, given) for entry in callback[kind]] for kind in ("inputs", "state")
+        }
+        outputs = [part.rsplit(".", 1) for part in callback["output"].strip(".").split("...")]
+        question = {
+            "output": self._chart(callback["output"], output_id),
+            "outputs": self._outputs(outputs, output_id),
+            "changedPropIds": ["tick.n_intervals"],
+            **filled,
+        }
+        request = Request(
+            f"{self._url}_dash-update-component", json.dumps(question).encode(), {"Content-Type": "application/json"}
+        )
+        with urlopen(request, timeout=60) as response:
+            return response.read()
+
+    def _filled(self, entry: dict[str, str], output_id: str, given: dict[str, Any]) -> dict[str, Any]:
+        name = entry["id"]
+        if name.startswith("{"):
+            pattern = json.loads(name) | {"chart": "Reward"}
+            value = pattern if entry["property"] == "id" else None
+            return {"id": pattern, "property": entry["property"], "value": value}
+        return {"id": name, "property": entry["property"], "value": given.get(name)}
+
+    @staticmethod
+    def _chart(output: str, output_id: str) -> str:
+        return output.replace('["MATCH"]', '"Reward"')
+
+    @staticmethod
+    def _outputs(outputs: list[list[str]], output_id: str) -> Any:
+        return [
+            {"id": json.loads(name) | {"chart": "Reward"} if name.startswith("{") else name, "property": prop}
+            for name, prop in outputs
+        ]
+
+
+def opening(visitor: Visitor) -> None:
+    """The page, its parts, and what the first view asks for; then the two views with the most to read."""
+    for address in ("", "_dash-layout", "_dash-dependencies"):
+        visitor.get(address)
+    visitor.ask("now.children", "now")
+    visitor.ask("curve", "curves")
+    visitor.ask("groups.children", "samples")
+
+
+def filters() -> Iterator[dict[str, Any]]:
+    for paths in ([], ["lor"], ["dtr"]):
+        for kinds in ([], [KINDS[0]]):
+            for rewards in ([0, 1], [0.4, 0.6]):
+                for first_step, page in ((None, 1), (50, 1), (None, 40)):
+                    yield {
+                        "paths": paths,
+                        "kinds": kinds,
+                        "rewards": rewards,
+                        "first-step": first_step,
+                        "page": page,
+                    }
+
+
+def timed_ms(work: Callable[[], object]) -> float:
+    started_s = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - started_s)
+
+
+def watching_cost(visitor: Visitor) -> float:
+    """Share of all cores' time that the server takes while one person watches."""
+    outputs = {"now": "now.children", "curves": "curve", "workers": "workers", "samples": "groups.children"}
+    process = psutil.Process()
+    before = sum(process.cpu_times()[:2])
+    started_s = time.perf_counter()
+    number = 0
+    while time.perf_counter() - started_s < WATCHED_S:
+        view = VIEWS[number // 2 % len(VIEWS)]
+        number += 1
+        if view in outputs:
+            visitor.ask(outputs[view], view)
+        time.sleep(EVERY_S)
+    spent_s = sum(process.cpu_times()[:2]) - before
+    return spent_s / (time.perf_counter() - started_s) / len(os.sched_getaffinity(0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--trajectories", type=int, default=100_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = FilePath(folder) / "run"
+        write_run(root, arguments.steps, arguments.trajectories)
+        opened_s = time.perf_counter()
+        view = RunView(root)
+        server = DashboardServer(Board({view.name: view}), DashboardConfig())
+        threading.Thread(target=server.run, daemon=True).start()
+        visitor = Visitor(server.place.url)
+        opening(visitor)
+        open_s = time.perf_counter() - opened_s
+        nothing_ms = statistics.median(timed_ms(lambda: visitor.get("assets/favicon.svg")) for _ in range(20))
+        filter_ms = max(timed_ms(lambda f=f: visitor.ask("groups.children", "samples", **f)) for f in filters())
+        step_cost = watching_cost(visitor)
+        server.close()
+    title = f"{arguments.steps:,} steps, {arguments.trajectories:,} responses"
+    table = Table("measured", "value", "wanted", title=title)
+    table.add_row("opens in", f"{open_s:.2f} s", f"< {MAX_OPEN_S:g} s")
+    table.add_row("slowest filter", f"{filter_ms:.0f} ms", f"< {MAX_FILTER_MS:g} ms")
+    table.add_row("a request that reads nothing", f"{nothing_ms:.1f} ms", "reference")
+    table.add_row("cost of watching, of all cores' time", f"{step_cost:.2%}", f"< {MAX_STEP_COST:.0%}")
+    Console().print(table)
+    print(json.dumps({"open_s": round(open_s, 3), "filter_ms": round(filter_ms, 1), "step_cost": round(step_cost, 5)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""What each loop did when, step by step."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from dashboard.tail import GrowingFile
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of time that one loop spent on one thing."""
+
+    loop: str
+    what: str
+    start_s: float
+    end_s: float
+    """Both in Unix time."""
+
+
+class Timeline:
+    """`timeline.jsonl`: the lines are kept as they are, and read when a stretch of steps is shown."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = GrowingFile(file)
+        self._lines: list[bytes] = []
+
+    def refresh(self) -> None:
+        """Read what was added."""
+        if self._file.was_replaced():
+            self._lines.clear()
+        self._lines += (line for _, line in self._file.new_lines())
+
+    def last(self, num_steps: int) -> list[tuple[int, list[Span]]]:
+        """The spans of the last so many steps, the oldest first."""
+        rows = map(orjson.loads, self._lines[-num_steps:] if num_steps else [])
+        return [(row["step"], [Span(*span) for span in row["spans"]]) for row in rows]

@@ -1,0 +1,1 @@
+"""The page's views: each has a `layout` and a `register` that ties it to the runs."""

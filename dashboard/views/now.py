@@ -1,0 +1,160 @@
+"""Now: the state of the run in one sentence, its numbers, who waits for whom, and what asks for a person."""
+
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import dash_mantine_components as dmc
+import numpy as np
+from dash import Dash, Input, Output, html, no_update
+
+from actors.status import RunStatus
+from dashboard.alarms import Alarm, find_alarms
+from dashboard.board import TABS, TICK, Board
+from dashboard.run_view import RunView
+
+NAME = "now"
+_RECENT_STEPS = 20
+_PHASES = {"cold_start": "after cold start", "rl": "after RL"}
+_MARKS = {
+    "lor_accuracy": "LOR right, sampled",
+    "dtr_accuracy": "DTR right, sampled",
+    "lor_accuracy_greedy": "LOR right, greedy",
+    "dtr_accuracy_greedy": "DTR right, greedy",
+    "format_rate": "format kept",
+    "center_error_m_median": "median centre error, m",
+}
+
+
+def layout() -> Any:
+    return html.Div(id="now")
+
+
+def register(app: Dash, board: Board) -> None:
+    @app.callback(Output("now", "children"), Input(TICK, "n_intervals"), Input(TABS, "value"))
+    def show(_: int, tab: str) -> Any:
+        if tab != NAME:
+            return no_update
+        view = board.own
+        view.refresh()
+        with view.lock:
+            return dmc.Stack(_contents(view, view.status), gap="md")
+
+
+def _contents(view: RunView, status: RunStatus | None) -> list[Any]:
+    alarms = find_alarms(view.metrics, status, view.folder.root)
+    return [
+        dmc.Title(sentence(view, status), order=3, id="sentence"),
+        *(_alarm(alarm) for alarm in alarms),
+        dmc.SimpleGrid([_tile(*tile) for tile in tiles(view, status)], cols={"base": 2, "sm": 3, "lg": 6}),
+        *_waits(status),
+        *_marks(view),
+    ]
+
+
+def sentence(view: RunView, status: RunStatus | None) -> str:
+    """What the run is doing, in one sentence."""
+    step, wanted = view.metrics.num_steps, view.num_steps
+    steps = f"{step} of {wanted} steps" if wanted else f"{step} steps"
+    if view.watched is None:
+        what = "It ended after" if wanted is None or step >= wanted else "It stopped after"
+        return f"{what} {steps}." if step else "It has no steps of reinforcement learning."
+    if status is None:
+        return f"The run does not answer: {view.watched.problem or 'it has not been asked yet'}."
+    progress = status.progress
+    where = f"{progress.done} of {progress.total}" if progress.total else "just begun"
+    serving = sum(worker.state == "serving" for worker in status.workers)
+    return f"{progress.phase}: {where}; {serving} of {len(status.workers)} rollout workers serve."
+
+
+def tiles(view: RunView, status: RunStatus | None) -> list[tuple[str, str, Sequence[float]]]:
+    """Title, number, and its recent course."""
+    metrics = view.metrics
+    step_s = _recent(view, "time/step_s")
+    responses = sum(_recent(view, name) for name in ("groups_trained", "groups_filtered")) * _group_size(view)
+    found: list[tuple[str, str, Sequence[float]]] = [
+        ("step", f"{metrics.num_steps}" + (f" / {view.num_steps}" if view.num_steps else ""), ()),
+        ("weights version", _version(view, status), ()),
+        ("responses a second", f"{responses / step_s:.1f}" if step_s > 0 else "–", ()),
+        ("time left", _left(view, step_s) if status is not None else "–", ()),
+    ]
+    for path in ("lor", "dtr"):
+        rewards = metrics.column(f"{path}/reward_mean")
+        rewards = rewards[~np.isnan(rewards)]
+        if len(rewards):
+            found.append((f"{path.upper()} reward", f"{rewards[-1]:.3f}", rewards[-60:].tolist()))
+    return found
+
+
+def _version(view: RunView, status: RunStatus | None) -> str:
+    version = status.version if status is not None else view.metrics.latest("weight_version")
+    return "–" if version is None else f"{version:.0f}"
+
+
+def _recent(view: RunView, name: str) -> float:
+    """The mean over the last steps; 0 where there is none."""
+    values = view.metrics.column(name)[-_RECENT_STEPS:]
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else 0.0
+
+
+def _group_size(view: RunView) -> int:
+    return view.config.get("training", {}).get("group_size", 1)
+
+
+def _left(view: RunView, step_s: float) -> str:
+    left = (view.num_steps or 0) - view.metrics.num_steps
+    return str(timedelta(seconds=math.ceil(left * step_s))) if step_s > 0 and left > 0 else "–"
+
+
+def _tile(title: str, value: str, course: Sequence[float]) -> Any:
+    return dmc.Paper(
+        [
+            dmc.Text(title, size="xs", c="dimmed"),
+            dmc.Text(value, size="xl", fw=600),
+            *([dmc.Sparkline(data=course, h=28, strokeWidth=1.5, fillOpacity=0.15)] if course else []),
+        ],
+        withBorder=True,
+        p="sm",
+    )
+
+
+def _alarm(alarm: Alarm) -> Any:
+    colour = {"warning": "yellow", "error": "red"}[alarm.level]
+    return dmc.Alert(alarm.advice, title=alarm.what, color=colour, variant="light")
+
+
+def _waits(status: RunStatus | None) -> list[Any]:
+    if status is None:
+        return []
+    rows = [[wait.loop, wait.whom, f"{wait.for_s:.1f} s", str(wait.number)] for wait in status.waits]
+    table = dmc.Table(data={"head": ["loop", "waits for", "for", "how many"], "body": rows}, striped=True)
+    news = [dmc.Text(warning, size="sm") for warning in reversed(status.warnings[-8:])]
+    return [
+        dmc.Title("Who waits for whom", order=4),
+        dmc.ScrollArea(table) if rows else dmc.Text("Nobody waits.", c="dimmed"),
+        dmc.Text(f"Off-policy correction: {status.correction}", size="sm", c="dimmed"),
+        *([dmc.Title("What happened lately", order=4), *news] if news else []),
+    ]
+
+
+def _marks(view: RunView) -> list[Any]:
+    """Held-out marks after each phase, as far as the run has come."""
+    summary = view.summary
+    phases = {phase: title for phase, title in _PHASES.items() if phase in summary}
+    if not phases:
+        return []
+    rows = [
+        [label, *(_mark(summary[phase].get(key)) for phase in phases)]
+        for key, label in _MARKS.items()
+        if any(summary[phase].get(key) is not None for phase in phases)
+    ]
+    return [
+        dmc.Title("Held-out questions", order=4),
+        dmc.Table(data={"head": ["", *phases.values()], "body": rows}, striped=True, maw=620),
+    ]
+
+
+def _mark(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

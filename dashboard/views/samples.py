@@ -1,0 +1,276 @@
+"""Samples: groups as they come, found by what they are about; one opened with its picture and all its responses."""
+
+import math
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
+
+from dashboard.board import SCHEME, TABS, TICK, Board
+from dashboard.groups import GroupQuery, GroupSummary, RecordedGroup, Response
+from dashboard.run_view import RunView
+from dashboard.scene import above_figure, image_figure
+from dashboard.spans import pieces
+from dashboard.theme import Scheme, shade
+from spatial.sample import Path, SpatialSample
+
+NAME = "samples"
+_PAGE = 14
+# What a person can read, and a browser lay out, of one response.
+_MAX_CHARACTERS = 20_000
+_ROW = "group-row"
+_CONFIG: Any = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
+_PATH_BADGES = {"lor": "orange", "dtr": "blue", "direct": "teal"}
+
+
+def layout() -> Any:
+    filters = dmc.Group(
+        [
+            dmc.MultiSelect(id="paths", label="Path", data=[], placeholder="any", clearable=True, w=180),
+            dmc.MultiSelect(id="kinds", label="Kind of question", data=[], placeholder="any", clearable=True, w=260),
+            dmc.NumberInput(id="first-step", label="From step", min=1, w=100),
+            dmc.NumberInput(id="last-step", label="to step", min=1, w=100),
+            html.Div(
+                [
+                    dmc.Text("Mean reward", size="sm", fw=500),
+                    dmc.RangeSlider(id="rewards", min=0, max=1, step=0.05, value=[0, 1], minRange=0, w=200, mt=6),
+                ]
+            ),
+            dmc.Checkbox(id="trained-only", label="trained on", pb=8),
+        ],
+        align="flex-end",
+    )
+    return dmc.Stack(
+        [
+            filters,
+            dmc.Grid(
+                [
+                    dmc.GridCol(
+                        [
+                            html.Div(id="groups"),
+                            dmc.Pagination(id="page", total=1, value=1, size="sm", mt="sm", withControls=True),
+                        ],
+                        span={"base": 12, "lg": 4},
+                    ),
+                    dmc.GridCol(html.Div(id="group"), span={"base": 12, "lg": 8}),
+                ]
+            ),
+            dcc.Store(id="opened"),
+        ]
+    )
+
+
+def register(app: Dash, board: Board) -> None:
+    view = board.own
+
+    @app.callback(
+        Output("groups", "children"),
+        Output("page", "total"),
+        Output("paths", "data"),
+        Output("kinds", "data"),
+        Input(TICK, "n_intervals"),
+        Input(TABS, "value"),
+        Input("paths", "value"),
+        Input("kinds", "value"),
+        Input("first-step", "value"),
+        Input("last-step", "value"),
+        Input("rewards", "value"),
+        Input("trained-only", "checked"),
+        Input("page", "value"),
+        Input("opened", "data"),
+    )
+    def find(
+        _: int, tab: str, paths: list[str] | None, kinds: list[str] | None, first_step: int | str, last_step: int | str,
+        rewards: list[float], trained_only: bool | None, page: int, opened: int | None,
+    ) -> Any:  # fmt: skip
+        if tab != NAME:
+            return (no_update,) * 4
+        view.refresh()
+        query = GroupQuery(
+            paths=tuple(paths or ()),
+            kinds=tuple(kinds or ()),
+            min_reward=rewards[0],
+            max_reward=rewards[1],
+            first_step=_number(first_step),
+            last_step=_number(last_step),
+            trained_only=bool(trained_only),
+        )
+        with view.lock:
+            found = view.groups.find(query)
+            shown = [view.groups.summary(int(number)) for number in found[_PAGE * (page - 1) : _PAGE * page]]
+            total, paths_there, kinds_there = len(view.groups), sorted(view.groups.paths), sorted(view.groups.kinds)
+        pages = max(1, math.ceil(len(found) / _PAGE))
+        return _list(shown, len(found), total, opened), pages, paths_there, kinds_there
+
+    @app.callback(Output("opened", "data"), Input({"type": _ROW, "number": ALL}, "n_clicks"), prevent_initial_call=True)
+    def choose(_: list[int | None]) -> Any:
+        # Rows that have just appeared were not pressed.
+        return ctx.triggered_id["number"] if any(trigger["value"] for trigger in ctx.triggered) else no_update
+
+    @app.callback(
+        Output("group", "children"),
+        Input("opened", "data"),
+        Input(SCHEME, "computedColorScheme"),
+        prevent_initial_call=True,
+    )
+    def show(number: int | None, scheme: str | None) -> Any:
+        if number is None:
+            return no_update
+        try:
+            with view.lock:
+                group = view.groups.open(number)
+        except (IndexError, FileNotFoundError) as error:
+            return dmc.Alert(str(error), color="red")
+        return _group(view, group, "dark" if scheme == "dark" else "light")
+
+    @app.callback(
+        Output("pictures", "children"),
+        Input("whose", "value"),
+        State("opened", "data"),
+        State(SCHEME, "computedColorScheme"),
+        prevent_initial_call=True,
+    )
+    def show_centers_of(whose: str, number: int | None, scheme: str | None) -> Any:
+        if number is None:
+            return no_update
+        with view.lock:
+            group = view.groups.open(number)
+        return _pictures(group, "dark" if scheme == "dark" else "light", None if whose == "all" else int(whose))
+
+
+def _number(value: int | str | None) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _list(shown: list[GroupSummary], num_found: int, total: int, opened: int | None) -> Any:
+    if not total:
+        return dmc.Text("No groups were recorded yet (training.record_share).", c="dimmed")
+    rows = [
+        dmc.UnstyledButton(
+            dmc.Group(
+                [
+                    dmc.Text(f"{summary.step}", size="sm", c="dimmed", w=44),
+                    _path_badge(summary.path),
+                    dmc.Text(summary.kind, size="sm", style={"flex": 1}),
+                    dmc.Text(_share(summary.reward_mean), size="sm", fw=600),
+                    dmc.Progress(value=100 * (0 if math.isnan(summary.reward_mean) else summary.reward_mean), w=60),
+                ],
+                gap="xs",
+                wrap="nowrap",
+            ),
+            id={"type": _ROW, "number": summary.number},
+            w="100%",
+            p=6,
+            style={
+                "borderRadius": 6,
+                "opacity": 1 if summary.is_trained else 0.65,
+                "background": "var(--mantine-primary-color-light)" if summary.number == opened else "none",
+            },
+            attributes={"root": {"aria-label": f"step {summary.step}, {summary.path}, {summary.kind}"}},
+        )
+        for summary in shown
+    ]
+    number = dmc.Text(f"{num_found:,} of {total:,} groups, the newest first", size="sm", c="dimmed")
+    return dmc.Stack([number, *rows], gap=2)
+
+
+def _share(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}"
+
+
+def _path_badge(path: str) -> Any:
+    return dmc.Badge(path.upper(), color=_PATH_BADGES.get(path, "gray"), variant="light", size="sm", w=62)
+
+
+def _group(view: RunView, group: RecordedGroup, scheme: Scheme) -> Any:
+    sample = group.sample
+    members = [str(response.member) for response in group.responses]
+    facts = f"step {group.step} · {sample.domain} · {sample.kind} · {sample.sample_id}"
+    if not group.is_trained:
+        facts += " · not trained on: all of its responses fared alike, or too few were left"
+    return dmc.Stack(
+        [
+            dmc.Group([_path_badge(group.path.value), dmc.Text(facts, size="sm", c="dimmed")], gap="xs"),
+            dmc.Text(sample.question, fw=600, style={"whiteSpace": "pre-wrap"}),
+            dmc.Text(f"Truth: {truth(sample)}", size="sm"),
+            dmc.Group(
+                [
+                    dmc.Text("Centres of response", size="sm", c="dimmed"),
+                    dmc.SegmentedControl(id="whose", value="all", data=["all", *members], size="xs"),
+                ],
+                style={} if group.path is Path.DTR else {"display": "none"},
+            ),
+            html.Div(_pictures(group, scheme, None), id="pictures"),
+            dmc.SimpleGrid(
+                [_response(response, view, sample) for response in group.responses], cols={"base": 1, "sm": 2, "xl": 3}
+            ),
+            *(dmc.Alert(failure, title="a member failed", color="red") for failure in group.failures),
+        ],
+        gap="sm",
+    )
+
+
+def _pictures(group: RecordedGroup, scheme: Scheme, chosen: int | None) -> Any:
+    figures = [
+        image_figure(group, index, f"/image/{image.sha256}", scheme, chosen)
+        for index, image in enumerate(group.sample.images)
+    ]
+    above = above_figure(group, scheme, chosen)
+    graphs = [dcc.Graph(figure=figure, config=_CONFIG) for figure in [*figures, *([above] if above else [])]]
+    return dmc.SimpleGrid(graphs, cols={"base": 1, "sm": min(2, len(graphs))})
+
+
+def truth(sample: SpatialSample) -> str:
+    """The true answer in a few characters."""
+    answer = sample.answer.model_dump(exclude={"type", "num_options"})
+    unit = answer.pop("unit", "")
+    return ", ".join(str(value) for value in answer.values()) + (f" {unit}" if unit else "")
+
+
+def _response(response: Response, view: RunView, sample: SpatialSample) -> Any:
+    score = response.score
+    parts = [
+        ("reward", score.get("total"), "filled"),
+        ("accuracy", score.get("accuracy"), "light"),
+        ("format", score.get("format"), "light"),
+        ("centres", score.get("center"), "light"),
+    ]
+    badges = [
+        dmc.Badge(f"{name} {value:.2f}", color=_colour(value), variant=variant, size="sm")
+        for name, value, variant in parts
+        if value is not None
+    ]
+    versions = ", ".join(str(version) for version, _ in response.version_spans)
+    facts = f"{len(response.token_ids)} tokens · weights {versions} · {response.engine}"
+    if response.finish_reason == "length":
+        facts += " · cut off"
+    return dmc.Paper(
+        [
+            dmc.Group([dmc.Text(f"Response {response.member}", size="sm", fw=600), *badges], gap=4),
+            dmc.Text(_coloured(response, view), size="sm", ff="monospace", my=6, style=_PRE),
+            dmc.Text(facts, size="xs", c="dimmed"),
+        ],
+        withBorder=True,
+        p="sm",
+    )
+
+
+_PRE = {"whiteSpace": "pre-wrap", "overflowWrap": "anywhere", "maxHeight": 360, "overflow": "auto"}
+
+
+def _coloured(response: Response, view: RunView) -> list[Any]:
+    """The text, underlined in a colour of its own for each version where several made it. Text, never markup."""
+    found = pieces(response, view.folder.tokenizer)
+    left = _MAX_CHARACTERS
+    shown: list[Any] = []
+    for text, version in found:
+        style = {"borderBottom": f"2px solid {shade(version)}"} if len(found) > 1 and version is not None else {}
+        shown.append(html.Span(text[:left], style=style, title=f"weights {version}"))
+        left = max(0, left - len(text))
+    if len(response.text) > _MAX_CHARACTERS:
+        shown.append(html.Em(f" … and {len(response.text) - _MAX_CHARACTERS:,} characters more"))
+    return shown
+
+
+def _colour(value: float) -> str:
+    return "green" if value >= 0.8 else "yellow" if value >= 0.4 else "red"

@@ -1,0 +1,75 @@
+"""Time: where a step goes, loop by loop, how long pushes take, and which workers are slowest."""
+
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import Dash, Input, Output, State, dcc, html, no_update
+
+from actors.member import MemberStatus
+from dashboard.board import SCHEME, TABS, TICK, Board
+from dashboard.charts import push_figure, stage_figure, timeline_figure
+
+NAME = "time"
+_CONFIG: Any = {"displaylogo": False, "responsive": True}
+_NUM_SLOWEST = 8
+
+
+def layout() -> Any:
+    return dmc.Stack(
+        [
+            dmc.Group(
+                [
+                    dmc.Title("The last steps, loop by loop", order=4),
+                    dmc.SegmentedControl(id="last-steps", value="5", data=["1", "5", "20", "100"], size="xs"),
+                    dmc.Text("steps", size="sm", c="dimmed"),
+                ]
+            ),
+            dcc.Graph(id="timeline", config=_CONFIG),
+            dmc.SimpleGrid(
+                [dcc.Graph(id="stages", config=_CONFIG), dcc.Graph(id="pushes", config=_CONFIG)],
+                cols={"base": 1, "md": 2},
+            ),
+            html.Div(id="slowest"),
+            dcc.Store(id="timing-drawn"),
+        ]
+    )
+
+
+def register(app: Dash, board: Board) -> None:
+    @app.callback(
+        Output("timeline", "figure"),
+        Output("stages", "figure"),
+        Output("pushes", "figure"),
+        Output("slowest", "children"),
+        Output("timing-drawn", "data"),
+        Input(TICK, "n_intervals"),
+        Input(TABS, "value"),
+        Input("last-steps", "value"),
+        Input(SCHEME, "computedColorScheme"),
+        State("timing-drawn", "data"),
+    )
+    def draw(_: int, tab: str, last_steps: str, scheme: str | None, drawn: str | None) -> Any:
+        if tab != NAME:
+            return (no_update,) * 5
+        view = board.own
+        view.refresh()
+        theme: Any = "dark" if scheme == "dark" else "light"
+        status = view.status
+        with view.lock:
+            now = f"{view.metrics.generation} {view.metrics.num_steps} {last_steps} {scheme}"
+            if now == drawn:
+                return (no_update,) * 5
+            return (
+                timeline_figure(view.timeline.last(int(last_steps)), theme),
+                stage_figure(view.metrics, theme),
+                push_figure(view.metrics, theme),
+                _slowest(status.workers) if status is not None else [],
+                now,
+            )
+
+
+def _slowest(workers: list[MemberStatus]) -> Any:
+    measured = sorted((w for w in workers if w.group_s is not None), key=lambda w: -(w.group_s or 0))[:_NUM_SLOWEST]
+    rows = [[w.name, f"{w.group_s:.2f} s", f"{w.tokens_per_s:,.0f}" if w.tokens_per_s else "–"] for w in measured]
+    head = ["worker", "a group takes", "tokens a second"]
+    return dmc.Stack([dmc.Title("Slowest members", order=4), dmc.Table(data={"head": head, "body": rows}, maw=620)])

@@ -1,0 +1,163 @@
+"""Workers: a row each, and buttons to scale, drain and restart, each of which asks once and is noted."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
+
+from actors.member import MemberStatus
+from actors.status import RunStatus
+from dashboard.board import TABS, TICK, Board
+from dashboard.live import Watched
+
+NAME = "workers"
+_COLOURS = {"serving": "green", "stale": "yellow", "starting": "cyan", "suspect": "orange", "dead": "red"}
+_HEAD = (
+    *("worker", "state", "for", "weights", "tokens a second", "a group takes", "under way", "not begun"),
+    *("cache in use", "memory", "restarts", "why", ""),
+)
+_ACTION = "worker-action"
+_NO_TOKEN = "Only who has the token may change the run: open the page by the link that the run showed when it began."
+
+
+def layout() -> Any:
+    return dmc.Stack(
+        [
+            html.Div(id="workers"),
+            dmc.Group(
+                [
+                    dmc.NumberInput(id="wanted-size", label="Rollout workers there shall be", min=0, value=1, w=220),
+                    dmc.Button("Scale", id="scale", variant="light"),
+                ],
+                align="flex-end",
+            ),
+            html.Div(id="actions"),
+            dmc.Modal(
+                [
+                    dmc.Text(id="question"),
+                    dmc.Group(
+                        [dmc.Button("Yes", id="confirm"), dmc.Button("No", id="cancel", variant="default")], mt="md"
+                    ),
+                ],
+                id="ask",
+                title="Change the run?",
+                centered=True,
+            ),
+            dcc.Store(id="asked"),
+        ]
+    )
+
+
+def register(app: Dash, board: Board, may_change: Callable[[], bool]) -> None:
+    """
+    Args:
+        may_change: whether the request that is being answered comes from somebody with the token.
+    """
+    watched = board.own.watched
+
+    @app.callback(Output("workers", "children"), Input(TICK, "n_intervals"), Input(TABS, "value"))
+    def show(_: int, tab: str) -> Any:
+        if tab != NAME:
+            return no_update
+        status = board.own.status
+        if status is None:
+            return dmc.Text("The run is not under way: it has no workers.", c="dimmed")
+        return _table(status)
+
+    @app.callback(Output("actions", "children"), Input(TICK, "n_intervals"), Input(TABS, "value"))
+    def show_actions(_: int, tab: str) -> Any:
+        if tab != NAME or watched is None:
+            return no_update
+        return _noted(watched)
+
+    @app.callback(
+        Output("asked", "data"),
+        Output("question", "children"),
+        Output("ask", "opened"),
+        Input("scale", "n_clicks"),
+        Input({"type": _ACTION, "what": ALL, "worker": ALL}, "n_clicks"),
+        State("wanted-size", "value"),
+        prevent_initial_call=True,
+    )
+    def ask(_: int | None, __: list[int | None], size: int | str) -> Any:
+        # Buttons that have just appeared were not pressed.
+        if not any(trigger["value"] for trigger in ctx.triggered):
+            return (no_update,) * 3
+        if ctx.triggered_id == "scale":
+            action = {"what": "scale", "size": size}
+        else:
+            action = {"what": ctx.triggered_id["what"], "worker": ctx.triggered_id["worker"]}
+        return action, f"{_in_words(action)}?", True
+
+    @app.callback(
+        Output("ask", "opened", allow_duplicate=True),
+        Output("actions", "children", allow_duplicate=True),
+        Input("confirm", "n_clicks"),
+        Input("cancel", "n_clicks"),
+        State("asked", "data"),
+        prevent_initial_call=True,
+    )
+    def answer(_: int | None, __: int | None, action: dict[str, Any]) -> Any:
+        if ctx.triggered_id != "confirm" or watched is None:
+            return False, no_update
+        if not may_change():
+            return False, dmc.Alert(_NO_TOKEN, color="red")
+        watched.act(_in_words(action), lambda: _do(watched, action))
+        return False, _noted(watched)
+
+
+def _do(watched: Watched, action: dict[str, Any]) -> None:
+    if action["what"] == "scale":
+        watched.live.scale(int(action["size"]))
+    elif action["what"] == "drain":
+        watched.live.drain(str(action["worker"]))
+    else:
+        watched.live.restart(str(action["worker"]))
+
+
+def _in_words(action: dict[str, Any]) -> str:
+    if action["what"] == "scale":
+        return f"scale to {action['size']} rollout workers"
+    return f"{action['what']} {action['worker']}"
+
+
+def _noted(watched: Watched) -> Any:
+    return dmc.Stack([dmc.Text(line, size="sm") for line in watched.actions], gap=2)
+
+
+def _table(status: RunStatus) -> Any:
+    if not status.workers:
+        return dmc.Text("There are no rollout workers.", c="dimmed")
+    rows = [dmc.TableTr([dmc.TableTd(cell) for cell in _cells(worker)]) for worker in status.workers]
+    head = dmc.TableThead(dmc.TableTr([dmc.TableTh(title) for title in _HEAD]))
+    return dmc.TableScrollContainer(dmc.Table([head, dmc.TableTbody(rows)], verticalSpacing=4), minWidth=900)
+
+
+def _cells(worker: MemberStatus) -> list[Any]:
+    state = "quarantined" if worker.is_quarantined else worker.state
+    return [
+        worker.name,
+        dmc.Badge(state, color=_COLOURS.get(worker.state, "grape"), variant="light"),
+        f"{worker.for_s:.0f} s",
+        "?" if worker.version is None else str(worker.version),
+        "–" if worker.tokens_per_s is None else f"{worker.tokens_per_s:,.0f}",
+        "–" if worker.group_s is None else f"{worker.group_s:.2f} s",
+        str(worker.load),
+        "–" if worker.num_waiting is None else str(worker.num_waiting),
+        "–" if worker.cache_share is None else f"{worker.cache_share:.0%}",
+        "–" if worker.memory_gib is None else f"{worker.memory_gib:.1f} GiB",
+        str(worker.incarnation),
+        worker.reason,
+        dmc.Group([_button("drain", worker.name), _button("restart", worker.name)], gap=4, wrap="nowrap"),
+    ]
+
+
+def _button(what: str, worker: str) -> Any:
+    return dmc.Button(
+        what,
+        id={"type": _ACTION, "what": what, "worker": worker},
+        size="compact-xs",
+        variant="subtle",
+        attributes={"root": {"aria-label": f"{what} {worker}"}},
+    )
