@@ -329,11 +329,37 @@ def submit(
 
 
 @app.command()
-def doctor() -> None:
-    """What of this machine and this install is fit, and what to do about the rest."""
+def doctor(
+    config: Annotated[
+        str | None, typer.Option("--config", "-c", help="Also what this preset or YAML file needs.")
+    ] = None,
+    overrides: Overrides = None,
+    gpu_gib: Annotated[float | None, typer.Option("--gpu-gib", help="Memory of a learner's GPU, GiB.")] = None,
+    rollout_gpu_gib: Annotated[
+        float | None, typer.Option("--rollout-gpu-gib", help="Memory of an engine's GPU, if another.")
+    ] = None,
+) -> None:
+    """What of this machine and this install is fit, and what to do about the rest.
+
+    With --config: what the run would need of each GPU (weights, optimiser, activations, keys and values, push buffers)
+    and whether its cluster has it. Nothing is started.
+    """
     from launch.doctor import print_findings, run_doctor
 
     findings = run_doctor()
+    if config is not None:
+        from launch.fit import examine_config, find_nodes
+
+        run = load_config(config, overrides)
+        try:
+            nodes = find_nodes(run.cluster.address)
+        except ConnectionError as error:
+            console.print(f"[yellow]no cluster at {run.cluster.address}[/]: {str(error).splitlines()[0]}")
+            nodes = []
+        try:
+            findings += examine_config(run, nodes, gpu_gib, rollout_gpu_gib)
+        except OSError as error:
+            raise ConfigError(f"model.path={getattr(run.model, 'path', '')}: {error}") from None
     print_findings(findings)
     raise typer.Exit(any(finding.status == "fail" for finding in findings))
 
