@@ -84,45 +84,42 @@ class Visitor:
         with urlopen(self._url + address, timeout=60) as response:
             return response.read()
 
-    def ask(self, output_id: str, view: str, **values: Any) -> bytes:
-        """What the page asks for when an input of this output changes while a view is open."""
-        (callback,) = [c for c in self.callbacks if output_id in c["output"] and "confirm" not in str(c["inputs"])]
-        given = {"tick": 1, "tabs": view, "scheme": "light", "page": 1, "rewards": [0, 1], "last-steps": "5"} | values
-        given |= {"smoothing": "1"}
-        filled = {
-            kind: [self._filled(entry, output_id, given) for entry in callback[kind]] for kind in ("inputs", "state")
-        }
-        outputs = [part.rsplit(".", 1) for part in callback["output"].strip(".").split("...")]
+    def ask(self, asked: str, view: str, **values: Any) -> bytes:
+        """What the page's scripts ask for one part of it.
+
+        Args:
+            asked: begins the name of the part, such as "now.children".
+            view: the one that is open.
+            values: of inputs by their ids, where they are not as at the beginning.
+        """
+        (callback,) = [entry for entry in self.callbacks if asked in entry["output"].split("...")[0]]
+        given = {"tick": 1, "tabs": view, "scheme": "light", "page": 1, "rewards": [0, 1], "last-steps": "5"}
+        given |= {"smoothing": "1", **values}
+        # One chart stands for all: their callback is the same one.
+        output = callback["output"]
+        outputs = [self._part(name.replace('["MATCH"]', '"Reward"')) for name in output.strip(".").split("...")]
         question = {
-            "output": self._chart(callback["output"], output_id),
-            "outputs": self._outputs(outputs, output_id),
+            "output": output,
+            "outputs": outputs if output.startswith("..") else outputs[0],
             "changedPropIds": ["tick.n_intervals"],
-            **filled,
+            "inputs": [self._given(entry, given) for entry in callback["inputs"]],
+            "state": [self._given(entry, given) for entry in callback["state"]],
         }
-        request = Request(
-            f"{self._url}_dash-update-component", json.dumps(question).encode(), {"Content-Type": "application/json"}
-        )
+        headers = {"Content-Type": "application/json"}
+        request = Request(f"{self._url}_dash-update-component", json.dumps(question).encode(), headers)
         with urlopen(request, timeout=60) as response:
             return response.read()
 
-    def _filled(self, entry: dict[str, str], output_id: str, given: dict[str, Any]) -> dict[str, Any]:
-        name = entry["id"]
-        if name.startswith("{"):
-            pattern = json.loads(name) | {"chart": "Reward"}
-            value = pattern if entry["property"] == "id" else None
-            return {"id": pattern, "property": entry["property"], "value": value}
-        return {"id": name, "property": entry["property"], "value": given.get(name)}
-
     @staticmethod
-    def _chart(output: str, output_id: str) -> str:
-        return output.replace('["MATCH"]', '"Reward"')
+    def _part(name: str) -> dict[str, Any]:
+        component, _, prop = name.rpartition(".")
+        return {"id": json.loads(component) if component.startswith("{") else component, "property": prop}
 
-    @staticmethod
-    def _outputs(outputs: list[list[str]], output_id: str) -> Any:
-        return [
-            {"id": json.loads(name) | {"chart": "Reward"} if name.startswith("{") else name, "property": prop}
-            for name, prop in outputs
-        ]
+    @classmethod
+    def _given(cls, entry: dict[str, str], given: dict[str, Any]) -> dict[str, Any]:
+        part = cls._part(f"{entry['id']}.{entry['property']}".replace('["MATCH"]', '"Reward"'))
+        value = given.get(entry["id"]) if part["property"] != "id" else part["id"]
+        return {**part, "value": value}
 
 
 def opening(visitor: Visitor) -> None:
@@ -130,7 +127,7 @@ def opening(visitor: Visitor) -> None:
     for address in ("", "_dash-layout", "_dash-dependencies"):
         visitor.get(address)
     visitor.ask("now.children", "now")
-    visitor.ask("curve", "curves")
+    visitor.ask('"curve"', "curves")
     visitor.ask("groups.children", "samples")
 
 
@@ -156,7 +153,7 @@ def timed_ms(work: Callable[[], object]) -> float:
 
 def watching_cost(visitor: Visitor) -> float:
     """Share of all cores' time that the server takes while one person watches."""
-    outputs = {"now": "now.children", "curves": "curve", "workers": "workers", "samples": "groups.children"}
+    outputs = {"now": "now.children", "curves": '"curve"', "workers": "workers.children", "samples": "groups.children"}
     process = psutil.Process()
     before = sum(process.cpu_times()[:2])
     started_s = time.perf_counter()

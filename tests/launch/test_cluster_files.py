@@ -196,3 +196,12 @@ def test_a_misspelt_field_of_a_rayjob_is_refused() -> None:
     content["spec"]["shutdownAfterJobFinish"] = True
     with pytest.raises(ValueError, match="shutdownAfterJobFinish"):
         RayJob.model_validate(content, strict=False)
+
+
+def test_every_node_of_the_launcher_has_the_token_and_asks_for_it() -> None:
+    cluster = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
+    assert cluster["file_mounts"]["/home/ubuntu/.ray/auth_token"] == "~/.ray/auth_token"
+    starts = cluster["head_start_ray_commands"] + cluster["worker_start_ray_commands"]
+    begun = [command for command in starts if "ray start" in command]
+    assert len(begun) == 2
+    assert all("RAY_AUTH_MODE=token" in command for command in begun)

@@ -1,7 +1,6 @@
 """A run as a job of a Ray cluster that is there already: shipped, watched, stopped."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -16,9 +15,9 @@ from rich.console import Console
 from launch.config import ConfigError
 from launch.submit import PROJECT, follow_job, shipped_config, submit_job
 from tests.cluster.conftest import SMALL
+from tests.cluster.hosts import RAY, ray_node
 
 ROOT = Path(__file__).parents[2]
-RAY = str(Path(sys.executable).with_name("ray"))
 SR_REAL = str(Path(sys.executable).with_name("sr-real"))
 
 
@@ -33,11 +32,15 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A cluster of one node with room for the small run."""
     dashboard = free_port()
     folder = tmp_path_factory.mktemp("ray")
-    start = f"start --head --port={free_port()} --dashboard-port={dashboard} --num-cpus=8 --include-dashboard=true"
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
-    subprocess.run([RAY, *start.split(), f"--temp-dir={folder}"], check=True, env=environment, capture_output=True)
-    yield f"http://127.0.0.1:{dashboard}"
-    subprocess.run([RAY, "stop", "--force"], check=True, capture_output=True)
+    start = (
+        f"start --head --port={free_port()} --dashboard-port={dashboard} --num-cpus=8 --include-dashboard=true --block"
+    )
+    with ray_node(RAY, *start.split(), f"--temp-dir={folder}", log=folder / "ray.log"):
+        deadline_s = time.monotonic() + 60
+        while "Ray runtime started" not in (folder / "ray.log").read_text():
+            assert time.monotonic() < deadline_s
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{dashboard}"
 
 
 def test_a_config_outside_of_what_is_shipped_is_refused(tmp_path: Path) -> None:
