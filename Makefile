@@ -40,13 +40,14 @@ lint: setup  ## ruff's rules, ruff's format, mypy's types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-bench: setup  ## speed of renderer, rewards, coordinator, rollout worker (against raw vLLM), weight push, asynchronous steps
+bench: setup  ## speed of renderer, rewards, coordinator, rollout worker (against raw vLLM), weight push, asynchronous steps, page
 	.venv/bin/python -m benchmarks.render
 	.venv/bin/python -m benchmarks.rewards
 	.venv/bin/python -m benchmarks.coordinator --trajectories 200000
 	.venv/bin/python -m benchmarks.rollout
 	.venv/bin/python -m benchmarks.push
 	.venv/bin/python -m benchmarks.async
+	.venv/bin/python -m benchmarks.dashboard
 
 clean:  ## remove caches and build leftovers; .venv and runs/ stay
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -18,6 +18,8 @@ from rollout.processes import has_exited
 _log = logging.getLogger(__name__)
 
 _PR_SET_CHILD_SUBREAPER = 36
+# Ray gives it to a job's entry point, and to nothing else.
+_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 class Orphans:
@@ -45,7 +47,7 @@ def ray_runtime(config: ClusterConfig, num_cpus: float, resources: Mapping[str, 
 
     Every process that was started is ended: what does not go by itself within `deadlines.stop_s` is killed, and said.
     """
-    if config.address is not None or "RAY_JOB_ID" in os.environ:
+    if config.address is not None or _JOB in os.environ:
         # Within `ray job submit` the cluster is there already.
         ray.init(address=config.address or "auto", log_to_driver=False, logging_level=logging.ERROR)
         try:

@@ -1,6 +1,7 @@
 """A run as a job of a Ray cluster: this project is shipped, the log comes back, the run's exit status is the job's."""
 
 import asyncio
+import logging
 import shlex
 import sys
 import time
@@ -44,6 +45,8 @@ def submit_job(address: str, arguments: Sequence[str], python: str, console: Con
     Raises:
         ConnectionError: nobody answers at the address.
     """
+    # It tells of every file that it leaves out.
+    logging.getLogger("ray").setLevel(logging.ERROR)
     client = JobSubmissionClient(address)
     job = client.submit_job(
         entrypoint=shlex.join([python, "-m", "launch.cli", *arguments]),
