@@ -60,6 +60,8 @@ def ray_runtime(config: ClusterConfig, num_cpus: float, resources: Mapping[str, 
     before = set(psutil.Process().children(recursive=True))
     cpus = max(len(os.sched_getaffinity(0)), math.ceil(num_cpus))
     ray.init(
+        # One of its own, though another be running on this machine, or have left word of itself.
+        address="local",
         num_cpus=cpus,
         resources=dict(resources),
         include_dashboard=False,
