@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from vllm.distributed.weight_transfer.base import (
     ParamMeta,
     TrainerInitInfo,
@@ -24,8 +25,10 @@ from vllm.distributed.weight_transfer.base import (
     WeightTransferInitInfo,
     WeightTransferUpdateInfo,
 )
+from vllm.model_executor.layers.attention import is_deferred_attention_layer
+from vllm.model_executor.layers.quantization.base_config import QuantizeMethodBase
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
-from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
+from vllm.model_executor.model_loader.reload.layerwise import _place_kernel_tensors, get_layerwise_info
 
 from rollout.buckets import Bucket, FilledBucket, PackedSource, plan_buckets
 from rollout.errors import IncompleteUpdateError, TransferError
@@ -66,7 +69,10 @@ class GlooUpdateInfo(WeightTransferUpdateInfo):
 
 
 class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
-    """Receives weights in checkpoint format and loads them layer by layer; vLLM puts back what does not come."""
+    """Receives weights in checkpoint format and loads them, layer by layer where vLLM makes something else of them.
+
+    What does not come stays as it is. After an update that failed some layers are new and some old.
+    """
 
     init_info_cls = GlooInitInfo
     update_info_cls = GlooUpdateInfo
@@ -88,6 +94,11 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
 
     def start_weight_update(self) -> None:
         initialize_layerwise_reload(self.model)
+        for layer in self.model.modules():
+            if not _is_processed(layer) and (info := get_layerwise_info(layer)).can_load():
+                # Loaded where it is: with one copy rather than two, and without the counting of what has come.
+                _place_kernel_tensors(layer, info)
+                info.reset()
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
         # Not the base's: it synchronises an accelerator, and gloo has filled CPU memory by the time it returns.
@@ -141,6 +152,11 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
         if self._group is not None:
             self._group.close()
             self._group = None
+
+
+def _is_processed(layer: nn.Module) -> bool:
+    """Whether vLLM makes something else of its weights once they are loaded (packs, quantises, scales them)."""
+    return isinstance(getattr(layer, "quant_method", None), QuantizeMethodBase) or is_deferred_attention_layer(layer)
 
 
 # --- trainer side -----------------------------------------------------------------------------------------------------

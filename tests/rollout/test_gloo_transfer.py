@@ -3,20 +3,26 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
+from vllm.model_executor.layers.quantization.base_config import QuantizeMethodBase
+from vllm.model_executor.model_loader.reload import record_metadata_for_reloading
+from vllm.model_executor.model_loader.weight_utils import default_weight_loader
 
 from rollout.buckets import PackedSource, plan_buckets
 from rollout.checksums import tensor_checksum
 from rollout.config import GlooTransferConfig
 from rollout.errors import TransferError, WorkersFailedError
 from rollout.gloo_group import GlooGroup, in_background
-from rollout.gloo_transfer import GlooInitInfo, GlooUpdateInfo
+from rollout.gloo_transfer import GlooInitInfo, GlooUpdateInfo, GlooWeightTransferEngine
 from rollout.plugin import register
 from rollout.transfer_client import FanOutClient, trainer_init_info
 
@@ -230,3 +236,74 @@ def test_a_worker_that_does_not_answer_is_named() -> None:
 def test_sending_without_a_version_is_refused() -> None:
     with pytest.raises(TransferError, match="version"):
         FanOutClient([], 1).start_weight_update()
+
+
+class Doubling(QuantizeMethodBase):
+    """Makes something else of what was loaded, as a layer that packs its weights for a kernel does."""
+
+    def create_weights(self, layer: nn.Module, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError
+
+    def apply(self, layer: nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
+        raise NotImplementedError
+
+    def process_weights_after_loading(self, layer: nn.Module) -> None:
+        layer.weight.data.mul_(2)
+
+
+class CopiedElements(TorchDispatchMode):
+    """Counts elements that are copied into parameters' memory or on the way to it."""
+
+    num = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.copy_.default and args[0].device.type == "cpu":
+            self.num += args[0].numel()
+        return func(*args, **(kwargs or {}))
+
+
+class TwoLayers(nn.Module):
+    """One that vLLM leaves as it was loaded, and one that it processes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain, self.processed = nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False)
+        self.processed.quant_method = Doubling()
+
+    def load_weights(self, weights: Any) -> set[str]:
+        parameters, loaded = dict(self.named_parameters()), set()
+        for name, tensor in weights:
+            getattr(parameters[name], "weight_loader", default_weight_loader)(parameters[name], tensor)
+            loaded.add(name)
+        return loaded
+
+
+def engine_with(model: nn.Module) -> GlooWeightTransferEngine:
+    record_metadata_for_reloading(model)
+    parallel = SimpleNamespace(data_parallel_index=0, world_size=1, rank=0)
+    vllm_config = SimpleNamespace(parallel_config=parallel, model_config=SimpleNamespace(dtype=torch.float32))
+    return GlooWeightTransferEngine(None, vllm_config, torch.device("cpu"), model)
+
+
+def test_what_vllm_does_not_process_is_copied_once_into_the_memory_where_it_was() -> None:
+    model = TwoLayers()
+    engine = engine_with(model)
+    addresses = [parameter.data_ptr() for parameter in model.parameters()]
+    for value in (3.0, 5.0):  # a second update finds the layers as the first one did
+        engine.start_weight_update()
+        with CopiedElements() as copied:
+            model.load_weights([("plain.weight", torch.full((8, 8), value))])
+        assert copied.num == 64
+        model.load_weights([("processed.weight", torch.full((8, 8), value))])
+        engine.finish_weight_update()
+        assert [parameter.data_ptr() for parameter in model.parameters()] == addresses
+        assert model.plain.weight.eq(value).all()
+        assert model.processed.weight.eq(2 * value).all()
+
+
+def test_layers_of_which_nothing_comes_stay_as_they_were() -> None:
+    model = TwoLayers()
+    engine, before = engine_with(model), {name: value.clone() for name, value in model.state_dict().items()}
+    engine.start_weight_update()
+    engine.finish_weight_update()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
