@@ -46,6 +46,17 @@ class ReissueConfig(StrictModel):
 FailureRule = Annotated[LeaveOutConfig | ReissueConfig, Field(discriminator="type")]
 
 
+class BenchmarkConfig(StrictModel):
+    """Questions of a benchmark, asked while training goes on."""
+
+    name: str
+    """As for `sr-real evaluate --benchmark`."""
+    folder: str
+    """Where its files lie, on the machine that starts the run; or a data set's name in the hub's cache."""
+    limit: Annotated[int, Field(ge=1)] | None = 100
+    """At most so many of its questions, evenly spread; null: all."""
+
+
 class TrainingConfig(StrictModel):
     """Reinforcement learning over groups of responses."""
 
@@ -73,6 +84,8 @@ class TrainingConfig(StrictModel):
     """Versions between two looks at held-out questions, asked greedily beside the training; 0: none."""
     evaluate_questions: Annotated[int, Field(ge=1)] = 50
     """Questions of each trained path at such a look, the first so many of the validation split."""
+    benchmarks: tuple[BenchmarkConfig, ...] = ()
+    """Asked at such a look too."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 10
     """Steps between checkpoints; the last step always makes one."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
@@ -84,6 +97,15 @@ class TrainingConfig(StrictModel):
     def _trains_on_something(self) -> Self:
         if not any(self.groups_per_step.values()):
             raise ValueError("groups_per_step: every path has 0 groups; give at least one path some")
+        return self
+
+    @model_validator(mode="after")
+    def _asks_benchmarks_now_and_then(self) -> Self:
+        names = [benchmark.name for benchmark in self.benchmarks]
+        if names and not self.evaluate_every:
+            raise ValueError("benchmarks are asked every evaluate_every versions, which is 0: give it a number")
+        if len(set(names)) < len(names):
+            raise ValueError(f"benchmarks: {', '.join(names)}: each may be named once")
         return self
 
     def is_recorded(self, index: int) -> bool:

@@ -13,6 +13,7 @@ from actors.session import Session
 from actors.status import RunStatus
 from evaluation.asking import Asked, Response
 from evaluation.config import EvaluationConfig
+from evaluation.exam import Exam
 from spatial.sample import SpatialSample
 
 
@@ -25,8 +26,10 @@ class Coordinator:
     async def cold_start(self, checkpoint: FilePath, resume_from: FilePath | None) -> dict[str, object]:
         return await self._session.cold_start(checkpoint, resume_from)
 
-    async def train(self, checkpoint: FilePath, resume_from: FilePath | None) -> dict[str, object]:
-        return await self._session.train(checkpoint, resume_from)
+    async def train(
+        self, checkpoint: FilePath, resume_from: FilePath | None, exams: Sequence[Exam]
+    ) -> dict[str, object]:
+        return await self._session.train(checkpoint, resume_from, exams)
 
     async def evaluate(
         self, checkpoint: FilePath, samples: Sequence[SpatialSample], config: EvaluationConfig, images: FilePath

@@ -19,13 +19,17 @@ from spatial.sample import SpatialSample
 
 
 def make_rollouts(
-    config: SessionConfig, checkpoint: FilePath, images: FilePath, waits: Waits, report: Callable[[str], None]
+    config: SessionConfig,
+    checkpoint: FilePath,
+    images: tuple[FilePath, ...],
+    waits: Waits,
+    report: Callable[[str], None],
 ) -> RolloutPool:
     """The pool of engines, to be started.
 
     Args:
         checkpoint: the weights that they load first.
-        images: the store that holds the images of what they will be asked.
+        images: the stores that hold the images of what they will be asked.
     """
     spec = RolloutSpec(checkpoint, images, config.prompt, config.rollout)
     return RolloutPool(

@@ -35,7 +35,8 @@ class RolloutSpec:
 
     checkpoint: FilePath
     """The weights an engine starts with; it does not serve before it was synced."""
-    images: FilePath
+    images: tuple[FilePath, ...]
+    """Stores that are looked into in this order."""
     prompt: PromptConfig
     rollout: RolloutConfig
 
@@ -56,7 +57,7 @@ class RolloutWorker:
 
         self._engine = RolloutEngine(
             checkpoint=spec.checkpoint,
-            images=ImageStore(spec.images, spec.prompt.image_cache_mib),
+            images=ImageStore(spec.images[0], spec.prompt.image_cache_mib, also=spec.images[1:]),
             prompt=spec.prompt,
             config=spec.rollout.engine,
             name=name,

@@ -13,7 +13,8 @@ base_model/         a tiny model's first weights
 cold_start_checkpoints/  the same for the cold start
 cold_start_model/   after supervised fine-tuning (Hugging Face folder)
 final_model/        after reinforcement learning (Hugging Face folder)
-evaluations/        cold_start.jsonl, rl.jsonl: every held-out response; a folder for each `sr-real evaluate`
+evaluations/        cold_start.jsonl, rl.jsonl: every held-out response; a folder for each `sr-real evaluate`;
+                    images/: of benchmarks, which are no part of the run's data
 summary.json        the marks before and after
 summary.png         the same, to look at
 coordinator.json    while it is under way: where its coordinator is
@@ -55,6 +56,8 @@ class RunFolder:
         self.final_model = self.root / "final_model"
         self.summary = self.root / "summary.json"
         self.evaluations = self.root / "evaluations"
+        self.benchmark_images = self.evaluations / "images"
+        self.image_stores = (self.images, self.benchmark_images)
         self.centers_picture = self.root / "centers.png"
         self.picture = self.root / "summary.png"
 

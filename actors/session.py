@@ -25,6 +25,7 @@ from actors.waits import Waits
 from evaluation.asking import Asked, Response, Sampling, ask
 from evaluation.config import EvaluationConfig
 from evaluation.evaluate import chosen, evaluate
+from evaluation.exam import Exam
 from evaluation.marks import EvaluationResult, summarise
 from learner.checkpoint import latest_checkpoint, list_checkpoints, read_trainer_state
 from learner.config import LearnerConfig
@@ -111,11 +112,11 @@ class Session:
         self._folder.write_summary("cold_start", summary)
         return summary
 
-    async def train(self, checkpoint: FilePath, resume_from: FilePath | None) -> dict[str, object]:
-        """Reinforcement learning from `checkpoint`, or on from a training checkpoint; marks at the end.
-
-        `checkpoint` is the reference of the KL penalty either way.
-        """
+    async def train(
+        self, checkpoint: FilePath, resume_from: FilePath | None, exams: Sequence[Exam]
+    ) -> dict[str, object]:
+        """Reinforcement learning from `checkpoint`, which is the reference of the KL penalty too, or on from a training
+        checkpoint; marks at the end. `exams` are asked now and then."""
         started_s = time.perf_counter()
         self._begin("RL: loading", 0)
         rewards = make_reward_pool(self._config)
@@ -132,7 +133,7 @@ class Session:
         graders = asyncio.ensure_future(rewards.start())
         for restarts_left in reversed(range(self._config.training.max_learner_restarts + 1)):
             try:
-                result = await self._reinforce(checkpoint, resume_from, engines, graders, rewards, on_step)
+                result = await self._reinforce(checkpoint, resume_from, engines, graders, rewards, exams, on_step)
                 break
             except* LearnerLostError as lost:
                 if self._stopping or not restarts_left:
@@ -153,6 +154,7 @@ class Session:
         engines: Awaitable[RolloutPool],
         graders: Awaitable[None],
         rewards: RewardPool,
+        exams: Sequence[Exam],
         on_step: Callable[[Mapping[str, Any]], None],
     ) -> EvaluationResult | None:
         """Train with a learner of its own, from a checkpoint on; None when stopped.
@@ -177,7 +179,9 @@ class Session:
             folder=self._folder,
             on_step=on_step,
             waits=self._waits,
-            validation=make_validation(config, self._samples("validation"), rollouts.generate, self._warnings.add),
+            validation=make_validation(
+                config, self._samples("validation"), exams, rollouts.generate, self._warnings.add
+            ),
         )
         if resume_from is not None:
             await learner.load_checkpoint(resume_from)
@@ -340,8 +344,8 @@ class Session:
         had; one that falls back keeps those that it has."""
         if self._rollouts is None:
             config = self._config
-            store = images or self._folder.images
-            self._rollouts = make_rollouts(config, checkpoint, store, self._waits, self._warnings.add)
+            stores = (images,) if images else self._folder.image_stores
+            self._rollouts = make_rollouts(config, checkpoint, stores, self._waits, self._warnings.add)
             state = read_trainer_state(resume_from) if resume_from is not None else {}
             size = first_size(config.rollout, state)
             if size != config.rollout.num_workers:

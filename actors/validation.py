@@ -7,17 +7,22 @@ costs nothing but its numbers; that is said, and counted.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import fmean, median
+from typing import Generic, TypeVar
 
 from actors.config import SessionConfig
 from actors.tasks import first_leaf
-from evaluation.asking import Asked, Generate, Sampling, ask
+from evaluation.asking import Asked, Generate, Response, Sampling, ask
+from evaluation.exam import Exam
+from evaluation.figures import figures_of_answers
 from rewards.reward import center_errors_m, is_correct
 from rollout.trajectory import Trajectory
 from spatial.grammar import parse_response
 from spatial.sample import Path, SpatialSample
+
+T = TypeVar("T")
 
 # Of what engines generate at once, the part that held-out questions may take.
 _SHARE_OF_ENGINES = 0.125
@@ -107,50 +112,89 @@ class _Answer:
         )
 
 
-def make_validation(
-    config: SessionConfig, samples: Sequence[SpatialSample], generate: Generate, report: Callable[[str], None]
-) -> Validation:
-    """Greedy answers to the first `training.evaluate_questions` of `samples` on each path that is trained.
+class _Questions(Generic[T]):
+    """Questions of one origin, asked again and again, and what of each answer is kept."""
 
-    A question that failed is not asked again: it would fail again, and take its engine out of service for a probe.
-    """
-    training = config.training
-    sampling = Sampling.of(config.evaluation.replace(num_samples=0, greedy=True), config.rollout)
-    sampling = Sampling(
-        sampling.temperatures,
-        sampling.max_response_tokens,
-        sampling.seed,
-        max_groups=max(1, int(sampling.max_groups * _SHARE_OF_ENGINES)),
-    )
-    questions = {
-        path: list(islice((sample for sample in samples if path in sample.paths), training.evaluate_questions))
-        for path, quota in training.groups_per_step.items()
-        if quota
-    }
-    if training.evaluate_every:
-        for path in (path for path, chosen in questions.items() if not chosen):
-            report(f"no held-out question may be asked through path '{path}': it has no validation curve")
-    failed: set[tuple[Path, str]] = set()
+    def __init__(
+        self, name: str, samples: Mapping[Path, Sequence[SpatialSample]], judge: Callable[..., T], sampling: Sampling
+    ) -> None:
+        """
+        Args:
+            name: of their origin, in words ("held-out questions", "questions of CV-Bench").
+            judge: as for `evaluation.asking.ask`.
+        """
+        self.name = name
+        self._samples = samples
+        self._judge = judge
+        self._sampling = sampling
+        self._failed: set[tuple[Path, str]] = set()
 
-    async def ask_all() -> dict[str, float]:
-        left = {path: [s for s in those if (path, s.sample_id) not in failed] for path, those in questions.items()}
-        asked = await ask(left, generate, _Answer.of, sampling)
-        for failure in asked.failures:
-            failed.add((failure.path, failure.sample_id))
+    async def ask(self, generate: Generate, report: Callable[[str], None]) -> Asked[T]:
+        """All, but for those that failed before: they would fail again, and take their engine out of service.
+
+        Raises:
+            RuntimeError: none was answered.
+        """
+        left = {
+            path: [s for s in those if (path, s.sample_id) not in self._failed] for path, those in self._samples.items()
+        }
+        asked = await ask(left, generate, self._judge, self._sampling)
+        self._failed |= {(failure.path, failure.sample_id) for failure in asked.failures}
         if asked.failures:
             first = asked.failures[0]
             report(
-                f"{len(asked.failures)} held-out questions could not be answered and are not asked again, such as "
+                f"{len(asked.failures)} {self.name} could not be answered and are not asked again, such as "
                 f"{first.sample_id} through {first.path}: {first.reason}"
             )
-        return _numbers(asked, len(failed))
+        if not asked.answers:
+            raise RuntimeError(
+                f"none of the {self.name} was answered ({self.num_failures} failed since training began)"
+            )
+        return asked
+
+    @property
+    def num_failures(self) -> int:
+        """Since training began."""
+        return len(self._failed)
+
+
+def make_validation(
+    config: SessionConfig,
+    samples: Sequence[SpatialSample],
+    exams: Sequence[Exam],
+    generate: Generate,
+    report: Callable[[str], None],
+) -> Validation:
+    """Greedy answers, on each path that is trained, to the first `training.evaluate_questions` of `samples`, and to
+    `exams` after them."""
+    training = config.training
+    paths = [path for path, quota in training.groups_per_step.items() if quota]
+    sampling = Sampling.of(config.evaluation.replace(num_samples=0, greedy=True), config.rollout)
+    sampling = replace(sampling, max_groups=max(1, int(sampling.max_groups * _SHARE_OF_ENGINES)))
+
+    def by_path(those: Sequence[SpatialSample], limit: int | None = None) -> dict[Path, list[SpatialSample]]:
+        return {path: list(islice((sample for sample in those if path in sample.paths), limit)) for path in paths}
+
+    held_out = by_path(samples, training.evaluate_questions)
+    if training.evaluate_every:
+        for path in (path for path, chosen in held_out.items() if not chosen):
+            report(f"no held-out question may be asked through path '{path}': it has no validation curve")
+    own = _Questions("held-out questions", held_out, _Answer.of, sampling)
+    benchmarks = [
+        (exam, _Questions(f"questions of {exam.rule.title}", by_path(exam.samples), Response.of, sampling))
+        for exam in exams
+    ]
+
+    async def ask_all() -> dict[str, float]:
+        numbers = _numbers(await own.ask(generate, report), own.num_failures)
+        for exam, questions in benchmarks:
+            numbers |= _figures(exam, await questions.ask(generate, report), questions.num_failures)
+        return numbers
 
     return Validation(training.evaluate_every, ask_all, report)
 
 
 def _numbers(asked: Asked[_Answer], num_failures: int) -> dict[str, float]:
-    if not asked.answers:
-        raise RuntimeError(f"none of the questions was answered ({num_failures} failed since training began)")
     numbers: dict[str, float] = {
         "failures": num_failures,
         "newest_version": max(answer.newest_version for answer in asked.answers),
@@ -164,4 +208,14 @@ def _numbers(asked: Asked[_Answer], num_failures: int) -> dict[str, float]:
             numbers[f"{path.value}/num_questions"] = len(answers)
         if errors_m:
             numbers[f"{path.value}/center_error_m_median"] = median(errors_m)
+    return numbers
+
+
+def _figures(exam: Exam, asked: Asked[Response], num_failures: int) -> dict[str, float]:
+    name = exam.rule.name
+    numbers: dict[str, float] = {f"{name}/failures": num_failures}
+    for path in asked.num_questions:
+        answers = {response.sample_id: response.text for response in asked.answers if response.path is path}
+        for figure, value in figures_of_answers(exam, path, answers).items():
+            numbers[f"{name}/{path.value}/{figure}"] = value
     return numbers

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from dashboard.metrics import MetricsTable, Series, thinned
 from dashboard.theme import LOOP_COLOURS, PATH_COLOURS, RUN_DASHES, Scheme, styled
 from dashboard.timeline import Span
+from evaluation.benchmarks.registry import BENCHMARKS
 from spatial.sample import Path
 
 # A curve has more pixels than this only on very wide screens.
@@ -43,6 +44,10 @@ CHARTS = (
     Chart("Reward", {"reward_mean": ""}, by_path=True),
     Chart("Accuracy", {"accuracy_mean": ""}, by_path=True),
     Chart("Right on held-out questions, greedy", {"accuracy": ""}, by_path=True, prefix="validation/"),
+    *(
+        Chart(f"{benchmark.title}, greedy", {"overall": ""}, by_path=True, prefix=f"validation/{name}/")
+        for name, benchmark in BENCHMARKS.items()
+    ),
     Chart("Format kept", {"format_mean": ""}, by_path=True),
     Chart("Centre hits", {"center_mean": ""}, by_path=True),
     Chart("Response length, tokens", {"response_tokens_mean": ""}, by_path=True),

@@ -14,7 +14,7 @@ from statistics import fmean
 import numpy as np
 
 from evaluation.benchmarks.types import Marked, Question
-from evaluation.exam import unit_of
+from evaluation.exam import Exam, unit_of
 from evaluation.statistics import (
     Difference,
     Indices,
@@ -24,6 +24,8 @@ from evaluation.statistics import (
     mcnemar_p,
     paired_differences,
 )
+from spatial.grammar import parse_response
+from spatial.sample import Path
 
 Summarise = Callable[[Sequence[Marked]], dict[str, float]]
 Rounds = Sequence[Sequence[Marked]]
@@ -154,6 +156,18 @@ def _shared_scores(first: Sequence[Marked], second: Sequence[Marked], units: set
 
     before, after = scores(first), scores(second)
     return [(before[name], after[name]) for name in after if name in before]
+
+
+def figures_of_answers(exam: Exam, path: Path, answers: Mapping[str, str]) -> dict[str, float]:
+    """The benchmark's figures of one path's responses, by sample id; {} where no item was answered whole."""
+    questions = [question for question in exam.questions if path in question.sample.paths]
+    marks = [
+        exam.rule.mark(question, parse_response(path, answers[question.sample.sample_id]).answer)
+        for question in questions
+        if question.sample.sample_id in answers
+    ]
+    whole = complete(marks, questions)
+    return exam.rule.summarise(whole) if whole else {}
 
 
 def complete(marks: Sequence[Marked], questions: Sequence[Question]) -> list[Marked]:

@@ -21,6 +21,7 @@ from evaluation.asking import Asked, Response
 from evaluation.config import EvaluationConfig
 from launch.attach import COORDINATOR, announce, namespace_of, withdraw
 from launch.config import RunConfig
+from launch.exams import exams_of_training
 from launch.outcomes import RunLostError, Stopped
 from launch.prepare import check_reward, prepare_base_model, prepare_data, prepare_folder
 from learner.correction import describe_correction
@@ -77,6 +78,7 @@ class Driver:
             )
             bars.update(task, completed=1, total=1)
         self.base_model = prepare_base_model(self.config, self.folder)
+        self._exams = exams_of_training(self.config, self.folder, self.console)
 
     def _make_page(self) -> "RunPage | None":
         if not self.config.dashboard.enabled:
@@ -108,7 +110,7 @@ class Driver:
         if (checkpoint / "tokenizer.json").exists():
             shutil.copyfile(checkpoint / "tokenizer.json", self.folder.tokenizer)
         self.console.print(f"off-policy correction: {describe_correction(self.config.learner)}", highlight=False)
-        return self._watch(self._coordinator.train.remote(checkpoint, resume_from))
+        return self._watch(self._coordinator.train.remote(checkpoint, resume_from, self._exams))
 
     def evaluate(
         self, checkpoint: FilePath, samples: Sequence[SpatialSample], config: EvaluationConfig, images: FilePath

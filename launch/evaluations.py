@@ -16,7 +16,7 @@ from evaluation.asking import Asked, Response, Sampling
 from evaluation.benchmarks.types import Benchmark
 from evaluation.config import EvaluationConfig
 from evaluation.evaluate import chosen, judge, result_of
-from evaluation.exam import Exam, load_exam
+from evaluation.exam import Exam
 from evaluation.marks import summarise
 from evaluation.page import write_page
 from evaluation.results import (
@@ -30,6 +30,7 @@ from evaluation.results import (
 )
 from launch.config import ConfigError, RunConfig
 from launch.driver import Driver
+from launch.exams import check_fit, read_exam
 from rewards.custom import load_reward
 from spatial.images import ImageStore
 
@@ -73,13 +74,16 @@ def run_evaluations(config: RunConfig, wanted: Wanted, console: Console) -> list
     """
     run_folder = RunFolder(FilePath(config.run).resolve())
     # A benchmark's images are no part of the run's data.
-    images = run_folder.images if wanted.benchmark is None else run_folder.evaluations / "images"
-    exam = None if wanted.benchmark is None else _load(config, wanted, wanted.benchmark, images, console)
+    images = run_folder.images if wanted.benchmark is None else run_folder.benchmark_images
+    exam = None
+    if wanted.benchmark is not None:
+        assert wanted.folder is not None
+        exam = read_exam(config, wanted.benchmark, wanted.folder, wanted.limit, images, console)
     evaluated: list[Evaluated] = []
     with Driver(config, console, needs_data=wanted.benchmark is None) as run:
         if exam is None:
             exam = _own_exam(config, wanted.evaluation, run_folder)
-        check_fit(exam, wanted.evaluation, config)
+        check_fit(exam, wanted.evaluation.paths, config)
         for checkpoint in wanted.checkpoints:
             asked = run.evaluate(checkpoint, exam.samples, wanted.evaluation, images)
             with console.status(f"marks of {checkpoint.name}, and their intervals"):
@@ -96,40 +100,6 @@ def slug(checkpoint: FilePath, run: FilePath) -> str:
     parts = checkpoint.relative_to(run).parts if inside else checkpoint.parts[-2:]
     name = re.sub(r"[^\w.-]+", "_", "-".join(parts)).strip("_") or "model"
     return name if inside else f"{name}-{hashlib.sha256(str(checkpoint).encode()).hexdigest()[:6]}"
-
-
-def check_fit(exam: Exam, evaluation: EvaluationConfig, config: RunConfig) -> None:
-    """Whether the questions can be asked at all.
-
-    Raises:
-        ConfigError: none may be asked through the wanted paths, or one has more images than the engines take.
-    """
-    name = exam.rule.name
-    asked = [sample for sample in exam.samples if set(sample.paths) & set(evaluation.paths)]
-    if not asked:
-        known = sorted({path.value for sample in exam.samples for path in sample.paths})
-        raise ConfigError(
-            f"{name}: no question may be asked through {', '.join(evaluation.paths)}; give --paths {','.join(known)}"
-        )
-    most = max(len(sample.images) for sample in asked)
-    if most > config.rollout.engine.max_images_per_prompt:
-        raise ConfigError(
-            f"{name}: a question has {most} images, but rollout.engine.max_images_per_prompt="
-            f"{config.rollout.engine.max_images_per_prompt}; set it to {most}"
-        )
-
-
-def _load(config: RunConfig, wanted: Wanted, benchmark: Benchmark, images: FilePath, console: Console) -> Exam:
-    assert wanted.folder is not None
-    with console.status(f"reading {benchmark.title} from {wanted.folder}"):
-        try:
-            exam = load_exam(benchmark, wanted.folder, ImageStore(images), config.max_bad_share, wanted.limit)
-        except FileNotFoundError as error:
-            raise ConfigError(f"{benchmark.title}: {error}") from None
-    for reject in exam.rejects[:5]:
-        console.print(f"[yellow]left out[/]: {reject}", highlight=False)
-    console.print(f"{benchmark.title}: {len(exam.questions)} questions, {len(exam.rejects)} rows left out")
-    return exam
 
 
 def _own_exam(config: RunConfig, evaluation: EvaluationConfig, folder: RunFolder) -> Exam:

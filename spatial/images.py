@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path as FilePath
 from typing import Self
 
@@ -23,23 +24,25 @@ class ImageStore:
 
     Args:
         cache_mib: decoded images that are kept, those used last, so that the members of a group decode theirs once.
+        also: roots of other stores, read where `root` lacks an image and never written.
     """
 
-    def __init__(self, root: FilePath, cache_mib: int = 0) -> None:
+    def __init__(self, root: FilePath, cache_mib: int = 0, also: Sequence[FilePath] = ()) -> None:
         self.root = FilePath(root)
+        self._also = tuple(map(FilePath, also))
         self._cache_mib = cache_mib
         self._decoded: LRUCache[str, Image.Image] = LRUCache(
             cache_mib * 2**20, getsizeof=lambda i: 3 * i.width * i.height
         )
 
-    def __reduce__(self) -> tuple[type[Self], tuple[FilePath, int]]:
-        return type(self), (self.root, self._cache_mib)  # another process begins with nothing decoded
+    def __reduce__(self) -> tuple[type[Self], tuple[FilePath, int, tuple[FilePath, ...]]]:
+        return type(self), (self.root, self._cache_mib, self._also)  # another process begins with nothing decoded
 
     def path(self, image: ImageRef | DepthRef) -> FilePath:
         """Its file; where there is none, the one that it would have as a PNG."""
-        stem = self.root / image.sha256[:2] / image.sha256
-        candidates = (stem.with_suffix(suffix) for suffix in SUFFIXES.values())
-        return next((file for file in candidates if file.is_file()), stem.with_suffix(".png"))
+        stems = [root / image.sha256[:2] / image.sha256 for root in (self.root, *self._also)]
+        candidates = (stem.with_suffix(suffix) for stem in stems for suffix in SUFFIXES.values())
+        return next((file for file in candidates if file.is_file()), stems[0].with_suffix(".png"))
 
     def put(self, pixels_hw3: np.ndarray) -> ImageRef:
         """Store an RGB image (uint8, height × width × 3) and return its name."""

@@ -8,10 +8,11 @@ import pytest
 
 from actors.config import SessionConfig
 from actors.validation import Validation, make_validation
-from launch.config import load_config
+from launch.config import ConfigError, load_config
 from rewards.score import Failure
 from rollout.trajectory import RolloutRequest, Trajectory
 from spatial.sample import Path
+from tests.evaluation.exams import make_exam, make_question
 
 from .fakes import FakeRollouts, make_sample, make_trajectory
 from .test_training import Rig
@@ -25,7 +26,7 @@ def config(every: int, questions: int = 4) -> SessionConfig:
 
 def answering(rollouts: FakeRollouts) -> Validation:
     """Asks the very engines of the training, as a session does, after each second version."""
-    return make_validation(config(2), HELD_OUT, rollouts.generate, print)
+    return make_validation(config(2), HELD_OUT, [], rollouts.generate, print)
 
 
 def asking(ask: Callable[[], Awaitable[Mapping[str, float]]], said: list[str]) -> Callable[[FakeRollouts], Validation]:
@@ -111,7 +112,7 @@ def test_questions_are_asked_greedily_the_first_of_each_trained_path_and_a_few_a
         text = f"<think></think><answer>{letter}</answer>"
         return [make_trajectory(request, 7, text) for request in requests]
 
-    numbers = asyncio.run(make_validation(config(1), HELD_OUT, answer, print)._ask())
+    numbers = asyncio.run(make_validation(config(1), HELD_OUT, [], answer, print)._ask())
     assert [(request.path, request.sample.sample_id) for request in seen] == [
         (path, f"held-{number}") for path in (Path.LOR, Path.DTR) for number in range(4)
     ]
@@ -138,7 +139,7 @@ def test_a_question_that_failed_is_told_and_not_asked_again() -> None:
             return [Failure("rollout", "the prompt is too long", 3)]
         return [make_trajectory(request, 0) for request in requests]
 
-    validation = make_validation(config(1), HELD_OUT, answer, said.append)
+    validation = make_validation(config(1), HELD_OUT, [], answer, said.append)
     first, second = asyncio.run(validation._ask()), asyncio.run(validation._ask())
     assert asked.count("held-1") == 2  # once through each path
     assert said == [
@@ -151,5 +152,44 @@ def test_a_question_that_failed_is_told_and_not_asked_again() -> None:
 def test_a_path_without_a_held_out_question_is_told_when_training_begins() -> None:
     said: list[str] = []
     only_lor = [make_sample("held", paths=(Path.LOR,))]
-    make_validation(config(1), only_lor, FakeRollouts().generate, said.append)
+    make_validation(config(1), only_lor, [], FakeRollouts().generate, said.append)
     assert said == ["no held-out question may be asked through path 'dtr': it has no validation curve"]
+
+
+def test_a_benchmark_is_asked_after_the_held_out_questions_and_marked_by_its_own_rule() -> None:
+    right = {"q0": "A", "q1": "B", "q2": "A"}
+    exam = make_exam(make_question("q0"), make_question("q1"), make_question("q2", task="depth"))
+    said: list[str] = []
+
+    async def answer(requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
+        (request,) = requests
+        if request.path is Path.DTR and request.sample.sample_id == "q2":
+            return [Failure("rollout", "the prompt is too long", 3)]
+        text = f"<think>so</think><answer>{right.get(request.sample.sample_id, 'A')}</answer>"
+        return [make_trajectory(request, 7, text)]
+
+    validation = make_validation(config(1), HELD_OUT, [exam], answer, said.append)
+    numbers = asyncio.run(validation._ask())
+    assert numbers["held-out/lor/overall"] == pytest.approx(2 / 3)
+    assert (numbers["held-out/lor/task/count"], numbers["held-out/lor/task/depth"]) == (0.5, 1.0)
+    assert "held-out/dtr/task/depth" not in numbers
+    assert (numbers["failures"], numbers["held-out/failures"]) == (0, 1)
+    assert said == [
+        "1 questions of Held-out questions could not be answered and are not asked again, such as q2 through dtr: "
+        "the prompt is too long"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["training.benchmarks=[{name: cv, folder: a}]"], "which is 0: give it a number"),
+        (
+            ["training.evaluate_every=2", "training.benchmarks=[{name: cv, folder: a}, {name: cv, folder: b}]"],
+            "each may be named once",
+        ),
+    ],
+)
+def test_benchmarks_that_would_never_be_asked_or_share_a_name_are_refused(settings: list[str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load_config("demo", settings)

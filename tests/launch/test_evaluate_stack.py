@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from evaluation.results import Results
+from tests.evaluation.benchmarks.layouts import write_parquet
+from tests.evaluation.benchmarks.test_cv import COUNT, RELATION
 from tests.launch.test_end_to_end import BASE, SMALL, metrics, run
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
@@ -35,7 +37,9 @@ def test_two_checkpoints_are_asked_the_same_and_compared(tmp_path: Path) -> None
 
 def test_held_out_questions_are_answered_while_training_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    asked = ["training.evaluate_every=1", "training.evaluate_questions=2", "training.num_steps=3"]
+    write_parquet(tmp_path / "cv" / "test_2d.parquet", [COUNT, RELATION])
+    benchmark = f"training.benchmarks=[{{name: cv, folder: {tmp_path / 'cv'}}}]"
+    asked = ["training.evaluate_every=1", "training.evaluate_questions=2", "training.num_steps=3", benchmark]
     run("train", "--from", str(BASE), f"run={folder}", *FEW, *asked)
     rows = metrics(folder)
     assert [row["step"] for row in rows] == [1, 2, 3]
@@ -44,6 +48,7 @@ def test_held_out_questions_are_answered_while_training_goes_on(tmp_path: Path) 
     for row in found:
         assert 0 <= row["validation/lor/accuracy"] <= 1
         assert row["validation/dtr/num_questions"] == 2
-        assert row["validation/failures"] == 0
+        assert row["validation/failures"] == row["validation/cv/failures"] == 0
+        assert 0 <= row["validation/cv/lor/overall"] <= 1
         assert row["validation/version"] <= row["validation/newest_version"] < row["step"]
     assert json.loads((folder / "summary.json").read_text())["rl"]["intervals"]["lor_accuracy"]

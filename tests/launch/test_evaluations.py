@@ -11,7 +11,8 @@ from evaluation.results import Results, compare_results, make_results
 from launch.cli import app
 from launch.config import ConfigError, load_config
 from launch.evaluate_cli import checkpoints_of, evaluation_of, find_wanted, print_comparison, print_figures
-from launch.evaluations import check_fit, slug
+from launch.evaluations import slug
+from launch.exams import check_fit
 from spatial.sample import Path as ReasoningPath
 from tests.evaluation.exams import SETTINGS, answered, make_exam, make_question
 
@@ -68,12 +69,12 @@ def test_checkpoints_of_the_run_are_filed_by_name_and_others_told_apart(tmp_path
 
 def test_questions_that_the_engines_or_the_paths_cannot_take_are_refused() -> None:
     question = make_question("q0")
-    check_fit(make_exam(question), OWN, CONFIG)
-    with pytest.raises(ConfigError, match="give --paths dtr,lor"):
-        check_fit(make_exam(question), OWN.replace(paths=(ReasoningPath.DIRECT,)), CONFIG)
+    check_fit(make_exam(question), OWN.paths, CONFIG)
+    with pytest.raises(ConfigError, match="only through dtr, lor"):
+        check_fit(make_exam(question), [ReasoningPath.DIRECT], CONFIG)
     two = question.sample.replace(images=question.sample.images * 2)
     with pytest.raises(ConfigError, match=r"has 2 images, but rollout\.engine\.max_images_per_prompt=1; set it to 2"):
-        check_fit(make_exam(type(question)(two, "count")), OWN, CONFIG)
+        check_fit(make_exam(type(question)(two, "count")), OWN.paths, CONFIG)
 
 
 def test_a_benchmark_without_its_folder_and_a_bad_baseline_are_refused_before_anything_starts(tmp_path: Path) -> None:
