@@ -28,7 +28,12 @@ from vllm.distributed.weight_transfer.base import (
 from vllm.model_executor.layers.attention import is_deferred_attention_layer
 from vllm.model_executor.layers.quantization.base_config import QuantizeMethodBase
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
-from vllm.model_executor.model_loader.reload.layerwise import _place_kernel_tensors, get_layerwise_info
+from vllm.model_executor.model_loader.reload.layerwise import (
+    _get_original_loader,
+    _place_kernel_tensors,
+    get_layer_tensors,
+    get_layerwise_info,
+)
 
 from rollout.buckets import Bucket, FilledBucket, PackedSource, plan_buckets
 from rollout.errors import IncompleteUpdateError, TransferError
@@ -95,10 +100,8 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
     def start_weight_update(self) -> None:
         initialize_layerwise_reload(self.model)
         for layer in self.model.modules():
-            if not _is_processed(layer) and (info := get_layerwise_info(layer)).can_load():
-                # Loaded where it is: with one copy rather than two, and without the counting of what has come.
-                _place_kernel_tensors(layer, info)
-                info.reset()
+            if get_layerwise_info(layer).can_load() and not _is_processed(layer):
+                _load_in_place(layer)
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
         # Not the base's: it synchronises an accelerator, and gloo has filled CPU memory by the time it returns.
@@ -152,6 +155,15 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
         if self._group is not None:
             self._group.close()
             self._group = None
+
+
+def _load_in_place(layer: nn.Module) -> None:
+    """Undo a layer's part of `initialize_layerwise_reload`: one copy rather than two, and no counting of what came."""
+    info = get_layerwise_info(layer)
+    _place_kernel_tensors(layer, info)
+    for tensor in get_layer_tensors(layer).values():
+        tensor.weight_loader = _get_original_loader(tensor)  # a bias was never put away, and its loader was wrapped
+    info.reset()
 
 
 def _is_processed(layer: nn.Module) -> bool:

@@ -267,7 +267,7 @@ class TwoLayers(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.plain, self.processed = nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False)
+        self.plain, self.processed = nn.Linear(8, 8), nn.Linear(8, 8, bias=False)
         self.processed.quant_method = Doubling()
 
     def load_weights(self, weights: Any) -> set[str]:
@@ -292,12 +292,14 @@ def test_what_vllm_does_not_process_is_copied_once_into_the_memory_where_it_was(
     for value in (3.0, 5.0):  # a second update finds the layers as the first one did
         engine.start_weight_update()
         with CopiedElements() as copied:
-            model.load_weights([("plain.weight", torch.full((8, 8), value))])
-        assert copied.num == 64
+            shapes = {"plain.weight": (8, 8), "plain.bias": (8,)}
+            model.load_weights((name, torch.full(shape, value)) for name, shape in shapes.items())
+        assert copied.num == 72
         model.load_weights([("processed.weight", torch.full((8, 8), value))])
         engine.finish_weight_update()
         assert [parameter.data_ptr() for parameter in model.parameters()] == addresses
         assert model.plain.weight.eq(value).all()
+        assert model.plain.bias.eq(value).all()
         assert model.processed.weight.eq(2 * value).all()
 
 
