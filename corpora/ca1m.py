@@ -30,7 +30,7 @@ import orjson
 
 from corpora.cameras import Matrix, Numbers, Sides, Triple, camera_of, put_depth, rotation_of, vector
 from corpora.grounding import GroundingReader, Picture, SeenSolid, ask, checked, reject
-from corpora.rows import Item, Raw, RowError, items, put_image, without_repeats
+from corpora.rows import IsNew, Item, Raw, RowError, items, known_ids, put_image
 from corpora.solids import Box, Solid
 from spatial.images import ImageStore
 from spatial.sample import ImageRef
@@ -88,10 +88,16 @@ def read(config: Ca1mReader, images: ImageStore) -> Iterator[Item]:
     tars = sorted(config.file.glob("*.tar")) if config.file.is_dir() else [config.file]
     if not tars:
         raise FileNotFoundError(f"{config.file} holds no .tar file")
-    return without_repeats(config.file, (item for tar in tars for item in _read(tar, config, images)))
+    return _read_all(tars, config, images)
 
 
-def _read(tar: FilePath, config: Ca1mReader, images: ImageStore) -> Iterator[Item]:
+def _read_all(tars: list[FilePath], config: Ca1mReader, images: ImageStore) -> Iterator[Item]:
+    with known_ids() as is_new:
+        for tar in tars:
+            yield from _read(tar, config, images, is_new)
+
+
+def _read(tar: FilePath, config: Ca1mReader, images: ImageStore, is_new: IsNew) -> Iterator[Item]:
     """The samples of one capture, each frame's as soon as the next begins."""
     wanted = {_IMAGE, _CAMERA, _INSTANCES} | ({_DEPTH, _DEPTH_CAMERA} if config.with_depth else set())
     frame: _Frame | None = None
@@ -103,7 +109,7 @@ def _read(tar: FilePath, config: Ca1mReader, images: ImageStore) -> Iterator[Ite
         key, part = name
         if frame is None or frame.name != key:
             if frame is not None and num_frames % config.every_nth == 0:
-                yield from _ask_about(tar, config, images, frame)
+                yield from _ask_about(tar, config, images, frame, is_new)
             num_frames += frame is not None
             frame = _Frame(key, number)
         if part in frame.parts:
@@ -111,7 +117,7 @@ def _read(tar: FilePath, config: Ca1mReader, images: ImageStore) -> Iterator[Ite
         else:
             frame.parts[part] = content
     if frame is not None and num_frames % config.every_nth == 0:
-        yield from _ask_about(tar, config, images, frame)
+        yield from _ask_about(tar, config, images, frame, is_new)
 
 
 def _members(tar: FilePath, wanted: set[str]) -> Iterator[tuple[int, tuple[str, str], bytes | RowError]]:
@@ -163,7 +169,7 @@ def _content(stream: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return b"" if content is None else content.read()
 
 
-def _ask_about(tar: FilePath, config: Ca1mReader, images: ImageStore, frame: _Frame) -> Iterator[Item]:
+def _ask_about(tar: FilePath, config: Ca1mReader, images: ImageStore, frame: _Frame, is_new: IsNew) -> Iterator[Item]:
     """What is wrong with an object is one reject and costs this one only."""
     try:
         rows = checked(_Instances, {"rows": _json(frame, _INSTANCES)}, _INSTANCES).rows
@@ -177,7 +183,7 @@ def _ask_about(tar: FilePath, config: Ca1mReader, images: ImageStore, frame: _Fr
         except RowError as error:
             yield reject(tar, frame.number, error)
         else:
-            yield from items(tar, frame.number, partial(ask, config, picture, seen))
+            yield from items(tar, frame.number, partial(ask, config, picture, seen), is_new)
 
 
 def _picture(config: Ca1mReader, images: ImageStore, frame: _Frame) -> Picture:

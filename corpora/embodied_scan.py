@@ -29,7 +29,7 @@ from pydantic import Field
 
 from corpora.cameras import Integers, Matrix, Numbers, camera_of, pose_of, put_depth
 from corpora.grounding import GroundingReader, Picture, SeenSolid, ask, checked, reject
-from corpora.rows import ImageImporter, Item, Raw, RowError, inside, items, without_repeats
+from corpora.rows import ImageImporter, IsNew, Item, Raw, RowError, inside, items, known_ids
 from corpora.solids import Solid, nearest_axis
 from corpora.unpickle import read_pickle
 from spatial.images import ImageStore
@@ -97,10 +97,11 @@ def read(config: EmbodiedScanReader, images: ImageStore) -> Iterator[Item]:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    yield from without_repeats(config.file, _read(config, images))
+    with known_ids() as is_new:
+        yield from _read(config, images, is_new)
 
 
-def _read(config: EmbodiedScanReader, images: ImageStore) -> Iterator[Item]:
+def _read(config: EmbodiedScanReader, images: ImageStore, is_new: IsNew) -> Iterator[Item]:
     importer = ImageImporter(images, config.images, config.allow_outside)
     try:
         infos = checked(_Infos, read_pickle(config.file), "")
@@ -121,7 +122,7 @@ def _read(config: EmbodiedScanReader, images: ImageStore) -> Iterator[Item]:
             yield reject(config.file, number, error)
             continue
         reader = _ScanReader(config, images, importer, number, scan, to_upright)
-        yield from reader.read(names)
+        yield from reader.read(names, is_new)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +135,7 @@ class _ScanReader:
     to_upright: np.ndarray
     """4 × 4, from the scan's frame to the one with z up."""
 
-    def read(self, names: dict[int, str]) -> Iterator[Item]:
+    def read(self, names: dict[int, str], is_new: IsNew) -> Iterator[Item]:
         """What is wrong with an object or an image is one reject, and costs this one only."""
         objects: list[_Object | None] = []
         for index, row in enumerate(self.scan.instances):
@@ -159,7 +160,8 @@ class _ScanReader:
                     )
                 elif found := objects[place]:
                     seen = _seen(f"{place}", found, to_camera)
-                    yield from items(self.config.file, self.number, partial(ask, self.config, picture, seen))
+                    make = partial(ask, self.config, picture, seen)
+                    yield from items(self.config.file, self.number, make, is_new)
 
     def _picture(self, raw: _Image, field: str) -> tuple[Picture, np.ndarray]:
         """An image, and the way from the frame with z up to its camera's (4 × 4)."""

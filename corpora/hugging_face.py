@@ -24,9 +24,9 @@ from corpora.rows import (
     items,
     json_array,
     json_lines,
+    known_ids,
     put_image,
     value_of,
-    without_repeats,
 )
 from spatial.grammar import format_response
 from spatial.images import ImageStore
@@ -108,15 +108,19 @@ def read(config: HuggingFaceReader, images: ImageStore) -> Iterator[Item]:
     root, files = _find_files(config)
     _check_columns(config, files)
     name = config.hub or root.stem
-    return without_repeats(root, (item for file in files for item in _read(config, name, root, file, images)))
+    return _read(config, name, root, files, images)
 
 
-def _read(config: HuggingFaceReader, name: str, root: FilePath, file: FilePath, images: ImageStore) -> Iterator[Item]:
+def _read(
+    config: HuggingFaceReader, name: str, root: FilePath, files: Iterable[FilePath], images: ImageStore
+) -> Iterator[Item]:
     importer = ImageImporter(images, config.images, config.allow_outside) if config.images else None
-    part = file.relative_to(root).as_posix() if file != root else file.name
-    for number, row in _rows(file):
-        make = partial(_samples, config, name, f"{part}:{number}", row, images, importer)
-        yield from items(file, number, make)
+    with known_ids() as is_new:
+        for file in files:
+            part = file.relative_to(root).as_posix() if file != root else file.name
+            for number, row in _rows(file):
+                make = partial(_samples, config, name, f"{part}:{number}", row, images, importer)
+                yield from items(file, number, make, is_new)
 
 
 def _samples(

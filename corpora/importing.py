@@ -11,8 +11,8 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from corpora.read import Reader, read
-from corpora.rows import known_ids
-from spatial.dataset import BadDataError, Reject, shorten
+from corpora.rows import known_ids, repeated
+from spatial.dataset import BadDataError, Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
 from spatial.strict import StrictModel
@@ -82,8 +82,7 @@ def import_data(config: ImportConfig, on_progress: Callable[[int], None] = lambd
             number += 1
             item = found
             if isinstance(found, SpatialSample) and not is_new(found.sample_id):
-                advice = "an earlier set has this id; give the samples of each set ids of their own"
-                item = Reject(config.out, number, "sample_id", shorten(repr(found.sample_id)), advice)
+                item = repeated(config.out, number, found, "a sample of an earlier set")
             if isinstance(item, Reject):
                 counts["rejects"][item.field] += 1
                 shown = examples.setdefault(item.field, [])

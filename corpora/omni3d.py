@@ -6,6 +6,7 @@ They are answered at once (`Path.DIRECT`) and worded as those about the project'
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from typing import Annotated, Literal
 
@@ -14,7 +15,7 @@ from pydantic import Field
 from corpora.builder.annotated import AnnotatedImage, AnnotatedObject
 from corpora.builder.config import Omni3DSource
 from corpora.builder.omni3d import Omni3DImages
-from corpora.rows import Item, items, without_repeats
+from corpora.rows import Item, items, known_ids
 from spatial.dataset import Reject
 from spatial.grammar import Box3D, decimals, format_box, format_response
 from spatial.images import ImageStore
@@ -40,21 +41,14 @@ def read(config: Omni3DReader, images: ImageStore) -> Iterator[Item]:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    return without_repeats(config.file, _read(config, images))
-
-
-def _read(config: Omni3DReader, images: ImageStore) -> Iterator[Item]:
     lost: list[Reject] = []
-    source = Omni3DImages(config, images, lost.append)
-    try:
+    with closing(Omni3DImages(config, images, lost.append)) as source, known_ids() as is_new:
         yield from lost
         for index in range(len(source)):
             loaded = source.load(index)
             yield from loaded.rejects
             if loaded.image is not None:
-                yield from items(config.file, index + 1, partial(_samples, config, loaded.image))
-    finally:
-        source.close()
+                yield from items(config.file, index + 1, partial(_samples, config, loaded.image), is_new)
 
 
 def _samples(config: Omni3DReader, image: AnnotatedImage) -> Iterator[SpatialSample]:

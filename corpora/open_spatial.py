@@ -34,8 +34,8 @@ from corpora.rows import (
     items,
     json_array,
     json_lines,
+    known_ids,
     value_of,
-    without_repeats,
 )
 from rewards.numbers import read_quantity
 from spatial.images import ImageStore
@@ -99,19 +99,16 @@ def read(config: OpenSpatialReader, images: ImageStore) -> Iterator[Item]:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    return without_repeats(config.file, _read(config, images))
-
-
-def _read(config: OpenSpatialReader, images: ImageStore) -> Iterator[Item]:
     importer = ImageImporter(images, config.images, config.allow_outside)
     rows = json_lines if config.file.suffix == ".jsonl" else json_array
-    for number, row in rows(config.file):
-        opened: list[tuple[_Row, ImageRef, list[_Question]]] = []
-        # What is wrong with a row is one reject; what is wrong with a question costs that question.
-        yield from items(config.file, number, partial(_open, config, row, importer, opened))
-        for raw, image, questions in opened:
-            for question in questions:
-                yield from items(config.file, number, partial(_samples, config, raw, image, question))
+    with known_ids() as is_new:
+        for number, row in rows(config.file):
+            opened: list[tuple[_Row, ImageRef, list[_Question]]] = []
+            # What is wrong with a row is one reject; what is wrong with a question costs that question.
+            yield from items(config.file, number, partial(_open, config, row, importer, opened), is_new)
+            for raw, image, questions in opened:
+                for question in questions:
+                    yield from items(config.file, number, partial(_samples, config, raw, image, question), is_new)
 
 
 def _open(

@@ -9,7 +9,7 @@ from typing import Literal
 
 from PIL import Image
 
-from corpora.rows import Item, ReaderConfig, RowError, items, lines_of, put_image, value_of, without_numbered_repeats
+from corpora.rows import Item, ReaderConfig, RowError, items, known_ids, lines_of, put_image, value_of
 from spatial.images import SUFFIXES, ImageStore
 from spatial.sample import DepthRef, ImageRef, SpatialSample
 
@@ -32,12 +32,9 @@ def read(config: OwnReader, images: ImageStore) -> Iterator[Item]:
         FileNotFoundError: there is no such file.
     """
     bring = lru_cache(maxsize=100_000)(partial(_bring, ImageStore(config.images), images))
-    rows = (
-        (number, item)
-        for number, line in lines_of(config.file)
-        for item in items(config.file, number, partial(_samples, config, line, bring))
-    )
-    return without_numbered_repeats(config.file, rows)
+    with known_ids() as is_new:
+        for number, line in lines_of(config.file):
+            yield from items(config.file, number, partial(_samples, config, line, bring), is_new)
 
 
 def _samples(

@@ -3,8 +3,9 @@
 A reader is a config (its `type`, its files) and a generator::
 
     def read(config: SparReader, images: ImageStore) -> Iterator[Item]:
-        for number, row in json_lines(config.file):
-            yield from items(config.file, number, lambda: _samples(config, row, images))
+        with known_ids() as is_new:
+            for number, row in json_lines(config.file):
+                yield from items(config.file, number, partial(_samples, config, row, images), is_new)
 
 where `_samples` validates the raw row with a pydantic model of its own and raises `RowError` where the row contradicts
 itself. What a row holds never stops a reader; a file that is missing does.
@@ -29,6 +30,8 @@ from spatial.sample import ImageRef, SpatialSample
 from spatial.strict import StrictModel
 
 Item = SpatialSample | Reject
+IsNew = Callable[[str], bool]
+"""Whether a sample's id comes for the first time."""
 T = TypeVar("T")
 
 MAX_LINE_BYTES = 16 * 2**20
@@ -65,10 +68,11 @@ class ReaderConfig(StrictModel):
     """Let rows name images by absolute paths or with `..`; refused otherwise."""
 
 
-def items(file: FilePath, number: int, make: Callable[[], Iterable[SpatialSample]]) -> Iterator[Item]:
-    """The samples of row `number` of `file` (counted from 1), and a reject where it goes wrong."""
+def items(file: FilePath, number: int, make: Callable[[], Iterable[SpatialSample]], is_new: IsNew) -> Iterator[Item]:
+    """The samples of row `number` of `file` (counted from 1), and a reject where it goes wrong or an id repeats."""
     try:
-        yield from make()
+        for sample in make():
+            yield sample if is_new(sample.sample_id) else repeated(file, number, sample, "an earlier sample")
     except RowError as error:
         yield Reject(file, number, error.field, shorten(repr(error.value)), error.advice)
     except ValidationError as error:
@@ -212,27 +216,13 @@ def put_image(images: ImageStore, data: bytes, field: str, name: str) -> ImageRe
         raise RowError(field, name, str(error)) from error
 
 
-def without_repeats(file: FilePath, found: Iterable[Item]) -> Iterator[Item]:
-    """The same, but a sample whose id came before is a reject; its `line` counts what was found.
-
-    Memory stays flat: the ids are kept on disk.
-    """
-    return without_numbered_repeats(file, enumerate(found, start=1))
-
-
-def without_numbered_repeats(file: FilePath, found: Iterable[tuple[int, Item]]) -> Iterator[Item]:
-    """The same where each comes with the number of its row."""
-    with known_ids() as is_new:
-        for number, item in found:
-            if isinstance(item, Reject) or is_new(item.sample_id):
-                yield item
-            else:
-                advice = "an earlier sample has this id; give each its own"
-                yield Reject(file, number, "sample_id", shorten(repr(item.sample_id)), advice)
+def repeated(file: FilePath, number: int, sample: SpatialSample, by: str) -> Reject:
+    """For a sample whose id `by` has already."""
+    return Reject(file, number, "sample_id", shorten(repr(sample.sample_id)), f"{by} has this id; give each its own")
 
 
 @contextmanager
-def known_ids() -> Iterator[Callable[[str], bool]]:
+def known_ids() -> Iterator[IsNew]:
     """Whether an id is asked for the first time; any number of them, on disk."""
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(FilePath(folder) / "ids")) as ids:
         ids.execute("PRAGMA journal_mode=OFF")

@@ -25,7 +25,7 @@ from PIL import Image
 from corpora.cameras import Matrix, camera_of, put_depth
 from corpora.grounding import checked
 from corpora.marked import MarkedReader, MarkedRow, answer_of, num_questions, regions_of
-from corpora.rows import ImageImporter, Item, Raw, RowError, inside, items, json_lines, value_of, without_repeats
+from corpora.rows import ImageImporter, Item, Raw, RowError, inside, items, json_lines, known_ids, value_of
 from spatial.images import ImageStore
 from spatial.sample import Camera, DepthRef, ImageRef, Path, SpatialSample, Unit
 
@@ -65,19 +65,19 @@ def read(config: SparReader, images: ImageStore) -> Iterator[Item]:
     files = sorted(config.file.rglob("*.jsonl")) if config.file.is_dir() else [config.file]
     if not files:
         raise FileNotFoundError(f"{config.file} holds no .jsonl file")
+    return _read(config, files, images)
+
+
+def _read(config: SparReader, files: list[FilePath], images: ImageStore) -> Iterator[Item]:
     importer = ImageImporter(images, config.images, config.allow_outside)
     # Many rows ask about the same view.
     depths = lru_cache(maxsize=10_000)(partial(_depth, config, images))
-
-    def found() -> Iterator[Item]:
+    with known_ids() as is_new:
         for file in files:
             for number, row in json_lines(file):
                 for place in range(num_questions(row)):
-                    yield from items(
-                        file, number, partial(_samples, config, file, number, row, place, importer, depths)
-                    )
-
-    return without_repeats(config.file, found())
+                    make = partial(_samples, config, file, number, row, place, importer, depths)
+                    yield from items(file, number, make, is_new)
 
 
 def _samples(

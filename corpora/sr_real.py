@@ -18,7 +18,7 @@ from pydantic import Field
 
 from corpora.grounding import checked
 from corpora.marked import MarkedReader, MarkedRow, Turn, answer_of, num_questions, regions_of
-from corpora.rows import ImageImporter, Item, Raw, RowError, items, json_array, json_lines, value_of, without_repeats
+from corpora.rows import ImageImporter, Item, Raw, RowError, items, json_array, json_lines, known_ids, value_of
 from spatial.images import ImageStore
 from spatial.sample import ImageRef, Path, Region, SpatialSample, Unit, Vector3
 
@@ -60,13 +60,10 @@ def read(config: SrRealReader, images: ImageStore) -> Iterator[Item]:
         FileNotFoundError: there is no such file.
     """
     importer = ImageImporter(images, config.images, config.allow_outside)
-
-    def found() -> Iterator[Item]:
+    with known_ids() as is_new:
         for number, row in _rows(config.file):
             for place in range(num_questions(row)):
-                yield from items(config.file, number, partial(_samples, config, number, row, place, importer))
-
-    return without_repeats(config.file, found())
+                yield from items(config.file, number, partial(_samples, config, number, row, place, importer), is_new)
 
 
 def _rows(file: FilePath) -> Iterator[tuple[int, Any | RowError]]:

@@ -175,6 +175,18 @@ def test_one_bad_line_costs_that_line(tmp_path: FilePath) -> None:
     assert [reject.field for reject in rejects].count("sample_id") == 1
 
 
+def test_a_repeat_is_named_by_its_row_in_its_own_file(tmp_path: FilePath) -> None:
+    lines = [json.dumps(a_row(uid=1)), json.dumps(a_row(uid=2))]
+    write(tmp_path, "\n".join(lines), "hub-train-0.jsonl")
+    config = write(tmp_path, "\n".join(reversed(lines)), "hub-train-1.jsonl").replace(file=tmp_path)
+    samples, rejects = split(config, tmp_path)
+    assert len(samples) == 2
+    assert [(reject.file.name, reject.line, reject.field) for reject in rejects] == [
+        ("hub-train-1.jsonl", 1, "sample_id"),
+        ("hub-train-1.jsonl", 2, "sample_id"),
+    ]
+
+
 def test_an_array_of_json_is_read_like_its_lines(tmp_path: FilePath) -> None:
     lines, _ = split(write(tmp_path, [a_row()]), tmp_path)
     array, _ = split(write(tmp_path, json.dumps([a_row()], indent=1), "train.json"), tmp_path)

@@ -75,6 +75,11 @@ def test_each_question_is_a_sample_with_the_regions_that_it_names(tmp_path: File
     assert taller.regions[0].rle_counts == (3, 4, HEIGHT * WIDTH - 7)
 
 
+def test_a_repeat_is_named_by_its_row_though_rows_have_several_questions(tmp_path: FilePath) -> None:
+    found = read_rows(tmp_path, a_row(), a_row(conversations=a_row()["conversations"]))
+    assert [(reject.line, reject.field) for reject in found if isinstance(reject, Reject)] == [(2, "sample_id")] * 3
+
+
 def test_without_boxes_they_go_around_the_masks_and_without_masks_the_boxes_stay(tmp_path: FilePath) -> None:
     masked = read_rows(tmp_path, a_row(bbox=[]))[0]
     boxed = read_rows(tmp_path, a_row(rle=[]))[0]
