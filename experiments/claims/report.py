@@ -151,11 +151,14 @@ def _cold_starts(found: Found, plot: Path) -> str:
     def row(name: str, title: str) -> tuple[str, ...]:
         before, after = f"cold-{name}", f"rl-{name}" if name != "full" else "rl-joint"
         cells = [_cell(_values(found, phase, _right(path))) for path in PATHS for phase in (before, after)]
-        kept = _cell(_values(found, before, lambda r: r.marks["format_rate"]))
-        return title, *cells, kept, _centers(found, before), _failures(found, after)
+        # On the two paths: a cold start without grounding never saw how its questions are answered.
+        kept = _cell(_values(found, before, lambda r: fmean(r.marks["paths"][p]["format_rate"] for p in PATHS)))
+        grounding = _cell(_values(found, before, lambda r: r.marks["direct_accuracy"]))
+        return title, *cells, kept, grounding, _centers(found, before), _failures(found, after)
 
     before_after = [f"{path} {when}" for path in ("LOR", "DTR") for when in ("before", "after RL")]
-    head = ("cold start", *before_after, "format kept before", "centre error before, m", "failed responses in RL")
+    marks = ("format kept before", "grounding and plain questions before", "centre error before, m")
+    head = ("cold start", *before_after, *marks, "failed responses in RL")
     table = _table(head, [row(name, title) for name, title in _COLD_STARTS.items()])
     _draw_curves(found, plot)
     verdicts = [
