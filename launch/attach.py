@@ -54,8 +54,7 @@ def attached(root: Path) -> Iterator[Any]:
             f"no run is under way in {root}: {folder.coordinator} does not exist. Name one with --run DIR"
         )
     place = json.loads(folder.coordinator.read_text())
-    if place["auth_mode"] is not None:
-        os.environ.setdefault(_AUTH_MODE, place["auth_mode"])
+    _take_auth_mode(place["auth_mode"])
     import ray
 
     try:
@@ -81,6 +80,17 @@ def attached(root: Path) -> Iterator[Any]:
     finally:
         with suppress(RuntimeError):
             ray.shutdown()
+
+
+def _take_auth_mode(mode: str | None) -> None:
+    """As the run's cluster has it, unless this process was told another."""
+    if mode is None or _AUTH_MODE in os.environ:
+        return
+    os.environ[_AUTH_MODE] = mode
+    from ray._raylet import Config  # type: ignore[attr-defined]  # compiled
+
+    # Ray reads its environment when it is imported, which may be long ago; it refreshes itself like this, too.
+    Config.initialize("")
 
 
 def _knock(address: str) -> None:
