@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 
 import psutil
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.config import ClusterConfig
 from rollout.processes import has_exited
@@ -76,6 +77,13 @@ def ray_runtime(config: ClusterConfig, num_cpus: float, resources: Mapping[str, 
         started = [process for process in psutil.Process().children(recursive=True) if process not in before]
         ray.shutdown()
         end_processes(started, config.deadlines.stop_s)
+
+
+def on_this_node() -> NodeAffinitySchedulingStrategy:
+    """For an actor that ends with the driver anyway: Ray strews those that ask for no CPU over all nodes, and each
+    such node, also one that an autoscaler may take back, would be one more whose loss ends the run.
+    """
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def end_processes(processes: list[psutil.Process], timeout_s: float) -> None:

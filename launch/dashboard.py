@@ -9,10 +9,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
 from actors.run_folder import RunFolder
+from actors.runtime import on_this_node
 from actors.status import RunStatus
 from dashboard.board import Board
 from dashboard.config import DashboardConfig
@@ -74,9 +74,8 @@ class RunPage:
     """The page of a run under way, served from this node by an actor; the run neither waits for it nor needs it."""
 
     def __init__(self, folder: RunFolder, config: DashboardConfig, coordinator: "ray.actor.ActorHandle") -> None:
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._folder = folder
-        self._actor = _REMOTE.options(scheduling_strategy=here).remote(folder.root, config, coordinator)
+        self._actor = _REMOTE.options(scheduling_strategy=on_this_node()).remote(folder.root, config, coordinator)
         self._asked = [self._actor.place.remote()]
 
     def announce(self, console: Console) -> None:

@@ -16,7 +16,7 @@ from rich.table import Column
 
 from actors.coordinator import REMOTE_COORDINATOR
 from actors.run_folder import RunFolder
-from actors.runtime import Orphans, ray_runtime
+from actors.runtime import Orphans, on_this_node, ray_runtime
 from evaluation.asking import Asked, Response
 from evaluation.config import EvaluationConfig
 from launch.attach import COORDINATOR, announce, namespace_of, withdraw
@@ -57,7 +57,7 @@ class Driver:
         self._orphans = Orphans()
         try:
             self._coordinator = REMOTE_COORDINATOR.options(
-                name=COORDINATOR, namespace=namespace_of(self.folder)
+                name=COORDINATOR, namespace=namespace_of(self.folder), scheduling_strategy=on_this_node()
             ).remote(self.config, self.folder.root, self.config.model_dump(mode="json"))
             self._coordinator.watch.remote()
             announce(self.folder)

@@ -5,11 +5,14 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.cluster.conftest import model
 
 __all__ = ["browser", "model", "open_page"]
+
+# Beside a run that trains on the same two cores, a page answers late; `expect` has a bound of its own, 5 s.
+_TIMEOUT_MS = 120_000
 
 # It looks for its maker's servers otherwise, and a test needs no graphics card.
 _ARGUMENTS = (
@@ -27,6 +30,7 @@ _ARGUMENTS = (
 def browser() -> Iterator[Browser]:
     program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     assert program, "these tests need Chromium (`apt install chromium`), or CHROMIUM=/path/to/one"
+    expect.set_options(timeout=_TIMEOUT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(_ARGUMENTS))
         yield browser
@@ -41,7 +45,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     def open_(url: str, width_px: int = 1400, scheme: str = "light") -> Page:
         page = browser.new_page(viewport={"width": width_px, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(_TIMEOUT_MS)
         here = ("data:", "blob:", url.split("?")[0])
         page.on("request", lambda r: None if r.url.startswith(here) else faults.append(f"fetched {r.url}"))
         page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
