@@ -76,7 +76,14 @@ def _frame(board: Board) -> Any:
         keepMounted=True,
         persistence=board.own.name,
     )
-    page = dmc.Container(dmc.Stack([header, tabs]), size="xl", py="md")
+    lost = dmc.Alert(
+        "The run has ended, or the way to it is cut: what is below was so when it last answered. "
+        f"`sr-real dashboard {board.own.folder.root}` opens a run that ended.",
+        id="lost",
+        title="No answer from this page's server",
+        color="red",
+    )
+    page = dmc.Container(dmc.Stack([header, lost, tabs]), size="xl", py="md")
     return dmc.MantineProvider(
         [page, dcc.Interval(id=TICK, interval=_EVERY_MS)], defaultColorScheme="auto", theme={"primaryColor": "blue"}
     )
@@ -84,6 +91,10 @@ def _frame(board: Board) -> Any:
 
 def _add_routes(server: Flask, board: Board) -> None:
     view = board.own
+
+    @server.get("/answering")
+    def answering() -> Response:
+        return Response(status=HTTPStatus.NO_CONTENT)
 
     @server.get("/image/<sha256>")
     def image(sha256: str) -> Response:

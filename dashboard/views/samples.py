@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
 
 from dashboard.board import SCHEME, TABS, TICK, Board
 from dashboard.groups import GroupQuery, GroupSummary, RecordedGroup, Response
@@ -102,10 +102,12 @@ def register(app: Dash, board: Board) -> None:
         pages = max(1, math.ceil(len(found) / _PAGE))
         return _list(shown, len(found), total, opened), pages, paths_there, kinds_there
 
-    @app.callback(Output("opened", "data"), Input({"type": _ROW, "number": ALL}, "n_clicks"), prevent_initial_call=True)
-    def choose(_: list[int | None]) -> Any:
-        # Rows that have just appeared were not pressed.
-        return ctx.triggered_id["number"] if any(trigger["value"] for trigger in ctx.triggered) else no_update
+    app.clientside_callback(
+        ClientsideFunction("page", "row"),
+        Output("opened", "data"),
+        Input({"type": _ROW, "number": ALL}, "n_clicks"),
+        prevent_initial_call=True,
+    )
 
     @app.callback(
         Output("group", "children"),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from actors.member import MemberStatus
 from actors.status import RunStatus
@@ -77,24 +77,20 @@ def register(app: Dash, board: Board, may_change: Callable[[], bool]) -> None:
             return no_update
         return _noted(watched)
 
-    @app.callback(
+    app.clientside_callback(
+        ClientsideFunction("page", "action"),
         Output("asked", "data"),
-        Output("question", "children"),
-        Output("ask", "opened"),
         Input("scale", "n_clicks"),
         Input({"type": _ACTION, "what": ALL, "worker": ALL}, "n_clicks"),
         State("wanted-size", "value"),
         prevent_initial_call=True,
     )
-    def ask(_: int | None, __: list[int | None], size: int | str) -> Any:
-        # Buttons that have just appeared were not pressed.
-        if not any(trigger["value"] for trigger in ctx.triggered):
-            return (no_update,) * 3
-        if ctx.triggered_id == "scale":
-            action = {"what": "scale", "size": size}
-        else:
-            action = {"what": ctx.triggered_id["what"], "worker": ctx.triggered_id["worker"]}
-        return action, f"{_in_words(action)}?", True
+
+    @app.callback(
+        Output("question", "children"), Output("ask", "opened"), Input("asked", "data"), prevent_initial_call=True
+    )
+    def ask(action: dict[str, Any] | None) -> Any:
+        return (no_update, no_update) if action is None else (f"{_in_words(action)}?", True)
 
     @app.callback(
         Output("ask", "opened", allow_duplicate=True),
