@@ -176,7 +176,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None] | None:
     if _recoveries:
-        terminalreporter.section("recoveries")
-        for fault, seconds in _recoveries:
-            terminalreporter.line(f"{seconds:6.1f} s  {fault}")
+        terminalreporter.section("recoveries, as they go into the README")
+        for fault, seconds in sorted(_recoveries, key=lambda recovery: recovery[1]):
+            terminalreporter.line(f"| {fault} | {seconds:.0f} s |")
     return None
