@@ -131,9 +131,10 @@ class LiveRun:
         trained: Counter[str] = Counter()
         for file in sorted((self.folder / "trajectories").glob("step-*.jsonl")):
             rows = [json.loads(line) for line in file.read_text().splitlines()]
-            for path, group, is_trained in {(row["path"], row["group"], row["trained"]) for row in rows}:
+            for path, group in {(row["path"], row["group"]) for row in rows}:
                 times[path][group] += 1
-                trained[path] += is_trained
+            # A response that failed was not trained on, though its group was.
+            trained.update(path for path, _ in {(row["path"], row["group"]) for row in rows if row["trained"]})
         assert sorted(times) == ["dtr", "lor"]
         for path, groups in times.items():
             assert set(groups.values()) == {1}, path
