@@ -26,9 +26,10 @@ FOLDER = Path(__file__).resolve().parent
 LEFT_OUT = frozenset({"torchaudio", "torchcodec"})
 # xgrammar asks for it: 1 GB of compiler for GPUs, which vLLM's CPU build finds unfit for CPUs and switches off.
 LEFT_OUT_ON_CPU = LEFT_OUT | {"triton"}
-# Installed for its scoring rules alone, which tests compare with ours: what it needs besides (60 packages, another
-# wandb among them) is for the harness around the rules, which is never imported.
-WITHOUT_DEPENDENCIES = frozenset({"lmms-eval"})
+# Installed for their scoring rules alone, which tests compare with ours: what they need besides (over 60 packages,
+# another wandb among them) is for the harness around the rules, which is never imported. num2words is what the rules
+# themselves import; it wants docopt for a command line.
+WITHOUT_DEPENDENCIES = frozenset({"lmms-eval", "ms-vlmeval", "num2words"})
 
 CPU_HEADER = """\
 # Every package of the CPU install, with the tools of development, as tried (Python 3.11, x86-64).
