@@ -202,7 +202,9 @@ class PlainLog:
         here = (progress.phase, 10 * progress.done // (progress.total or 1))
         if not self._console.is_terminal and here != self._last:
             self._last = here
-            self._console.print(f"{progress.phase} {progress.done}/{progress.total} {_note(progress.metrics)}")
+            count = f"{progress.done}/{progress.total}" if progress.total else ""
+            line = " ".join(filter(None, (progress.phase, count, _note(progress.metrics))))
+            self._console.print(line, highlight=False)
 
 
 def _progress(console: Console) -> Progress:
