@@ -8,7 +8,7 @@ endif
 SETUP = $(PYTHON) launch/setup_environment.py $(if $(LOCK),--lock $(LOCK))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo base claims test browser chaos lint bench clean
+.PHONY: help setup demo base claims test slow browser chaos lint bench clean
 
 help:  ## say what there is
 	@echo "sr-real trains spatial vision-language models by reinforcement. Start with: make demo"
@@ -26,8 +26,11 @@ base: setup  ## pretrain the demo's base model on perception alone, hours; goes 
 claims: setup  ## the paper's four claims over three seeds, about four hours; what is done is kept and not run again
 	.venv/bin/python -m experiments.claims
 
-test: setup  ## all tests; one alone: .venv/bin/pytest tests/launch/test_doctor.py -k memory
+test: setup  ## all tests but those of slow, browser and chaos; one alone: .venv/bin/pytest tests/launch/test_doctor.py -k memory
 	.venv/bin/python -m pytest
+
+slow: setup  ## tests of several minutes that no other target runs: submitted jobs, rewriting by a vLLM server
+	.venv/bin/python -m pytest -m "slow and not browser" --ignore=tests/cluster
 
 browser: setup  ## the page in a browser (needs Chromium), of runs that ended and of one under way
 	.venv/bin/python -m pytest -m browser tests/dashboard

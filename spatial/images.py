@@ -53,12 +53,17 @@ class ImageStore:
     def put_encoded(self, data: bytes) -> ImageRef:
         """Store an image file's bytes (PNG, JPEG or WebP) as they are, and return its name.
 
+        One that is there already is not decoded again: rows that share an image, and a repeated import, cost little.
+
         Raises:
             ValueError: it is none of these, or it is broken or cut short.
         """
         try:
             with Image.open(io.BytesIO(data), formats=tuple(SUFFIXES)) as image:
                 suffix, (width, height) = SUFFIXES[str(image.format)], image.size
+                name = hashlib.sha256(data).hexdigest()
+                if self._place(name, suffix).exists():
+                    return ImageRef(sha256=name, width_px=width, height_px=height)
                 image.load()  # a file that is cut short is told now, not in the middle of a training
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise ValueError(f"no readable PNG, JPEG or WebP image: {error}") from error
@@ -72,9 +77,12 @@ class ImageStore:
         ref = self._put(data, ".png", width, height)
         return DepthRef(sha256=ref.sha256, width_px=width, height_px=height, metres_per_level=metres_per_level)
 
+    def _place(self, sha256: str, suffix: str) -> FilePath:
+        return self.root / sha256[:2] / f"{sha256}{suffix}"
+
     def _put(self, data: bytes, suffix: str, width_px: int, height_px: int) -> ImageRef:
         name = hashlib.sha256(data).hexdigest()
-        target = self.root / name[:2] / f"{name}{suffix}"
+        target = self._place(name, suffix)
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_suffix(f".{os.getpid()}.tmp")

@@ -1,11 +1,6 @@
 """A checkpoint of ours behind vLLM's own OpenAI-compatible server, with nothing of this project but its plugin."""
 
 import base64
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +9,7 @@ import pytest
 import torch
 
 from spatial.sample import Path, Region
+from tests.vllm_server import vllm_server
 from vlm.policy import PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import question_text
 
@@ -25,36 +21,9 @@ RED = Region(mark="red", box_xyxy_px=(16.0, 32.0, 96.0, 112.0))
 
 @pytest.fixture(scope="module")
 def url(world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     log = tmp_path_factory.mktemp("server") / "log"
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={world.checkpoint}"]
-    options = ["--served-model-name=tiny", "--host=127.0.0.1", f"--port={port}", "--dtype=float32", "--enforce-eager"]
-    room = ["--max-model-len=512", "--max-num-seqs=4", "--trust-request-mm-kwargs"]
-    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-    with (
-        log.open("w") as output,
-        subprocess.Popen([*command, *options, *room], stdout=output, stderr=output, env=environment) as server,
-    ):
-        try:
-            _wait_until_healthy(f"http://127.0.0.1:{port}/health", server, 180)
-            yield f"http://127.0.0.1:{port}/v1/chat/completions"
-        except TimeoutError:
-            pytest.fail(f"the server did not start:\n{log.read_text()[-4000:]}")
-        finally:
-            server.terminate()
-
-
-def _wait_until_healthy(url: str, server: "subprocess.Popen[bytes]", timeout_s: float) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while time.monotonic() < deadline_s and server.poll() is None:
-        try:
-            if httpx.get(url).status_code == 200:
-                return
-        except httpx.TransportError:  # it does not listen yet
-            time.sleep(0.5)
-    raise TimeoutError(url)
+    with vllm_server(world.checkpoint, log, "--max-model-len=512", "--trust-request-mm-kwargs") as address:
+        yield f"{address}/chat/completions"
 
 
 def ask(url: str, world: TinyWorld, regions: object) -> httpx.Response:

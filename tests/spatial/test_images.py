@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from spatial.images import ImageStore
 
@@ -32,6 +32,12 @@ def test_what_is_no_whole_image_of_these_formats_is_refused(tmp_path: Path, data
     with pytest.raises(ValueError, match="no readable"):
         ImageStore(tmp_path).put_encoded(data)
     assert list(tmp_path.rglob("*.*")) == []
+
+
+def test_a_file_that_is_there_is_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ImageStore(tmp_path).put_encoded(encoded("JPEG"))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("decoded again"))
+    assert ImageStore(tmp_path).put_encoded(encoded("JPEG")) == first
 
 
 def test_decoded_images_are_kept_up_to_a_bound(tmp_path: Path) -> None:
