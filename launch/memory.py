@@ -13,11 +13,12 @@ from typing import Any
 from launch.doctor import GIB, Finding
 from learner.config import DeepSpeedConfig, LearnerConfig
 from rollout.config import EngineConfig, GlooTransferConfig, NcclTransferConfig, TransferConfig
+from vlm.config import LOGIT_ROWS
 
 SPARE_SHARE = 0.1
 """Of a GPU's memory, what fragments and libraries take."""
-# As in vlm.policy: logits of so many tokens at a time, each four times (themselves, log-softmax, exponent, gradient).
-_LOGIT_ROWS, _LOGIT_COPIES = 1024, 4
+# Logits are held four times: themselves, log-softmax, exponent, gradient.
+_LOGIT_COPIES = 4
 # DeepSpeed's stage3_max_live_parameters.
 _MAX_GATHERED = 1_000_000_000
 # vLLM runs a prompt in pieces of so many tokens.
@@ -97,7 +98,7 @@ def learner_needs(shape: ModelShape, config: LearnerConfig, engine: EngineConfig
         Need("reference", shape.num_parameters * width / of_weights if config.kl_coefficient else 0.0),
         Need("gathered layers", min(shape.num_parameters, _MAX_GATHERED) * width if layout.zero_stage == 3 else 0.0),
         Need("activations", _activation_bytes(shape, layout, engine.max_model_len)),
-        Need("logits", _LOGIT_COPIES * _LOGIT_ROWS * shape.vocab_size * 4.0),
+        Need("logits", _LOGIT_COPIES * LOGIT_ROWS * shape.vocab_size * 4.0),
         Need("push buffers", _push_bytes(engine.transfer, trained * _BYTES[engine.dtype])),
     ]
 

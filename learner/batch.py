@@ -6,7 +6,7 @@ without asking the others, and what a token weighs does not depend on how the ba
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, Self
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rollout.trajectory import Trajectory
 from spatial.sample import Path, SpatialSample
-from vlm.policy import PolicyBatch, PolicyRow
+from vlm.policy import PolicyBatch, PolicyRow, head_calls
 from vlm.prompt import PromptEncoder
 
 # Of the tokens of a micro-batch that a number of tokens bounds. Lower means more, smaller passes.
@@ -137,6 +137,8 @@ class MicroPlan:
 
     rows: tuple[int, ...]
     num_real: int
+    num_head_calls: int = 1
+    """What the pass that needs most calls of the head needs, of all that the ranks make at the same time."""
 
 
 def plan_micro_batches(
@@ -190,6 +192,25 @@ def plan_micro_batches(
     return [plans[rank::num_ranks] for rank in range(num_ranks)]
 
 
+def with_equal_head_calls(
+    plans: Sequence[Sequence[MicroPlan]], num_response_tokens: Sequence[int]
+) -> list[list[MicroPlan]]:
+    """The same micro-batches, those of one round with the same number of calls of the head.
+
+    Under ZeRO-3 every call of a module is a collective. A pass with many response tokens calls the head more often than
+    one with few, and a rank that stopped calling first would wait in another collective than the rest, for ever.
+
+    Args:
+        plans: the micro-batches of every rank, equally many.
+        num_response_tokens: of every row of the batch.
+    """
+    rounds = [
+        max(head_calls(sum(num_response_tokens[row] for row in plan.rows)) for plan in at_once)
+        for at_once in zip(*plans, strict=True)
+    ]
+    return [[replace(plan, num_head_calls=number) for plan, number in zip(own, rounds, strict=True)] for own in plans]
+
+
 def padding_share(lengths: Sequence[int], plans: Iterable[MicroPlan]) -> float:
     """Of all tokens of some micro-batches, the share that counts for nothing: padding, and copies of rows.
 
@@ -220,6 +241,11 @@ class Collator:
         """Tokens of each row, prompt and response."""
         return [len(row.prompt_token_ids) + len(row.response_token_ids) for row in self._rows]
 
+    @cached_property
+    def num_response_tokens(self) -> list[int]:
+        """Response tokens of each row."""
+        return [len(row.response_token_ids) for row in self._rows]
+
     def inputs(self, plan: MicroPlan) -> PolicyBatch:
         """What the policy reads."""
         chosen = list(self._chosen(plan))
@@ -228,7 +254,7 @@ class Collator:
             PolicyRow(row.prompt_token_ids, row.response_token_ids, vision)
             for row, vision in zip(chosen, visions, strict=True)
         ]
-        return PolicyBatch.collate(rows, self._encoder.pad_token_id, self._encoder.image_token_id)
+        return PolicyBatch.collate(rows, self._encoder.pad_token_id, self._encoder.image_token_id, plan.num_head_calls)
 
     def micro_batch(self, plan: MicroPlan, token_weights: dict[int, float]) -> MicroBatch:
         """A micro-batch for supervised training; `token_weights`: what a token of each row weighs."""

@@ -33,6 +33,7 @@ from learner.batch import (
     padding_share,
     plan_micro_batches,
     shuffle_into_mini_batches,
+    with_equal_head_calls,
 )
 from learner.checkpoint import alternative
 from learner.config import AggregationConfig, LearnerConfig, TokenMean
@@ -304,9 +305,10 @@ class LearnerEngine:
     def _plan(self, collator: Collator, selected: Sequence[int]) -> list[list[MicroPlan]]:
         """The micro-batches of every rank."""
         bounds = self._config.deepspeed
-        return plan_micro_batches(
+        plans = plan_micro_batches(
             collator.lengths, selected, self._world_size, bounds.micro_batch_rows, bounds.micro_batch_tokens
         )
+        return with_equal_head_calls(plans, collator.num_response_tokens)
 
     @torch.no_grad()
     def _frozen(

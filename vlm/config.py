@@ -9,6 +9,9 @@ from spatial.strict import StrictModel
 
 RegionStyle = Literal["tokens", "marks", "points"]
 
+LOGIT_ROWS = 1024
+"""Response tokens whose logits are held at once: 1,024 × 152k vocabulary × 4 bytes is 0.6 GB."""
+
 
 class TinyModelConfig(StrictModel):
     """A Qwen3-VL of a few million parameters, built from its configuration with random weights."""

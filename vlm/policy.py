@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from vlm.config import LOGIT_ROWS as _LOGIT_ROWS
 from vlm.errors import CheckpointError
 from vlm.prompt import VisionInputs
 from vlm.region_inputs import RegionInputs
 from vlm.region_models import MODELS
 
-# Rows of logits held at once: 1,024 × 152k vocabulary × 4 bytes is 0.6 GB.
-_LOGIT_ROWS = 1024
 # Far below any real logit, and finite, so that an entropy holds no 0 × infinity.
 BANNED_LOGIT = -1e4
 
@@ -50,10 +49,17 @@ class PolicyBatch:
     shown_images: Int[Tensor, " shown"]
     """Which image comes where a row shows one, in row order."""
     regions: RegionInputs
+    num_head_calls: int
+    """How many calls of the head the response tokens are shared out over."""
 
     @classmethod
-    def collate(cls, rows: Sequence[PolicyRow], pad_token_id: int, image_token_id: int) -> Self:
-        """Pad rows on the right; rows with the same `VisionInputs` object share its images."""
+    def collate(
+        cls, rows: Sequence[PolicyRow], pad_token_id: int, image_token_id: int, min_head_calls: int = 1
+    ) -> Self:
+        """Pad rows on the right; rows with the same `VisionInputs` object share its images.
+
+        `min_head_calls`: calls of the head that the passes of other ranks need at the same time (see `MicroPlan`).
+        """
         length = max(len(row.prompt_token_ids) + len(row.response_token_ids) for row in rows)
         input_ids = torch.full((len(rows), length), pad_token_id)
         attention_mask = torch.zeros_like(input_ids)
@@ -75,10 +81,19 @@ class PolicyBatch:
             image_grid_thw=torch.cat([vision.image_grid_thw for vision in visions.values()]),
             shown_images=torch.cat([images[id(row.vision)] for row in rows]),
             regions=RegionInputs.cat([row.vision.regions for row in rows]),
+            num_head_calls=max(min_head_calls, head_calls(sum(len(row.response_token_ids) for row in rows))),
         )
 
     def to(self, device: torch.device | str) -> Self:
-        return type(self)(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return type(self)(
+            **{name: value if isinstance(value, int) else value.to(device) for name, value in values.items()}
+        )
+
+
+def head_calls(num_response_tokens: int) -> int:
+    """How often the head must be called for so many response tokens, for their logits to fit in memory."""
+    return -(-num_response_tokens // _LOGIT_ROWS)
 
 
 def banned_token_ids(config: Any) -> tuple[int, ...]:
@@ -110,7 +125,8 @@ class Policy(nn.Module):
 
         Without `bans`, tokens that are never sampled keep their probability: the model itself, not the policy.
         Entry [b, t] belongs to token `input_ids[b, t]` given all before it. Only hidden states that predict a
-        response token meet the head, so memory follows the responses, not the prompts.
+        response token meet the head, so memory follows the responses, not the prompts. The head is called
+        `batch.num_head_calls` times, with no tokens at all where there are fewer tokens than calls.
         """
         hidden = self.vlm.model(
             input_ids=batch.input_ids,
@@ -126,7 +142,9 @@ class Policy(nn.Module):
         targets = batch.input_ids[mask]
         parts = [
             checkpoint(self._head, rows, wanted, temperature, bans, use_reentrant=False)
-            for rows, wanted in zip(predictors.split(_LOGIT_ROWS), targets.split(_LOGIT_ROWS), strict=True)
+            for rows, wanted in zip(
+                predictors.tensor_split(batch.num_head_calls), targets.tensor_split(batch.num_head_calls), strict=True
+            )
         ]
         logprobs, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
         shape = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)

@@ -4,10 +4,13 @@ Trains on the toy world in ROOT, saves and loads on the way, and writes to OUT w
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
+import vlm.policy
 from learner.checkpoint import CheckpointStore, latest_checkpoint
 from learner.engine import LearnerEngine
 from learner.weights import DeepSpeedWeightSource
@@ -16,8 +19,26 @@ from spatial.images import ImageStore
 from tests.learner.toy import make_config, make_encoder, make_samples, sft_rows, training_rows
 
 
+class HeadCalls:
+    """Counts the calls of the head, and those that each pass would need for its own tokens."""
+
+    def __init__(self, policy: Any) -> None:
+        self.made = self.needed = 0
+        policy.register_forward_pre_hook(self._note_need)
+        policy.vlm.lm_head.register_forward_pre_hook(self._note_call)
+
+    def _note_need(self, _: Any, arguments: Sequence[Any]) -> None:
+        self.needed += vlm.policy.head_calls(int(arguments[0].response_mask.sum()))
+
+    def _note_call(self, *_: Any) -> None:
+        self.made += 1
+
+
 def main(root: Path, rank: int, num_ranks: int, port: int, zero_stage: int, out: Path) -> None:
     torch.set_num_threads(1)
+    if num_ranks > 1:
+        # As many calls of the head as response tokens: one of two ranks always has fewer tokens than the other needs.
+        vlm.policy._LOGIT_ROWS = 1
     store = ImageStore(root / "images")
     encoder, samples = make_encoder(root / "tiny", store), make_samples(store, 10)
     # 7 rows in 4 mini-batches of 2, 2, 2 and 1: the last leaves the second of two ranks without a row.
@@ -38,8 +59,10 @@ def main(root: Path, rank: int, num_ranks: int, port: int, zero_stage: int, out:
         )
 
     engine = start()
+    calls = HeadCalls(engine._engine.module)
     sft = engine.sft_step(sft_rows(samples, encoder))
     rl = engine.grpo_update(rows, weight_version=1)
+    head_calls = {"made": calls.made, "needed": calls.needed}
     checkpoints = CheckpointStore(out / "checkpoints", keep=2, rank=rank, barrier=engine.barrier)
     checkpoints.save(3, {"step": 3}, engine.save)
     engine.grpo_update(rows)
@@ -56,6 +79,7 @@ def main(root: Path, rank: int, num_ranks: int, port: int, zero_stage: int, out:
         "packed": {n: t.clone() for n, t in packed},
         "sft": sft,
         "rl": rl,
+        "head_calls": head_calls,
         "logprobs": engine.response_logprobs(rows),
         "weights": {n: t.clone() for n, t in DeepSpeedWeightSource(engine.vlm, torch.float32, bucket_bytes=50_000)},
         "resumed": {n: t.clone() for n, t in DeepSpeedWeightSource(resumed.vlm, torch.float32)},

@@ -15,6 +15,7 @@ from learner.batch import (
     padding_share,
     plan_micro_batches,
     shuffle_into_mini_batches,
+    with_equal_head_calls,
 )
 from learner.config import (
     ConstantLength,
@@ -96,6 +97,23 @@ def test_every_row_is_dealt_once_and_ranks_stay_in_step(
             assert max_tokens is None or len(micro.rows) == 1 or padded(lengths, micro) <= max_tokens
         if num_rows >= num_ranks:
             assert all(micro.num_real == len(micro.rows) for micro in micros)
+
+
+def test_ranks_call_the_head_equally_often_at_the_same_time() -> None:
+    num_tokens = [1024, 1025, 10, 5000, 3, 2048]
+    plans = [[MicroPlan((0, 1), 2), MicroPlan((2,), 1)], [MicroPlan((3,), 1), MicroPlan((4, 5), 1)]]
+    first, second = with_equal_head_calls(plans, num_tokens)
+    # 2,049 and 5,000 tokens, then 10 and 2,051: that of a copied row counts too. One call takes 1,024.
+    assert [plan.num_head_calls for plan in first] == [plan.num_head_calls for plan in second] == [5, 3]
+    assert [[(plan.rows, plan.num_real) for plan in own] for own in (first, second)] == [
+        [(plan.rows, plan.num_real) for plan in own] for own in plans
+    ]
+    for num_ranks in (1, 2, 3, 8):
+        lengths = wide_lengths(129, num_ranks)
+        dealt = with_equal_head_calls(plan_micro_batches(lengths, range(129), num_ranks, None, 8192), lengths)
+        for at_once in zip(*dealt, strict=True):
+            most = max(sum(lengths[row] for row in plan.rows) for plan in at_once)
+            assert {plan.num_head_calls for plan in at_once} == {math.ceil(most / 1024)}
 
 
 @pytest.mark.parametrize("num_ranks", [1, 4])

@@ -49,6 +49,9 @@ def alone(world: ToyWorld, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 @pytest.mark.parametrize("zero_stage", [0, 2, 3])
 def test_two_ranks_equal_one(world: ToyWorld, tmp_path: Path, alone: dict[str, Any], zero_stage: int) -> None:
     first, second = run_ranks(world, tmp_path / "two", num_ranks=2, zero_stage=zero_stage)
+    # Ranks with unlike numbers of response tokens: each call of the head is a collective under ZeRO-3.
+    assert first["head_calls"]["needed"] != second["head_calls"]["needed"]
+    assert first["head_calls"]["made"] == second["head_calls"]["made"] > second["head_calls"]["needed"]
     for phase in ("sft", "rl"):
         assert first[phase] == second[phase]
         assert first[phase].keys() == alone[phase].keys()

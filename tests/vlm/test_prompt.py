@@ -172,6 +172,31 @@ def test_logprobs_are_those_of_the_plain_model_over_tokens_that_may_be_sampled(
             assert (entropies[index, start : start + len(row.response_token_ids)] > 0).all()
 
 
+def test_more_calls_of_the_head_than_response_tokens_change_nothing(
+    encoder: PromptEncoder, checkpoint: FilePath, store: ImageStore
+) -> None:
+    policy = load_policy(checkpoint)
+    sample = make_sample(store)
+    response = encoder.response_token_ids("<think></think>")
+    row = PolicyRow(encoder.prompt_token_ids(sample, Path.DTR), response, encoder.vision_inputs(sample, Path.DTR))
+    results = []
+    for min_head_calls in (1, 2, len(response) + 3):
+        batch = PolicyBatch.collate([row], encoder.pad_token_id, encoder.image_token_id, min_head_calls)
+        assert batch.to("cpu").num_head_calls == min_head_calls
+        calls: list[int] = []
+        hook = policy.vlm.lm_head.register_forward_hook(lambda head, given, _, calls=calls: calls.append(len(given[0])))
+        policy.zero_grad()
+        logprobs, entropies = policy(batch)
+        assert (len(calls), sum(calls)) == (min_head_calls, len(response))
+        (logprobs.sum() + entropies.sum()).backward()
+        hook.remove()
+        results.append((logprobs.detach(), entropies.detach(), policy.vlm.lm_head.weight.grad.clone()))
+    for found in results[1:]:
+        for expected, value in zip(results[0], found, strict=True):
+            torch.testing.assert_close(value, expected, atol=1e-5, rtol=1e-5)
+    assert results[0][2].abs().max() > 0
+
+
 def test_rows_of_one_prompt_share_its_image_and_get_what_they_would_alone(
     checkpoint: FilePath, encoder: PromptEncoder, store: ImageStore
 ) -> None:
