@@ -2,6 +2,9 @@
 
 A token can only change what comes after it: once the detect block is closed, the centres are settled, and a token of
 the thought or the answer has neither merit nor fault in them. Crediting it all the same adds noise to its gradient.
+
+Both advantages are measured on one scale, that of the whole reward: so a token of the detect block gets the advantage
+that `credit="response"` would give it, and what the centres weigh in the reward is what they weigh in the gradient.
 """
 
 from bisect import bisect_left
@@ -30,12 +33,13 @@ def group_rows(
         sample: what the group was asked.
         trajectories, scores: its members, aligned.
         config: `advantage` says how rewards become advantages; with `credit="spans"` the centres' share of the reward
-            is one reward, and all the rest another, each with advantages of its own.
+            is one reward, and all the rest another, each with advantages of its own, on one scale.
         tokenizer: the policy's.
     """
+    totals = [score.total for score in scores]
     by_spans = config.credit == "spans"
     shares = [score.center_share if by_spans else 0.0 for score in scores]
-    rest = [score.total - share for score, share in zip(scores, shares, strict=True)]
+    rest = [total - share for total, share in zip(totals, shares, strict=True)]
     return [
         TrainingRow(
             sample=sample,
@@ -46,8 +50,8 @@ def group_rows(
         )
         for trajectory, advantage, detect_advantage in zip(
             trajectories,
-            group_advantages(rest, config.advantage),
-            group_advantages(shares, config.advantage),
+            group_advantages(rest, config.advantage, whole_G=totals),
+            group_advantages(shares, config.advantage, whole_G=totals),
             strict=True,
         )
     ]

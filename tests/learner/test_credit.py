@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from learner.config import LearnerConfig
+from learner.config import AdvantageConfig, DrGrpoAdvantage, GrpoAdvantage, LearnerConfig
 from learner.credit import group_rows, num_detect_tokens
 from rewards.score import Score
 from rollout.trajectory import Trajectory
@@ -31,13 +31,56 @@ def detecting(world: ToyWorld) -> tuple[SpatialSample, list[Trajectory]]:
 def test_spans_credit_centres_up_to_the_end_of_the_detect_block(world: ToyWorld) -> None:
     sample, members = detecting(world)
     rows = group_rows(sample, members, SCORES, LearnerConfig(credit="spans"), world.encoder.tokenizer)
-    # accuracy and format: 0.9, 0.9, 0.1, mean 0.6333, std 0.4619; centres: 0.1, 0, 0.1, mean 0.0667, std 0.0577
-    assert [row.advantage for row in rows] == pytest.approx([0.57735, 0.57735, -1.15470], abs=1e-4)
-    assert [row.detect_advantage for row in rows] == pytest.approx([0.57735, -1.15470, 0.57735], abs=1e-4)
+    # accuracy and format: 0.9, 0.9, 0.1, mean 0.6333; centres: 0.1, 0, 0.1, mean 0.0667; both by the std of 1, 0.9, 0.2
+    std = math.sqrt((0.3**2 + 0.2**2 + 0.5**2) / 2)
+    assert [row.advantage for row in rows] == pytest.approx([0.26667 / std, 0.26667 / std, -0.53333 / std], abs=1e-4)
+    assert [row.detect_advantage for row in rows] == pytest.approx(
+        [0.03333 / std, -0.06667 / std, 0.03333 / std], abs=1e-4
+    )
     for row in rows:
         text = world.encoder.tokenizer.decode(list(row.response_token_ids[: row.num_detect_tokens]))
         assert text.endswith("</detect>")
         assert text.count("</detect>") == 1
+
+
+def with_shares(rest: list[float], shares: list[float]) -> list[Score]:
+    return [
+        Score(total=one + share, accuracy=one, format=1.0, center=10 * share, center_share=share)
+        for one, share in zip(rest, shares, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("advantage", [GrpoAdvantage(), DrGrpoAdvantage()])
+@pytest.mark.parametrize(
+    "scores",
+    [SCORES, with_shares([0.9, 0.1, 0.9], [0.1, 0.1, 0.0999]), with_shares([0.9, 0.9, 0.1], [0.0, 0.02, 0.08])],
+)
+def test_the_advantages_of_spans_add_up_to_those_of_the_response(
+    world: ToyWorld, advantage: AdvantageConfig, scores: list[Score]
+) -> None:
+    sample, members = detecting(world)
+    config = LearnerConfig(advantage=advantage)
+    whole = group_rows(sample, members, scores, config, world.encoder.tokenizer)
+    spans = group_rows(sample, members, scores, config.replace(credit="spans"), world.encoder.tokenizer)
+    assert [row.advantage + row.detect_advantage for row in spans] == pytest.approx([row.advantage for row in whole])
+
+
+def test_a_difference_of_a_millimetre_moves_tokens_as_little_as_it_weighs_in_the_reward(world: ToyWorld) -> None:
+    sample, members = detecting(world)
+    scores = with_shares([0.9, 0.1, 0.9], [0.1, 0.1, 0.0999])
+    rows = group_rows(sample, members, scores, LearnerConfig(credit="spans"), world.encoder.tokenizer)
+    # 0.0001 of reward beside 0.8: the advantages are in that proportion.
+    spread = [
+        max(values) - min(values) for values in zip(*((r.advantage, r.detect_advantage) for r in rows), strict=True)
+    ]
+    assert spread[1] / spread[0] == pytest.approx(0.0001 / 0.8)
+
+
+def test_parts_that_cancel_each_other_out_teach_nothing(world: ToyWorld) -> None:
+    sample, members = detecting(world)
+    scores = with_shares([0.1, 0.0, 0.1], [0.0, 0.1, 0.0])
+    rows = group_rows(sample, members, scores, LearnerConfig(credit="spans"), world.encoder.tokenizer)
+    assert {(row.advantage, row.detect_advantage) for row in rows} == {(0.0, 0.0)}
 
 
 def test_a_response_gets_one_advantage_by_default(world: ToyWorld) -> None:
