@@ -109,7 +109,8 @@ class GrpoLoss(StrictModel):
 
 
 class GspoLoss(StrictModel):
-    """One ratio a response, the exponent of its mean log-ratio, arXiv 2507.18071. Its clip range is far narrower."""
+    """One ratio a response, the exponential of its mean log-ratio, arXiv 2507.18071. Its clip range is far narrower,
+    and every response weighs the same: it needs `aggregation: {type: sequence_mean}`."""
 
     type: Literal["gspo"] = "gspo"
     clip_low: Fraction = 3e-4
@@ -251,7 +252,8 @@ class LearnerConfig(StrictModel):
     advantage: AdvantageConfig = GrpoAdvantage()
     credit: Literal["response", "spans"] = "response"
     """"response": every token gets the advantage of the whole reward. "spans": a token gets the advantages of what it
-    can still change: of accuracy and format, and, up to the end of the detect block, that of the centres as well."""
+    can still change: of accuracy and format, and, up to the end of the detect block, that of the centres as well. Both
+    are divided by the standard deviation of the whole reward, so that the parts keep their weights in `rewards`."""
     policy_loss: PolicyLossConfig = GrpoLoss()
     aggregation: AggregationConfig = TokenMean()
     """How the losses of tokens become the loss of a mini-batch."""
@@ -285,6 +287,15 @@ class LearnerConfig(StrictModel):
                     f"{name}.type={optimizer.type} needs deepspeed.zero_stage=0 and dtype=float32: it works on "
                     f"whole matrices, not on the flat pieces of ZeRO {self.deepspeed.zero_stage}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _gspo_weighs_responses(self) -> Self:
+        if self.policy_loss.type == "gspo" and self.aggregation.type == "token_mean":
+            raise ValueError(
+                "policy_loss.type=gspo, but aggregation.type=token_mean: GSPO has one ratio a response, and a token "
+                "mean would give long responses more weight; set aggregation.type=sequence_mean"
+            )
         return self
 
     @model_validator(mode="after")

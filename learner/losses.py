@@ -21,6 +21,15 @@ Mask = Bool[Tensor, "batch tokens"]
 _LOG_RATIO_BOUND = 20.0
 
 
+def bounded_exp(exponent: Tokens) -> Tokens:
+    """e^x up to x = 20, and from there on the tangent at 20: e^20 · (1 + x - 20).
+
+    Finite for every finite x, and its gradient never becomes 0: a token that is farther away is pulled no less.
+    """
+    bounded = exponent.clamp(max=_LOG_RATIO_BOUND)
+    return bounded.exp() * (1 + exponent - bounded)
+
+
 def token_weights(lengths: Sequence[int], config: AggregationConfig) -> list[float]:
     """What each token of each response weighs in the loss of a mini-batch.
 
@@ -41,15 +50,21 @@ def token_weights(lengths: Sequence[int], config: AggregationConfig) -> list[flo
 
 
 def probability_ratio(logprobs: Tokens, base_logprobs: Tokens) -> Tokens:
-    """policy / base, token by token."""
-    return (logprobs - base_logprobs).clamp(-_LOG_RATIO_BOUND, _LOG_RATIO_BOUND).exp()
+    """policy / base, token by token; beyond e^20 as `bounded_exp` continues it."""
+    return bounded_exp(logprobs - base_logprobs)
 
 
 def sequence_ratio(logprobs: Tokens, base_logprobs: Tokens, mask: Mask) -> Tokens:
-    """GSPO's ratio (arXiv 2507.18071, eq. 7): exp(mean over tokens of log policy - log base), for each token."""
-    log_ratio = (logprobs - base_logprobs) * mask
+    """GSPO's ratio of a response, at each of its tokens (GSPO-token, arXiv 2507.18071, eqs. 7 and 14).
+
+    s_t = sg(exp(mean over tokens of log policy - log base)) · policy_t / sg(policy_t), where sg stops the gradient: all
+    tokens have the response's value, and each its own gradient. So a token's advantage, its importance weight or its
+    rejection acts on that token alone. Where these are equal over a response, the gradient is that of plain GSPO.
+    """
+    own = logprobs.detach()
+    log_ratio = (own - base_logprobs.detach()) * mask
     mean = log_ratio.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
-    return mean.clamp(-_LOG_RATIO_BOUND, _LOG_RATIO_BOUND).exp().expand_as(logprobs)
+    return mean.clamp(-_LOG_RATIO_BOUND, _LOG_RATIO_BOUND).exp() * (logprobs - own).exp()
 
 
 def policy_loss(
@@ -58,6 +73,7 @@ def policy_loss(
     """PPO's clipped surrogate with separate bounds below and above, and the dual clip.
 
     With ratio ρ and advantage A: L = max(-Aρ, -A·clip(ρ, 1 - low, 1 + high)); where A < 0, L = min(L, -A·dual_clip).
+    ρ is that of the token (arXiv 2402.03300, eq. 3) or, under "gspo", of its response (`sequence_ratio`).
 
     Returns:
         The loss of each token, and for the metrics, per token: `ratio`, `clip_fraction` (1 where the clipped branch
@@ -126,9 +142,13 @@ def kl_k1(logprobs: Tokens, other_logprobs: Tokens) -> Tokens:
 
 
 def kl_k3(logprobs: Tokens, other_logprobs: Tokens) -> Tokens:
-    """r - 1 - log r with r = q / p, on samples of p: KL(p || q), never negative (joschu.net/blog/kl-approx.html)."""
-    log_ratio = (other_logprobs - logprobs).clamp(-_LOG_RATIO_BOUND, _LOG_RATIO_BOUND)
-    return log_ratio.exp() - 1 - log_ratio
+    """r - 1 - log r with r = q / p, on samples of p: KL(p || q), never negative (joschu.net/blog/kl-approx.html).
+
+    Its gradient by log p is 1 - r. Beyond r = e^20 it stays 1 - e^20 (`bounded_exp`): the policy is pulled back
+    from where it is farthest away.
+    """
+    log_ratio = other_logprobs - logprobs
+    return bounded_exp(log_ratio) - 1 - log_ratio
 
 
 def effective_sample_size(weight_mean: float, squared_weight_mean: float) -> float:

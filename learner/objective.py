@@ -46,7 +46,8 @@ def grpo_objective(
     logprobs: Tokens,
     entropies: Tokens,
 ) -> tuple[Tensor, dict[str, Tokens]]:
-    """Σ weight · (accepted · importance · policy loss + kl coefficient · k3 - entropy coefficient · entropy).
+    """The loss of GRPO (arXiv 2402.03300, eq. 3) with a bonus on the entropy:
+    Σ weight · (accepted · importance · policy loss + kl coefficient · k3 - entropy coefficient · entropy).
 
     A rejected token still has its penalty and its bonus, which hold the policy whatever the reward.
 
@@ -59,7 +60,10 @@ def grpo_objective(
     surrogate, statistics = policy_loss(logprobs, proximal, batch.advantages, batch.mask, config.policy_loss)
     weights, ratios = importance_weights(proximal, batch.rollout_logprobs, batch.mask, config.importance)
     accepted = accepted_tokens(proximal, batch.rollout_logprobs, batch.mask, config.rejection)
-    loss = (weights * surrogate).masked_fill(~accepted, 0.0) - config.entropy_coefficient * entropies
+    loss = (weights * surrogate).masked_fill(~accepted, 0.0)
+    # Left out at 0, not multiplied by it: the backward pass through the entropies costs two more tensors of logits.
+    if config.entropy_coefficient:
+        loss = loss - config.entropy_coefficient * entropies
     statistics |= {
         "policy_loss": surrogate.detach(),
         "entropy": entropies.detach(),

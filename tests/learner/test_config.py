@@ -41,6 +41,15 @@ def test_alternatives_are_chosen_by_type() -> None:
         LearnerConfig.model_validate({"policy_loss": {"type": "grpo", "clip_hihg": 0.3}})
 
 
+def test_gspo_with_a_token_mean_is_refused_by_both_fields() -> None:
+    with pytest.raises(ValidationError, match=r"policy_loss.type=gspo, but aggregation.type=token_mean"):
+        LearnerConfig.model_validate({"policy_loss": {"type": "gspo"}})
+    config = LearnerConfig.model_validate(
+        {"policy_loss": {"type": "gspo"}, "aggregation": {"type": "sequence_mean"}, "credit": "spans"}
+    )
+    assert config.policy_loss.type == "gspo"
+
+
 def test_bounds_of_rejection_that_leave_out_what_is_alike_are_refused() -> None:
     for bounds in ({"low": 1.0}, {"high": 1.0}):
         with pytest.raises(ValidationError, match="than 1"):

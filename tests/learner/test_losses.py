@@ -88,6 +88,55 @@ def test_gspo_has_one_ratio_a_response_and_ignores_padding() -> None:
     assert loss[0, :2].tolist() == pytest.approx([-1.5, -1.5])
 
 
+def gspo_by_hand(logprobs: Tensor, base: Tensor, advantages: Tensor, mask: Tensor, low: float, high: float) -> Tensor:
+    """Plain GSPO, response by response in float64, for one advantage a response: eq. 5 of arXiv 2507.18071, negated."""
+    losses = []
+    for row in range(len(logprobs)):
+        real = mask[row]
+        ratio = (logprobs[row][real].double() - base[row][real].double()).mean().exp()
+        advantage = advantages[row][real][0].double()
+        losses.append(-torch.minimum(ratio * advantage, ratio.clamp(1 - low, 1 + high) * advantage))
+    return torch.stack(losses).mean()
+
+
+def test_gspo_with_one_advantage_a_response_has_the_loss_and_gradient_of_its_paper() -> None:
+    torch.manual_seed(0)
+    mask = torch.arange(6) < torch.tensor([[6], [3], [1], [4]])
+    base = torch.randn(4, 6) * mask
+    logprobs = ((base + 0.2 * torch.randn(4, 6)) * mask).requires_grad_()
+    advantages = torch.tensor([[1.5], [-0.5], [0.7], [-2.0]]).expand(4, 6) * mask
+    config = GspoLoss(clip_low=0.005, clip_high=0.005)
+    loss, statistics = policy_loss(logprobs, base, advantages, mask, config)
+    weights = torch.tensor(token_weights([6, 3, 1, 4], SequenceMean()))[:, None] * mask
+    mine = (weights * loss).sum()
+    (found,) = torch.autograd.grad(mine, logprobs)
+    expected = gspo_by_hand(logprobs, base, advantages, mask, 0.005, 0.005)
+    (wanted,) = torch.autograd.grad(expected, logprobs)
+    assert mine.item() == pytest.approx(expected.item(), rel=1e-6)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-8)
+    assert 0 < statistics["clip_fraction"][mask].mean() < 1
+
+
+def test_gspo_gives_each_token_the_gradient_of_its_own_advantage() -> None:
+    # Ratio 2 for the whole response: the gradient at a token is -advantage · 2, whatever the others' advantages are.
+    logprobs = logs([4.0, 1.0]).requires_grad_()
+    advantages = torch.tensor([[1.0, -3.0]])
+    config = GspoLoss(clip_low=0.9, clip_high=5.0)
+    loss, _ = policy_loss(logprobs, logs([1.0, 1.0]), advantages, ones([1.0, 1.0]), config)
+    assert loss.tolist() == [pytest.approx([-2.0, 6.0])]
+    loss.sum().backward()
+    assert logprobs.grad is not None
+    assert logprobs.grad.tolist() == [pytest.approx([-2.0, 6.0])]
+
+
+def test_gspo_gives_a_masked_token_no_gradient() -> None:
+    logprobs = logs([1.0, 1.0, 1.0]).requires_grad_()
+    loss, _ = policy_loss(logprobs, logs([1.0] * 3), torch.ones(1, 3), ones([1.0] * 3), GspoLoss())
+    loss.masked_fill(torch.tensor([[False, True, False]]), 0.0).sum().backward()
+    assert logprobs.grad is not None
+    assert logprobs.grad.tolist() == [pytest.approx([-1.0, 0.0, -1.0])]
+
+
 def test_gspo_spreads_the_gradient_evenly_over_the_response() -> None:
     logprobs = logs([1.0, 1.0]).requires_grad_()
     loss, _ = policy_loss(logprobs, logs([1.0, 1.0]), torch.ones(1, 2), ones([1.0, 1.0]), GspoLoss())
@@ -160,6 +209,45 @@ def test_the_gradient_of_k3_pulls_towards_the_reference() -> None:
     kl_k3(logprobs, logs([0.5])).sum().backward()
     assert logprobs.grad is not None
     assert logprobs.grad.item() == pytest.approx(1 - 2)  # 1 - r
+
+
+@pytest.mark.parametrize("nats", [19.0, 21.0, 200.0, 1e4])
+def test_k3_pulls_a_token_back_however_far_away_it_is(nats: float) -> None:
+    # The policy gives e^-nats of the reference's probability: 1 - r, which stays at 1 - e^20 beyond 20 nats.
+    below = torch.tensor([[-nats]], requires_grad=True)
+    value = kl_k3(below, torch.zeros(1, 1))
+    value.sum().backward()
+    assert math.isfinite(value.item())
+    assert below.grad is not None
+    assert below.grad.item() == pytest.approx(1 - math.exp(min(nats, 20.0)), rel=1e-4)
+
+
+@pytest.mark.parametrize("nats", [21.0, 200.0, 1e4])
+def test_k3_pulls_a_token_down_however_far_above_the_reference_it_is(nats: float) -> None:
+    # r is all but 0: the value is nats - 1, the gradient 1.
+    above = torch.zeros(1, 1, requires_grad=True)
+    value = kl_k3(above, torch.tensor([[-nats]]))
+    value.sum().backward()
+    assert value.item() == pytest.approx(nats - 1)
+    assert above.grad is not None
+    assert above.grad.item() == pytest.approx(1.0)
+
+
+def test_k3_grows_with_the_distance() -> None:
+    values = kl_k3(torch.tensor([[0.0, -5.0, -19.9, -20.0, -20.1, -60.0, -500.0]]), torch.zeros(1, 7))[0]
+    assert (values.diff() > 0).all()
+    assert values.isfinite().all()
+
+
+def test_without_dual_clip_a_bad_token_keeps_its_gradient_beyond_twenty_nats() -> None:
+    logprobs = torch.tensor([[0.0]], requires_grad=True)
+    loss, _ = policy_loss(
+        logprobs, torch.tensor([[-30.0]]), torch.tensor([[-1.0]]), ones([1.0]), GrpoLoss(dual_clip=None)
+    )
+    loss.sum().backward()
+    assert logprobs.grad is not None
+    assert logprobs.grad.item() == pytest.approx(math.exp(20.0), rel=1e-4)
+    assert math.isfinite(loss.item())
 
 
 def test_k1_is_the_difference_of_log_probabilities() -> None:

@@ -7,7 +7,16 @@ import torch
 from torch import Tensor
 
 from learner.batch import Collator, MicroPlan, RlMicroBatch
-from learner.config import LearnerConfig, NoRejection, RejectionConfig, SequenceRejection, TokenRejection
+from learner.config import (
+    GspoLoss,
+    LearnerConfig,
+    NoImportance,
+    NoRejection,
+    RejectionConfig,
+    SequenceMean,
+    SequenceRejection,
+    TokenRejection,
+)
 from learner.objective import grpo_objective
 from tests.learner.conftest import ToyWorld
 from tests.learner.toy import training_rows
@@ -66,3 +75,34 @@ def test_a_rejected_token_keeps_its_penalty(batch: RlMicroBatch) -> None:
     _, gradient = loss_and_gradient(batch, config, reference)
     # The gradient of k3 is 1 - reference / policy = 0.5.
     assert gradient[0] == pytest.approx([0.125] * 3)
+
+
+def test_under_gspo_a_rejected_token_has_no_gradient_and_the_others_keep_theirs(batch: RlMicroBatch) -> None:
+    config = LearnerConfig(policy_loss=GspoLoss(), aggregation=SequenceMean(), rejection=TokenRejection(high=5.0))
+    _, gradient = loss_and_gradient(batch, config)
+    # As under "grpo": -advantage · weight is -0.5.
+    assert gradient == [pytest.approx([-0.5, 0.0, -0.5]), pytest.approx([-0.5] * 3)]
+
+
+def test_under_gspo_a_token_is_credited_with_its_own_span(batch: RlMicroBatch) -> None:
+    spans = batch.advantages.clone()
+    first = batch.mask.int().argmax(1)
+    spans[0, first[0]] = -2.0
+    config = LearnerConfig(policy_loss=GspoLoss(), aggregation=SequenceMean(), importance=NoImportance())
+    _, gradient = loss_and_gradient(replace(batch, advantages=spans), config)
+    assert gradient == [pytest.approx([0.5, -0.5, -0.5]), pytest.approx([-0.5] * 3)]
+
+
+@pytest.mark.parametrize("coefficient", [0.0, 0.01])
+def test_entropies_are_in_the_graph_only_if_they_earn_something(batch: RlMicroBatch, coefficient: float) -> None:
+    logprobs = torch.zeros(batch.mask.shape, requires_grad=True)
+    entropies = torch.ones(batch.mask.shape, requires_grad=True)
+    config = LearnerConfig(entropy_coefficient=coefficient)
+    loss, statistics = grpo_objective(batch, config, None, None, logprobs, entropies)
+    loss.backward()
+    assert statistics["entropy"][batch.mask].tolist() == [1.0] * 6
+    if coefficient:
+        assert entropies.grad is not None
+        assert entropies.grad[batch.mask].tolist() == pytest.approx([-0.0025] * 6)
+    else:
+        assert entropies.grad is None
