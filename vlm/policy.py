@@ -86,9 +86,10 @@ class PolicyBatch:
 
     def to(self, device: torch.device | str) -> Self:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return type(self)(
-            **{name: value if isinstance(value, int) else value.to(device) for name, value in values.items()}
-        )
+        moved: dict[str, Any] = {
+            name: value if isinstance(value, int) else value.to(device) for name, value in values.items()
+        }
+        return type(self)(**moved)
 
 
 def head_calls(num_response_tokens: int) -> int:
