@@ -9,9 +9,10 @@ The file is one JSON array of some 30 GB, read as it comes::
       "rle": [{"size": [height, width], "counts": "b:m5]?0…"}, …]}, …]
 
 Each question with its answer is a sample of its own. Its regions are numbered within it: `Region [0]` of the data set
-is our "region 1", in question and answer. An answer is typed by what a reward can compare: one quantity with a unit, a
-yes or no at its beginning, or one region that it names where the question asks which. Other sentences are rejects, or
-texts with `keep_sentences` (for a cold start; no answer will equal them).
+is our "region 1", in question and answer. An answer is typed by what a reward can compare: yes or no by its opening
+("Indeed, …", "Incorrect, …"; "In fact, …" and "Actually, …" deny a question that asks for yes or no), one quantity with
+a unit, or the region that it names where the question asks which of several. Other sentences are rejects, or texts with
+`keep_sentences` (for a cold start; no answer will equal them).
 """
 
 import re
@@ -37,19 +38,29 @@ from corpora.rows import (
     known_ids,
     value_of,
 )
-from rewards.numbers import read_quantity
+from corpora.sentences import YesOrNo, asks_yes_or_no, read_one_quantity, read_yes_or_no, written_quantities
 from spatial.images import ImageStore
 from spatial.sample import Answer, ImageRef, NumberAnswer, Path, Region, SpatialSample, TextAnswer, Unit
 
 _MASK = re.compile(r"<mask>(?:\s*<depth>)?")
 _REGION = re.compile(r"\bRegion \[(\d{1,3})\]", re.IGNORECASE)
 _OUR_REGION = re.compile(r"\bregion (\d+)\b")
-_QUANTITY = re.compile(
-    r"(?<![\w.\[])(\d+(?:\.\d+)?)\s*"
-    r"(meters?|metres?|m|centimeters?|centimetres?|cm|millimeters?|mm|feet|foot|ft|inch(?:es)?|in|degrees?|o'clock)\b"
+_WHICH = re.compile(r"\b(?:which|who|what)\b", re.IGNORECASE)
+_DENIED = re.compile(r"\bnot\b|n['’]t\b|\bneither\b", re.IGNORECASE)
+_COMPARED = re.compile(
+    r"\W*region (\d+) (?:is|has|stands|appears|lies) (?:more |a |the )?(\w+)\b.*\b(?:than|compared)\b"
 )
-_YES_OR_NO = re.compile(r"(yes|no)\b", re.IGNORECASE)
-_WHICH = re.compile(r"\b(which|who|what)\b", re.IGNORECASE)
+_SIDE = re.compile(r"\b(?:left|right|above|below|over|under)\b", re.IGNORECASE)
+_LEVEL = re.compile(
+    r"\b(?:neither|aligned|(?:same|shared|equal) (?:horizontal |vertical )?(?:elevation|level|plane|space|position"
+    r"|heights?|distances?)|equivalent|no (?:horizontal|vertical) (?:hierarchy|order)|does not apply)\b",
+    re.IGNORECASE,
+)
+_ASKS_DISTANCE = re.compile(r"\b(?:distance|far|apart|gap|distant)\b", re.IGNORECASE)
+_NO_DISTANCE = re.compile(
+    r"\b(?:no|zero|without(?: any)?) (?:discernible |vertical |horizontal )*(?:distance|gap|separation|space)\b",
+    re.IGNORECASE,
+)
 _MAX_TURNS = 200
 _Box = Annotated[list[float], Field(min_length=4, max_length=4)]
 
@@ -67,6 +78,7 @@ class OpenSpatialReader(ReaderConfig):
     with_masks: bool = True
     """Keep the regions' masks; else their boxes alone."""
     keep_sentences: bool = False
+    """Keep sentences that state neither yes or no, nor one quantity, nor one region: as texts, for a cold start."""
 
 
 class _Rle(Raw):
@@ -189,20 +201,48 @@ def _answer(config: OpenSpatialReader, asked: str, question: _Question, field: s
     text = _REGION.sub(ours, question.answered).strip()
     if not text:
         raise RowError(field, question.answered, "the answer is empty")
-    quantities = _QUANTITY.findall(text)
-    if len(quantities) == 1:
-        number, written = quantities[0]
-        unit: Unit = "oclock" if written == "o'clock" else "deg" if written.startswith("deg") else "m"
-        value = read_quantity(f"{number} {written}", unit)
-        if value is not None:
-            return NumberAnswer(value=value, unit=unit)
-    if (yes_or_no := _YES_OR_NO.match(text)) and not quantities:
-        return TextAnswer(text=yes_or_no[1].lower())
-    named = set(_OUR_REGION.findall(text))
-    if len(named) == 1 and _WHICH.search(asked) and not quantities:
-        return TextAnswer(text=f"region {named.pop()}")
+    said = read_yes_or_no(text, asked)
+    if said and asks_yes_or_no(asked):
+        return TextAnswer(text=said)
+    if (quantity := _quantity(text, asked)) is not None:
+        return quantity
+    written = written_quantities(text)
+    if not written and (said := said or _level(text, asked)):
+        return TextAnswer(text=said)
+    if not written and (region := _chosen(text, asked)):
+        return TextAnswer(text=region)
     if config.keep_sentences:
         return TextAnswer(text=text)
     raise RowError(
         field, text, "a sentence that no reward could compare; keep_sentences=true keeps it for a cold start"
     )
+
+
+def _quantity(text: str, asked: str) -> NumberAnswer | None:
+    """The one length (in metres), angle or hour that an answer states."""
+    units: set[Unit] = {unit if unit in ("deg", "oclock") else "m" for _, unit in written_quantities(text)}
+    if len(units) == 1:
+        unit = units.pop()
+        value = read_one_quantity(text, unit)
+        return None if value is None else NumberAnswer(value=value, unit=unit)
+    is_touching = not units and _NO_DISTANCE.search(text) and _ASKS_DISTANCE.search(asked)
+    return NumberAnswer(value=0.0, unit="m") if is_touching else None
+
+
+def _level(text: str, asked: str) -> YesOrNo | None:
+    """No, where a sentence says that two things are level that were asked which side of the other they are on."""
+    return "no" if asks_yes_or_no(asked) and _SIDE.search(asked) and _LEVEL.search(text) else None
+
+
+def _chosen(text: str, asked: str) -> str | None:
+    """The region that answers a question which of several it is.
+
+    A sentence names it alone, or as the subject of the comparison that was asked for ("region 2 is closer than …").
+    """
+    if not _WHICH.search(asked) or len(set(_OUR_REGION.findall(asked))) < 2:
+        return None
+    named = set(_OUR_REGION.findall(text))
+    if len(named) == 1:
+        return f"region {named.pop()}" if not _DENIED.search(text) else None
+    compared = _COMPARED.match(text)
+    return f"region {compared[1]}" if compared and re.search(rf"\b{compared[2]}\b", asked, re.IGNORECASE) else None

@@ -106,6 +106,55 @@ def test_an_answer_within_a_sentence_is_typed(tmp_path: FilePath, answered: str,
     assert found.answer.model_dump() == pytest.approx(expected.model_dump())
 
 
+PREDICATE = "Is <mask> <depth> wider than <mask> <depth>?"
+SIDE = "Does <mask> <depth> appear on the left side of <mask> <depth>?"
+CHOICE = "Between <mask> <depth> and <mask> <depth>, which one is closer?"
+DISTANCE = "How far apart are <mask> <depth> and <mask> <depth> vertically?"
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "expected"),
+    [
+        (PREDICATE, "Indeed, Region [0] has a greater width compared to Region [1].", "yes"),
+        (PREDICATE, "Correct, the width of Region [0] exceeds that of Region [1].", "yes"),
+        (PREDICATE, "That is True.", "yes"),
+        (PREDICATE, "In fact, Region [0] might be narrower than Region [1].", "no"),
+        (PREDICATE, "Actually, Region [0] might be smaller than Region [1].", "no"),
+        (PREDICATE, "Incorrect, Region [0]'s width does not surpass Region [1]'s.", "no"),
+        (PREDICATE, "That is False.", "no"),
+        (PREDICATE, "No, by 2 meters.", "no"),
+        (SIDE, "Region [0] and Region [1] are horizontally aligned.", "no"),
+        (CHOICE, "Positioned to the left is Region [1].", "region 2"),
+        (CHOICE, "In fact, Region [1].", "region 2"),
+        (CHOICE, "Region [1] is closer to the camera than Region [0].", "region 2"),
+        (CHOICE, "Region [1] is farther from the camera than Region [0].", None),
+        (CHOICE, "Not Region [1].", None),
+        ("What colour is <mask> <depth>?", "Region [0] is red.", None),
+        (DISTANCE, "Region [0] is 4.92 feet (1.5 meters) from Region [1] vertically.", 1.5),
+        (DISTANCE, "There is no vertical gap, as Region [0] is directly beneath and supporting Region [1].", 0.0),
+        (DISTANCE, "Because Region [0] and Region [1] overlap vertically, figuring out the distance is hard.", None),
+        (
+            "If you are at <mask>, where will you find <mask>?",
+            "Region [1] is roughly at 4 o'clock from Region [0].",
+            4.0,
+        ),
+        (DISTANCE, "There are 2 in Region [0].", None),
+    ],
+)
+def test_every_template_that_has_an_answer_gives_it(
+    tmp_path: FilePath, asked: str, answered: str, expected: Any
+) -> None:
+    turns = [{"from": "human", "value": asked}, {"from": "gpt", "value": answered}]
+    num_masks = asked.count("<mask>")
+    row = a_row(conversations=turns, bbox=[[n, 0, n + 1, 4] for n in range(num_masks)], rle=[])
+    (found,) = read_rows(tmp_path, row)
+    if expected is None:
+        assert isinstance(found, Reject)
+    else:
+        assert isinstance(found, SpatialSample)
+        assert getattr(found.answer, "text", getattr(found.answer, "value", None)) == expected
+
+
 def test_a_sentence_costs_its_question_alone_unless_it_is_kept(tmp_path: FilePath) -> None:
     row = a_row()
     row["conversations"][1]["value"] = "It might be 2 meters or 3 meters, as tall as Region [0]."

@@ -1,0 +1,189 @@
+"""What a sentence answers: yes or no by how it opens, or the one quantity that it states.
+
+Data sets write most answers by template ("Indeed, Region [0] is wider than Region [1].", "Its depth is about 1.5
+meters."). What such a sentence states can be scored; the sentence itself cannot. A sentence that states nothing for
+sure (a range, two lengths, "less than 2 meters") gives None here, never a guess.
+"""
+
+import re
+from typing import Literal
+
+from rewards.numbers import read_quantity
+from spatial.sample import Unit
+
+YesOrNo = Literal["yes", "no"]
+
+# An opening counts where punctuation or a subject follows: "No, it …" denies, "No vertical gap …" describes.
+_THEN = (
+    r"(?=\s*(?:[,.!?;:\u2013\u2014-]|$)"
+    r"|\s+(?:it|he|she|they|this|that|these|those|the|there|region|object|you|i|we)\b)"
+)
+_YES = re.compile(
+    rf"\W*(?:yes\b|(?:yeah|yep|yup|indeed|correct|true|certainly|definitely|absolutely|of course|affirmative){_THEN}"
+    rf"|(?:that|this|it)(?:'s|’s| is) (?:indeed |absolutely )?(?:true|correct|right){_THEN})",
+    re.IGNORECASE,
+)
+_NO = re.compile(
+    rf"\W*(?:(?:no|nope|incorrect|false|wrong|negative|not (?:quite|really|exactly|at all)){_THEN}"
+    rf"|(?:that|this|it)(?:(?:'s|’s| is) (?:false|incorrect|wrong|untrue|not (?:true|correct|right))"
+    rf"|(?: isn't| isn’t) (?:true|correct|right)){_THEN})",
+    re.IGNORECASE,
+)
+# Answers that begin so say the contrary of what was asked, unless they say yes or no themselves.
+_CONTRARY = re.compile(r"\W*(?:in fact|actually|on the contrary|quite the opposite)\b[\s,:]*", re.IGNORECASE)
+_BARE = re.compile(
+    r"\W*(?:it|they|he|she|this|that)(?P<no>(?:\s+(?:is|are|does|do|was|were))?(?:\s+not|n't|n’t))?"
+    r"(?(no)|\s+(?:is|are|does|do|was|were))\W*",
+    re.IGNORECASE,
+)
+_BARE_NOT = re.compile(r"\W*(?:it|they|he|she|this|that)\s+(?:is|are|does|do|was|were)n['’]t\W*", re.IGNORECASE)
+
+_ASKS_YES_OR_NO = re.compile(
+    r"(?:^|[.?!:\n])\W*(?:is|are|was|were|does|do|did|has|have|had|isn't|aren't|doesn't|don't"
+    r"|(?:can|could|will|would|should)(?!\s+you\b)"
+    r"|(?:can|could|will|would) you (?:please )?(?:confirm|verify|say|see|tell(?: me)?) (?:if|whether|that))\b",
+    re.IGNORECASE,
+)
+
+_UNITS: dict[str, Unit] = {
+    "meters?|metres?|m": "m",
+    "centimeters?|centimetres?|cm": "cm",
+    "millimeters?|millimetres?|mm": "mm",
+    "kilometers?|kilometres?|km": "km",
+    "feet|foot|ft": "ft",
+    # "There are 2 in the room" gives no inches.
+    r"inch(?:es)?|in(?=\s*(?:[.,;)]|$))": "in",
+    "degrees?|deg|°": "deg",
+    "o['’]?clock": "oclock",
+}
+_LENGTHS: tuple[Unit, ...] = ("m", "cm", "mm", "km", "ft", "in")
+_ANY_UNIT = "|".join(f"(?P<{unit}>{pattern})" for pattern, unit in _UNITS.items())
+_NO_POWER = r"(?!\w|\s*(?:squared|cubed|per\b|/|\^|²|³))"
+_NUMBER = r"(?<![\w.,\[(/-])-?\d{1,3}(?:,\d{3})+(?:\.\d+)?|(?<![\w.\[/-])-?\d+(?:\.\d+)?"
+_QUANTITY = re.compile(rf"(?P<number>{_NUMBER})[\s-]*(?:{_ANY_UNIT}){_NO_POWER}", re.IGNORECASE)
+_BARE_NUMBER = re.compile(rf"(?P<number>{_NUMBER})(?![\w%°/]|\.\d|,\d)(?P<then>\s+[a-z]+)?", re.IGNORECASE)
+_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_COUNT_IN_WORDS = re.compile(rf"\b({'|'.join(_WORDS)})(?=[\s-]+[a-z])", re.IGNORECASE)
+_LENGTH_IN_WORDS = re.compile(rf"\b({'|'.join(_WORDS)})(?=[\s-]+(?:{_ANY_UNIT}){_NO_POWER})", re.IGNORECASE)
+# Names that end in a number are no quantity.
+_NAMES = re.compile(
+    r"\b(?:region|object|image|frame|view|picture|photo|figure|camera|mask|box|point|option|step|room|area)s?[\s_#-]*"
+    r"\[?\d+\]?",
+    re.IGNORECASE,
+)
+_RANGE = re.compile(
+    r"\d\s*(?:[a-z°'’]+\s*)?(?:-|–|—|~|to|or)\s*\d|\bbetween\s+\d[\d.]*\s*\w*\s+and\s+\d", re.IGNORECASE
+)
+_BOUND = re.compile(
+    r"\b(?:not|(?:less|more|fewer|greater|larger|smaller|farther|further|closer|nearer) than|at (?:least|most)|over"
+    r"|under|up to|within|beyond|below|above|exceeds?)\s+(?:about\s+|around\s+|roughly\s+)?-?\d",
+    re.IGNORECASE,
+)
+# What may follow a length whose unit was left out; anything else could be a unit that is not known here.
+_NO_UNIT = re.compile(
+    r"\s+(?:away|apart|from|deep|wide|tall|high|long|far|thick|in|and|for|to|which|when|relative|than|at|as|on|of|with|but)",
+    re.IGNORECASE,
+)
+_SAME = 0.02
+"""A length in two units ("1.5 meters (4.92 feet)") may differ by this share, for both are rounded."""
+
+_ASKED_UNIT = re.compile(
+    rf"\b(?:in|units?(?:\s+of\s+\w+)?(?:\s+(?:is|are|in|as)|\s*[:=])?(?:\s+the)?)\s+\(?(?:{_ANY_UNIT}){_NO_POWER}"
+    rf"|\(\s*(?:in\s+)?(?:{_ANY_UNIT.replace('?P<', '?P<p_')})\s*\)"
+    rf"|\bhow many (?:{_ANY_UNIT.replace('?P<', '?P<h_')}){_NO_POWER}",
+    re.IGNORECASE,
+)
+_VERB = re.compile(
+    r"\b(?:is|are|was|were|isn't|aren't|has|have|had|does|do|did|can|could|cannot|will|would|may|might|must|appears?"
+    r"|seems?|looks?|lies|stands|sits|remains?|moves|moved|i|we)\b|\b(?:it|that|there|they|i|we)['’](?:s|re|m|ve)\b",
+    re.IGNORECASE,
+)
+
+
+def asks_yes_or_no(question: str) -> bool:
+    """Whether a question can be answered with yes or no ("Is …?", "Can you confirm if …?")."""
+    return _ASKS_YES_OR_NO.search(question) is not None
+
+
+def read_yes_or_no(text: str, question: str) -> YesOrNo | None:
+    """What a sentence says to `question` by its opening; None where it opens otherwise."""
+    contrary = _CONTRARY.match(text)
+    said = text[contrary.end() :] if contrary else text
+    if _YES.match(said):
+        return "yes"
+    if _NO.match(said):
+        return "no"
+    if not asks_yes_or_no(question):
+        return None
+    if contrary or _BARE_NOT.fullmatch(text):
+        return "no"
+    bare = _BARE.fullmatch(text)
+    return None if bare is None else "no" if bare["no"] else "yes"
+
+
+def written_quantities(text: str) -> list[tuple[float, Unit]]:
+    """The numbers of a text that have a unit, in order; lengths keep theirs."""
+    if _RANGE.search(text) or _BOUND.search(text):
+        return []
+    text = _digits(text, counts=False)
+    return [(_value(match["number"]), _unit_of(match)) for match in _QUANTITY.finditer(_NAMES.sub("it", text))]
+
+
+def read_one_quantity(text: str, unit: Unit) -> float | None:
+    """The one quantity that a text states, in `unit`.
+
+    Numbers with a unit of the same dimension rank above bare ones; several must agree. A bare number counts if it is
+    the only one, and no word follows that could be a unit.
+    """
+    if _RANGE.search(text) or _BOUND.search(text):
+        return None
+    written = written_quantities(text)
+    if found := [(kind, in_unit(value, kind, unit)) for value, kind in written if _same_dimension(kind, unit)]:
+        values = [value for _, value in found]
+        if max(values) - min(values) > _SAME * max(map(abs, values)):
+            return None
+        return next((value for kind, value in found if kind == unit), values[0])
+    if written:
+        return None
+    bare = list(_BARE_NUMBER.finditer(_NAMES.sub("it", _digits(text, counts=unit == "count"))))
+    if unit != "count" and any(match["then"] and not _NO_UNIT.fullmatch(match["then"]) for match in bare):
+        return None
+    values = [_value(match["number"]) for match in bare]
+    return values[0] if len(set(values)) == 1 else None
+
+
+def asked_unit(question: str) -> Unit | None:
+    """The unit that a question wants its answer in ("in meters", "The unit is meter."); None where it says none."""
+    found = [_unit_of(match) for match in _ASKED_UNIT.finditer(question)]
+    return found[-1] if len(set(found)) == 1 else None
+
+
+def is_sentence(text: str) -> bool:
+    """Whether a text states something, as "It is on the left" does and "on the left" does not."""
+    return len(text.split()) > 1 and _VERB.search(text) is not None
+
+
+def in_unit(value: float, written: Unit, unit: Unit) -> float:
+    """`value` of the unit `written`, in `unit` of the same dimension."""
+    converted = read_quantity(f"{value!r} {written}", unit) if written != unit else value
+    assert converted is not None, (value, written, unit)
+    return converted
+
+
+def _same_dimension(one: Unit, other: Unit) -> bool:
+    return one == other or (one in _LENGTHS and other in _LENGTHS)
+
+
+def _unit_of(match: re.Match[str]) -> Unit:
+    name = next(name.rpartition("_")[2] for name, text in match.groupdict().items() if text and name != "number")
+    return next(unit for unit in _UNITS.values() if unit == name)
+
+
+def _value(number: str) -> float:
+    return float(number.replace(",", ""))
+
+
+def _digits(text: str, counts: bool) -> str:
+    """Number words as digits: before a unit, or before any noun where things are counted."""
+    pattern = _COUNT_IN_WORDS if counts else _LENGTH_IN_WORDS
+    return pattern.sub(lambda match: str(_WORDS.index(match[1].lower())), text)
