@@ -224,8 +224,10 @@ class SessionConfig(StrictModel):
         if self.learner.temperature != self.rollout.sampling.temperature:
             raise ValueError(
                 f"learner.temperature={self.learner.temperature}, but rollout.sampling.temperature="
-                f"{self.rollout.sampling.temperature}: the learner would recompute other log-probabilities than the "
-                "engines sampled by"
+                f"{self.rollout.sampling.temperature}: the learner would compute other log-probabilities than the "
+                "engines sampled with. Give both the same: "
+                f"rollout.sampling.temperature={self.rollout.sampling.temperature} "
+                f"learner.temperature={self.rollout.sampling.temperature}"
             )
         return self
 

@@ -27,8 +27,11 @@ class ImportConfig(StrictModel):
     """What is read, and where to."""
 
     out: FilePath
+    """The folder that gets train.jsonl, validation.jsonl, test.jsonl, images/ and report.json."""
     readers: Annotated[tuple[Reader, ...], Field(min_length=1)]
+    """The data sets to read, each by its `type`; a single one's settings may stand beside `out`."""
     validation_share: Share = 0.01
+    """Share of the images for the validation split."""
     test_share: Share = 0.01
     """Of the images: the samples whose first image is the same all come into one split."""
     max_bad_share: Share = 0.05

@@ -1,7 +1,7 @@
 """All readers, each by its `type`."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field
 
@@ -28,6 +28,8 @@ Reader = Annotated[
     | HuggingFaceReader,
     Field(discriminator="type"),
 ]
+READERS = get_args(get_args(Reader)[0])
+"""The settings of each reader."""
 
 
 def read(config: Reader, images: ImageStore) -> Iterator[Item]:

@@ -3,18 +3,19 @@
 Importing this needs neither torch nor Ray.
 """
 
-import difflib
 import json
+from collections.abc import Sequence
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, Field, ValidationError
 
 from actors.config import SessionConfig
 from dashboard.config import DashboardConfig
+from launch.faults import describe_faults
+from launch.overrides import lay_over
+from launch.yaml_text import read_yaml
 from spatial.scenes.config import Family, SceneConfig
 from spatial.strict import StrictModel
 from vlm.config import ModelConfig
@@ -33,8 +34,11 @@ class SceneDataConfig(StrictModel):
     scenes: SceneConfig = SceneConfig()
     """What the scenes and questions are like."""
     num_train_scenes: Annotated[int, Field(ge=1)] = 4000
+    """Scenes of the training split."""
     num_validation_scenes: Annotated[int, Field(ge=1)] = 50
+    """Scenes of the validation split, which `training.evaluate_every` asks about."""
     num_test_scenes: Annotated[int, Field(ge=1)] = 400
+    """Scenes of the test split, which the marks before and after come from."""
     test_families: Annotated[tuple[Family, ...], Field(min_length=1)] | None = None
     """Families of the test scenes, where others than the training scenes' are to be met; null: the same."""
 
@@ -77,7 +81,7 @@ def find_config(file: FilePath | str) -> FilePath:
 
 
 def load_config(file: FilePath | str, overrides: list[str] | None = None) -> RunConfig:
-    """A run's configuration from a YAML file, or the name of a preset, and dotted overrides.
+    """A run's configuration from a YAML file, or the name of a preset, and dotted overrides (`launch/overrides.py`).
 
     Args:
         overrides: such as `learner.optimizer.learning_rate=1e-5`.
@@ -87,25 +91,28 @@ def load_config(file: FilePath | str, overrides: list[str] | None = None) -> Run
             another.
     """
     path = find_config(file)
-    try:
-        content = OmegaConf.to_container(override_config(OmegaConf.load(path), overrides or []), resolve=True)
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
-        raise ConfigError(f"config {path}: {error}") from error
+    content = read_settings(path, overrides or [], RunConfig, source=f"config {path}")
     return parse_config(content, source=str(path))
 
 
-def override_config(config: Any, overrides: list[str]) -> Any:
-    """A config with dotted overrides laid over it."""
-    for override in overrides:
-        given = OmegaConf.from_dotlist([override])
-        key = override.partition("=")[0]
-        value = OmegaConf.select(given, key)
-        # Another `type` is another alternative: it takes the whole place, and inherits nothing from the one before.
-        if OmegaConf.is_dict(value) and "type" in value:
-            OmegaConf.update(config, key, value, merge=False)
-        else:
-            config = OmegaConf.merge(config, given)
-    return config
+def read_settings(
+    file: FilePath | None, overrides: Sequence[str], *models: type[BaseModel], source: str
+) -> dict[str, Any]:
+    """Plain data from a YAML file, if there is one, and dotted overrides; not yet checked.
+
+    Args:
+        models: of the settings; several where keys of more than one may stand at the top.
+
+    Raises:
+        ConfigError: the file or an override cannot be read.
+    """
+    try:
+        content = {} if file is None else read_yaml(file.read_text())
+        if not isinstance(content or {}, dict):
+            raise ConfigError(f"{source}: it holds a {type(content).__name__}, not keys with values")
+        return lay_over(content or {}, overrides, *models)
+    except (yaml.YAMLError, ValueError, OSError) as error:
+        raise ConfigError(f"{source}: {error}") from error
 
 
 def parse_config(content: Any, source: str) -> RunConfig:
@@ -114,39 +121,20 @@ def parse_config(content: Any, source: str) -> RunConfig:
     Raises:
         ConfigError: as `load_config`.
     """
+    return parse_settings(content, RunConfig, source=f"config {source}")
+
+
+_Settings = TypeVar("_Settings", bound=BaseModel)
+
+
+def parse_settings(content: Any, model: type[_Settings], source: str) -> _Settings:
+    """Validate plain data.
+
+    Raises:
+        ConfigError: a key is unknown, of a wrong type, missing, or at odds with another; all faults are told.
+    """
     try:
         # Through JSON: strict types, but lists for tuples and strings for enumerations, as files have them.
-        return RunConfig.model_validate_json(json.dumps(content))
+        return model.model_validate_json(json.dumps(content))
     except ValidationError as error:
-        faults = "\n".join(f"  {_describe(fault)}" for fault in error.errors())
-        raise ConfigError(f"config {source}: {error.error_count()} fault(s)\n{faults}") from None
-
-
-def _describe(fault: Any) -> str:
-    location = [str(part) for part in fault["loc"]]
-    key = ".".join(location)
-    if fault["type"] == "extra_forbidden":
-        *parents, name = location
-        known = _keys(RunConfig, parents)
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{nearest[0]}'?" if nearest else f"known here: {', '.join(known)}"
-        return f"{key}: unknown key; {hint}"
-    if fault["type"] == "missing":
-        return f"{key}: missing"
-    given = "" if fault["type"] in {"value_error", "model_type"} else f" (given: {fault['input']!r})"
-    return f"{key or 'config'}: {fault['msg'].removeprefix('Value error, ')}{given}"
-
-
-def _keys(model: type[BaseModel], location: list[str]) -> list[str]:
-    """The keys that may stand at `location`; locations of a union carry the chosen `type` as one more part."""
-    if not location:
-        return list(model.model_fields)
-    name, *rest = location
-    annotation = model.model_fields[name].annotation if name in model.model_fields else None
-    choices = [annotation, *(argument for argument in get_args(annotation) if get_origin(annotation) is not dict)]
-    models = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
-    if rest:
-        tagged = [m for m in models if "type" in m.model_fields and m.model_fields["type"].default == rest[0]]
-        if tagged:
-            models, rest = tagged, rest[1:]
-    return _keys(models[0], rest) if models else []
+        raise ConfigError(f"{source}: {describe_faults(error, model)}") from None

@@ -1,13 +1,12 @@
 """`sr-real data build`: joined to the sub-app `data` by `register`. Heavy modules load inside the command."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from launch.config import ConfigError, override_config
+from launch.config import ConfigError, parse_settings, read_settings
 from launch.outcomes import Stopped
 
 if TYPE_CHECKING:
@@ -68,20 +67,7 @@ def load_build_config(file: Path | None, overrides: list[str]) -> "BuildConfig":
     Raises:
         ConfigError: the file cannot be read, or a key is unknown, missing, or of a wrong type or value.
     """
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from pydantic import ValidationError
-
     from corpora.builder.config import BuildConfig
 
-    try:
-        given = OmegaConf.create({}) if file is None else OmegaConf.load(file)
-        content: Any = OmegaConf.to_container(override_config(given, overrides), resolve=True)
-        # Through JSON: strict types, but lists for tuples and strings for enumerations, as files have them.
-        return BuildConfig.model_validate_json(json.dumps(content))
-    except ValidationError as error:
-        faults = [f"  {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise ConfigError("\n".join(["build: the settings cannot be used", *faults])) from None
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
-        raise ConfigError(f"build: {error}") from error
+    content = read_settings(file, overrides, BuildConfig, source="build")
+    return parse_settings(content, BuildConfig, source="build: the settings cannot be used")

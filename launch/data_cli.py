@@ -1,18 +1,18 @@
 """`sr-real data`: build, import and check data. Heavy modules load inside the commands."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from launch import data_build_cli
-from launch.config import ConfigError, override_config
+from launch.config import ConfigError, parse_settings, read_settings
 from launch.options import console
+from launch.schema import models_of_type
 
 if TYPE_CHECKING:
     from corpora.importing import ImportConfig, ImportReport
@@ -72,26 +72,16 @@ def load_import_config(file: Path | None, settings: list[str]) -> "ImportConfig"
     Raises:
         ConfigError: the file cannot be read, or a key is unknown, missing, or of a wrong type or value.
     """
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from pydantic import ValidationError
-
     from corpora.importing import ImportConfig
+    from corpora.read import READERS
 
-    try:
-        given = OmegaConf.create({}) if file is None else OmegaConf.load(file)
-        content: Any = OmegaConf.to_container(override_config(given, settings), resolve=True)
-        if "type" in content:
-            own = {key: content.pop(key) for key in list(content) if key not in ImportConfig.model_fields}
-            content["readers"] = [own, *content.get("readers", [])]
-        # Through JSON: strict types, but lists for tuples and strings for paths, as files have them.
-        return ImportConfig.model_validate_json(json.dumps(content))
-    except ValidationError as error:
-        faults = [f"  {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise ConfigError("\n".join(["import: the settings cannot be used", *faults])) from None
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
-        raise ConfigError(f"import: {error}") from error
+    types = [text.partition("=")[2] for text in settings if text.startswith("type=")]
+    reader = models_of_type(READERS, types[-1]) if types else []
+    content = read_settings(file, settings, ImportConfig, *reader, source="import")
+    if "type" in content:
+        own = {key: content.pop(key) for key in list(content) if key not in ImportConfig.model_fields}
+        content["readers"] = [own, *content.get("readers", [])]
+    return parse_settings(content, ImportConfig, source="import: the settings cannot be used")
 
 
 def print_imported(report: "ImportReport") -> None:

@@ -43,6 +43,26 @@ class OptimizerConfig(StrictModel):
     final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Where the cosine ends, as a share of the peak."""
 
+    @model_validator(mode="after")
+    def _has_a_rate_of_its_own(self) -> Self:
+        if self.type != "adamw" and "learning_rate" not in self.model_fields_set:
+            raise ValueError(
+                f"type={self.type} needs a learning_rate: AdamW's means something else to it; try 4e-3 for muon, 8e-3 for "
+                "adafactor (a share of each tensor's size)"
+            )
+        return self
+
+
+class ColdStartOptimizerConfig(OptimizerConfig):
+    """The cold start's optimiser: the same settings with defaults of their own."""
+
+    learning_rate: Positive = 1e-5
+    """Peak, per optimiser step; with "adafactor" a share of the tensor's root mean square."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 20
+    """Optimiser steps over which the rate rises linearly from 0 to its peak."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """After the warm-up: the peak, or half a cosine down to `final_fraction` of it at the last planned step."""
+
 
 class DeepSpeedConfig(StrictModel):
     """How the model, its gradients and its optimiser are laid out over the ranks."""
@@ -212,12 +232,13 @@ class PointerConfig(StrictModel):
     layer: Annotated[int, Field(ge=0)] = 1
     """Of the language model, counted from 0; the layer before it gathers the words of a name."""
     head: Annotated[int, Field(ge=0)] = 0
+    """Which attention head of that layer, counted from 0."""
 
 
 class SftConfig(StrictModel):
     """The cold start: supervised fine-tuning on whole true responses."""
 
-    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-5, warmup_steps=20, schedule="cosine")
+    optimizer: ColdStartOptimizerConfig = ColdStartOptimizerConfig()
     """Its own, with its own moments; reinforcement learning starts with fresh ones."""
     steps: Count = 1000
     """Optimiser steps."""
@@ -248,13 +269,17 @@ class LearnerConfig(StrictModel):
     num_ranks: Count = 1
     """Processes of the learner, one GPU each where there are GPUs."""
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
+    """How the model is laid out over the ranks, and how large one pass is."""
     optimizer: OptimizerConfig = OptimizerConfig()
+    """The optimiser of reinforcement learning; the cold start has its own (`learner.sft.optimizer`)."""
     advantage: AdvantageConfig = GrpoAdvantage()
+    """How the rewards of a group become advantages."""
     credit: Literal["response", "spans"] = "response"
     """"response": every token gets the advantage of the whole reward. "spans": a token gets the advantages of what it
     can still change: of accuracy and format, and, up to the end of the detect block, that of the centres as well. Both
     are divided by the standard deviation of the whole reward, so that the parts keep their weights in `rewards`."""
     policy_loss: PolicyLossConfig = GrpoLoss()
+    """The clipped policy objective: one ratio a token ("grpo") or one a response ("gspo")."""
     aggregation: AggregationConfig = TokenMean()
     """How the losses of tokens become the loss of a mini-batch."""
     importance: ImportanceConfig = TokenImportance()
@@ -278,6 +303,7 @@ class LearnerConfig(StrictModel):
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the shuffles into mini-batches and of the cold start's order."""
     sft: SftConfig = SftConfig()
+    """The cold start: supervised fine-tuning before reinforcement learning."""
 
     @model_validator(mode="after")
     def _has_whole_matrices(self) -> Self:

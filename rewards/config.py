@@ -1,10 +1,11 @@
 """What a response is worth: weights of the parts by path and truth, and the steps of the centre reward."""
 
 import math
+import re
 from itertools import pairwise
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from spatial.strict import StrictModel
 
@@ -65,7 +66,7 @@ class RewardConfig(StrictModel):
     """Steps of the centre reward, nearest first (metres, score); 0 beyond the last."""
     released_code: bool = False
     """Repeat the faults of the released reward (`rewards/released.py`), for comparison; on or off."""
-    custom: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
+    custom: str | None = None
     """Another reward in place of this one: "package.module:function", called with (text, path, sample); no unit."""
 
     @model_validator(mode="after")
@@ -77,6 +78,18 @@ class RewardConfig(StrictModel):
                     f"comes before ({far.below_m} m, {far.score})"
                 )
         return self
+
+    @field_validator("custom")
+    @classmethod
+    def _custom_names_a_function(cls, custom: str | None) -> str | None:
+        if custom is not None and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", custom):
+            module, _, function = custom.replace(".py", "").replace("/", ".").replace(":", ".").rpartition(".")
+            example = f"{module}:{function}" if module and function.isidentifier() else "my_rewards:my_reward"
+            raise ValueError(
+                f"{custom!r} names no function: write module:function, such as {example}, for a function in a module "
+                "that Python finds from the folder where the run starts"
+            )
+        return custom
 
     @model_validator(mode="after")
     def _one_reward_at_a_time(self) -> Self:

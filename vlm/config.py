@@ -25,9 +25,13 @@ class TinyModelConfig(StrictModel):
     """So many patches along each side are merged into one image token. Objects that share a token are hard to tell
     apart: for small images 1 learns far faster."""
     vision_layers: Annotated[int, Field(ge=1)] = 3
+    """Layers of the vision tower."""
     vision_width: Annotated[int, Field(ge=8, multiple_of=8)] = 96
+    """Width of the vision tower."""
     text_layers: Annotated[int, Field(ge=1)] = 3
+    """Layers of the language model."""
     text_width: Annotated[int, Field(ge=16, multiple_of=16)] = 128
+    """Width of the language model."""
     num_heads: Annotated[int, Field(ge=1)] = 4
     """Attention heads of both towers."""
     initializer_range: Annotated[float, Field(gt=0)] = 0.06

@@ -36,6 +36,7 @@ class SceneSource(StrictModel):
     scenes: SceneConfig = SceneConfig()
     """What the scenes are like."""
     num_images: Annotated[int, Field(ge=1)] = 1000
+    """Images to make."""
 
 
 class Omni3DSource(StrictModel):
@@ -43,6 +44,7 @@ class Omni3DSource(StrictModel):
 
     type: Literal["omni3d"] = "omni3d"
     file: FilePath
+    """The JSON file."""
     images: FilePath
     """The folder that the file's `file_path`s start from."""
     domain: Annotated[str, Field(min_length=1)] = "omni3d"
@@ -85,8 +87,11 @@ class Splits(StrictModel):
     """Shares of the images; an image's own hash decides, so that more images move none to another split."""
 
     train: Share = 0.9
+    """Share of the images to train on."""
     validation: Share = 0.05
+    """Share of the images that a run asks about while it trains."""
     test: Share = 0.05
+    """Share of the images that the marks before and after come from."""
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> Self:
@@ -116,11 +121,13 @@ class OpenAIRewrite(StrictModel):
     api_key_env: Annotated[str, Field(min_length=1)] | None = None
     """The environment variable that holds the key; null: the server asks for none."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
+    """The server's sampling temperature."""
     max_tokens: Annotated[int, Field(ge=1)] = 1024
     """Of a rewritten response."""
     min_words: Annotated[int, Field(ge=1)] = 100
+    """Fewest words of a thought that the server is asked for."""
     max_words: Annotated[int, Field(ge=1)] = 200
-    """Between these the server is asked to keep a thought."""
+    """Most words of a thought that the server is asked for."""
     words_slack: Share = 0.2
     """A thought passes that is this share shorter or longer than asked for."""
     concurrency: Annotated[int, Field(ge=1)] = 16
@@ -145,6 +152,7 @@ class BuildConfig(StrictModel):
     source: Annotated[SceneSource | Omni3DSource, Field(discriminator="type")]
     """Where annotated images come from."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Of the scenes, and of which questions are asked."""
     questions_per_image: Annotated[int, Field(ge=1, le=len(KINDS))] = 6
     """Of an image, no kind twice; fewer where the image allows no more."""
     kinds: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=lambda: dict.fromkeys(KINDS, 1.0))

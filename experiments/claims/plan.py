@@ -88,7 +88,12 @@ def parts_of(seed: int) -> list[Part]:
         rl("joint", "full", "RL on both paths"),
         rl("lor", "full", "RL on LOR only", "training.groups_per_step={lor: 40, dtr: 0}"),
         rl("dtr", "full", "RL on DTR only", "training.groups_per_step={lor: 0, dtr: 40}"),
-        cold("no-grounding", "cold start without grounding", "learner.sft.blend={grounding_3d: 0, grounding_2d: 0}"),
+        cold(
+            "no-grounding",
+            "cold start without grounding",
+            "learner.sft.blend.grounding_3d=0",
+            "learner.sft.blend.grounding_2d=0",
+        ),
         rl("no-grounding", "no-grounding", "RL after no grounding"),
         cold("tenth", "cold start on a tenth of the data", "data.num_train_scenes=800"),
         rl("tenth", "tenth", "RL after a tenth of the data"),

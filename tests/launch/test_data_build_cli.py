@@ -53,12 +53,12 @@ def test_settings_come_from_a_file_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["source.type=scenes"], "out: Field required"),
-        (["out=x", "source.type=films"], "source: Input tag 'films'"),
+        (["source.type=scenes"], "out: missing"),
+        (["out=x", "source.type=films"], "source.type: there is no type 'films'"),
         (["out=x", "source.type=scenes", "kinds.dept=1"], "unknown kind 'dept': did you mean 'depth'"),
         (["out=x", "source.type=scenes", "paths=[direct]"], "give lor, dtr or both"),
         (["out=x", "source.type=scenes", "splits.test=0.5"], "give shares that sum to 1"),
-        (["out=x", "source.type=scenes", "rewrite.type=openai"], "rewrite.openai.base_url: Field required"),
+        (["out=x", "source.type=scenes", "rewrite.type=openai"], "rewrite.base_url: missing"),
     ],
 )
 def test_a_wrong_setting_is_told_in_words(overrides: list[str], told: str) -> None:

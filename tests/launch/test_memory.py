@@ -79,7 +79,9 @@ def test_what_is_frozen_has_neither_gradients_nor_states_and_no_penalty_no_refer
     config = make_learner(2, 1).replace(kl_coefficient=0.0)
     found = by_name(config, frozen)
     assert (found["gradients"], found["optimiser states"], found["reference"]) == (6e9, 12e9, 0.0)
-    alone = LearnerConfig(optimizer=OptimizerConfig(type="adafactor"), deepspeed=DeepSpeedConfig(micro_batch_rows=2))
+    alone = LearnerConfig(
+        optimizer=OptimizerConfig(type="adafactor", learning_rate=1e-2), deepspeed=DeepSpeedConfig(micro_batch_rows=2)
+    )
     found = by_name(alone)
     # float32 throughout, nothing split, no moments; all of every layer is kept, of two rows of 4,096 tokens.
     assert (found["weights"], found["gradients"], found["optimiser states"]) == (32e9, 32e9, 0.0)
