@@ -47,8 +47,8 @@ class OptimizerConfig(StrictModel):
     def _has_a_rate_of_its_own(self) -> Self:
         if self.type != "adamw" and "learning_rate" not in self.model_fields_set:
             raise ValueError(
-                f"type={self.type} needs a learning_rate: AdamW's means something else to it; try 4e-3 for muon, 8e-3 for "
-                "adafactor (a share of each tensor's size)"
+                f"type={self.type} needs a learning_rate: AdamW's means something else to it; try 4e-3 for muon, 8e-3 "
+                "for adafactor (a share of each tensor's size)"
             )
         return self
 
