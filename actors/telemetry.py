@@ -13,7 +13,6 @@ from ray.util.metrics import Gauge
 from actors.config import TelemetryConfig
 from actors.run_folder import RunFolder
 from spatial.images import ImageStore
-from spatial.sample import ImageRef
 
 
 class Telemetry:
@@ -59,7 +58,7 @@ class Telemetry:
         table = wandb.Table(columns=list(_SAMPLE_COLUMNS))
         for row in first_responses(recorded.read_text().splitlines(), self._config.num_samples):
             score = row["score"]
-            image = wandb.Image(images.open(ImageRef(sha256=row["images"][0], width_px=1, height_px=1)))
+            image = wandb.Image(images.load(row["images"][0]))
             marks = (score["total"], score["accuracy"], score["format"], score["center"])
             truth = json.dumps(row["truth"])
             table.add_data(step, row["path"], row["kind"], image, row["prompt"], truth, row["response"], *marks)

@@ -19,7 +19,7 @@ from evaluation.exam import Exam
 from evaluation.results import Outcome, Results
 from spatial.grammar import parse_response
 from spatial.images import ImageStore
-from spatial.sample import Camera, Path, Region, SpatialSample, Vector3
+from spatial.sample import BadImageError, Camera, Path, Region, SpatialSample, Vector3
 
 _TEMPLATES = FilePath(__file__).parent / "templates"
 
@@ -163,7 +163,7 @@ def _picture(sample: SpatialSample, index: int, outcome: Outcome, images: ImageS
 def _thumbnail(images: ImageStore, sample: SpatialSample, index: int) -> str:
     try:
         image = images.open(sample.images[index]).copy()
-    except FileNotFoundError:  # results may be shown where the images are no more
+    except (FileNotFoundError, BadImageError):  # results may be shown where the images are no more
         return ""
     image.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX), Image.Resampling.LANCZOS)
     encoded = io.BytesIO()

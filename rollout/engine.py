@@ -148,7 +148,7 @@ class RolloutEngine:
         """One response.
 
         Raises:
-            FileNotFoundError: an image is not in the store.
+            BadImageError: an image is not in the store, or cannot be used.
             ValueError: the prompt leaves no room for a response.
         """
         output = await self._within("generate", self._config.generate_timeout_s, self._generate(request))

@@ -27,7 +27,7 @@ class EnginePrompts:
             salt: prompts share cached keys and values only where this is equal.
 
         Raises:
-            FileNotFoundError: an image is not in the store.
+            BadImageError: an image is not in the store, or cannot be used.
         """
         # All that a prompt depends on; chains, answers and names of samples are not part of it.
         key = (path, sample.question, sample.images, sample.depths, sample.camera, sample.regions)

@@ -11,10 +11,10 @@ import numpy as np
 from cachetools import LRUCache
 from PIL import Image
 
-from spatial.sample import DepthRef, ImageRef
+from spatial.image_files import SUFFIXES, as_rgb, opened, orientation_of
+from spatial.sample import BadImageError, DepthRef, ImageRef, check_shape
 
-SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
-"""What an image's file may be, and how it is named in the store."""
+_STORED_SUFFIXES = tuple(dict.fromkeys(SUFFIXES.values()))
 
 
 class ImageStore:
@@ -40,8 +40,11 @@ class ImageStore:
 
     def path(self, image: ImageRef | DepthRef) -> FilePath:
         """Its file; where there is none, the one that it would have as a PNG."""
-        stems = [root / image.sha256[:2] / image.sha256 for root in (self.root, *self._also)]
-        candidates = (stem.with_suffix(suffix) for stem in stems for suffix in SUFFIXES.values())
+        return self._find(image.sha256)
+
+    def _find(self, sha256: str) -> FilePath:
+        stems = [root / sha256[:2] / sha256 for root in (self.root, *self._also)]
+        candidates = (stem.with_suffix(suffix) for stem in stems for suffix in _STORED_SUFFIXES)
         return next((file for file in candidates if file.is_file()), stems[0].with_suffix(".png"))
 
     def put(self, pixels_hw3: np.ndarray) -> ImageRef:
@@ -53,21 +56,36 @@ class ImageStore:
     def put_encoded(self, data: bytes) -> ImageRef:
         """Store an image file's bytes (PNG, JPEG or WebP) as they are, and return its name.
 
-        One that is there already is not decoded again: rows that share an image, and a repeated import, cost little.
+        One that its EXIF block says to turn is stored as a PNG of its upright pixels: whoever reads the store need not
+        know of orientations. One that is there already is not decoded again: rows that share an image, and a repeated
+        import, cost little.
 
         Raises:
-            ValueError: it is none of these, or it is broken or cut short.
+            BadImageError: it is none of these, it is broken or cut short, or no processor takes it.
         """
-        try:
-            with Image.open(io.BytesIO(data), formats=tuple(SUFFIXES)) as image:
-                suffix, (width, height) = SUFFIXES[str(image.format)], image.size
-                name = hashlib.sha256(data).hexdigest()
-                if self._place(name, suffix).exists():
-                    return ImageRef(sha256=name, width_px=width, height_px=height)
-                image.load()  # a file that is cut short is told now, not in the middle of a training
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"no readable PNG, JPEG or WebP image: {error}") from error
-        return self._put(data, suffix, width, height)
+        with opened(data) as image:
+            suffix, (width, height) = SUFFIXES[str(image.format)], image.size
+            check_shape(width, height)
+            ref = ImageRef(sha256=hashlib.sha256(data).hexdigest(), width_px=width, height_px=height)
+            if orientation_of(image) == 1 and self.path(ref).is_file():
+                return ref
+            upright = as_rgb(image)  # decoded: a file that is cut short is told now, not in the middle of a training
+            is_upright = orientation_of(image) == 1  # asked again: a PNG may hold its orientation behind its pixels
+        return self._put(data, suffix, width, height) if is_upright else self.put(np.asarray(upright))
+
+    def put_depth_file(self, data: bytes) -> DepthRef:
+        """Store the bytes of a depth map as they are: a PNG of one channel.
+
+        Raises:
+            BadImageError: it is no such file.
+        """
+        with opened(data) as image:
+            image.load()
+            if image.format != "PNG" or len(image.getbands()) > 1:
+                raise BadImageError(f"a depth map is a PNG of one 16-bit channel, not {image.format} {image.mode}")
+            width, height = image.size
+        ref = self._put(data, ".png", width, height)
+        return DepthRef(sha256=ref.sha256, width_px=width, height_px=height)
 
     def put_depth(self, depth_m_hw: np.ndarray, metres_per_level: float = 0.001) -> DepthRef:
         """Store a depth map (metres, height × width; not finite or beyond 65,535 levels: unknown), return its name."""
@@ -95,16 +113,35 @@ class ImageStore:
 
         Raises:
             FileNotFoundError: the store has no such image; the message names hash and store.
+            BadImageError: its file is broken or lies on its side, or it has another size than `image` says.
         """
-        if image.sha256 in self._decoded:
-            return self._decoded[image.sha256]
+        decoded = self.load(image.sha256)
+        if decoded.size != (image.width_px, image.height_px):
+            raise BadImageError(
+                f"image {self.path(image)} has {decoded.width}x{decoded.height} px, but its sample says "
+                f"{image.width_px}x{image.height_px}; correct the sample and its boxes, or import it again"
+            )
+        return decoded
+
+    def load(self, sha256: str) -> Image.Image:
+        """As `open`, of whatever size."""
+        if sha256 in self._decoded:
+            return self._decoded[sha256]
+        path = self._find(sha256)
         try:
-            with Image.open(self.path(image)) as file:
-                decoded = file.convert("RGB")
+            with opened(path.read_bytes()) as file:
+                if (orientation := orientation_of(file)) != 1:
+                    raise BadImageError(
+                        f"it lies on its side (EXIF orientation {orientation}); import its samples again "
+                        "(`sr-real data import type=own …` stores it upright)"
+                    )
+                decoded = as_rgb(file)
         except FileNotFoundError:
-            raise FileNotFoundError(f"image {image.sha256[:12]}… is not in the image store {self.root}") from None
+            raise FileNotFoundError(_missing("image", sha256, path)) from None
+        except BadImageError as error:
+            raise BadImageError(f"image {path}: {error}") from error
         if _num_bytes(decoded) <= self._decoded.maxsize:
-            self._decoded[image.sha256] = decoded
+            self._decoded[sha256] = decoded
         return decoded
 
     def open_depth(self, depth: DepthRef) -> np.ndarray:
@@ -112,19 +149,26 @@ class ImageStore:
 
         Raises:
             FileNotFoundError: the store has no such file.
-            ValueError: the file has another size than its name says.
+            BadImageError: the file is broken, or has another size than its sample says.
         """
+        path = self.path(depth)
         try:
-            with Image.open(self.path(depth)) as file:
+            with opened(path.read_bytes()) as file:
                 levels = np.asarray(file, dtype=np.float64)
         except FileNotFoundError:
-            raise FileNotFoundError(f"depth {depth.sha256[:12]}… is not in the image store {self.root}") from None
+            raise FileNotFoundError(_missing("depth", depth.sha256, path)) from None
+        except BadImageError as error:
+            raise BadImageError(f"depth {path}: {error}") from error
         if levels.shape != (depth.height_px, depth.width_px):
-            raise ValueError(
-                f"depth {depth.sha256[:12]}… has {levels.shape[1]}x{levels.shape[0]} px, its sample says "
+            raise BadImageError(
+                f"depth {path} has {'x'.join(map(str, levels.shape[1::-1]))} px, but its sample says "
                 f"{depth.width_px}x{depth.height_px}"
             )
         return np.where(levels > 0, levels * depth.metres_per_level, np.nan)
+
+
+def _missing(what: str, sha256: str, path: FilePath) -> str:
+    return f"{what} {sha256[:12]}… is not in the image store; put {path} in place, or import its samples again"
 
 
 def _num_bytes(image: Image.Image) -> int:

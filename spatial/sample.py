@@ -18,7 +18,7 @@ import re
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from spatial.strict import StrictModel
 
@@ -30,6 +30,27 @@ Thousandths = Annotated[int, Field(ge=0, le=1000)]
 COLOURS = ("red", "blue", "green", "yellow", "cyan", "magenta", "orange", "white")
 Mark = Annotated[str, Field(pattern=rf"^({'|'.join(COLOURS)}|[1-9][0-9]?)$")]
 """A colour, or a number from 1 to 99 where there are more regions than colours."""
+MAX_ASPECT_RATIO = 200
+"""The longest image that processors of the Qwen-VL family take: one side so many times the other."""
+
+
+def _holds_no_special_token(text: str) -> str:
+    if special := _SPECIAL_TOKEN.search(text):
+        raise ValueError(
+            f"holds {special[0]}: the prompt places its own tokens for images, regions and turns; write what is "
+            "meant in words (red point)"
+        )
+    return text
+
+
+def _says_something(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty: the cold start would teach to answer nothing; write it, or leave the path out")
+    return text
+
+
+Chain = Annotated[str, AfterValidator(_says_something), AfterValidator(_holds_no_special_token)]
+"""A whole response, as its path's grammar has it."""
 
 
 class Path(StrEnum):
@@ -111,12 +132,34 @@ Answer = Annotated[
 ]
 
 
+class BadImageError(ValueError):
+    """An image cannot be used; the message says what is wrong with it and what to do."""
+
+
+def check_shape(width_px: int, height_px: int) -> None:
+    """
+    Raises:
+        BadImageError: no processor takes an image of this shape.
+    """
+    if max(width_px, height_px) > MAX_ASPECT_RATIO * min(width_px, height_px):
+        raise BadImageError(
+            f"an image of {width_px}x{height_px} px: one side is more than {MAX_ASPECT_RATIO} times the other, which "
+            "no processor of the Qwen-VL family takes; crop it, or leave it out"
+        )
+
+
 class ImageRef(StrictModel):
     """An image by the SHA-256 of its file; the pixels live in an `ImageStore`."""
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     width_px: Annotated[int, Field(ge=1)]
     height_px: Annotated[int, Field(ge=1)]
+    """Of the image as a viewer shows it, upright; boxes and points count its pixels."""
+
+    @model_validator(mode="after")
+    def _has_a_shape_that_processors_take(self) -> Self:
+        check_shape(self.width_px, self.height_px)
+        return self
 
 
 class DepthRef(StrictModel):
@@ -218,7 +261,7 @@ class SpatialSample(StrictModel):
     paths: Annotated[tuple[Path, ...], Field(min_length=1)]
     """The paths it may be asked through."""
     images: Annotated[tuple[ImageRef, ...], Field(min_length=1)]
-    question: Annotated[str, Field(min_length=1)]
+    question: Annotated[str, Field(min_length=1), AfterValidator(_holds_no_special_token)]
     answer: Answer
     regions: tuple[Region, ...] = ()
     objects: tuple[SeenObject, ...] = ()
@@ -226,7 +269,7 @@ class SpatialSample(StrictModel):
     camera: Camera | None = None
     depths: tuple[DepthRef | None, ...] = ()
     """Depth of each image along the camera's forward axis, where it is known; empty: of none."""
-    chains: dict[Path, str] = Field(default_factory=dict)
+    chains: dict[Path, Chain] = Field(default_factory=dict)
     """A whole true response by path, for the cold start."""
 
     @model_validator(mode="after")
@@ -249,11 +292,6 @@ class SpatialSample(StrictModel):
                     f"region '{region.mark}': rle_counts add up to {sum(region.rle_counts)} pixels, but its image has "
                     f"{image.width_px}x{image.height_px}"
                 )
-        if special := _SPECIAL_TOKEN.search(self.question):
-            raise ValueError(
-                f"question holds {special[0]}: the prompt places its own tokens for images and regions; name the mark "
-                "instead (red point)"
-            )
         marks = [region.mark for region in self.regions]
         if len(set(marks)) != len(marks):
             raise ValueError(f"regions share a mark: {marks}")

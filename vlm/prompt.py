@@ -1,6 +1,7 @@
 """From a sample and a path to what the model reads. Engine and learner both come through here, so they agree."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -13,7 +14,7 @@ from transformers import AutoProcessor
 
 from spatial.images import ImageStore
 from spatial.prompts import instruction
-from spatial.sample import ImageRef, Path, Region, SpatialSample
+from spatial.sample import BadImageError, ImageRef, Path, Region, SpatialSample
 from vlm.config import PromptConfig, RegionStyle
 from vlm.region_geometry import coverage
 from vlm.region_inputs import RegionInputs, RegionSpec, positions_in_3d, shapes_of
@@ -91,7 +92,7 @@ class PromptEncoder:
         """The prompt that asks `sample` through `path`.
 
         Raises:
-            FileNotFoundError: an image is not in the store.
+            BadImageError: an image is not in the store, or cannot be used; the message names the sample.
         """
         return EncodedPrompt(text=self.text(sample, path), images=self.shown_images(sample, path))
 
@@ -112,17 +113,22 @@ class PromptEncoder:
         return self._config.regions_for(path) == "marks"
 
     def shown_images(self, sample: SpatialSample, path: Path) -> tuple[Image.Image, ...]:
-        """The sample's images, with its regions drawn on them if `path` has them as marks."""
+        """The sample's images, with its regions drawn on them if `path` has them as marks.
+
+        Raises:
+            BadImageError: as `encode`.
+        """
+        images = tuple(self._open(sample, index) for index in range(len(sample.images)))
         if not self.draws_regions(path):
-            return tuple(self._images.open(ref) for ref in sample.images)
+            return images
         return tuple(
-            draw_marks(
-                self._images.open(ref),
-                sample.regions_of(index),
-                self._config.mark_width_px,
-            )
-            for index, ref in enumerate(sample.images)
+            draw_marks(image, sample.regions_of(index), self._config.mark_width_px)
+            for index, image in enumerate(images)
         )
+
+    def _open(self, sample: SpatialSample, index: int) -> Image.Image:
+        with _naming(sample, f"images.{index}"):
+            return self._images.open(sample.images[index])
 
     def prompt_token_ids(self, sample: SpatialSample, path: Path) -> tuple[int, ...]:
         """The prompt's tokens with every image placeholder expanded to its image's tokens and its regions'."""
@@ -142,8 +148,7 @@ class PromptEncoder:
         """For each image its regions, where `path` has them as tokens; else none.
 
         Raises:
-            FileNotFoundError: a depth map is not in the store.
-            ValueError: a depth map has another size than its sample says.
+            BadImageError: a depth map is not in the store, or cannot be used; the message names the sample.
         """
         if not self.uses_region_tokens(path):
             return ((),) * len(sample.images)
@@ -152,7 +157,8 @@ class PromptEncoder:
     def _regions_of(self, sample: SpatialSample, index: int) -> tuple[RegionSpec, ...]:
         shapes = shapes_of(sample, index)
         with_depth = self._config.region_depth
-        positions = positions_in_3d(sample, index, shapes, self._images) if with_depth else [()] * len(shapes)
+        with _naming(sample, f"depths.{index}"):
+            positions = positions_in_3d(sample, index, shapes, self._images) if with_depth else [()] * len(shapes)
         return tuple(map(RegionSpec, map(self._label_ids, sample.regions_of(index)), shapes, positions))
 
     def _label_ids(self, region: Region) -> tuple[int, ...]:
@@ -200,9 +206,12 @@ class PromptEncoder:
         if not asked:
             return []
         images = [self.shown_images(sample, path) for sample, path in asked]
-        inputs = self._processor.image_processor(
-            images=[image for marked in images for image in marked], return_tensors="pt"
-        )
+        flat = [image for marked in images for image in marked]
+        try:
+            inputs = self._processor.image_processor(images=flat, return_tensors="pt")
+        except ValueError as error:
+            names = ", ".join(sample.sample_id for sample, _ in asked)
+            raise BadImageError(f"the image processor refuses an image of sample(s) {names}: {error}") from error
         grids = inputs["image_grid_thw"].split([len(marked) for marked in images])
         pixels = inputs["pixel_values"].split([int(grid.prod(-1).sum()) for grid in grids])
         return [
@@ -213,6 +222,15 @@ class PromptEncoder:
             )
             for (sample, path), values, grid in zip(asked, pixels, grids, strict=True)
         ]
+
+
+@contextmanager
+def _naming(sample: SpatialSample, field: str) -> Iterator[None]:
+    """Says in errors of the image store which sample's image it was: they are read in another process, hours later."""
+    try:
+        yield
+    except (OSError, BadImageError) as error:
+        raise BadImageError(f"sample {sample.sample_id}: {field}: {error}") from error
 
 
 def _vision_key(sample: SpatialSample) -> tuple[object, ...]:

@@ -9,7 +9,8 @@ from typing import Any
 from PIL import Image
 
 from corpora.rows import RowError, put_image
-from spatial.images import SUFFIXES, ImageStore
+from spatial.image_files import SUFFIXES
+from spatial.images import ImageStore
 from spatial.sample import ImageRef
 
 _SUFFIXES = (*SUFFIXES.values(), ".jpeg")

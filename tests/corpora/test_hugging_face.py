@@ -100,7 +100,7 @@ def test_an_option_is_named_by_letter_text_or_place(tmp_path: FilePath, gold: An
         (a_row(choices="left, right"), "choices"),
         (a_row(q=None), "q"),
         (a_row(q=" <image> "), "q"),
-        (a_row(q="<|vision_start|>?"), "sample"),
+        (a_row(q="<|vision_start|>?"), "question"),
         (a_row(uid=None), "uid"),
         (a_row(img="../train.jsonl"), "img"),
         (a_row(img="/etc/passwd"), "img"),

@@ -1,5 +1,6 @@
 """The project's own JSONL: read, imported, refused by name."""
 
+import hashlib
 import json
 from pathlib import Path as FilePath
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import ExifTags, Image, ImageOps
 
 from corpora.importing import ImportConfig, import_data, split_of
 from corpora.own import OwnReader, read
@@ -113,6 +115,91 @@ def test_an_image_of_another_size_than_its_sample_says_is_a_reject(tmp_path: Fil
     assert "has 8x8 px" in found.advice
 
 
+def by_file(root: FilePath, num: int = 1) -> tuple[FilePath, list[Row]]:
+    """As `lay_out`, with images named by their files beside the rows; the first lies on its side."""
+    file, rows = lay_out(root, num)
+    for index, row in enumerate(rows):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6 if index == 0 else 1
+        picture = Image.fromarray(np.random.default_rng(index).integers(0, 255, (8, 16, 3), dtype=np.uint8))
+        picture.save(root / f"img{index:02}.jpg", exif=exif)
+        row["images"] = [{"file": f"img{index:02}.jpg"}]
+        row["depths"] = []
+    return file, rows
+
+
+def test_images_are_named_by_their_files_and_hashed_by_the_import(tmp_path: FilePath) -> None:
+    file, rows = by_file(tmp_path, num=2)
+    Image.fromarray(np.full((8, 16), 1500, np.uint16)).save(tmp_path / "depth.png")
+    rows[1]["depths"] = [{"file": "depth.png", "metres_per_level": 0.002}]
+    write(file, rows)
+    store = ImageStore(tmp_path / "other")
+    first, second = read_all(OwnReader(file=file), store.root)
+    assert isinstance(first, SpatialSample)
+    assert isinstance(second, SpatialSample)
+    # Upright, as a viewer shows it: boxes count these pixels.
+    assert (first.images[0].width_px, first.images[0].height_px) == (8, 16)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "img00.jpg")))
+    np.testing.assert_array_equal(np.asarray(store.open(first.images[0])), upright)
+    assert store.path(second.images[0]).read_bytes() == (tmp_path / "img01.jpg").read_bytes()
+    assert second.depths[0] is not None
+    assert (store.open_depth(second.depths[0]) == 3.0).all()
+
+
+@pytest.mark.parametrize(
+    ("images", "field", "advice"),
+    [
+        ([{"file": "lost.png"}], "images.0.file", "there is no file"),
+        ([{"file": "../rows.jsonl"}], "images.0.file", "leads out of"),
+        ([{"file": "rows.jsonl"}], "images.0.file", "no readable PNG, JPEG or WebP image"),
+        ([{"file": "img00.jpg"}, {"file": "long.png"}], "images.1.file", "more than 200 times the other"),
+        (
+            [{"file": "img00.jpg", "width_px": 16, "height_px": 8}],
+            "images.0.width_px",
+            "has 8x16 px; say so, and correct its boxes. Boxes and points count the pixels of the upright image",
+        ),
+        ([{"file": "img00.jpg", "height_px": 9}], "images.0.height_px", "has 8x16 px"),
+        ([{"file": "img00.jpg", "width": 8}], "images.0.width", "unknown beside a file; known: width_px, height_px"),
+        ([{"fil": "img00.jpg"}], "images.0", 'give {"file": "img00.png"}'),
+        (["img00.jpg"], "images.0", 'give {"file": "img00.png"}'),
+        ({"file": "img00.jpg"}, "images", "give a list"),
+        ([], "images", "at least 1 item"),
+    ],
+)
+def test_an_image_file_that_cannot_be_used_is_a_named_reject(
+    tmp_path: FilePath, images: Any, field: str, advice: str
+) -> None:
+    file, rows = by_file(tmp_path)
+    Image.new("RGB", (402, 2)).save(tmp_path / "long.png")
+    write(file, [rows[0] | {"images": images}])
+    (found,) = read_all(OwnReader(file=file), tmp_path / "other")
+    assert isinstance(found, Reject)
+    assert found.field == field
+    assert advice in found.advice
+
+
+def test_a_stored_image_on_its_side_is_turned_by_an_import_and_named_by_a_check(tmp_path: FilePath) -> None:
+    file, rows = by_file(tmp_path)
+    data = (tmp_path / "img00.jpg").read_bytes()
+    name = hashlib.sha256(data).hexdigest()
+    (tmp_path / "images" / name[:2]).mkdir()
+    (tmp_path / "images" / name[:2] / f"{name}.jpg").write_bytes(data)
+    said = {"sha256": name, "width_px": 8, "height_px": 16}
+    config = write(file, [rows[0] | {"images": [said]}])
+    other = ImageStore(tmp_path / "other")
+    (sample,) = read_all(config, other.root)
+    assert isinstance(sample, SpatialSample)
+    assert sample.images[0].sha256 != name
+    assert other.open(sample.images[0]).size == (8, 16)
+    (found,) = read(config, other, as_stored=True)
+    assert isinstance(found, Reject)
+    assert "lies on its side" in found.advice
+    # Boxes on the pixels as they lie in the file would be elsewhere in the upright image.
+    (found,) = read_all(write(file, [rows[0] | {"images": [said | {"width_px": 16, "height_px": 8}]}]), other.root)
+    assert isinstance(found, Reject)
+    assert "has 8x16 px" in found.advice
+
+
 def test_a_repeat_is_named_by_its_line_however_many_are_empty(tmp_path: FilePath) -> None:
     file, (row,) = lay_out(tmp_path)
     config = write(file, [row])
@@ -129,6 +216,15 @@ def test_a_spoilt_line_is_a_sample_or_a_reject(tmp_path_factory: pytest.TempPath
     file, rows = lay_out(tmp_path_factory.mktemp("spoilt"), num=2)
     config = write(file, [spoil(rows[0], data.draw), rows[1]])
     found = read_all(config, file.parent / "images")
+    assert len(found) == 2
+
+
+@FEW
+@given(data=st.data())
+def test_a_spoilt_line_with_files_is_a_sample_or_a_reject(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
+    file, rows = by_file(tmp_path_factory.mktemp("spoilt"), num=2)
+    write(file, [spoil(rows[0], data.draw), rows[1]])
+    found = read_all(OwnReader(file=file), file.parent / "other")
     assert len(found) == 2
 
 

@@ -21,7 +21,7 @@ from rollout.gloo_group import GlooGroup, in_background
 from rollout.gloo_transfer import GlooUpdateInfo
 from rollout.trajectory import Trajectory
 from rollout.transfer_client import FanOutClient
-from spatial.sample import ImageRef, Path
+from spatial.sample import BadImageError, ImageRef, Path
 from vlm.policy import Policy
 
 from .conftest import QUESTION, EngineHost, PolicySource, TinyWorld
@@ -276,7 +276,7 @@ def test_a_missing_image_and_a_prompt_that_is_too_long_are_named(host: EngineHos
     request = world.request()
     lost = ImageRef(sha256="0" * 64, width_px=128, height_px=128)
     without_image = type(request)(**{**vars(request), "sample": request.sample.replace(images=(lost,))})
-    with pytest.raises(FileNotFoundError, match="000000000000"):
+    with pytest.raises(BadImageError, match=r"sample-0: images\.0: image 000000000000… is not in .*put .* in place"):
         host.run(host.engine.generate(without_image))
     # 500 tokens of text fit into the 512 of max_model_len, but not with the image's 16.
     for num_words in (490, 900):

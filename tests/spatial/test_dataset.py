@@ -110,7 +110,15 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], object], str, str]] = [
     (lambda s: s["regions"][0].update(center_m=[0.0, 0.0, float("nan")]), "regions.0.center_m.2: nan", "finite"),
     (lambda s: s["regions"][0].update(center_m=[0.0, 0.0, float("inf")]), "regions.0.center_m.2: inf", "finite"),
     (lambda s: s["regions"][0].update(box_xyxy_px=[0.0, 0.0, 129.0, 9.0]), "sample", "outside its image of 128x128"),
-    (lambda s: s.update(question="What is <|region|>?"), "sample", "question holds <|region|>"),
+    (lambda s: s.update(question="What is <|region|>?"), "question", "holds <|region|>"),
+    (lambda s: s["chains"].update(dtr="<|image_pad|>"), "chains.dtr: '<|image_pad|>'", "holds <|image_pad|>"),
+    (lambda s: s["chains"].update(dtr="red<|im_end|>"), "chains.dtr", "holds <|im_end|>"),
+    (
+        lambda s: s["chains"].update(dtr=" "),
+        "chains.dtr: ' '",
+        "is empty: the cold start would teach to answer nothing",
+    ),
+    (lambda s: s["images"][0].update(width_px=128 * 201), "images.0", "more than 200 times the other"),
     (
         lambda s: s.update(objects=[{"name": "cube", "box_xyxy_px": [0.0, 0.0, 129.0, 9.0]}]),
         "sample",

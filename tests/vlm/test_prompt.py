@@ -1,5 +1,6 @@
 """Prompts: one road for both sides, regions in one place, tokens that lose nothing."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Literal
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from spatial.images import ImageStore
-from spatial.sample import ChoiceAnswer, Path, Region, SpatialSample
+from spatial.sample import BadImageError, ChoiceAnswer, DepthRef, Path, Region, SpatialSample
 from vlm.config import PromptConfig, TinyModelConfig
 from vlm.policy import BANNED_LOGIT, PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import PromptEncoder, VisionInputs, decode, question_text
@@ -83,6 +84,31 @@ def test_the_sides_prompt_equals_the_processors_own(encoder: PromptEncoder, stor
     theirs = encoder._processor(text=[encoded.text], images=[list(encoded.images)], return_tensors="pt")
     assert tuple(theirs["input_ids"][0].tolist()) == encoder.prompt_token_ids(sample, Path.DTR)
     torch.testing.assert_close(theirs["pixel_values"], encoder.vision_inputs(sample, Path.DTR).pixel_values)
+
+
+@pytest.mark.parametrize("ask", ["encode", "vision_inputs"])
+def test_an_error_about_an_image_names_its_sample_in_every_process(
+    checkpoint: FilePath, tmp_path: FilePath, ask: str
+) -> None:
+    store = ImageStore(tmp_path)
+    encoder = PromptEncoder(checkpoint, store, PROMPT)
+    good, bad = make_sample(store, seed=1), make_sample(store, seed=2)
+    bad = bad.replace(images=(*good.images, *bad.images))
+    file = store.path(bad.images[1])
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(BadImageError, match=rf"sample s2: images\.1: image .*{file.name}: no readable PNG") as caught:
+        getattr(encoder, ask)(bad, Path.LOR)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    file.unlink()
+    with pytest.raises(BadImageError, match=rf"sample s2: images\.1: image .*put .*{file.name} in place"):
+        getattr(encoder, ask)(bad, Path.LOR)
+
+
+def test_an_error_about_a_depth_map_names_its_sample(checkpoint: FilePath, store: ImageStore) -> None:
+    encoder = PromptEncoder(checkpoint, store, PROMPT.replace(regions="tokens", region_depth=True))
+    lost = DepthRef(sha256="0" * 64, width_px=128, height_px=128)
+    with pytest.raises(BadImageError, match=r"sample s3: depths\.0: depth 000000000000… is not in the image store"):
+        encoder.prompt_token_ids(make_sample(store, seed=3, depths=(lost,)), Path.DTR)
 
 
 def test_paths_differ_in_their_instruction_only(encoder: PromptEncoder, store: ImageStore) -> None:

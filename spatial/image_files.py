@@ -1,0 +1,88 @@
+"""What an image file may be, and the pixels that are meant by it: upright, opaque, RGB.
+
+The pixels are those that a browser and a vLLM server show: turned as the file's EXIF orientation says, and transparent
+parts on white.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PIL import ExifTags, Image
+
+from spatial.sample import BadImageError
+
+SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp"}
+"""What an image's file may be, and how it is named in the store. MPO is a phone's JPEG with a second picture in it."""
+
+_OPENED = ("PNG", "JPEG", "WEBP")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF orientation, what makes an image upright."""
+_TURNED_IN_PNG = {"exif", "Raw profile type exif", "XML:com.adobe.xmp"}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis"}
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """The image in a file's bytes, its pixels not decoded yet.
+
+    Raises:
+        BadImageError: it is none that can be read, here or where its pixels are decoded within the block.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_OPENED) as image:
+            yield image
+    except BadImageError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        advice = f": {error}"
+        if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+            advice = " but HEIC or AVIF; convert it first, for instance with `magick photo.heic photo.jpg`"
+        raise BadImageError(f"no readable PNG, JPEG or WebP image{advice}") from error
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 (upright) to 8; 1 where there is none that can be read."""
+    # Asking a PNG without such a block would decode it, in search of one behind its pixels.
+    if image.format == "PNG" and not image.info.keys() & _TURNED_IN_PNG:
+        return 1
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # broken blocks fail in many ways; viewers and vLLM pass over them, so we do
+        return 1
+    return found if found in _TURNS else 1
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of what a viewer shows, from the head of the file."""
+    return image.size[::-1] if orientation_of(image) >= 5 else image.size
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """The pixels that are meant: upright, transparent parts on white.
+
+    Raises:
+        BadImageError: they are no 8-bit colours or greys.
+    """
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        raise BadImageError(
+            f"pixels of mode {image.mode}, with more than 8 bits: a depth map? Give a picture of 8 bits a channel"
+        )
+    if image.has_transparency_data:
+        with_alpha = image.convert("RGBA")
+        opaque = Image.new("RGB", image.size, "white")
+        opaque.paste(with_alpha, mask=with_alpha.getchannel("A"))
+    else:
+        opaque = image.convert("RGB")
+    turn = _TURNS.get(orientation_of(image))
+    meant = opaque if turn is None else opaque.transpose(turn)
+    meant.info = {}  # pixels alone: whoever read the orientation once more would turn them twice
+    return meant
