@@ -13,7 +13,23 @@ AnswerType = Literal["auto", "choice", "number", "text"]
 _ASK_FOR_LETTER = "Answer with the letter of the right option."
 _LETTER = re.compile(r"\(?([A-Z])[.):]?")
 _LETTERED = re.compile(r"\(?([A-Z])[.):]\s+(\S.*)", re.DOTALL)
+_TAGGED = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL | re.IGNORECASE)
+_BOXED = re.compile(r"\\boxed\{(?:\\text\{)?([^{}]*)\}?\}")
 _OPTION_IN_TEXT = re.compile(r"(?:^|[\s(])([A-Z])[.):](?=\s)")
+
+
+def bare_answer(text: str, field: str) -> str:
+    """What stands within the answer tags of a response, or in a box of LaTeX; the whole text where there is neither.
+
+    Raises:
+        RowError: there are several such answers, which differ.
+    """
+    found = {match[1].strip() for match in _TAGGED.finditer(text)} or {
+        match[1].strip() for match in _BOXED.finditer(text)
+    }
+    if len(found) > 1:
+        raise RowError(field, text, "several answers in tags, which differ; give one")
+    return (found.pop() if found else text).strip()
 
 
 def read_options(cell: Any, field: str) -> tuple[str, ...]:

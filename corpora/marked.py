@@ -14,18 +14,28 @@ colours that depends on the task (`_ORDERS`).
 Some tasks write names beside their marks. `point_list` marks objectA, object0, object1, … and `bbox_list` object0,
 object1, …, in this order: they become regions 1, 2, …. In tasks that end in "_video", object0 to object3 are the
 colours of `_ORDERS`. Questions and answers are rewritten to name our labels.
+
+Some publishers write `images` for `image`, and the marks and the task into `spar_info`, a text of JSON (SPAR-234K).
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import AliasChoices, Field
 
-from corpora.answers import num_options_in, read_answer
+from corpora.answers import bare_answer, num_options_in, read_answer
 from corpora.rows import Raw, ReaderConfig, RowError
+from corpora.sentences import (
+    asked_unit,
+    asks_yes_or_no,
+    is_sentence,
+    numbers_in,
+    read_one_quantity,
+    read_yes_or_no,
+)
 from rewards.accuracy import read_motion
-from rewards.numbers import read_quantity
 from spatial.places import read_box_2d
 from spatial.sample import Answer, Box2DAnswer, ImageRef, Mark, MotionAnswer, NumberAnswer, Region, TextAnswer, Unit
 
@@ -39,12 +49,14 @@ _ORDERS: Mapping[str, tuple[Colour, ...]] = {
 
 MAX_TURNS = 128
 """A conversation of more turns is a reject."""
-_PLACEHOLDER = re.compile(r"<image>|<video>|<mask>|<region>|<depth>")
+_PLACEHOLDER = re.compile(r"(?:\b(?:Frame|Image)[ -]?\d+:\s*)?<(?:image|video)>|[ \t]*<(?:mask|region|depth)>")
+_INSTRUCTED = re.compile(r".*<answer>.*\bQuestion:", re.DOTALL)
+"""A question that stands at the end of an instruction how to answer: the prompt gives its own."""
+MARK_KIND = r"(?:point|bounding box|bbox|box|mask|circle|dot)"
 # What the model is shown is called a point, whatever shape it has.
-_MARK_WORDS = re.compile(r"\b(red|blue|green|yellow) (?:bounding box|bbox|box|mask|circle|dot)\b", re.IGNORECASE)
+_MARK_WORDS = re.compile(rf"\b(red|blue|green|yellow)[ _]{MARK_KIND}\b", re.IGNORECASE)
 _OBJECT = re.compile(r"\b[Oo]bject[ _]?(A|[0-9]{1,2})\b")
 _LETTER_ALONE = re.compile(r"\(?[A-Z][.):]?")
-_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _MOTION = re.compile(r"\s*[a-z_]+\s*:")
 
 Share = Annotated[float, Field(ge=0, le=1000)]
@@ -68,9 +80,9 @@ class MarkedRow(Raw):
     """What both data sets have in common."""
 
     id: str | int | None = None
-    image: Annotated[list[str] | str, Field(min_length=1)]
+    image: Annotated[list[str] | str, Field(min_length=1, validation_alias=AliasChoices("image", "images"))]
     conversations: Annotated[list[Turn], Field(min_length=2, max_length=MAX_TURNS)]
-    type: str | None = Field(None, validation_alias=AliasChoices("type", "task", "qa_type"))
+    type: str | None = Field(None, validation_alias=AliasChoices("type", "task", "qa_type", "question_type"))
     format_type: str | None = Field(None, validation_alias=AliasChoices("format_type", "qa_format"))
     red_point: Points = None
     blue_point: Points = None
@@ -116,6 +128,7 @@ class MarkedRow(Raw):
 
     def _in_our_words(self, text: str) -> str:
         names = _names(self)
+        text = _INSTRUCTED.sub("", text)
         text = _MARK_WORDS.sub(r"\1 point", _PLACEHOLDER.sub("", text)).strip()
         return _OBJECT.sub(lambda match: names.get(match[1], match[0]), text)
 
@@ -127,6 +140,32 @@ class MarkedReader(ReaderConfig):
     """A point is widened to a box this far to each side, in thousandths of the image's sides."""
     max_words: Annotated[int, Field(ge=1)] = 6
     """A longer answer in words is a reject: no reward could compare it."""
+    keep_sentences: bool = False
+    """Keep sentences that state neither yes or no nor one quantity: as texts, for a cold start (no answer will equal
+    them)."""
+
+
+_PACKED = ("conversations", "spar_info", "image", "images", "3d_pos", "bbox", "mask_idx", "image_hw", "rle")
+_MARK_FIELD = re.compile(r"(?:red|blue|green|yellow)_(?:point|bbox)|(?:point|bbox)_(?:list|img_idx)")
+
+
+def unpacked(row: Any) -> Any:
+    """A row whose texts of JSON are read, and with what `spar_info` holds; where one is broken, its `RowError`."""
+    if not isinstance(row, dict):
+        return row
+    found = dict(row)
+    for key, value in row.items():
+        if isinstance(value, str) and value.lstrip()[:1] in "[{" and (key in _PACKED or _MARK_FIELD.fullmatch(key)):
+            try:
+                found[key] = orjson.loads(value)
+            except orjson.JSONDecodeError as error:
+                return RowError(key, value, f"no JSON: {error}")
+    inner = found.pop("spar_info", None)
+    if inner is None:
+        return found
+    if not isinstance(inner, dict):
+        return RowError("spar_info", inner, "give an object, or the text of one: the marks and the type of the task")
+    return {**unpacked(inner), **{key: value for key, value in found.items() if value is not None}}
 
 
 def num_questions(row: Any) -> int:
@@ -208,15 +247,17 @@ def _names(row: MarkedRow) -> dict[str, str]:
     return {}
 
 
-def answer_of(text: str, question: str, unit: Unit | None, max_words: int) -> Answer:
-    """An answer by what it looks like: a letter of the options, moves of the camera, a box, a number, a few words.
+def answer_of(text: str, question: str, unit: Unit | None, config: MarkedReader) -> Answer:
+    """An answer by what it looks like: a letter of the options, moves of the camera, a box, yes or no, a number, words.
 
     Args:
-        unit: of a bare number; an answer's own unit is converted to it. None: numbers count in what has no unit here.
+        unit: of a bare number, where the question names none; an answer's own unit is converted to it. None: numbers
+            count in what has no unit here.
 
     Raises:
-        RowError: it is a sentence, several numbers, or a letter that is none of the options.
+        RowError: it is a sentence that states none of these, several numbers, or a letter that is none of the options.
     """
+    text = bare_answer(text, "answer")
     num_options = num_options_in(question)
     if num_options >= 2:
         return read_answer(text, "choice", None, (), num_options, "answer")[0]
@@ -231,12 +272,31 @@ def answer_of(text: str, question: str, unit: Unit | None, max_words: int) -> An
         if left >= right or top >= bottom:
             raise RowError("answer", text, "no box: give left, top, right and bottom")
         return Box2DAnswer(box_xyxy=(left, top, right, bottom))
-    numbers = _NUMBER.findall(text)
-    if len(numbers) > 1 or (numbers and unit is None):
-        what = "several numbers" if len(numbers) > 1 else "an area or a volume"
-        raise RowError("answer", text, f"{what}; no reward could score it, so leave these rows out")
-    if unit is not None and (value := read_quantity(text, unit)) is not None:
-        return NumberAnswer(value=value, unit=unit)
-    if len(text.split()) > max_words:
-        raise RowError("answer", text, f"more than {max_words} words (max_words); no reward could compare it")
-    return TextAnswer(text=text)
+    said = read_yes_or_no(text, question)
+    if said and asks_yes_or_no(question):
+        return TextAnswer(text=said)
+    if unit is not None:
+        unit = asked_unit(question) or unit
+        if (value := read_one_quantity(text, unit)) is not None:
+            return NumberAnswer(value=value, unit=unit)
+    if said:
+        return TextAnswer(text=said)
+    return _words(text, unit, config)
+
+
+def _words(text: str, unit: Unit | None, config: MarkedReader) -> TextAnswer:
+    """An answer that states nothing else."""
+    if config.keep_sentences and is_sentence(text):
+        return TextAnswer(text=text)
+    if numbers := numbers_in(text):
+        if unit is None:
+            raise RowError("answer", text, "an area or a volume; no reward can score its unit")
+        what = "several numbers" if len(numbers) > 1 else f"no number in {unit}"
+        raise RowError("answer", text, f"{what}; give one quantity, with its unit or bare")
+    if is_sentence(text):
+        raise RowError(
+            "answer", text, "a sentence that no reward could compare; keep_sentences=true keeps it for a cold start"
+        )
+    if len(text.split()) > config.max_words:
+        raise RowError("answer", text, f"more than {config.max_words} words (max_words); no reward could compare it")
+    return TextAnswer(text=text.rstrip(".") or text)

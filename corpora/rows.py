@@ -105,6 +105,13 @@ def json_lines(file: FilePath) -> Iterator[tuple[int, Any | RowError]]:
             yield number, RowError("line", line.decode(errors="replace").strip(), f"no JSON: {error}")
 
 
+def json_rows(file: FilePath) -> Iterator[tuple[int, Any | RowError]]:
+    """Numbered values of a JSON array, or of a file with one value a line, whichever it is."""
+    with file.open("rb") as content:
+        is_array = content.read(1024).lstrip()[:1] == b"["
+    return json_array(file) if is_array else json_lines(file)
+
+
 def json_array(file: FilePath, prefix: str = "item") -> Iterator[tuple[int, Any | RowError]]:
     """Numbered elements of a JSON array, parsed as they come; a file that breaks off ends with a `RowError`.
 

@@ -152,6 +152,11 @@ def read_one_quantity(text: str, unit: Unit) -> float | None:
     return values[0] if len(set(values)) == 1 else None
 
 
+def numbers_in(text: str) -> list[float]:
+    """The numbers of a text, with a unit or without; those that belong to names ("region 1") are none."""
+    return [_value(match[0]) for match in re.finditer(_NUMBER, _NAMES.sub("it", text))]
+
+
 def asked_unit(question: str) -> Unit | None:
     """The unit that a question wants its answer in ("in meters", "The unit is meter."); None where it says none."""
     found = [_unit_of(match) for match in _ASKED_UNIT.finditer(question)]

@@ -6,30 +6,38 @@
                                      intrinsic/intrinsic_color.txt         4 x 4; Structured3D: 350_1.txt, 3 x 3
                                      pose/543.txt                          not read
 
+One file of them, JSONL or an array, is read as well, and so are the rows of SPAR-234K (`corpora.marked`).
+
 A depth map shows the view of its image, at its own size: each pixel of the image takes the nearest one's.
 
-Rows do not say their numbers' unit: it is the metre, and in tasks that count the count. Answers of another dimension
-(volumes, areas) and sentences are rejects: no reward could score them.
+Rows do not say their numbers' unit: it is what the question asks for, else the metre, and in tasks that count the
+count. Questions come in forms: `select` among options, `fill` in a number or words, `sentence`. A sentence is read as
+the one quantity, or the yes or no, that it states. Answers of another dimension (volumes, areas) and other sentences
+are rejects: no reward could score them.
 """
 
 import io
 import os.path
+import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path as FilePath
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from PIL import Image
+from pydantic import Field
 
 from corpora.cameras import Matrix, camera_of, put_depth
 from corpora.grounding import checked
-from corpora.marked import MarkedReader, MarkedRow, answer_of, num_questions, regions_of
-from corpora.rows import ImageImporter, Item, Raw, RowError, inside, items, json_lines, known_ids, value_of
+from corpora.marked import MarkedReader, MarkedRow, answer_of, num_questions, regions_of, unpacked
+from corpora.rows import ImageImporter, Item, Raw, RowError, inside, items, json_rows, known_ids, value_of
 from spatial.images import ImageStore
 from spatial.sample import Camera, DepthRef, ImageRef, Path, SpatialSample, Unit
 
-_FORMS = ("fill", "select", "judge", "sentence")
+Form = Literal["select", "fill", "judge", "sentence"]
+_FORMS: tuple[Form, ...] = ("select", "fill", "judge", "sentence")
+_IN_NAME = re.compile(rf"({'|'.join(_FORMS)})(?:_\d+)?")
 _UNITS: dict[str, Unit | None] = {"obj_count": "count", "spatial_volume_infer": None, "room_size": None}
 """By task, where it is not the metre; None: there is none."""
 _MAX_MATRIX_BYTES = 4096
@@ -41,9 +49,12 @@ class SparReader(MarkedReader):
 
     type: Literal["spar"] = "spar"
     file: FilePath
-    """A `.jsonl`, or a folder of them."""
+    """A `.jsonl`, a JSON array, or a folder of `.jsonl`."""
     images: FilePath
     """The folder of scenes that image names start from (`spar/scannet/images`)."""
+    forms: Annotated[tuple[Form, ...], Field(min_length=1)] = _FORMS
+    """The forms of questions to read, by a row's `format_type`, its file's name or its folder's; a row that has none of
+    these is read always."""
     with_depth: bool = False
     """Keep the depth maps of SPAR-7M-RGBD too; cameras are kept where they are there."""
 
@@ -60,12 +71,21 @@ def read(config: SparReader, images: ImageStore) -> Iterator[Item]:
     """A sample a question; `Reject.line` is the line.
 
     Raises:
-        FileNotFoundError: there is no such file, or no `.jsonl` in the folder.
+        FileNotFoundError: there is no such file, or no `.jsonl` of these forms in the folder.
     """
     files = sorted(config.file.rglob("*.jsonl")) if config.file.is_dir() else [config.file]
+    chosen = [file for file in files if _form_of(file) in ("", *config.forms)]
     if not files:
         raise FileNotFoundError(f"{config.file} holds no .jsonl file")
-    return _read(config, files, images)
+    if not chosen:
+        raise FileNotFoundError(f"{config.file} holds no file of forms={','.join(config.forms)}")
+    return _read(config, chosen, images)
+
+
+def _form_of(file: FilePath) -> str:
+    """The form of a file's questions ("fill/fill_76837.jsonl"); empty where its name says none."""
+    names = (file.parent.name, file.stem)
+    return next((match[1] for name in names if (match := _IN_NAME.fullmatch(name))), "")
 
 
 def _read(config: SparReader, files: list[FilePath], images: ImageStore) -> Iterator[Item]:
@@ -74,7 +94,8 @@ def _read(config: SparReader, files: list[FilePath], images: ImageStore) -> Iter
     depths = lru_cache(maxsize=10_000)(partial(_depth, config, images))
     with known_ids() as is_new:
         for file in files:
-            for number, row in json_lines(file):
+            for number, packed in json_rows(file):
+                row = unpacked(packed)
                 for place in range(num_questions(row)):
                     make = partial(_samples, config, file, number, row, place, importer, depths)
                     yield from items(file, number, make, is_new)
@@ -85,11 +106,13 @@ def _samples(
 ) -> Iterator[SpatialSample]:
     """Of the question at `place` among the row's."""
     raw = _Row.model_validate(value_of(row))
+    form = raw.format_type or _form_of(file)
+    if form in _FORMS and form not in config.forms:
+        return
     question, written = raw.question_and_answer(place)
     refs = tuple(importer.put(name, f"image.{index}") for index, name in enumerate(raw.image_names))
     regions = regions_of(raw, config, question, refs)
     domain = config.domain or "spar"
-    form = raw.format_type or next((form for form in _FORMS if form == file.parent.name), "")
     turn = f"-{place + 1}" if place else ""
     yield SpatialSample(
         sample_id=f"{domain}/{number if raw.id is None else raw.id}/{raw.task}/{form}{turn}",
@@ -98,7 +121,7 @@ def _samples(
         paths=(Path.LOR, Path.DTR) if regions else (Path.LOR,),
         images=refs,
         question=question,
-        answer=answer_of(written, question, _UNITS.get(raw.task, "m"), config.max_words),
+        answer=answer_of(written, question, _UNITS.get(raw.task, "m"), config),
         regions=regions,
         camera=_camera(config, raw.image_names[0], refs[0]),
         depths=_depths_of(raw, refs, depths) if config.with_depth else (),

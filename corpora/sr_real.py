@@ -97,7 +97,7 @@ def _samples(
         paths=(Path.LOR, Path.DTR) if regions else (Path.LOR,),
         images=refs,
         question=question,
-        answer=answer_of(written, question, config.unit, config.max_words),
+        answer=answer_of(written, question, config.unit, config),
         regions=regions,
     )
 

@@ -117,12 +117,48 @@ def test_which_image_a_mark_is_on_depends_on_the_task(
         ("How deep?", "120 cm", NumberAnswer(value=1.2, unit="m")),
         ("Which room?", "the kitchen", TextAnswer(text="the kitchen")),
         ("Where is it in the second image?", "[10, 20, 30, 40]", Box2DAnswer(box_xyxy=(10, 20, 30, 40))),
+        ("How deep?", "Its depth is about 1.5 meters.", NumberAnswer(value=1.5, unit="m")),
+        ("How deep?", "The depth is 1.5.", NumberAnswer(value=1.5, unit="m")),
+        ("How deep? The unit is centimeter.", "The depth is 150.", NumberAnswer(value=150.0, unit="cm")),
+        ("How deep? In centimeters.", "1.5 m", NumberAnswer(value=150.0, unit="cm")),
+        ("Is it left of the bed?", "Yes, it is.", TextAnswer(text="yes")),
+        ("How deep is it?", "Yes, it is.", TextAnswer(text="yes")),
+        ("Is it nearer than 3 meters?", "Yes, it is 1.5 meters away.", TextAnswer(text="yes")),
+        ("Is it left of the bed?", "Incorrect.", TextAnswer(text="no")),
+        ("Where is it?", "right, above", TextAnswer(text="right, above")),
+        ("Which room?", "The kitchen.", TextAnswer(text="The kitchen")),
+        ("How deep?", "<answer>1.5</answer>", NumberAnswer(value=1.5, unit="m")),
+        ("Which?\nA. one\nB. two", "<think>One.</think><answer>A</answer>", ChoiceAnswer(letter="A", num_options=2)),
     ],
 )
 def test_an_answer_is_typed_by_what_it_looks_like(
     tmp_path: FilePath, question: str, written: str, expected: object
 ) -> None:
     assert sample(read_spar(tmp_path, a_row(conversations=turns(question, written)))).answer == expected
+
+
+def test_sentences_that_state_nothing_are_texts_only_if_they_are_kept(tmp_path: FilePath) -> None:
+    row = a_row(conversations=turns("Where is it?", "It is on the left."))
+    assert "keep_sentences" in reject(read_spar(tmp_path, row)).advice
+    assert sample(read_spar(tmp_path, row, keep_sentences=True)).answer == TextAnswer(text="It is on the left.")
+
+
+def test_marks_and_task_are_found_in_a_text_of_json_too(tmp_path: FilePath) -> None:
+    plain = a_row()
+    packed = {key: plain[key] for key in ("id", "conversations")} | {"images": plain["image"]}
+    packed["spar_info"] = json.dumps({key: plain[key] for key in plain if key not in ("id", "conversations", "image")})
+    assert sample(read_spar(tmp_path, packed)) == sample(read_spar(tmp_path, plain))
+    texts = plain | {key: json.dumps(plain[key]) for key in ("conversations", "red_point", "point_img_idx", "image")}
+    assert sample(read_spar(tmp_path, texts)) == sample(read_spar(tmp_path, plain))
+    file = lay_out(tmp_path, [packed], "array.json")
+    config = SparReader(file=file, images=tmp_path / "images")
+    assert sample(list(corpora.spar.read(config, ImageStore(tmp_path / "store")))) == sample(read_spar(tmp_path, plain))
+
+
+def test_an_instruction_around_a_question_is_left_to_the_prompt(tmp_path: FilePath) -> None:
+    asked = "Think in <think> </think>, answer in <answer> </answer>.\n\n Question: How far is the red point?"
+    found = sample(read_spar(tmp_path, a_row(conversations=turns(asked, "1.3"))))
+    assert found.question == "How far is the red point?"
 
 
 def test_boxes_are_called_points_as_the_prompt_calls_them(tmp_path: FilePath) -> None:
@@ -150,6 +186,13 @@ def test_boxes_are_called_points_as_the_prompt_calls_them(tmp_path: FilePath) ->
         ({"red_point": None, "red_bbox": [[300, 100, 200, 300]]}, "sample"),
         ({"type": "room_size"}, "answer"),
         ({"conversations": turns("How far?", "It is far away from the other one, I think.")}, "answer"),
+        ({"conversations": turns("How far?", "It is far.")}, "answer"),
+        ({"conversations": turns("How far?", "1.5 to 2 meters")}, "answer"),
+        ({"conversations": turns("How far?", "2 yards")}, "answer"),
+        ({"conversations": turns("How far?", "It is 30 degrees.")}, "answer"),
+        ({"conversations": turns("How far?", "<answer>1</answer> <answer>2</answer>")}, "answer"),
+        ({"spar_info": "[1"}, "spar_info"),
+        ({"spar_info": [1]}, "spar_info"),
         ({"conversations": turns("Which? A. one B. two", "C")}, "answer"),
         ({"conversations": turns("How did it move?", "move_right:0.4,move_right:0.5")}, "answer"),
         ({"conversations": turns("<image>", "1")}, "conversations"),
@@ -241,6 +284,29 @@ def test_a_folder_is_read_whole_and_its_names_tell_forms_apart(tmp_path: FilePat
     assert ids == [f"spar/7/distance_prediction_oo_mv/{form}" for form in ("fill", "", "select")]
     with pytest.raises(FileNotFoundError, match=r"no \.jsonl"):
         corpora.spar.read(config.replace(file=tmp_path / "store"), ImageStore(tmp_path / "store"))
+
+
+def test_the_forms_that_are_asked_for_are_read(tmp_path: FilePath) -> None:
+    for name in ("depth/select/1.jsonl", "depth/sentence/sentence_9.jsonl", "fill_7.jsonl", "mixed.jsonl"):
+        (tmp_path / "qa" / name).parent.mkdir(parents=True, exist_ok=True)
+        lay_out(tmp_path, [a_row(id=name, format_type=None)], f"qa/{name}")
+    rows = [a_row(id="s", format_type="select"), a_row(id="f", format_type="fill")]
+    lay_out(tmp_path, rows, "qa/own.jsonl")
+
+    def ids(*forms: str) -> set[str]:
+        config = SparReader(file=tmp_path / "qa", images=tmp_path / "images", forms=forms)
+        found = check_items(corpora.spar.read(config, ImageStore(tmp_path / "store")), tmp_path / "store")
+        return {item.sample_id.removeprefix("spar/").split("/distance")[0] for item in found}
+
+    assert ids("fill") == {"fill_7.jsonl", "mixed.jsonl", "f"}
+    assert ids("select", "sentence") == {
+        "depth/select/1.jsonl", "depth/sentence/sentence_9.jsonl", "mixed.jsonl", "s",
+    }  # fmt: skip
+    (tmp_path / "one/fill").mkdir(parents=True)
+    lay_out(tmp_path, [a_row()], "one/fill/fill_1.jsonl")
+    config = SparReader(file=tmp_path / "one", images=tmp_path / "images", forms=("select",))
+    with pytest.raises(FileNotFoundError, match="forms=select"):
+        corpora.spar.read(config, ImageStore(tmp_path / "store"))
 
 
 def a_scene(root: FilePath, matrix: str, name: str = "intrinsic_color") -> Row:
