@@ -78,7 +78,7 @@ def _frame(board: Board) -> Any:
     )
     lost = dmc.Alert(
         "The run has ended, or the way to it is cut: what is below was so when it last answered. "
-        f"`sr-real dashboard {board.own.folder.root}` opens a run that ended.",
+        f"`sr-real dashboard run={board.own.folder.root}` opens a run that ended.",
         id="lost",
         title="No answer from this page's server",
         color="red",

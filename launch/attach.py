@@ -11,6 +11,7 @@ from typing import Any
 
 from actors.run_folder import RunFolder
 from launch.config import ConfigError
+from launch.run_state import explain_not_under_way
 
 COORDINATOR = "coordinator"
 # For a call to a coordinator that is alive; it answers between two steps of its loops.
@@ -50,9 +51,7 @@ def attached(root: Path) -> Iterator[Any]:
     """
     folder = RunFolder(root)
     if not folder.coordinator.is_file():
-        raise ConfigError(
-            f"no run is under way in {root}: {folder.coordinator} does not exist. Name one with --run DIR"
-        )
+        raise ConfigError(explain_not_under_way(root))
     place = json.loads(folder.coordinator.read_text())
     _take_auth_mode(place["auth_mode"])
     import ray
@@ -74,6 +73,8 @@ def attached(root: Path) -> Iterator[Any]:
             raise ConfigError(str(error.cause)) from None
         except ray.exceptions.GetTimeoutError:
             raise ConfigError(f"the coordinator of {root} did not answer '{method}' in {_ANSWER_S:g} s") from None
+        except ray.exceptions.RayError:  # its process is gone: the run ended in between
+            raise ConfigError(explain_not_under_way(root)) from None
 
     try:
         yield call

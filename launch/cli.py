@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from rich.markup import escape
 
+from launch import run_cli
 from launch.config import ConfigError, load_config
+from launch.config_cli import show_config
 from launch.data_cli import app as data_app
 from launch.evaluate_cli import evaluate
 from launch.options import Config, Overrides, console
@@ -22,6 +25,26 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from launch.version import describe_version
+
+        print(describe_version())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show versions and the git commit, and exit."
+        ),
+    ] = False,
+) -> None:
+    """What stands before a command."""
 
 
 @app.command()
@@ -171,102 +194,8 @@ def learner_only(
         console.print(f"update {number}: " + "  ".join(f"{key} {metrics[key]:.4g}" for key in shown if key in metrics))
 
 
-Run = Annotated[Path, typer.Option("--run", help="Folder of the run that is under way.")]
-
-
-@app.command()
-def status(
-    run: Run = Path("runs/demo"),
-    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON, for programs.")] = False,
-) -> None:
-    """A run that is under way: its phase, its rollout workers and their states, who waits for whom."""
-    import json
-    from dataclasses import asdict
-
-    from launch.attach import attached
-    from launch.status import print_status
-
-    with attached(run) as call:
-        found = call("status")
-    if as_json:
-        print(json.dumps(asdict(found)))
-    else:
-        print_status(found, console)
-
-
-@app.command()
-def watch(run: Run = Path("runs/demo")) -> None:
-    """The same, and the curves, kept up to date in this terminal until Ctrl-C."""
-    from launch.attach import attached
-    from launch.watch import watch as watch_run
-
-    with attached(run) as call:
-        try:
-            watch_run(run, lambda: call("status"), console)
-        except KeyboardInterrupt:
-            return
-
-
-@app.command()
-def scale(
-    rollouts: Annotated[int, typer.Option("--rollouts", min=0, help="Rollout workers there shall be.")],
-    run: Run = Path("runs/demo"),
-) -> None:
-    """Grow or shrink the rollout pool of a run that is under way; training goes on.
-
-    New workers serve once they hold the published weights; those that leave finish what they were asked for.
-    """
-    from launch.attach import attached
-    from launch.status import print_workers
-
-    with attached(run) as call:
-        print_workers(call("scale", rollouts), console)
-
-
-@app.command()
-def dashboard(run: Annotated[Path, typer.Argument(help="A run's folder.")] = Path("runs/demo")) -> None:
-    """The page of a run: its link while it is under way, else the page itself, until Ctrl-C.
-
-    A folder that was copied from elsewhere opens the same way. Nothing is fetched from outside.
-    """
-    from launch.dashboard import place_of
-
-    place = place_of(run)
-    if place is None:
-        _serve([run])
-    else:
-        console.print(f"{run} is under way: {place.link}", highlight=False, soft_wrap=True)
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs; the first is laid under the others.")],
-    page: Annotated[bool, typer.Option(help="Serve a page with their curves over each other, until Ctrl-C.")] = True,
-) -> None:
-    """Runs beside each other: their marks as a table, and their curves over each other on a page."""
-    import json
-
-    from launch.summary import print_marks
-
-    marks: dict[str, dict[str, Any]] = {}
-    for run in runs:
-        summary = json.loads((run / "summary.json").read_text()) if (run / "summary.json").exists() else {}
-        marks |= {f"{run.name} {name}": summary[name] for name in ("cold_start", "rl") if name in summary}
-    if marks:
-        print_marks(marks, console)
-    if page:
-        _serve(runs)
-
-
-def _serve(runs: list[Path]) -> None:
-    from launch.dashboard import serve_runs
-
-    server = serve_runs(runs)
-    console.print(f"{', '.join(map(str, runs))}: {server.place.url} (Ctrl-C ends it)", highlight=False)
-    try:
-        server.run()
-    except KeyboardInterrupt:
-        server.close()
+run_cli.register(app)
+app.command("config")(show_config)
 
 
 @app.command()
@@ -350,13 +279,13 @@ def main() -> None:
     try:
         app()
     except Stopped as stopped:
-        console.print(f"[yellow]stopped[/]: {stopped}")
+        console.print(f"[yellow]stopped[/]: {escape(str(stopped))}", highlight=False, soft_wrap=True)
         sys.exit(130)
     except RunLostError as lost:
-        console.print(f"[red]lost[/]: {lost}", highlight=False)
+        console.print(f"[red]lost[/]: {escape(str(lost))}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except (ConfigError, BadDataError, CheckpointError) as error:
-        console.print(f"[red]{type(error).__name__}[/]: {error}", markup=True, highlight=False)
+        console.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
 
 

@@ -92,7 +92,7 @@ class RunPage:
         self._folder.dashboard.touch(mode=0o600)
         self._folder.dashboard.write_text(json.dumps(asdict(place)) + "\n")
         # A log is read by more people than may change the run.
-        by_log = f"{place.url} (the link to steer it by: sr-real dashboard {self._folder.root})"
+        by_log = f"{place.url} (the link to steer it by: sr-real dashboard run={self._folder.root})"
         shown = place.link if console.is_terminal else by_log
         console.print(f"watch it at {shown}", highlight=False, soft_wrap=True)
 
