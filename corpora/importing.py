@@ -1,6 +1,5 @@
 """From data sets to a folder that training reads (`data: {type: files}`): three splits and their images."""
 
-import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pydantic import Field, model_validator
 
 from corpora.read import Reader, read
 from corpora.rows import known_ids, repeated
+from corpora.splits import SPLITS, Splits, notes_on_empty
 from spatial.dataset import BadDataError, Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
@@ -31,9 +31,10 @@ class ImportConfig(StrictModel):
     readers: Annotated[tuple[Reader, ...], Field(min_length=1)]
     """The data sets to read, each by its `type`; a single one's settings may stand beside `out`."""
     validation_share: Share = 0.01
-    """Share of the images for the validation split."""
+    """Share of the images for the validation split; above 0, at least one."""
     test_share: Share = 0.01
-    """Of the images: the samples whose first image is the same all come into one split."""
+    """Share of the images for the test split; above 0, at least one. Samples whose first image is the same all come
+    into one split."""
     max_bad_share: Share = 0.05
     """A larger share of rejects stops the import."""
     max_samples: Annotated[int, Field(ge=1)] | None = None
@@ -58,6 +59,8 @@ class ImportReport(StrictModel):
     """By the field that is at fault."""
     examples: dict[str, list[str]]
     """Of each, the first few as "file:row: field: value: advice"."""
+    notes: list[str]
+    """What a person has to know before training on it."""
 
 
 def import_data(config: ImportConfig, on_progress: Callable[[int], None] = lambda number: None) -> ImportReport:
@@ -76,6 +79,8 @@ def import_data(config: ImportConfig, on_progress: Callable[[int], None] = lambd
     counts = {name: Counter[str]() for name in ("splits", "kinds", "domains", "paths", "rejects")}
     examples: dict[str, list[str]] = {}
     images = ImageStore(config.out / "images")
+    shares = config.validation_share, config.test_share
+    dealt = Splits(*shares)
     number = 0
     with ExitStack() as files:
         outputs = {split: partial / f"{split}.jsonl" for split in SPLITS}
@@ -93,7 +98,7 @@ def import_data(config: ImportConfig, on_progress: Callable[[int], None] = lambd
                 if number >= _MIN_ROWS_JUDGED:
                     _judge(number, counts["rejects"], examples, config.max_bad_share)
             else:
-                split = split_of(item, config)
+                split = dealt.split_of(item)
                 splits[split].write(item.model_dump_json() + "\n")
                 counts["splits"][split] += 1
                 counts["kinds"][item.kind] += 1
@@ -105,29 +110,20 @@ def import_data(config: ImportConfig, on_progress: Callable[[int], None] = lambd
                 break
     on_progress(number)
     _judge(number, counts["rejects"], examples, config.max_bad_share)
+    dealt.redeal(outputs, counts["splits"])
     if not counts["splits"]["train"]:
-        raise BadDataError(f"{config.out}: none of {number} rows is a sample to train on")
+        raise BadDataError(_nothing(config, number, counts["rejects"], examples))
     report = ImportReport(
         **{name: dict(sorted(found.items())) for name, found in counts.items()},
         num_rejects=counts["rejects"].total(),
         examples=examples,
+        notes=notes_on_empty(counts["splits"], *shares),
     )
     (partial / "report.json").write_text(report.model_dump_json(indent=1) + "\n")
     for file in partial.iterdir():
         file.replace(config.out / file.name)
     partial.rmdir()
     return report
-
-
-SPLITS = ("train", "validation", "test")
-
-
-def split_of(sample: SpatialSample, config: ImportConfig) -> str:
-    """By its first image's hash: samples that share it share a split, and more data moves none to another."""
-    place = int(hashlib.sha256(sample.images[0].sha256.encode()).hexdigest()[:13], 16) / 16**13
-    if place < config.test_share:
-        return "test"
-    return "validation" if place < config.test_share + config.validation_share else "train"
 
 
 def _judge(number: int, rejects: Counter[str], examples: dict[str, list[str]], max_bad_share: float) -> None:
@@ -137,3 +133,11 @@ def _judge(number: int, rejects: Counter[str], examples: dict[str, list[str]], m
             f"{count} × {field}, such as {examples[field][0]}" for field, count in rejects.most_common(_NUM_EXAMPLES)
         ]
         raise BadDataError("\n  ".join([head, *shown]))
+
+
+def _nothing(config: ImportConfig, number: int, rejects: Counter[str], examples: dict[str, list[str]]) -> str:
+    read_from = ", ".join(str(getattr(reader, "file", None) or getattr(reader, "hub", "")) for reader in config.readers)
+    if not number:
+        return f"{read_from}: there is no row in it; look whether it is the right file"
+    worst = "".join(f", such as {examples[field][0]}" for field, _ in rejects.most_common(1))
+    return f"{read_from}: none of {number} rows is a sample to train on{worst}"

@@ -55,6 +55,7 @@ def import_sets(
     from corpora.importing import import_data
 
     wanted = load_import_config(config, settings or [])
+    _check_paths(wanted)
     columns = (SpinnerColumn(), TextColumn("{task.completed:,} rows"), TimeElapsedColumn())
     try:
         with Progress(*columns, console=console) as progress:
@@ -62,6 +63,8 @@ def import_sets(
             report = import_data(wanted, lambda number: progress.update(task, completed=number))
     except FileNotFoundError as error:
         raise ConfigError(str(error)) from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{error.filename}: is a folder, but this type reads a file; name the file in it") from error
     print_imported(report)
     console.print(f"wrote {wanted.out}", highlight=False)
 
@@ -84,6 +87,21 @@ def load_import_config(file: Path | None, settings: list[str]) -> "ImportConfig"
     return parse_settings(content, ImportConfig, source="import: the settings cannot be used")
 
 
+def _check_paths(config: "ImportConfig") -> None:
+    """
+    Raises:
+        ConfigError: a file or folder that a reader is to read does not exist.
+    """
+    faults = []
+    for index, reader in enumerate(config.readers):
+        where = f"readers.{index}." if len(config.readers) > 1 else ""
+        for field, path in reader:
+            if isinstance(path, Path) and not path.exists():
+                faults.append(f"{where}{field}={path}: there is no such file or folder ({path.absolute()})")
+    if faults:
+        raise ConfigError("\n  ".join(["import: nothing was read; correct the path:", *faults]))
+
+
 def print_imported(report: "ImportReport") -> None:
     """What became of the rows."""
     for title, counts in (("split", report.splits), ("kind", report.kinds), ("path", report.paths)):
@@ -92,6 +110,8 @@ def print_imported(report: "ImportReport") -> None:
         _print_counts("left out by the field at fault", report.rejects)
         for shown in report.examples.values():
             console.print(f"  {escape(shown[0])}", highlight=False)
+    for note in report.notes:
+        console.print(f"[yellow]note[/]: {escape(note)}", highlight=False)
 
 
 @app.command()

@@ -206,7 +206,10 @@ def _summary(file: FilePath, num_good: int, rejects: Iterable[Reject], max_bad_s
     reasons = [str(reject) for reject in rejects]
     total = num_good + len(reasons)
     if not total:
-        return f"{file}: there is no sample in it"
+        return (
+            f"{file}: there is no sample in it; a run needs at least one in each of train.jsonl, validation.jsonl and "
+            "test.jsonl (`sr-real data import` puts some there if validation_share and test_share are above 0)"
+        )
     shown = [*reasons[:_NUM_SHOWN], *([f"… and {len(reasons) - _NUM_SHOWN} more"] if len(reasons) > _NUM_SHOWN else [])]
     head = f"{file}: {len(reasons)} of {total} samples are bad, and at most {max_bad_share:.1%} may be:"
     return "\n  ".join([head, *shown])

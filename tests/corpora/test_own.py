@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
-from corpora.importing import ImportConfig, import_data, split_of
+from corpora.importing import ImportConfig, import_data
 from corpora.own import OwnReader, read
+from corpora.splits import split_of
 from spatial.dataset import BadDataError, Reject, load_samples
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
@@ -258,7 +259,7 @@ def test_an_import_is_what_training_reads_and_no_image_is_in_two_splits(tmp_path
     assert report.examples["question"][0].startswith(f"{tmp_path / 'rows.jsonl'}:301: question")
     shown = [{sample.images[0].sha256 for sample in samples} for samples in loaded.values()]
     assert sum(map(len, shown)) == len(set.union(*shown)) == 60
-    assert all(split_of(sample, config) == split for split, samples in loaded.items() for sample in samples)
+    assert all(split_of(sample, 0.2, 0.2) == split for split, samples in loaded.items() for sample in samples)
     before = {path.name: path.read_bytes() for path in config.out.glob("*.json*")}
     import_data(config)
     assert {path.name: path.read_bytes() for path in config.out.glob("*.json*")} == before
@@ -281,3 +282,49 @@ def test_too_many_bad_rows_stop_an_import_and_what_was_there_stays(tmp_path: Fil
     with pytest.raises(BadDataError, match=r"10 of 70 rows are bad.*\n  10 × question"):
         import_data(worse)
     assert (config.out / "train.jsonl").read_bytes() == before
+
+
+def import_images(root: FilePath, num_images: int, num: int, **shares: float) -> dict[str, list[str]]:
+    """First images by split, after an import."""
+    file, rows = lay_out(root, num=num, num_images=num_images)
+    import_data(ImportConfig(out=root / "out", readers=(write(file, rows),), **shares))
+    splits = {}
+    for split in ("train", "validation", "test"):
+        lines = (root / "out" / f"{split}.jsonl").read_text().splitlines()
+        splits[split] = [json.loads(line)["images"][0]["sha256"] for line in lines]
+    return splits
+
+
+@pytest.mark.parametrize("num_images", range(3, 12))
+def test_no_split_that_is_wanted_is_empty_and_no_image_is_in_two(tmp_path: FilePath, num_images: int) -> None:
+    splits = import_images(tmp_path, num_images, num=2 * num_images, validation_share=0.01, test_share=0.01)
+    assert sum(map(len, splits.values())) == 2 * num_images
+    assert [len(set(splits[split])) for split in ("validation", "test")] == [1, 1]
+    assert not set(splits["train"]) & set(splits["validation"])
+    assert not set(splits["train"]) & set(splits["test"])
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["splits"] == {split: len(images) for split, images in splits.items()}
+    assert report["notes"] == []
+
+
+def test_a_share_that_takes_every_image_leaves_one_to_train_on(tmp_path: FilePath) -> None:
+    splits = import_images(tmp_path, num_images=3, num=3, validation_share=0.0, test_share=0.999)
+    assert {split: len(images) for split, images in splits.items()} == {"train": 1, "validation": 0, "test": 2}
+
+
+def test_a_split_that_cannot_have_a_sample_is_said(tmp_path: FilePath) -> None:
+    splits = import_images(tmp_path, num_images=1, num=4, validation_share=0.1, test_share=0.0)
+    assert len(splits["train"]) == 4
+    validation, test = json.loads((tmp_path / "out" / "report.json").read_text())["notes"]
+    assert "validation.jsonl (all samples have the same first image), and a run needs one in each file" in validation
+    assert "test.jsonl (test_share=0), and a run needs one in each file: set test_share above 0" in test
+
+
+def test_a_file_without_a_usable_row_is_said(tmp_path: FilePath) -> None:
+    file, (row,) = lay_out(tmp_path)
+    for rows, told in (
+        ([], r"rows\.jsonl: there is no row in it"),
+        ([row | {"question": ""}], "none of 1 rows.*question"),
+    ):
+        with pytest.raises(BadDataError, match=told):
+            import_data(ImportConfig(out=tmp_path / "out", readers=(write(file, rows),), max_bad_share=1))

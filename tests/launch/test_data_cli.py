@@ -33,6 +33,16 @@ def test_a_setting_that_cannot_be_is_named_before_anything_is_read(settings: lis
         load_import_config(None, settings)
 
 
+def test_a_path_that_does_not_exist_is_named_by_its_field(tmp_path: Path) -> None:
+    lost = tmp_path / "lost.jsonl"
+    done = RUNNER.invoke(app, ["data", "import", f"out={tmp_path / 'out'}", "type=own", f"file={lost}"])
+    assert isinstance(done.exception, ConfigError)
+    assert f"file={lost}: there is no such file or folder" in str(done.exception)
+    folder = RUNNER.invoke(app, ["data", "import", f"out={tmp_path / 'out'}", "type=own", f"file={tmp_path}"])
+    assert isinstance(folder.exception, ConfigError)
+    assert "is a folder, but this type reads a file" in str(folder.exception)
+
+
 def test_import_then_check_then_a_picture(tmp_path: Path) -> None:
     file, rows = lay_out(tmp_path, num=40, num_images=30)
     config = write(file, rows)
