@@ -1,8 +1,12 @@
-"""Remote calls with a deadline and a name, so that no wait is silent."""
+"""Remote calls with a deadline and a name, so that no wait is silent and no failure without its cause."""
 
 import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
+
+import ray
+
+from rollout.errors import cause_of
 
 T = TypeVar("T")
 
@@ -15,16 +19,25 @@ async def answer(call: Awaitable[T], timeout_s: float, *, waiter: str, callee: s
     """The result of a remote call.
 
     Raises:
-        DeadlineError: no answer within `timeout_s` seconds. The call itself is not undone.
+        DeadlineError: no answer within `timeout_s` seconds. The call is cancelled, which ends what it awaits, and
+            nothing that computes.
+        Exception: what the callee raised, as it raised it, with a note of who did what (see `told`).
+        ray.exceptions.RayError: the callee itself is gone, or cannot be started.
     """
     try:
         # Not `wait_for`, which makes a task of its own for every call.
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s) as deadline:
             return await call
-    except TimeoutError as error:
-        if isinstance(error, DeadlineError):
+    except ray.exceptions.RayTaskError as error:
+        raise plain_error(error, f"{callee}, {what}") from error
+    except TimeoutError:
+        if not deadline.expired():
             raise
+        _give_up(call)
         raise DeadlineError(f"{waiter} waited {timeout_s:g} s for {callee}: {what}") from None
+    except asyncio.CancelledError:
+        _give_up(call)
+        raise
 
 
 async def answers(calls: dict[str, Awaitable[T]], timeout_s: float, *, waiter: str, what: str) -> list[T]:
@@ -34,3 +47,29 @@ async def answers(calls: dict[str, Awaitable[T]], timeout_s: float, *, waiter: s
             *(answer(call, timeout_s, waiter=waiter, callee=callee, what=what) for callee, call in calls.items())
         )
     )
+
+
+def plain_error(error: ray.exceptions.RayTaskError, who: str) -> Exception:
+    """What was raised on the other side, of its own type, with a note of who failed doing what."""
+    cause = cause_of(error)
+    if not isinstance(cause, Exception) or isinstance(cause, StopIteration | StopAsyncIteration):
+        # These mean something else to whoever they would pass.
+        cause = RuntimeError(f"{type(cause).__name__} {cause}".strip())
+    cause.add_note(who)
+    return cause
+
+
+def why_gone(error: ray.exceptions.RayError) -> str:
+    """Why an actor is not there: its constructor's error, or how its process ended; in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if getattr(error, "actor_init_failed", False):
+        return lines[-1]
+    because = next((line for line in lines if "because" in line), lines[0])
+    # What follows is a list of guesses.
+    return because.split(" Some common causes include", 1)[0].removeprefix("The actor is dead because ")
+
+
+def _give_up(call: Awaitable[object]) -> None:
+    """Nobody waits for it any more: what it awaits there is cancelled; a response, for one, is not generated on."""
+    if isinstance(call, ray.ObjectRef) and ray.is_initialized():
+        ray.cancel(call)

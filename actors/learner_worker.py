@@ -9,9 +9,10 @@ from typing import Any
 
 import ray
 
-from actors.calls import DeadlineError, answers
+from actors.calls import DeadlineError, answers, why_gone
 from actors.config import ClusterConfig
 from actors.group import Group
+from actors.placement import runtime_env
 from actors.publisher import PushReceipt
 from learner.config import LearnerConfig
 from rollout.canary import Canary
@@ -37,6 +38,8 @@ class LearnerSpec:
     """Planned optimiser steps, for a schedule that ends."""
     num_threads: int | None
     """CPU threads of a rank; None: left to PyTorch."""
+    on_gpu: bool
+    """What a rank computes on: its GPU, or the CPU."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class LearnerRank:
             master_port=master_port,
             reference=spec.reference,
             total_steps=spec.total_steps,
+            on_gpu=spec.on_gpu,
         )
         return self._engine.attention
 
@@ -233,10 +237,12 @@ class LearnerGroup:
             "num_cpus": cluster.learner_rank_cpus,
             "num_gpus": cluster.learner_rank_gpus,
             "resources": cluster.learner_resources,
-        }
-        if spec.num_threads is not None:
             # Ray would give a rank as many threads as CPUs it asks for, which says how it is placed, not what it uses.
-            options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(spec.num_threads)}}
+            "runtime_env": runtime_env(
+                cluster.learner_rank_gpus,
+                **({} if spec.num_threads is None else {"OMP_NUM_THREADS": str(spec.num_threads)}),
+            ),
+        }
         self._ranks = [_REMOTE.options(**options).remote(spec, rank) for rank in range(spec.config.num_ranks)]
 
     async def start(self) -> str:
@@ -305,7 +311,7 @@ class LearnerGroup:
         calls = {f"learner-{index}": getattr(rank, method).remote(*arguments) for index, rank in enumerate(self._ranks)}
         try:
             return (await answers(calls, timeout_s, waiter="coordinator", what=method))[0]
-        except ray.exceptions.RayActorError as error:
-            raise LearnerLostError(f"a learner rank died during '{method}': {str(error).splitlines()[0]}") from None
+        except ray.exceptions.RayError as error:
+            raise LearnerLostError(f"a learner rank died during '{method}': {why_gone(error)}") from None
         except DeadlineError as error:
             raise LearnerLostError(str(error)) from None

@@ -66,6 +66,7 @@ def make_learner(
         keep_checkpoints=config.training.keep_checkpoints,
         total_steps=total_steps,
         num_threads=config.cluster.threads_of_rank(learner.num_ranks),
+        on_gpu=config.cluster.learner_rank_gpus > 0,
     )
     return LearnerGroup(spec, config.cluster, config.rollout.engine)
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 from actors.member import Member, State
 from actors.rollout_pool import RolloutPool
 from rollout.canary import Canary, mean_difference
-from rollout.errors import TransferError, WorkersFailedError
+from rollout.errors import TransferError, WorkersFailedError, told
 
 _log = logging.getLogger(__name__)
 
@@ -101,12 +101,10 @@ class WeightPublisher:
                 with self._pool.receiving(members):
                     metrics = await self._push(members, version)
             except TransferError as error:
-                # What crossed Ray is of two types; the plain one is its cause.
-                plain = getattr(error, "cause", error)
-                causes.append(str(plain).splitlines()[0])
+                causes.append(told(error))
                 _log.warning("push of version %d, attempt %d: %s", version, len(causes), causes[-1])
                 self._connected = frozenset()
-                self._distrust(members, plain)
+                self._distrust(members, error)
             else:
                 return {**metrics, "push_engines": len(members), "push_attempts": len(causes) + 1}
         raise PushError(f"version {version} could not be pushed in {len(causes)} attempts: {'; '.join(causes)}")
@@ -175,7 +173,7 @@ class WeightPublisher:
         named = error.causes if isinstance(error, WorkersFailedError) else {}
         for member in members:
             if not named or member.name in named:
-                reason = named.get(member.name, str(error).splitlines()[0])
+                reason = named.get(member.name, told(error))
                 self._pool.distrust(member.identity, reason, holds_weights=False)
 
 

@@ -9,8 +9,9 @@ from dataclasses import replace
 import psutil
 import ray
 
-from actors.calls import DeadlineError, answer
+from actors.calls import DeadlineError, answer, why_gone
 from actors.config import ClusterConfig
+from actors.placement import runtime_env
 from rewards.config import RewardConfig
 from rewards.custom import load_reward
 from rewards.score import Failure, Score
@@ -71,6 +72,10 @@ def _bound_memory(gib: float | None) -> None:
 _REMOTE = ray.remote(max_restarts=0)(RewardWorker)
 
 
+class RewardStartError(RuntimeError):
+    """Scoring cannot begin: the reward does not load there, or the process does not live."""
+
+
 class RewardPool:
     """A fixed number of reward workers; a call takes a free one.
 
@@ -90,21 +95,27 @@ class RewardPool:
         """Start every worker.
 
         Raises:
-            DeadlineError: one of them did not come up.
+            DeadlineError: one of them did not come up in time.
+            RewardStartError: one of them cannot; the message says why.
         """
         for worker in await asyncio.gather(*(self._new_worker() for _ in range(self._cluster.num_reward_workers))):
             self._free.put_nowait(worker)
 
     async def _new_worker(self) -> ray.actor.ActorHandle:
         cpus = self._cluster.reward_worker_cpus
-        worker = _REMOTE.options(num_cpus=cpus).remote(self._config, self._cluster.reward_memory_gib)
-        await answer(
-            worker.ready.remote(),
-            self._cluster.deadlines.start_s,
-            waiter="coordinator",
-            callee="reward worker",
-            what=f"start (it asks Ray for {cpus:g} CPUs)",
+        worker = _REMOTE.options(num_cpus=cpus, runtime_env=runtime_env(0)).remote(
+            self._config, self._cluster.reward_memory_gib
         )
+        try:
+            await answer(
+                worker.ready.remote(),
+                self._cluster.deadlines.start_s,
+                waiter="coordinator",
+                callee="reward worker",
+                what=f"start (it asks Ray for {cpus:g} CPUs)",
+            )
+        except ray.exceptions.RayError as error:
+            raise RewardStartError(f"a reward worker cannot start: {why_gone(error)}") from None
         return worker
 
     async def score(self, items: Sequence[Item]) -> list[Score | Failure]:
@@ -132,9 +143,8 @@ class RewardPool:
                 callee="reward worker",
                 what=f"scores of {len(items)} responses to {items[0][2].sample_id}",
             )
-        except (DeadlineError, MemoryError, ray.exceptions.RayActorError) as error:
-            # What crossed Ray is of two types; the plain one is its cause.
-            reason = str(getattr(error, "cause", error)).splitlines()[0]
+        except (DeadlineError, MemoryError, ray.exceptions.RayError) as error:
+            reason = why_gone(error) if isinstance(error, ray.exceptions.RayError) else str(error)
             outcomes = [Failure(stage="score", reason=reason, attempts=1)] * len(items)
             ray.kill(worker)
             worker = await self._new_worker()

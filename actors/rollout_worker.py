@@ -6,23 +6,28 @@ import os
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from actors.calls import DeadlineError, answer
+from actors.calls import DeadlineError, answer, why_gone
 from actors.config import DeadlineConfig
 from actors.member import WorkerDiedError, WorkerError
+from actors.placement import runtime_env
 from rewards.score import Failure
 from rollout.canary import Canary
 from rollout.config import RolloutConfig
+from rollout.errors import told
 from rollout.trajectory import RolloutRequest, Trajectory
 from rollout.vitals import Vitals
 from spatial.images import ImageStore
 from vlm.config import PromptConfig
+
+if TYPE_CHECKING:
+    from rollout.engine import RolloutEngine
 
 _log = logging.getLogger(__name__)
 
@@ -52,21 +57,29 @@ class Processes:
 class RolloutWorker:
     """Placement, health and lifetime of one `RolloutEngine`."""
 
+    _engine: "RolloutEngine"
+
     def __init__(self, spec: RolloutSpec, name: str, cpu_cores: Sequence[int] | None) -> None:
+        """Nothing that could fail: Ray tells the cause of a call's failure, and of a constructor's only the end."""
+        self._spec = spec
+        self._name = name
+        self._cpu_cores = cpu_cores
+
+    async def start(self) -> "Processes":
+        """Load the engine; returns its processes, for whoever must see to it that they end."""
         from rollout.engine import RolloutEngine  # vLLM loads in the worker, not in whoever holds its handle
 
+        spec = self._spec
         self._engine = RolloutEngine(
             checkpoint=spec.checkpoint,
             images=ImageStore(spec.images[0], spec.prompt.image_cache_mib, also=spec.images[1:]),
             prompt=spec.prompt,
             config=spec.rollout.engine,
-            name=name,
-            cpu_cores=cpu_cores,
+            name=self._name,
+            cpu_cores=self._cpu_cores,
             top_p=spec.rollout.sampling.top_p,
+            on_gpu=spec.rollout.gpus_per_worker > 0,
         )
-
-    async def start(self) -> "Processes":
-        """Load the engine; returns its processes, for whoever must see to it that they end."""
         await self._engine.start()
         processes = map(psutil.Process, [os.getpid(), *self._engine.child_pids])
         return Processes(
@@ -121,7 +134,7 @@ def _resident_bytes(process: psutil.Process) -> int:
 def _failure(error: BaseException) -> Failure:
     if not isinstance(error, Exception):
         raise error
-    return Failure(stage="rollout", reason=f"{type(error).__name__}: {error}", attempts=1)
+    return Failure(stage="rollout", reason=told(error), attempts=1)
 
 
 _REMOTE = ray.remote(max_restarts=0)(RolloutWorker)
@@ -149,6 +162,7 @@ class RayRolloutWorker:
             num_cpus=config.cpus_per_worker,
             num_gpus=config.gpus_per_worker,
             resources=config.resources_per_worker,
+            runtime_env=runtime_env(config.gpus_per_worker),
             scheduling_strategy=PlacementGroupSchedulingStrategy(self._placement),
         ).remote(self._spec, self.name, _cores_of(self._number, config))
         what = f"engine start (it asks Ray for {bundle})"
@@ -188,7 +202,7 @@ class RayRolloutWorker:
             await answer(killed, self._deadlines.stop_s, waiter="coordinator", callee=self.name, what="its processes")
         except (DeadlineError, ray.exceptions.RayError) as error:
             # When the node is gone, so are its processes.
-            _log.warning("the processes of %s could not be looked after: %s", self.name, _first_line(error))
+            _log.warning("the processes of %s could not be looked after: %s", self.name, told(error))
 
     @property
     def _actor(self) -> ray.actor.ActorHandle:
@@ -199,12 +213,12 @@ class RayRolloutWorker:
     async def _answer(self, call: Awaitable[T], timeout_s: float, what: str) -> T:
         try:
             return await answer(call, timeout_s, waiter="coordinator", callee=self.name, what=what)
-        except ray.exceptions.RayActorError as error:
-            raise WorkerDiedError(f"{self.name} died during: {what}: {_first_line(error)}") from None
+        except ray.exceptions.RayError as error:
+            raise WorkerDiedError(f"{self.name} died during: {what}: {why_gone(error)}") from None
         except DeadlineError as error:
             raise WorkerError(str(error)) from None
-        except ray.exceptions.RayTaskError as error:
-            raise WorkerError(f"{self.name}: {_first_line(error)}") from None
+        except Exception as error:  # whatever its engine raised: another may do better
+            raise WorkerError(told(error)) from None
 
 
 @ray.remote(num_cpus=0, max_retries=0)
@@ -216,12 +230,6 @@ def _kill_processes(born: dict[int, float]) -> None:
                 process.kill()
         except psutil.NoSuchProcess:
             continue
-
-
-def _first_line(error: BaseException) -> str:
-    """What a person needs of an error that crossed Ray: its cause, without the remote traceback."""
-    cause = getattr(error, "cause", None) or error
-    return f"{type(cause).__name__}: {cause}".splitlines()[0]
 
 
 def _cores_of(number: int, config: RolloutConfig) -> list[int] | None:

@@ -17,7 +17,7 @@ from actors.rollout_pool import RolloutPool
 from actors.run_folder import RunFolder
 from actors.scaling import Steer, first_size, follow_load, make_scaling, scale_pool, steer_pool
 from actors.status import Progress, RunStatus, Warnings
-from actors.tasks import beside, first_leaf
+from actors.tasks import beside
 from actors.telemetry import Telemetry
 from actors.training import Trainer
 from actors.validation import make_validation
@@ -31,6 +31,7 @@ from learner.checkpoint import latest_checkpoint, list_checkpoints, read_trainer
 from learner.config import LearnerConfig
 from learner.correction import describe_correction
 from rewards.custom import load_reward
+from rollout.errors import cause_of
 from spatial.sample import SpatialSample
 
 # Optimiser steps of the cold start between two looks at how far it is.
@@ -138,7 +139,7 @@ class Session:
             except* LearnerLostError as lost:
                 if self._stopping or not restarts_left:
                     raise
-                resume_from = self._fall_back(first_leaf(lost))
+                resume_from = self._fall_back(cause_of(lost))
         telemetry.close()
         if result is None:
             return {"stopped_at_step": self._trainer.version if self._trainer else 0}

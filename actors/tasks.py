@@ -15,10 +15,3 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             yield
         finally:
             task.cancel()
-
-
-def first_leaf(error: BaseException) -> BaseException:
-    """The error inside all groups of errors."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -13,11 +13,11 @@ from statistics import fmean, median
 from typing import Generic, TypeVar
 
 from actors.config import SessionConfig
-from actors.tasks import first_leaf
 from evaluation.asking import Asked, Generate, Response, Sampling, ask
 from evaluation.exam import Exam
 from evaluation.figures import figures_of_answers
 from rewards.reward import center_errors_m, is_correct
+from rollout.errors import told
 from rollout.trajectory import Trajectory
 from spatial.grammar import parse_response
 from spatial.sample import Path, SpatialSample
@@ -78,8 +78,7 @@ class Validation:
         try:
             numbers = await self._ask()
         except Exception as error:  # whatever it is: held-out questions never stop a training
-            cause = first_leaf(error)
-            self._skip(version, f"{type(cause).__name__}: {cause}")
+            self._skip(version, told(error))
         else:
             self._numbers = {f"validation/{name}": value for name, value in numbers.items()}
             self._numbers["validation/version"] = version

@@ -245,7 +245,7 @@ def measure(sizes_mb: Sequence[int], numbers: Sequence[int], num_rounds: int) ->
 
     register()
     # Of receivers, as of vLLM's processes.
-    prepare_environment(EngineConfig(), cpu_cores=None, has_gpu=False)
+    prepare_environment(EngineConfig(), cpu_cores=None, on_gpu=False)
     torch.set_num_threads(1)
     ports = [ProcessPort(number) for number in range(max(numbers))]
     heads = ("MB", "receivers", "pack, s", "push, s", "raw, s", "push, MB/s", "raw, MB/s", "ratio")

@@ -13,7 +13,7 @@ from launch.config_cli import show_config
 from launch.data_cli import app as data_app
 from launch.evaluate_cli import evaluate
 from launch.options import Config, Overrides, console
-from launch.outcomes import RunLostError, Stopped
+from launch.outcomes import RunFailedError, RunLostError, Stopped
 
 app = typer.Typer(
     help="Trains a spatial vision-language model to reason along two paths: words only (LOR), or detecting 3D centres "
@@ -281,6 +281,9 @@ def main() -> None:
     except Stopped as stopped:
         console.print(f"[yellow]stopped[/]: {escape(str(stopped))}", highlight=False, soft_wrap=True)
         sys.exit(130)
+    except RunFailedError as failed:
+        console.print(f"[red]failed[/]: {escape(str(failed))}", highlight=False)
+        sys.exit(1)
     except RunLostError as lost:
         console.print(f"[red]lost[/]: {escape(str(lost))}", highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Column
 
 from actors.coordinator import REMOTE_COORDINATOR
+from actors.placement import runtime_env
 from actors.run_folder import RunFolder
 from actors.runtime import Orphans, on_this_node, ray_runtime
 from evaluation.asking import Asked, Response
@@ -22,10 +23,13 @@ from evaluation.config import EvaluationConfig
 from launch.attach import COORDINATOR, announce, namespace_of, withdraw
 from launch.config import RunConfig
 from launch.exams import exams_of_training
-from launch.outcomes import RunLostError, Stopped
+from launch.outcomes import RunFailedError, RunLostError, Stopped
 from launch.prepare import check_reward, prepare_base_model, prepare_data, prepare_folder
 from learner.correction import describe_correction
+from rollout.errors import cause_of, told
+from spatial.dataset import BadDataError
 from spatial.sample import SpatialSample
+from vlm.errors import CheckpointError
 
 if TYPE_CHECKING:
     from launch.dashboard import RunPage
@@ -57,7 +61,10 @@ class Driver:
         self._orphans = Orphans()
         try:
             self._coordinator = REMOTE_COORDINATOR.options(
-                name=COORDINATOR, namespace=namespace_of(self.folder), scheduling_strategy=on_this_node()
+                name=COORDINATOR,
+                namespace=namespace_of(self.folder),
+                scheduling_strategy=on_this_node(),
+                runtime_env=runtime_env(0),
             ).remote(self.config, self.folder.root, self.config.model_dump(mode="json"))
             self._coordinator.watch.remote()
             announce(self.folder)
@@ -146,6 +153,7 @@ class Driver:
         Raises:
             Stopped: the run was stopped.
             RunLostError: the coordinator died.
+            RunFailedError: a part of the run failed; says which, and why.
         """
         again = again or self._resumes("train")
         stopping_since_s: float | None = None
@@ -181,8 +189,14 @@ class Driver:
             raise Stopped(again)
         try:
             return ray.get(result)
-        except ray.exceptions.RayTaskError:
-            raise  # an error of the run's own, though it be about another actor's death
+        except ray.exceptions.RayTaskError as error:
+            # An error of the run's own, though it be about another actor's death.
+            cause = cause_of(error)
+            if isinstance(cause, BadDataError | CheckpointError):
+                raise cause from None
+            traceback = self.folder.root / "error.txt"
+            traceback.write_text(f"{error}\n")
+            raise RunFailedError(f"{told(error)} (the whole traceback: {traceback})") from None
         except ray.exceptions.ActorDiedError as error:
             raise RunLostError(f"the coordinator died ({_first_line(error)}); {again}") from None
 

@@ -55,6 +55,7 @@ from learner.stack import (
     freeze,
     import_deepspeed,
     join_process_group,
+    require_device,
     resolve_attention,
 )
 from learner.state import export_model, load_state, save_state
@@ -84,6 +85,7 @@ class LearnerEngine:
         master_port: int = 29500,
         reference: FilePath | None = None,
         total_steps: int | None = None,
+        on_gpu: bool = False,
     ) -> None:
         """Load, join the other ranks, and let DeepSpeed lay out the model.
 
@@ -96,10 +98,12 @@ class LearnerEngine:
             master_address, master_port: where rank 0 listens.
             reference: the folder of the policy that the KL penalty holds on to; None for the cold start.
             total_steps: planned optimiser steps, for a cosine schedule.
+            on_gpu: what it computes on: the first GPU that this process sees, or the CPU, whatever cards there are.
 
         Raises:
             CheckpointError: a checkpoint lacks a weight or has a wrong one.
             ValueError: settings that do not fit together.
+            RuntimeError: `on_gpu`, and PyTorch has no GPU to offer.
         """
         if config.num_ranks != world_size:
             raise ValueError(f"learner.num_ranks={config.num_ranks}, but there are {world_size} ranks")
@@ -107,8 +111,11 @@ class LearnerEngine:
         self._encoder = encoder
         self._config = config
         self._rank, self._world_size = rank, world_size
-        self.attention = resolve_attention(config.deepspeed)
-        join_process_group(rank, world_size, master_address, master_port, config.deepspeed.collective_timeout_s)
+        require_device(on_gpu)
+        self._on_gpu = on_gpu
+        self.attention = resolve_attention(config.deepspeed, on_gpu)
+        timeout_s = config.deepspeed.collective_timeout_s
+        join_process_group(rank, world_size, master_address, master_port, timeout_s, on_gpu)
         _log.info("learner rank %d of %d: attention %s; %s", rank, world_size, self.attention, config.deepspeed)
         self._engine = self._initialize(total_steps)
         self._reference = None if reference is None or config.kl_coefficient == 0 else self._freeze(reference)
@@ -281,11 +288,11 @@ class LearnerEngine:
         if config.deepspeed.activation_checkpointing:
             vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         optimizer = build_optimizer(policy, config.optimizer)
-        engine, *_ = import_deepspeed().initialize(
+        engine, *_ = import_deepspeed(self._on_gpu).initialize(
             model=policy.train(),
             optimizer=optimizer,
             lr_scheduler=build_schedule(optimizer, config.optimizer, total_steps),
-            config=deepspeed_settings(config.deepspeed, config.optimizer.max_grad_norm),
+            config=deepspeed_settings(config.deepspeed, config.optimizer.max_grad_norm, self._on_gpu),
         )
         return engine
 
@@ -294,8 +301,9 @@ class LearnerEngine:
         policy = self._load_policy(folder).requires_grad_(False).eval()
         if self._config.deepspeed.zero_stage < 3:
             return policy.to(self._engine.device)
-        settings = deepspeed_settings(self._config.deepspeed, self._config.optimizer.max_grad_norm)
-        engine, *_ = import_deepspeed().initialize(model=policy, config=settings)
+        max_grad_norm = self._config.optimizer.max_grad_norm
+        settings = deepspeed_settings(self._config.deepspeed, max_grad_norm, self._on_gpu)
+        engine, *_ = import_deepspeed(self._on_gpu).initialize(model=policy, config=settings)
         return engine
 
     def _load_policy(self, folder: FilePath) -> Policy:

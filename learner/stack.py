@@ -24,10 +24,23 @@ from learner.muon import MuonWithAdamW
 Attention = Literal["sdpa", "flash_attention_2", "eager"]
 
 
-def import_deepspeed() -> ModuleType:
+def require_device(on_gpu: bool) -> None:
+    """
+    Raises:
+        RuntimeError: a GPU is asked for, and PyTorch has none to offer.
+    """
+    if on_gpu and not torch.cuda.is_available():
+        build = "is built for CPUs: `make setup LOCK=gpu`" if torch.version.cuda is None else "finds no usable one"
+        raise RuntimeError(
+            "a learner rank is to compute on a GPU (cluster.learner_rank_gpus), and PyTorch "
+            f"{torch.__version__} {build}"
+        )
+
+
+def import_deepspeed(on_gpu: bool) -> ModuleType:
     """DeepSpeed, told what it runs on. It reads DS_ACCELERATOR while it is imported."""
-    if not torch.cuda.is_available():
-        os.environ["DS_ACCELERATOR"] = "cpu"
+    # Always said: by itself it would take whatever card there is, whoever it belongs to.
+    os.environ["DS_ACCELERATOR"] = "cuda" if on_gpu else "cpu"
     import deepspeed
     import deepspeed.ops
 
@@ -40,7 +53,9 @@ def import_deepspeed() -> ModuleType:
     return deepspeed
 
 
-def join_process_group(rank: int, world_size: int, master_address: str, master_port: int, timeout_s: float) -> None:
+def join_process_group(
+    rank: int, world_size: int, master_address: str, master_port: int, timeout_s: float, on_gpu: bool
+) -> None:
     """Join the learner's ranks: nccl on GPUs, gloo elsewhere. A process that has already joined stays as it is.
 
     Raises:
@@ -55,8 +70,8 @@ def join_process_group(rank: int, world_size: int, master_address: str, master_p
         return
     # One process a GPU, and a process sees its own GPU only: Ray sets CUDA_VISIBLE_DEVICES.
     os.environ.setdefault("LOCAL_RANK", "0")
-    import_deepspeed().init_distributed(
-        dist_backend="nccl" if torch.cuda.is_available() else "gloo",
+    import_deepspeed(on_gpu).init_distributed(
+        dist_backend="nccl" if on_gpu else "gloo",
         auto_mpi_discovery=False,
         verbose=False,
         timeout=timedelta(seconds=timeout_s),
@@ -66,18 +81,17 @@ def join_process_group(rank: int, world_size: int, master_address: str, master_p
     )
 
 
-def resolve_attention(config: DeepSpeedConfig) -> Attention:
-    """The attention implementation that "auto" stands for on this machine."""
+def resolve_attention(config: DeepSpeedConfig, on_gpu: bool) -> Attention:
+    """The attention implementation that "auto" stands for."""
     if config.attention != "auto":
         return config.attention
     has_flash = importlib.util.find_spec("flash_attn") is not None
-    usable = torch.cuda.is_available() and config.dtype == "bfloat16" and has_flash
+    usable = on_gpu and config.dtype == "bfloat16" and has_flash
     return "flash_attention_2" if usable else "sdpa"
 
 
-def deepspeed_settings(config: DeepSpeedConfig, max_grad_norm: float) -> dict[str, Any]:
+def deepspeed_settings(config: DeepSpeedConfig, max_grad_norm: float, on_gpu: bool) -> dict[str, Any]:
     """The dictionary that `deepspeed.initialize` takes."""
-    on_gpu = torch.cuda.is_available()
     settings: dict[str, Any] = {
         # DeepSpeed wants a number, and takes whatever is passed.
         "train_micro_batch_size_per_gpu": config.micro_batch_rows or 1,

@@ -16,7 +16,7 @@ from rollout.completeness import ExpectedWeights
 from rollout.config import EngineConfig, GlooTransferConfig
 from rollout.engine_arguments import engine_arguments
 from rollout.errors import RolloutTimeout, TransferError
-from rollout.processes import ChildProcesses, prepare_environment
+from rollout.processes import ChildProcesses, prepare_environment, require_build
 from rollout.trajectory import RolloutRequest, Trajectory, VersionSpan
 from rollout.vitals import EngineUsage, usage_logger
 from spatial.images import ImageStore
@@ -51,6 +51,7 @@ class RolloutEngine:
         name: str,
         cpu_cores: Sequence[int] | None = None,
         top_p: float = 1.0,
+        on_gpu: bool = False,
     ) -> None:
         """Nothing is started yet.
 
@@ -58,6 +59,7 @@ class RolloutEngine:
             checkpoint: a local folder in Hugging Face layout; its weights are version 0 until others are pushed.
             cpu_cores: what this engine's threads are bound to, and no other engine's; None leaves them to the kernel.
             top_p: below 1, log-probabilities are those of the truncated distribution (see `SamplingConfig`).
+            on_gpu: what it computes on: the GPUs that this process sees, or the CPU, whatever cards there are.
 
         Raises:
             FileNotFoundError: the checkpoint has no safetensors file.
@@ -69,6 +71,7 @@ class RolloutEngine:
         self._config = config
         self._cpu_cores = cpu_cores
         self._top_p = top_p
+        self._on_gpu = on_gpu
         self._expected = ExpectedWeights.of_checkpoint(checkpoint)
         self._children = ChildProcesses()
         self._request_numbers = itertools.count()
@@ -112,10 +115,8 @@ class RolloutEngine:
         await self._control("set weight version", self._llm.update_weight_version(str(self._version)))
 
     def _load(self) -> None:
-        import torch
-
-        has_gpu = torch.cuda.is_available()
-        prepare_environment(self._config, self._cpu_cores, has_gpu)
+        require_build(self._on_gpu)
+        prepare_environment(self._config, self._cpu_cores, self._on_gpu)
         # Only now: vLLM reads its environment when it is imported.
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -126,7 +127,7 @@ class RolloutEngine:
         self._encoder = PromptEncoder(self._checkpoint, self._images, self._prompt_config)
         self._prompts = EnginePrompts(self._encoder)
         self._llm = AsyncLLM.from_engine_args(
-            AsyncEngineArgs(**engine_arguments(self._checkpoint, self._config, has_gpu)),
+            AsyncEngineArgs(**engine_arguments(self._checkpoint, self._config, self._on_gpu)),
             stat_loggers=[usage_logger(self.usage)],
         )
 

@@ -6,13 +6,13 @@ from typing import Any
 from rollout.config import EngineConfig
 
 
-def engine_arguments(checkpoint: FilePath, config: EngineConfig, has_gpu: bool) -> dict[str, Any]:
+def engine_arguments(checkpoint: FilePath, config: EngineConfig, on_gpu: bool) -> dict[str, Any]:
     """What vLLM's `AsyncEngineArgs` are for a config."""
     from vllm.config import WeightTransferConfig
 
     device = (
         {"gpu_memory_utilization": config.gpu_memory_utilization}
-        if has_gpu
+        if on_gpu
         else {
             "kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30),
             # A prompt split over two steps kills vLLM's CPU worker when the request is seeded ("CPU Generator does
@@ -24,6 +24,9 @@ def engine_arguments(checkpoint: FilePath, config: EngineConfig, has_gpu: bool) 
         "model": str(checkpoint),
         "dtype": config.dtype,
         "tensor_parallel_size": config.tensor_parallel_size,
+        # Said, or vLLM would have Ray place the ranks whenever it runs inside an actor: in bundles of one GPU each, of
+        # which the actor's placement group has none. The actor was given all their GPUs.
+        "distributed_executor_backend": "mp" if config.tensor_parallel_size > 1 else "uni",
         "max_model_len": config.max_model_len,
         "max_num_seqs": config.max_num_seqs,
         "limit_mm_per_prompt": {"image": config.max_images_per_prompt, "video": 0},

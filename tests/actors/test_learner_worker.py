@@ -39,6 +39,7 @@ def make_rank(version: int | None) -> tuple[LearnerRank, FakeEngine]:
         checkpoints=nowhere,
         keep_checkpoints=1,
         total_steps=None,
+        on_gpu=False,
         num_threads=None,
     )
     rank, engine = LearnerRank(spec, rank=0), FakeEngine()
