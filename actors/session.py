@@ -121,7 +121,7 @@ class Session:
         started_s = time.perf_counter()
         self._begin("RL: loading", 0)
         rewards = make_reward_pool(self._config)
-        telemetry = Telemetry(self._config.telemetry, self._folder, self._resolved)
+        telemetry = await Telemetry.begin(self._config.telemetry, self._folder, self._resolved, self._warnings.add)
 
         def on_step(metrics: Mapping[str, Any]) -> None:
             telemetry.log(metrics)
@@ -140,7 +140,7 @@ class Session:
                 if self._stopping or not restarts_left:
                     raise
                 resume_from = self._fall_back(cause_of(lost))
-        telemetry.close()
+        await telemetry.close()
         if result is None:
             return {"stopped_at_step": self._trainer.version if self._trainer else 0}
         self._folder.write_evaluation("rl", result.judged)

@@ -1,41 +1,45 @@
 """Metrics to where people look: wandb, and Ray's Prometheus endpoint. The run's own files do not depend on either."""
 
+import asyncio
 import json
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Self
 
 import wandb
 from ray.util.metrics import Gauge
 
 from actors.config import TelemetryConfig
 from actors.run_folder import RunFolder
+from actors.wandb_run import Warn, finish_wandb, start_wandb
 from spatial.images import ImageStore
 
 
 class Telemetry:
     """Sends one flat mapping of numbers a step."""
 
-    def __init__(self, config: TelemetryConfig, folder: RunFolder, run_config: Mapping[str, object]) -> None:
+    def __init__(
+        self, config: TelemetryConfig, folder: RunFolder, run_config: Mapping[str, object], warn: Warn
+    ) -> None:
+        """Connects to wandb, which may take a minute where there is no network: see `begin`.
+
+        Args:
+            warn: told what a person should know.
+        """
         self._config = config
         self._folder = folder
         self._gauges: dict[str, Gauge] = {}
         self._tags = {"run": folder.root.name}
-        self.mode = _mode(config)
-        self._run = (
-            wandb.init(
-                project=config.project,
-                name=folder.root.name,
-                dir=str(folder.root),
-                config=dict(run_config),
-                mode=self.mode,
-                settings=wandb.Settings(silent=True, console="off"),
-            )
-            if self.mode != "off"
-            else None
-        )
+        self._warn = warn
+        self._run = start_wandb(config, folder, run_config, warn)
+
+    @classmethod
+    async def begin(
+        cls, config: TelemetryConfig, folder: RunFolder, run_config: Mapping[str, object], warn: Warn
+    ) -> Self:
+        """In a thread, as `close` is: whoever asks how the run is must not wait for wandb's network."""
+        return await asyncio.to_thread(cls, config, folder, run_config, warn)
 
     def log(self, metrics: Mapping[str, object]) -> None:
         """A step's numbers, and now and then some of its recorded responses."""
@@ -64,9 +68,9 @@ class Telemetry:
             table.add_data(step, row["path"], row["kind"], image, row["prompt"], truth, row["response"], *marks)
         return {"samples": table}
 
-    def close(self) -> None:
+    async def close(self) -> None:
         if self._run is not None:
-            self._run.finish()
+            await asyncio.to_thread(finish_wandb, self._run, self._warn)
 
 
 _SAMPLE_COLUMNS = (
@@ -88,9 +92,3 @@ def first_responses(lines: Iterable[str], num_groups: int) -> list[dict[str, Any
         if "response" in row and (row["group"] in of_path or len(of_path) < num_groups):
             of_path.setdefault(row["group"], row)
     return [row for of_path in first.values() for row in of_path.values()]
-
-
-def _mode(config: TelemetryConfig) -> Literal["online", "offline", "off"]:
-    if config.wandb != "auto":
-        return config.wandb
-    return "online" if os.environ.get("WANDB_API_KEY") else "offline"
