@@ -90,10 +90,13 @@ def models_of_type(models: Sequence[Model], tag: object) -> list[Model]:
 
 
 def field_at(models: Sequence[Model], path: Sequence[str]) -> FieldInfo | None:
-    """The field at a dotted path, by whatever `type` it exists; None where there is none. Numbers count in lists."""
+    """The field at a dotted path, by whatever `type` it exists; None where there is none. Numbers count in lists, and a
+    mapping has a field for each of its keys."""
     found = [model.model_fields[path[0]] for model in models if path[0] in model.model_fields] if path else []
     if len(path) <= 1 or not found:
         return found[0] if found else None
+    if len(path) == 2 and get_origin(found[0].annotation) is dict:
+        return FieldInfo.from_annotation(get_args(found[0].annotation)[1])
     inside = [model for field in found for model in models_of(field.annotation)]
     if path[1].isdigit():
         inside, path = [model for field in found for model in models_in_list(field.annotation)], path[1:]

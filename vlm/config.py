@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from spatial.prompts import instruction
 from spatial.sample import Path
 from spatial.strict import StrictModel
 
@@ -56,6 +57,9 @@ class PromptConfig(StrictModel):
 
     instructions: Literal["short", "full"] = "full"
     """"full" explains the path's grammar to a pretrained model; "short" names the path in a few words."""
+    own_instructions: dict[Path, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    """Your own instruction for a path (lor, dtr, direct), in place of the text that `instructions` chooses. What is
+    read in a reply stays the same, so ask for the path's tags; `spatial/prompts.py` has our texts."""
     regions: RegionStyle = "tokens"
     """How a region reaches the model: "tokens", as one embedding made from the image's features there; "marks", drawn
     on the image, with its box as coordinates in the text, and "points", its middle as coordinates in the text, for a
@@ -71,6 +75,18 @@ class PromptConfig(StrictModel):
     """With "marks": their line width."""
     image_cache_mib: Annotated[int, Field(ge=0)] = 64
     """Decoded images that each process keeps, so that the members of a group decode theirs once."""
+
+    @field_validator("own_instructions")
+    @classmethod
+    def _texts_are_words(cls, texts: dict[Path, str]) -> dict[Path, str]:
+        for path, text in texts.items():
+            if "<|" in text:
+                raise ValueError(f"{path.value}: {text!r} holds '<|', which begins a token with a meaning of its own")
+        return texts
+
+    def instruction(self, path: Path) -> str:
+        """What a prompt of `path` asks for, after the question."""
+        return self.own_instructions.get(path) or instruction(path, self.instructions)
 
     def regions_for(self, path: Path) -> RegionStyle:
         """How a region reaches the model through `path`."""

@@ -13,7 +13,6 @@ from PIL import Image
 from transformers import AutoProcessor
 
 from spatial.images import ImageStore
-from spatial.prompts import instruction
 from spatial.sample import BadImageError, ImageRef, Path, Region, SpatialSample
 from vlm.config import PromptConfig, RegionStyle
 from vlm.region_geometry import coverage
@@ -53,7 +52,7 @@ def question_text(sample: SpatialSample, path: Path, config: PromptConfig) -> st
     """What the user says: the question, where its regions are, and the path's instruction."""
     describe = _DESCRIPTIONS[config.regions_for(path)]
     regions = describe(sample.regions, sample.images, config.coordinate_grid)
-    return " ".join(filter(None, [sample.question, regions, instruction(path, config.instructions)]))
+    return " ".join(filter(None, [sample.question, regions, config.instruction(path)]))
 
 
 class PromptEncoder:

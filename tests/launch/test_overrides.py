@@ -135,6 +135,11 @@ def test_yes_and_no_are_truth_values_where_one_is_wanted(word: str, meant: bool)
     assert demo(f"rollout.engine.enforce_eager={word}").rollout.engine.enforce_eager is meant
 
 
+def test_text_in_a_mapping_is_taken_as_it_stands_too() -> None:
+    config = demo("prompt.own_instructions.lor=Think in metres: first depths. #1")
+    assert config.prompt.own_instructions == {"lor": "Think in metres: first depths. #1"}
+
+
 def test_an_entry_of_a_list_is_changed_by_its_number() -> None:
     config = demo(
         "training.evaluate_every=5",

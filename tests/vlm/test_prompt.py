@@ -117,6 +117,15 @@ def test_paths_differ_in_their_instruction_only(encoder: PromptEncoder, store: I
     assert lor.replace(" think<", " detect<") == dtr
 
 
+def test_an_instruction_of_ones_own_takes_the_place_of_its_path_s_only(store: ImageStore) -> None:
+    config = PROMPT.replace(own_instructions={Path.LOR: "Think in metres: first depths, then the rest."})
+    sample = make_sample(store)
+    assert question_text(sample, Path.LOR, config).endswith("Think in metres: first depths, then the rest.")
+    assert question_text(sample, Path.DTR, config) == question_text(sample, Path.DTR, PROMPT)
+    with pytest.raises(ValueError, match="begins a token with a meaning of its own"):
+        PROMPT.replace(own_instructions={Path.LOR: "look at <|image_pad|>"})
+
+
 def test_boxes_are_scaled_to_the_grid_with_leading_zeros(store: ImageStore) -> None:
     sample = make_sample(store)
     assert describe_boxes(sample.regions, sample.images, grid=100) == "red point [25,12,50,99]"
