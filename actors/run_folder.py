@@ -1,6 +1,8 @@
 """A run is a folder; this is the one place that knows its layout.
 
-config.json         the resolved config
+owner.json          locked while a command works in the folder: which one, where, since when
+config.json         the resolved config that the run was begun with; written once
+starts.jsonl        one object a command that was started here: when, which, and what it changed of the config
 metrics.jsonl       one object a step
 trajectories/       step-000001.jsonl …: the responses that were trained on or filtered out (training.record_share)
 groups.jsonl        one object a recorded group: what it is about, how it went, and where its responses lie
@@ -19,10 +21,13 @@ summary.json        the marks before and after
 summary.png         the same, to look at
 coordinator.json    while it is under way: where its coordinator is
 dashboard.json      likewise: where its page is, and the token; only its owner may read it
-earlier/001/ …      what a run that was begun anew in this folder had left: metrics, trajectories, checkpoints
+earlier/001/ …      what a run that was begun again in this folder had left: metrics, trajectories, checkpoints, and the
+                    config.json and starts.jsonl that they were made with
 """
 
 import json
+import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path as FilePath
@@ -32,13 +37,19 @@ from actors.group import Group
 from actors.records import group_entry, group_lines
 from evaluation.marks import Judged
 
+_log = logging.getLogger(__name__)
+
+_CUT_SHORT = "%s: its last line was cut short (by a crash, or a full disk) and is dropped"
+
 
 class RunFolder:
     """Paths of a run's folder, and the appending and replacing of its files."""
 
     def __init__(self, root: FilePath) -> None:
         self.root = FilePath(root)
+        self.owner = self.root / "owner.json"
         self.config = self.root / "config.json"
+        self.starts = self.root / "starts.jsonl"
         self.coordinator = self.root / "coordinator.json"
         self.dashboard = self.root / "dashboard.json"
         self.metrics = self.root / "metrics.jsonl"
@@ -60,15 +71,42 @@ class RunFolder:
         self.image_stores = (self.images, self.benchmark_images)
         self.centers_picture = self.root / "centers.png"
         self.picture = self.root / "summary.png"
+        self.earlier = self.root / "earlier"
+
+    @property
+    def of_steps(self) -> tuple[FilePath, ...]:
+        """What the steps of reinforcement learning write."""
+        return self.metrics, self.trajectories, self.groups, self.timeline
 
     @property
     def of_training(self) -> tuple[FilePath, ...]:
-        """What the steps of reinforcement learning write."""
-        return self.metrics, self.trajectories, self.groups, self.timeline
+        """What reinforcement learning makes."""
+        return *self.of_steps, self.checkpoints, self.final_model
+
+    @property
+    def of_cold_start(self) -> tuple[FilePath, ...]:
+        """What the cold start makes."""
+        return self.cold_start_metrics, self.cold_start_checkpoints, self.cold_start_model
+
+    @property
+    def own_paths(self) -> tuple[FilePath, ...]:
+        """All that a run puts into its folder."""
+        return tuple(path for path in vars(self).values() if isinstance(path, FilePath) and path.parent == self.root)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a command that trains has left something here."""
+        return self.holds_any(*self.of_cold_start, *self.of_training)
 
     def create(self) -> None:
         for folder in (self.root, self.trajectories, self.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
+        self.owner.touch()
+
+    @staticmethod
+    def holds_any(*paths: FilePath) -> bool:
+        """Whether one of `paths` is a file, or a folder with something in it."""
+        return any(path.is_file() or (path.is_dir() and any(path.iterdir())) for path in paths)
 
     def set_aside(self, *paths: FilePath) -> FilePath | None:
         """Move what an earlier run left at `paths` under `earlier/`, so that a new one does not go on in it.
@@ -76,16 +114,25 @@ class RunFolder:
         Returns:
             Where it lies now; None if there was nothing.
         """
-        left = [path for path in paths if path.is_file() or (path.is_dir() and any(path.iterdir()))]
+        left = [path for path in paths if self.holds_any(path)]
         if not left:
             return None
-        numbers = [int(path.name) for path in (self.root / "earlier").glob("*") if path.name.isdigit()]
-        target = self.root / "earlier" / f"{max(numbers, default=0) + 1:03d}"
+        numbers = [int(path.name) for path in self.earlier.glob("*") if path.name.isdigit()]
+        target = self.earlier / f"{max(numbers, default=0) + 1:03d}"
         target.mkdir(parents=True)
         for path in left:
             path.rename(target / path.name)
         self.create()
         return target
+
+    def write_config(self, text: str) -> None:
+        """Write how the run is begun; there must be none yet."""
+        if self.config.exists():
+            raise FileExistsError(f"{self.config}: how a run was begun is written once")
+        self._replace(self.config, [text])
+
+    def append_start(self, start: Mapping[str, object]) -> None:
+        _append(self.starts, [start])
 
     def append_metrics(self, metrics: Mapping[str, object]) -> None:
         _append(self.metrics, [metrics])
@@ -98,7 +145,7 @@ class RunFolder:
         _append(self.cold_start_metrics, steps)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        return _read(self.metrics)
+        return read_lines(self.metrics)
 
     def truncate_cold_start_metrics(self, last_step: int) -> None:
         """Forget steps after `last_step`: a resumed cold start makes them again."""
@@ -145,7 +192,7 @@ class RunFolder:
         self._replace(self.summary, [json.dumps({**summary, part: content}, indent=1) + "\n"])
 
     def _keep_until(self, path: FilePath, last_step: int) -> None:
-        kept = [metrics for metrics in _read(path) if metrics["step"] <= last_step]
+        kept = [metrics for metrics in read_lines(path) if metrics["step"] <= last_step]
         self._replace(path, (json.dumps(metrics) + "\n" for metrics in kept))
 
     @staticmethod
@@ -156,10 +203,50 @@ class RunFolder:
         temporary.replace(path)
 
 
+def read_lines(path: FilePath) -> list[dict[str, Any]]:
+    """The objects of a file with one JSON object a line; none if there is no such file.
+
+    What is no such line is passed over, and said: above all a last one that was cut short by a crash or a full disk.
+    """
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        row = _object(line)
+        if row is not None:
+            rows.append(row)
+        elif number == len(lines) and line:
+            _log.warning(_CUT_SHORT, path)
+        elif line:
+            _log.warning("%s:%d is no JSON object and is passed over: %.60s", path, number, line)
+    return rows
+
+
 def _append(path: FilePath, lines: Iterable[Mapping[str, object]]) -> None:
+    _end_last_line(path)
     with path.open("a") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
-def _read(path: FilePath) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def _end_last_line(path: FilePath) -> None:
+    """Drop what a crash left of a last line: the next one would be glued to it."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size == 0 or (file.seek(size - 1) and file.read(1) == b"\n"):
+            return
+        file.seek(0)
+        last = file.read().rpartition(b"\n")[2]
+        if _object(last) is not None:  # whole, but for its end
+            file.write(b"\n")
+        else:
+            file.truncate(size - len(last))
+            _log.warning(_CUT_SHORT, path)
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

@@ -11,6 +11,7 @@ from typing import Any
 
 from actors.run_folder import RunFolder
 from launch.config import ConfigError
+from launch.resume import resume_command_of
 from launch.run_state import explain_not_under_way
 
 COORDINATOR = "coordinator"
@@ -63,7 +64,7 @@ def attached(root: Path) -> Iterator[Any]:
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"the run in {root} left {folder.coordinator}, but nobody answers at {place['address']}: it was killed. "
-            f"`sr-real train --resume run={root}` goes on from its last checkpoint ({str(error).splitlines()[0]})"
+            f"`{resume_command_of(root)}` goes on from its last checkpoint ({str(error).splitlines()[0]})"
         ) from None
 
     def call(method: str, *arguments: object) -> Any:

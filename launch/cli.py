@@ -12,8 +12,20 @@ from launch.config import ConfigError, load_config
 from launch.config_cli import show_config
 from launch.data_cli import app as data_app
 from launch.evaluate_cli import evaluate
-from launch.options import Config, Overrides, console
+from launch.options import AcceptChanges, Config, Overrides, console
 from launch.outcomes import RunFailedError, RunLostError, Stopped
+from launch.run_config import (
+    COLD_START,
+    COLD_START_RESUMED,
+    EXPORT,
+    TRAIN,
+    TRAIN_RESUMED,
+    USE,
+    config_for,
+    folder_of,
+    start_of_training,
+    with_run_of,
+)
 
 app = typer.Typer(
     help="Trains a spatial vision-language model to reason along two paths: words only (LOR), or detecting 3D centres "
@@ -48,11 +60,14 @@ def options(
 
 
 @app.command()
-def demo(overrides: Overrides = None, config: Config = "demo") -> None:
-    """Scenes, cold start, RL, marks before and after: the whole method on this machine, in a quarter of an hour."""
+def demo(overrides: Overrides = None, config: Config = None) -> None:
+    """Scenes, cold start, RL, marks before and after: the whole method on this machine, in a quarter of an hour.
+
+    In a folder that holds a run it begins again, from the config that is named; what was there is set aside.
+    """
     from launch.demo import run_demo
 
-    run_demo(load_config(config, overrides), console)
+    run_demo(load_config(config or "demo", overrides), console)
 
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
@@ -68,7 +83,8 @@ def newest_checkpoint(checkpoints: Path) -> Path | None:
 @app.command("cold-start")
 def cold_start(
     overrides: Overrides = None,
-    config: Config = "demo",
+    config: Config = None,
+    accept: AcceptChanges = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from this cold start's newest checkpoint, or begin. Safe to repeat.")
     ] = False,
@@ -81,8 +97,9 @@ def cold_start(
     from launch.driver import Driver
     from launch.summary import print_summary
 
-    settings = load_config(config, overrides)
-    resume_from = newest_checkpoint(Path(settings.run) / "cold_start_checkpoints") if resume else None
+    resume_from = newest_checkpoint(folder_of(config, overrides).cold_start_checkpoints) if resume else None
+    rule = COLD_START if resume_from is None else COLD_START_RESUMED
+    settings = config_for(rule, config, overrides, console, accept)
     with Driver(settings, console) as run:
         run.cold_start(resume_from)
     print_summary(run.folder, console)
@@ -92,7 +109,7 @@ def cold_start(
 @app.command()
 def base(
     overrides: Overrides = None,
-    config: Config = "base",
+    config: Config = None,
     out: Annotated[Path, typer.Option("--out", help="Folder to write the model and its record to.")] = Path(
         "assets/tiny-base"
     ),
@@ -100,17 +117,22 @@ def base(
     """Pretrain the demo's base on perception alone, hours; goes on by itself where an earlier call was stopped."""
     from launch.base import make_base
 
-    make_base(load_config(config, overrides), config, overrides or [], out, console)
+    make_base(load_config(config or "base", overrides), config or "base", overrides or [], out, console)
     console.print(f"wrote {out}")
 
 
 @app.command()
 def train(
     overrides: Overrides = None,
-    config: Config = "demo",
+    config: Config = None,
+    accept: AcceptChanges = False,
     checkpoint: Annotated[
         Path | None,
-        typer.Option("--from", help="Hugging Face folder to start from. Default: RUN/cold_start_model."),
+        typer.Option(
+            "--from",
+            help="Hugging Face folder to start from. Default: RUN/cold_start_model; with --resume the one that the "
+            "training started from.",
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's newest checkpoint, or begin. Safe to repeat.")
@@ -128,14 +150,13 @@ def train(
     from launch.summary import draw_summary, print_summary
     from learner.checkpoint import verify
 
-    settings = load_config(config, overrides)
-    start = (checkpoint or Path(settings.run) / "cold_start_model").resolve()
-    if not (start / "config.json").is_file():
-        raise ConfigError(f"{start} is no model folder: run `sr-real cold-start` first, or give one with --from")
+    folder = folder_of(config, overrides)
     if resume_from is not None:
         verify(resume_from)
     elif resume:
-        resume_from = newest_checkpoint(Path(settings.run) / "checkpoints")
+        resume_from = newest_checkpoint(folder.checkpoints)
+    settings = config_for(TRAIN if resume_from is None else TRAIN_RESUMED, config, overrides, console, accept)
+    start = start_of_training(folder, checkpoint, resume_from is not None, accept)
     with Driver(settings, console) as run:
         run.train(start, resume_from and resume_from.resolve())
     print_summary(run.folder, console)
@@ -151,14 +172,15 @@ def export(
     target: Annotated[Path, typer.Argument(help="Folder to write: config, weights (safetensors), tokenizer.")],
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="A training checkpoint: RUN/checkpoints/step-…")],
     overrides: Overrides = None,
-    config: Config = "demo",
+    config: Config = None,
 ) -> None:
     """Write a training checkpoint as a plain Hugging Face folder, for transformers and vLLM."""
     from launch.driver import Driver
     from learner.checkpoint import verify
 
     verify(checkpoint)
-    with Driver(load_config(config, overrides), console) as run:
+    settings = config_for(EXPORT, config, with_run_of([checkpoint], config, overrides), console)
+    with Driver(settings, console, needs_data=False) as run:
         run.export(checkpoint.resolve(), target.resolve())
     console.print(f"wrote {target}")
 
@@ -167,12 +189,12 @@ def export(
 def rollout_only(
     checkpoint: Annotated[Path, typer.Option("--from", help="Hugging Face folder that answers.")],
     overrides: Overrides = None,
-    config: Config = "demo",
+    config: Config = None,
 ) -> None:
     """One half of the system: feed, roll out and score with fixed weights; records RUN/trajectories, no learner."""
     from launch.driver import Driver
 
-    with Driver(load_config(config, overrides), console) as run:
+    with Driver(config_for(USE, config, overrides, console), console) as run:
         run.rollout_only(checkpoint.resolve())
     console.print(f"recorded {run.folder.trajectories}")
 
@@ -182,12 +204,12 @@ def learner_only(
     checkpoint: Annotated[Path, typer.Option("--from", help="Hugging Face folder to update.")],
     recorded: Annotated[Path, typer.Option("--trajectories", help="RUN/trajectories of a run or of `rollout-only`.")],
     overrides: Overrides = None,
-    config: Config = "demo",
+    config: Config = None,
 ) -> None:
     """The other half: updates on recorded trajectories, no engines; prints what each update measured."""
     from launch.driver import Driver
 
-    with Driver(load_config(config, overrides), console) as run:
+    with Driver(config_for(USE, config, overrides, console), console) as run:
         updates = run.learner_only(checkpoint.resolve(), recorded.resolve())
     for number, metrics in enumerate(updates, start=1):
         shown = ("loss", "grad_norm", "kl_reference", "kl_rollout_learner", "clip_fraction", "ess")
@@ -203,8 +225,14 @@ def submit(
     address: Annotated[str, typer.Option("--address", help="The cluster's dashboard, such as http://127.0.0.1:8265")],
     overrides: Overrides = None,
     config: Annotated[
-        str, typer.Option("--config", "-c", help="The name of a preset, or a YAML file within the project.")
-    ] = "demo",
+        str | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="The name of a preset, or a YAML file within the project. Default: as for the command.",
+            show_default=False,
+        ),
+    ] = None,
     command: Annotated[
         str, typer.Option("--command", help="What to run: train, cold-start, demo, evaluate, …")
     ] = "train",
@@ -220,8 +248,9 @@ def submit(
     """
     from launch.submit import follow_job, shipped_config, submit_job
 
-    load_config(config, overrides)  # a fault in it is told here, not there
-    arguments = [command, "--config", shipped_config(config), *(["--resume"] if resume else []), *(overrides or [])]
+    load_config(config or "demo", overrides)  # a fault in it is told here, not there
+    named = [] if config is None else ["--config", shipped_config(config)]
+    arguments = [command, *named, *(["--resume"] if resume else []), *(overrides or [])]
     try:
         job = submit_job(address, arguments, python, console)
     except ConnectionError as error:

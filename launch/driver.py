@@ -5,7 +5,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,10 @@ from launch.attach import COORDINATOR, announce, namespace_of, withdraw
 from launch.config import RunConfig
 from launch.exams import exams_of_training
 from launch.outcomes import RunFailedError, RunLostError, Stopped
+from launch.owner import owned
 from launch.prepare import check_reward, prepare_base_model, prepare_data, prepare_folder
+from launch.resume import resume_command
+from launch.run_record import begin_again, record_start
 from learner.correction import describe_correction
 from rollout.errors import cause_of, told
 from spatial.dataset import BadDataError
@@ -35,25 +38,35 @@ if TYPE_CHECKING:
     from launch.dashboard import RunPage
 
 _POLL_S = 0.5
+_REPEAT = "the same command begins again"
 
 
 class Driver:
     """A run as a person drives it: `with Driver(config, console) as run: run.cold_start(); run.train()`."""
 
-    def __init__(self, config: RunConfig, console: Console, needs_data: bool = True) -> None:
+    def __init__(self, config: RunConfig, console: Console, needs_data: bool = True, needs_model: bool = True) -> None:
         """
         Args:
-            needs_data: False: neither the run's data nor its base model is made ready; questions come from elsewhere.
+            needs_data: False: the run's data are not made ready; questions come from elsewhere.
+            needs_model: False: the run's base model is not made ready.
         """
-        self._needs_data = needs_data
+        self._needs_data, self._needs_model = needs_data, needs_model
         self.config = config
         self.console = console
         check_reward(config)
-        self.folder: RunFolder = prepare_folder(config, keep_config=not needs_data)
+        self.folder = RunFolder(FilePath(config.run).resolve())
+        self._owning = ExitStack()
 
     def __enter__(self) -> "Driver":
-        if self._needs_data:
+        prepare_folder(self.folder)
+        with ExitStack() as stack:
+            stack.enter_context(owned(self.folder, self.console))
             self._prepare()
+            self._start()
+            self._owning = stack.pop_all()
+        return self
+
+    def _start(self) -> None:
         self._runtime = ray_runtime(self.config.cluster, self.config.num_cpus, self.config.custom_resources)
         self._runtime.__enter__()
         # A scheduler's stop is a person's stop: a checkpoint first. Only now, for Ray sets handlers of its own.
@@ -72,20 +85,22 @@ class Driver:
         except BaseException:
             self._runtime.__exit__(None, None, None)
             raise
-        return self
 
     def _prepare(self) -> None:
-        with _progress(self.console) as bars:
-            task = bars.add_task("scenes and questions", total=None, note="")
-            prepare_data(
-                self.config,
-                self.folder,
-                num_workers=len(os.sched_getaffinity(0)),
-                on_progress=lambda done, total: bars.update(task, completed=done, total=total),
-            )
-            bars.update(task, completed=1, total=1)
-        self.base_model = prepare_base_model(self.config, self.folder)
-        self._exams = exams_of_training(self.config, self.folder, self.console)
+        if self._needs_data:
+            with _progress(self.console) as bars:
+                task = bars.add_task("scenes and questions", total=None, note="")
+                prepare_data(
+                    self.config,
+                    self.folder,
+                    num_workers=len(os.sched_getaffinity(0)),
+                    on_progress=lambda done, total: bars.update(task, completed=done, total=total),
+                )
+                bars.update(task, completed=1, total=1)
+        if self._needs_model:
+            self.base_model = prepare_base_model(self.config, self.folder)
+        if self._needs_data and self._needs_model:
+            self._exams = exams_of_training(self.config, self.folder, self.console)
 
     def _make_page(self) -> "RunPage | None":
         if not self.config.dashboard.enabled:
@@ -101,50 +116,57 @@ class Driver:
             with suppress(ray.exceptions.ActorDiedError):
                 ray.get(self._coordinator.shutdown.remote(), timeout=self.config.cluster.deadlines.stop_s)
         finally:
-            self._runtime.__exit__(None, None, None)
+            with self._owning:
+                self._runtime.__exit__(None, None, None)
 
     def cold_start(self, resume_from: FilePath | None = None) -> dict[str, Any]:
         """Supervised fine-tuning of the base model, or on from a checkpoint of it; its marks on held-out questions."""
         if resume_from is None:
-            self._set_aside(self.folder.cold_start_checkpoints)
+            self._begin(*self.folder.of_cold_start, *self.folder.of_training, self.folder.summary)
+        record_start(self.folder, self.config, "cold-start")
         result = self._coordinator.cold_start.remote(self.base_model, resume_from)
         return self._watch(result, again=self._resumes("cold-start"))
 
     def train(self, checkpoint: FilePath, resume_from: FilePath | None = None) -> dict[str, Any]:
         """Reinforcement learning from a Hugging Face folder, or on from a training checkpoint; the marks after it."""
         if resume_from is None:
-            self._set_aside(*self.folder.of_training, self.folder.checkpoints)
+            self._begin(*(path for path in self.folder.of_training if not checkpoint.is_relative_to(path)))
+        record_start(self.folder, self.config, "train", checkpoint)
         if (checkpoint / "tokenizer.json").exists():
             shutil.copyfile(checkpoint / "tokenizer.json", self.folder.tokenizer)
         self.console.print(f"off-policy correction: {describe_correction(self.config.learner)}", highlight=False)
-        return self._watch(self._coordinator.train.remote(checkpoint, resume_from, self._exams))
+        result = self._coordinator.train.remote(checkpoint, resume_from, self._exams)
+        return self._watch(result, again=self._resumes("train", checkpoint))
 
     def evaluate(
         self, checkpoint: FilePath, samples: Sequence[SpatialSample], config: EvaluationConfig, images: FilePath
     ) -> Asked[Response]:
         """What a model answers to `samples`, whose images are in the store `images`."""
         result = self._coordinator.evaluate.remote(checkpoint, samples, config, images)
-        return self._watch(result, again="the same command asks all questions again")
+        return self._watch(result, again=_REPEAT)
 
     def rollout_only(self, checkpoint: FilePath) -> None:
-        self._set_aside(*self.folder.of_training)
-        self._watch(self._coordinator.rollout_only.remote(checkpoint))
+        self._begin(*self.folder.of_steps)
+        record_start(self.folder, self.config, "rollout-only", checkpoint)
+        self._watch(self._coordinator.rollout_only.remote(checkpoint), _REPEAT)
 
     def learner_only(self, checkpoint: FilePath, recorded: FilePath) -> list[dict[str, float]]:
-        return self._watch(self._coordinator.learner_only.remote(checkpoint, recorded))
+        return self._watch(self._coordinator.learner_only.remote(checkpoint, recorded), _REPEAT)
 
     def export(self, checkpoint: FilePath, target: FilePath) -> None:
-        self._watch(self._coordinator.export.remote(self.base_model, checkpoint, target))
+        self._watch(self._coordinator.export.remote(self.base_model, checkpoint, target), _REPEAT)
 
-    def _set_aside(self, *paths: FilePath) -> None:
-        earlier = self.folder.set_aside(*paths)
+    def _begin(self, *paths: FilePath) -> None:
+        """Set aside what an earlier run left at `paths`, with the config that it was made with."""
+        earlier = begin_again(self.folder, self.config, paths)
         if earlier is not None:
-            self.console.print(f"what an earlier run left in {self.config.run} is in {earlier} now")
+            self.console.print(f"what an earlier run left in {self.config.run} is in {earlier} now", highlight=False)
 
-    def _resumes(self, command: str) -> str:
-        return f"`sr-real {command} --resume run={self.config.run}` goes on from the last checkpoint"
+    def _resumes(self, command: str, start: FilePath | None = None) -> str:
+        again = resume_command(self.folder, self.config.run, command, start)
+        return f"`{again}` goes on from the last checkpoint"
 
-    def _watch(self, result: "ray.ObjectRef", again: str = "") -> Any:
+    def _watch(self, result: "ray.ObjectRef", again: str) -> Any:
         """Show progress until `result` is there; Ctrl-C asks the run to stop and waits for its checkpoint.
 
         Args:
@@ -155,7 +177,6 @@ class Driver:
             RunLostError: the coordinator died.
             RunFailedError: a part of the run failed; says which, and why.
         """
-        again = again or self._resumes("train")
         stopping_since_s: float | None = None
         num_warnings = 0
         with _progress(self.console) as bars:

@@ -11,8 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from evaluation.config import EvaluationConfig
-from launch.config import ConfigError, RunConfig, load_config
+from launch.config import ConfigError, RunConfig
 from launch.options import Config, Overrides, console
+from launch.run_config import USE, config_for, with_run_of
 from spatial.sample import Path as ReasoningPath
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     overrides: Overrides = None,
-    config: Config = "demo",
+    config: Config = None,
     checkpoint: Annotated[
         list[Path] | None,
         typer.Option(
@@ -59,7 +60,7 @@ def evaluate(
     Writes RUN/evaluations/NAME-CHECKPOINT/results.json and page.html. Several models are asked the same questions and
     compared question by question.
     """
-    settings = load_config(config, overrides)
+    settings = config_for(USE, config, with_run_of(checkpoint or (), config, overrides), console)
     asked = evaluation_of(settings, paths, samples, temperature, limit, is_benchmark=benchmark is not None)
     checkpoints = checkpoints_of(checkpoint, Path(settings.run))
     if (benchmark is None) != (folder is None):

@@ -31,6 +31,7 @@ from evaluation.results import (
 from launch.config import ConfigError, RunConfig
 from launch.driver import Driver
 from launch.exams import check_fit, read_exam
+from launch.prepare import prepare_folder
 from rewards.custom import load_reward
 from spatial.images import ImageStore
 
@@ -76,11 +77,12 @@ def run_evaluations(config: RunConfig, wanted: Wanted, console: Console) -> list
     # A benchmark's images are no part of the run's data.
     images = run_folder.images if wanted.benchmark is None else run_folder.benchmark_images
     exam = None
+    prepare_folder(run_folder)
     if wanted.benchmark is not None:
         assert wanted.folder is not None
         exam = read_exam(config, wanted.benchmark, wanted.folder, wanted.limit, images, console)
     evaluated: list[Evaluated] = []
-    with Driver(config, console, needs_data=wanted.benchmark is None) as run:
+    with Driver(config, console, needs_data=wanted.benchmark is None, needs_model=False) as run:
         if exam is None:
             exam = _own_exam(config, wanted.evaluation, run_folder)
         check_fit(exam, wanted.evaluation.paths, config)

@@ -7,7 +7,22 @@ from rich.console import Console
 
 console = Console()
 
-Config = Annotated[str, typer.Option("--config", "-c", help="A YAML file, or the name of a preset in launch/presets.")]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="A YAML file, or the name of a preset in launch/presets. Default: the run's own; for a new run, demo.",
+        show_default=False,
+    ),
+]
+AcceptChanges = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes",
+        help="Train although data, model, seed, order or prompts are not those that the run was trained with so far.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(

@@ -4,13 +4,14 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path as FilePath
 
 import spatial.scenes
 from actors.run_folder import RunFolder
 from launch.config import ConfigError, RunConfig, SceneDataConfig
+from launch.run_record import own_config
 from rewards.custom import load_reward
 from spatial.dataset import open_samples
 from spatial.images import ImageStore
@@ -24,19 +25,24 @@ Progress = Callable[[int, int], None]
 _PROGRAM = FilePath(__file__).parent.parent
 # Every kind of question comes up in far fewer.
 _NUM_TEXTS_CHECKED = 20_000
+# In what a run has made: by which settings.
+_STAMP = "built.json"
 
 
-def prepare_folder(config: RunConfig, keep_config: bool = False) -> RunFolder:
-    """Create the run's folder and write the resolved config beside its results.
+def prepare_folder(folder: RunFolder) -> None:
+    """Create the run's folder, or find that it is one.
 
-    Args:
-        keep_config: leave the one that is there: nothing is made that it would describe.
+    Raises:
+        ConfigError: the folder holds a person's files where a run's would be, or links that a run would write through;
+            or it cannot be made.
     """
-    folder = RunFolder(FilePath(config.run).resolve())
-    folder.create()
-    if not (keep_config and folder.config.exists()):
-        folder.config.write_text(config.model_dump_json(indent=1) + "\n")
-    return folder
+    check_folder(folder)
+    try:
+        folder.create()
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename}: cannot be made ({error.strerror}); give a folder that can be written to: run=…"
+        ) from None
 
 
 def check_reward(config: RunConfig) -> None:
@@ -56,27 +62,79 @@ def check_reward(config: RunConfig) -> None:
 
 
 def prepare_data(config: RunConfig, folder: RunFolder, num_workers: int, on_progress: Progress) -> None:
-    """Data and image store in the run's folder: scenes are made (once), files are linked."""
-    data = config.data
-    if isinstance(data, SceneDataConfig):
-        stamp = folder.data / "built.json"
-        recipe = json.dumps(
-            {"seed": config.seed, "data": data.model_dump(mode="json"), "program": _program_hash()}, indent=1
-        )
-        if not stamp.exists() or stamp.read_text() != recipe:
-            tested = data.scenes.replace(families=data.test_families or data.scenes.families)
-            trained = {"train": data.num_train_scenes, "validation": data.num_validation_scenes}
-            build_dataset(data.scenes, folder.data, trained, config.seed, num_workers, on_progress)
-            build_dataset(tested, folder.data, {"test": data.num_test_scenes}, config.seed, num_workers, on_progress)
-            stamp.write_text(recipe)
+    """Data and image store in the run's folder: scenes are made (once), files are linked.
+
+    Raises:
+        ConfigError: there are no data, or what lies in their place is not the run's own.
+    """
+    if isinstance(config.data, SceneDataConfig):
+        _prepare_scenes(config, config.data, folder, num_workers, on_progress)
+        _link(folder.images, folder.data / "images")
     else:
-        source = FilePath(data.folder).resolve()
+        source = FilePath(config.data.folder).resolve()
         if not (source / "train.jsonl").is_file():
-            raise ConfigError(f"data.folder={data.folder}: there is no train.jsonl in it")
+            raise ConfigError(f"data.folder={config.data.folder}: there is no train.jsonl in it")
+        _make_way(folder, source)
         _link(folder.data, source)
-    _link(folder.images, folder.data / "images")
-    if not isinstance(data, SceneDataConfig):
+        _link(folder.images, folder.data / "images")
         _check_files(config, folder)
+
+
+def _prepare_scenes(
+    config: RunConfig, data: SceneDataConfig, folder: RunFolder, num_workers: int, on_progress: Progress
+) -> None:
+    stamp = folder.data / _STAMP
+    made = {"seed": config.seed, "data": data.model_dump(mode="json"), "program": _program_hash()}
+    recipe = json.dumps(made, indent=1)
+    if folder.data.is_symlink():
+        folder.data.unlink()  # the link alone: what it leads to is a person's
+    if stamp.exists():
+        found = stamp.read_text()
+        if found == recipe:
+            return
+        if folder.is_trained and _without_program(found) == _without_program(recipe):
+            _log.warning(
+                "%s was made by another version of this program; it stays as it is, for the run was trained on it",
+                folder.data,
+            )
+            return
+    elif folder.holds_any(folder.data):
+        raise ConfigError(
+            f"{folder.data} holds files that no run has made, and scenes are to be built there; move them away, train "
+            f"on them (data.type=files data.folder=…), or give another folder: run=…"
+        )
+    folder.data.mkdir(exist_ok=True)
+    stamp.write_text("")  # ours from now on, though not whole
+    tested = data.scenes.replace(families=data.test_families or data.scenes.families)
+    trained = {"train": data.num_train_scenes, "validation": data.num_validation_scenes}
+    build_dataset(data.scenes, folder.data, trained, config.seed, num_workers, on_progress)
+    build_dataset(tested, folder.data, {"test": data.num_test_scenes}, config.seed, num_workers, on_progress)
+    stamp.write_text(recipe)
+
+
+def _without_program(recipe: str) -> dict[str, object] | None:
+    """What the data were asked to be; None of data that are not whole."""
+    try:
+        return {key: value for key, value in json.loads(recipe).items() if key != "program"}
+    except (ValueError, AttributeError):
+        return None
+
+
+def _make_way(folder: RunFolder, source: FilePath) -> None:
+    """Scenes that the run has built are set aside; a person's files stay where they are.
+
+    Raises:
+        ConfigError: there are such files.
+    """
+    if folder.data.is_symlink() or not folder.data.exists() or folder.data.resolve() == source:
+        return
+    if folder.holds_any(folder.data) and not (folder.data / _STAMP).exists():
+        raise ConfigError(
+            f"{folder.data} holds files that no run has made, and data.folder={source} is to be linked there; move "
+            "them away, or give another folder: run=…"
+        )
+    if folder.set_aside(folder.data) is None:
+        folder.data.rmdir()
 
 
 def _program_hash() -> str:
@@ -100,7 +158,7 @@ def prepare_base_model(config: RunConfig, folder: RunFolder) -> FilePath:
     """The folder of the model that a run starts from.
 
     A tiny one is built (once) around the words of its data; a checkpoint that knows no region tokens is copied (once)
-    and given them, if the prompts use them.
+    and given them, if the prompts use them. One that was made for another config is set aside and made again.
     """
     from transformers.utils import logging
 
@@ -114,11 +172,40 @@ def prepare_base_model(config: RunConfig, folder: RunFolder) -> FilePath:
         _check_words(config, folder, checkpoint)
         if not config.prompt.has_region_tokens or knows_regions(checkpoint):
             return FilePath(checkpoint)
-        if not (folder.base_model / "config.json").exists():
+        recipe = {"model": checkpoint, "seed": config.seed}
+        if not _is_made(folder, recipe):
             add_regions(checkpoint, folder.base_model, config.seed)
-    elif not (folder.base_model / "config.json").exists():
-        build_tiny_checkpoint(folder.base_model, _texts(config, folder), model, config.seed)
+    else:
+        recipe = {
+            "model": model.model_dump(mode="json"),
+            "seed": config.seed,
+            "data": config.data.model_dump(mode="json"),
+        }
+        if not _is_made(folder, recipe):
+            build_tiny_checkpoint(folder.base_model, _texts(config, folder), model, config.seed)
+    (folder.base_model / _STAMP).write_text(json.dumps(recipe, indent=1))
     return folder.base_model
+
+
+def _is_made(folder: RunFolder, recipe: Mapping[str, object]) -> bool:
+    """Whether the base model is there, made by `recipe`; another one is set aside."""
+    stamp = folder.base_model / _STAMP
+    if not (folder.base_model / "config.json").exists():
+        return False
+    # Earlier versions left no stamp: theirs are of the run's own config.
+    if (json.loads(stamp.read_text()) if stamp.exists() else _recipe_of_own(folder, recipe)) == recipe:
+        return True
+    folder.set_aside(folder.base_model)
+    return False
+
+
+def _recipe_of_own(folder: RunFolder, recipe: Mapping[str, object]) -> Mapping[str, object] | None:
+    own = own_config(folder)
+    if own is None:
+        return None
+    model = own["model"]
+    asked = model if model["type"] == "tiny" else _find_checkpoint(model["path"])
+    return {**recipe, "model": asked, "seed": own["seed"], **({"data": own["data"]} if "data" in recipe else {})}
 
 
 def _find_checkpoint(path: str) -> str:
@@ -177,3 +264,29 @@ def _link(link: FilePath, target: FilePath) -> None:
         # Relative within the run, so that the folder can be moved.
         inside = target.is_relative_to(link.parent)
         link.symlink_to(target.relative_to(link.parent) if inside else target, target_is_directory=True)
+
+
+def check_folder(folder: RunFolder) -> None:
+    """Whether a run may work in the folder at all.
+
+    Raises:
+        ConfigError: a person's files stand where a run's would, or a link does.
+    """
+    root = folder.root
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"run={root} is a file; give a folder")
+    if not root.is_dir():
+        return
+    if not any(path.exists() for path in (folder.owner, folder.config, folder.starts)):
+        taken = sorted(path.name for path in folder.own_paths if path.exists() or path.is_symlink())
+        if taken:
+            raise ConfigError(
+                f"{root} is not a run's folder, and holds files where a run would write ({', '.join(taken)}); give "
+                "another folder: run=…"
+            )
+    for path in (*folder.own_paths, *folder.evaluations.glob("*")):
+        if path.is_symlink() and path not in (folder.data, folder.images):
+            raise ConfigError(
+                f"{path} is a link, to {path.readlink()}: a run writes nothing through links, for what they lead to "
+                "may be another's. Remove it, or let the whole folder (run=…) lie there"
+            )

@@ -12,6 +12,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from rich.console import Console
 
 from launch.config import ConfigError, find_config
+from launch.resume import SUBMITTED
 
 PROJECT = Path(__file__).parents[1]
 # Besides what .gitignore names, which Ray leaves out by itself.
@@ -53,7 +54,11 @@ def submit_job(address: str, arguments: Sequence[str], python: str, console: Con
         runtime_env={
             "working_dir": str(PROJECT),
             "excludes": _LEFT_OUT,
-            "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_WAIT_S), "PYTHONUNBUFFERED": "1"},
+            "env_vars": {
+                "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_WAIT_S),
+                "PYTHONUNBUFFERED": "1",
+                SUBMITTED: shlex.join(["sr-real", "submit", "--address", address, "--python", python]),
+            },
         },
         metadata={"name": "sr-real"},
     )

@@ -1,5 +1,6 @@
 """What is prepared before anything starts, and what bad data gets."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from actors.run_folder import RunFolder
 from launch.config import ConfigError, RunConfig, load_config
 from launch.prepare import check_reward, prepare_base_model, prepare_data, prepare_folder
+from launch.run_record import record_start
 from spatial.dataset import BadDataError
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
@@ -17,14 +19,18 @@ SCENES = ["data.num_train_scenes=30", "data.num_validation_scenes=1", "data.num_
 
 
 def prepare(config: RunConfig) -> RunFolder:
-    folder = prepare_folder(config)
+    folder = RunFolder(Path(config.run).resolve())
+    prepare_folder(folder)
     prepare_data(config, folder, num_workers=1, on_progress=lambda done, total: None)
     return folder
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return prepare(load_config("demo", [f"run={tmp_path_factory.mktemp('runs') / 'built'}", *SCENES]))
+    config = load_config("demo", [f"run={tmp_path_factory.mktemp('runs') / 'built'}", *SCENES])
+    folder = prepare(config)
+    record_start(folder, config, "cold-start")
+    return folder
 
 
 def files_config(tmp_path: Path, folder: Path) -> RunConfig:
@@ -82,3 +88,88 @@ def test_a_reward_that_cannot_be_loaded_stops_before_anything_starts(
     check_reward(load_config("demo", ["rewards.custom=rewards_beside:half"]))
     with pytest.raises(ConfigError, match=r"custom='rewards_beside:whole'.*no plain function 'whole'"):
         check_reward(load_config("demo", ["rewards.custom=rewards_beside:whole"]))
+
+
+def test_scenes_are_never_built_through_a_link_to_a_persons_folder(built: RunFolder, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(built.data, own)
+    before = {file.name: file.read_bytes() for file in own.glob("*.jsonl")}
+    folder = prepare(files_config(tmp_path, own))
+    assert folder.data.is_symlink()
+    prepare(load_config("demo", [f"run={folder.root}", *SCENES, "seed=7"]))
+    assert not folder.data.is_symlink()
+    assert {file.name: file.read_bytes() for file in own.glob("*.jsonl")} == before
+    assert (folder.data / "train.jsonl").read_bytes() != before["train.jsonl"]
+    assert folder.images.resolve() == folder.data / "images"
+
+
+def test_scenes_make_way_for_a_folder_that_is_named_after_them(built: RunFolder, tmp_path: Path) -> None:
+    folder = prepare(load_config("demo", [f"run={tmp_path / 'run'}", *SCENES, "seed=7"]))
+    prepare(files_config(tmp_path, built.data))
+    assert folder.data.resolve() == built.data
+    assert (folder.earlier / "001" / "data" / "train.jsonl").is_file()
+
+
+def test_nothing_is_built_over_files_that_a_person_put_there(built: RunFolder, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    shutil.copytree(built.data, folder.data, ignore=shutil.ignore_patterns("built.json"))
+    before = (folder.data / "train.jsonl").read_bytes()
+    with pytest.raises(ConfigError, match="holds files that no run has made"):
+        prepare(load_config("demo", [f"run={folder.root}", *SCENES, "seed=7"]))
+    with pytest.raises(ConfigError, match="holds files that no run has made"):
+        prepare(files_config(tmp_path, built.data))
+    assert (folder.data / "train.jsonl").read_bytes() == before
+    prepare(files_config(tmp_path, folder.data))  # trained on where they are
+    assert not folder.data.is_symlink()
+
+
+def test_a_trained_runs_scenes_stay_though_the_program_has_changed(
+    built: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = load_config("demo", [f"run={tmp_path / 'run'}", *SCENES, "data.num_train_scenes=2"])
+    folder = prepare(config)
+    stamp = folder.data / "built.json"
+    stamp.write_text(json.dumps(json.loads(stamp.read_text()) | {"program": "another"}, indent=1))
+    folder.append_metrics({"step": 1})
+    before = (folder.data / "train.jsonl").stat().st_mtime_ns
+    prepare(config)
+    assert (folder.data / "train.jsonl").stat().st_mtime_ns == before
+    assert "another version of this program" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints", "final_model", "evaluations/cold_start.jsonl"])
+def test_a_link_where_a_run_writes_is_refused(tmp_path: Path, name: str) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    link = folder.root / name
+    link.parent.mkdir(exist_ok=True)
+    if link.is_dir():
+        link.rmdir()
+    link.symlink_to(tmp_path)
+    with pytest.raises(ConfigError, match=rf"{name} is a link"):
+        prepare_folder(folder)
+
+
+def test_a_folder_with_a_persons_files_where_a_run_writes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with pytest.raises(ConfigError, match=r"is not a run's folder.*\(data\)"):
+        prepare_folder(RunFolder(tmp_path))
+    (tmp_path / "data").rmdir()
+    (tmp_path / "slurm.out").touch()  # in nobody's way
+    prepare_folder(RunFolder(tmp_path))
+    prepare_folder(RunFolder(tmp_path))
+
+
+def test_a_base_model_of_another_model_is_made_again(built: RunFolder, tmp_path: Path) -> None:
+    run = [f"run={tmp_path / 'run'}", *SCENES, "model={type: tiny}"]
+    config = load_config("demo", run)
+    folder = prepare(config)
+    first = json.loads((prepare_base_model(config, folder) / "config.json").read_text())
+    layers = first["text_config"]["num_hidden_layers"] + 1
+    other = load_config("demo", [*run, f"model.text_layers={layers}"])
+    second = json.loads((prepare_base_model(other, folder) / "config.json").read_text())
+    assert second["text_config"]["num_hidden_layers"] == layers
+    written = (folder.base_model / "config.json").stat().st_mtime_ns
+    prepare_base_model(other, folder)
+    assert (folder.base_model / "config.json").stat().st_mtime_ns == written

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from actors.run_folder import RunFolder
 from launch.config import load_config
 from spatial.dataset import load_samples
 from spatial.images import ImageStore
@@ -32,7 +33,8 @@ def test_the_demo_starts_from_it_and_knows_all_its_words(tmp_path: Path) -> None
         "demo",
         [f"run={tmp_path}", "data.num_train_scenes=150", "data.num_validation_scenes=1", "data.num_test_scenes=1"],
     )
-    folder = prepare_folder(config)
+    folder = RunFolder(tmp_path)
+    prepare_folder(folder)
     prepare_data(config, folder, num_workers=1, on_progress=lambda done, total: None)
     assert prepare_base_model(config, folder) == BASE
 

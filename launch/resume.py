@@ -1,0 +1,41 @@
+"""The command that resumes a run, as it can be pasted into a shell."""
+
+import os
+import shlex
+from pathlib import Path as FilePath
+
+from actors.run_folder import RunFolder
+from launch.config import RunConfig
+from launch.overrides import lay_over
+from launch.run_record import last_start, recorded_from
+
+SUBMITTED = "SR_REAL_SUBMITTED"
+"""In a submitted job's environment: the beginning of the `sr-real submit …` that started it."""
+
+
+def resume_command(folder: RunFolder, run: str, command: str, start: FilePath | None = None) -> str:
+    """What goes on from the run's last checkpoint. The config is the run's own, so it need not be named.
+
+    Args:
+        run: the folder as the person wrote it.
+        command: `cold-start` or `train`.
+        start: the model that `train` started from.
+    """
+    submitted = os.environ.get(SUBMITTED)
+    if submitted:  # where training started from is in the run's record
+        return f"{submitted} {shlex.join(['--command', command, '--resume', run_override(run)])}"
+    given = [] if command != "train" or start is None or start == folder.cold_start_model else ["--from", str(start)]
+    return shlex.join(["sr-real", command, "--resume", *given, run_override(run)])
+
+
+def resume_command_of(root: FilePath) -> str:
+    """The same for a run that left nothing but its folder."""
+    folder = RunFolder(root.resolve())
+    last = last_start(folder)
+    return resume_command(folder, str(root), last["command"] if last else "train", recorded_from(folder))
+
+
+def run_override(run: str) -> str:
+    """`run=…`, in quotes if it would lose some that are its own."""
+    plain = f"run={run}"
+    return plain if lay_over({}, [plain], RunConfig).get("run") == run else f'run="{run}"'

@@ -1,0 +1,166 @@
+"""How a run was trained, as its folder tells it.
+
+config.json   how it was begun: written once, and set aside only with the results that it made
+starts.jsonl  a line for each command that was started here; those that train say what they changed of the config
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path as FilePath
+from typing import Any
+
+from actors.run_folder import RunFolder, read_lines
+from launch.config import ConfigError, RunConfig
+
+TRAINING = ("cold-start", "train")
+"""Commands whose changes of the config are kept for the commands after them."""
+MADE = ("data", "model", "seed")
+"""What a run's folder holds was made with these fields."""
+_ABSENT: Any = object()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One field that is not as it was: `learner.optimizer.learning_rate: 1e-06 → 2e-06`."""
+
+    field: str
+    """Dotted."""
+    was: Any
+    now: Any
+    """As JSON; `_ABSENT` where there is no such field."""
+
+    def __str__(self) -> str:
+        if isinstance(self.was, dict) and isinstance(self.now, dict):  # another alternative
+            changed = [key for key, value in self.now.items() if self.was.get(key, _ABSENT) != value]
+            return "\n".join(
+                f"{self.field}.{key}: {_shown(self.was.get(key, _ABSENT))} → {_shown(self.now[key])}" for key in changed
+            )
+        return f"{self.field}: {_shown(self.was)} → {_shown(self.now)}"
+
+    def concerns(self, fields: Sequence[str]) -> bool:
+        """Whether it lies within one of the dotted `fields`, or around one."""
+        return any(f"{self.field}.".startswith(f"{field}.") or field.startswith(f"{self.field}.") for field in fields)
+
+
+def differences(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[Difference]:
+    """Fields that differ between two configs as plain data. Alternatives of different `type` differ as a whole; the
+    place of the folder is no difference."""
+    for key in [*was, *(key for key in now if key not in was)]:
+        field, before, after = f"{prefix}{key}", was.get(key, _ABSENT), now.get(key, _ABSENT)
+        if field == "run" or before == after or _is_same_place(before, after):
+            continue
+        if isinstance(before, dict) and isinstance(after, dict) and before.get("type") == after.get("type"):
+            yield from differences(before, after, f"{field}.")
+        else:
+            yield Difference(field, before, after)
+
+
+def own_config(folder: RunFolder) -> dict[str, Any] | None:
+    """The config that the run is trained with now: as it was begun, and what later starts changed; None: it has none.
+
+    Raises:
+        ConfigError: the file is damaged, or is no run's.
+    """
+    if not folder.config.exists():
+        return None
+    try:
+        content = json.loads(folder.config.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{folder.config}: the record of how the run was trained cannot be read ({error}); put it back, or name "
+            "the config with --config after moving this file away"
+        ) from None
+    if not isinstance(content, dict) or "training" not in content:
+        raise ConfigError(f"{folder.config} is no run's config: {folder.root} is not a run's folder; give another run=")
+    for start in read_lines(folder.starts):
+        for change in start.get("changes", ()):
+            _lay(content, change)
+    return content
+
+
+def begin_again(folder: RunFolder, config: RunConfig, paths: Sequence[FilePath]) -> FilePath | None:
+    """Set `paths` aside, with the record of how they were made, so that training begins again with another record.
+
+    The record goes too where the run's data or model are no more those that it tells of.
+
+    Returns:
+        Where they lie now; None if nothing was in the way.
+    """
+    own = own_config(folder)
+    is_other = own is not None and any(
+        change.concerns(MADE) for change in differences(own, config.model_dump(mode="json"))
+    )
+    if not is_other and not folder.holds_any(*paths):
+        return None
+    return folder.set_aside(*paths, folder.config, folder.starts)
+
+
+def last_start(folder: RunFolder, commands: Sequence[str] = TRAINING) -> dict[str, Any] | None:
+    """The line of `starts.jsonl` of the latest of these commands."""
+    return next((start for start in reversed(read_lines(folder.starts)) if start.get("command") in commands), None)
+
+
+def recorded_from(folder: RunFolder) -> FilePath | None:
+    """The model folder that the run's training started from."""
+    start = (last_start(folder, ("train",)) or {}).get("from")
+    return None if start is None else folder.root / start
+
+
+def record_start(folder: RunFolder, config: RunConfig, command: str, start: FilePath | None = None) -> None:
+    """Add a line to `starts.jsonl`; a run that has no config.json gets it.
+
+    Args:
+        start: the model folder that training starts from.
+    """
+    now = config.model_dump(mode="json")
+    own = own_config(folder)
+    if own is None:
+        folder.write_config(config.model_dump_json(indent=1) + "\n")
+    changes = [] if own is None or command not in TRAINING else list(differences(own, now))
+    folder.append_start(
+        {
+            "time": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+            "command": command,
+            "arguments": sys.argv[1:],
+            "version": version("sr-real"),
+            **({} if start is None else {"from": _place(start, folder.root)}),
+            "changes": [_stored(change) for change in changes],
+        }
+    )
+
+
+def _place(path: FilePath, root: FilePath) -> str:
+    """Relative within the run, so that the folder can be moved."""
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def _stored(change: Difference) -> dict[str, Any]:
+    values = {"was": change.was, "now": change.now}
+    return {"field": change.field} | {key: value for key, value in values.items() if value is not _ABSENT}
+
+
+def _lay(content: dict[str, Any], change: Mapping[str, Any]) -> None:
+    *parents, name = change["field"].split(".")
+    for parent in parents:
+        content = content.setdefault(parent, {})
+    if "now" in change:
+        content[name] = change["now"]
+    else:
+        content.pop(name, None)
+
+
+def _is_same_place(before: Any, after: Any) -> bool:
+    """Two ways of writing the same existing path."""
+    if not (isinstance(before, str) and isinstance(after, str) and ("/" in before or "/" in after)):
+        return False
+    return FilePath(before).exists() and FilePath(before).resolve() == FilePath(after).resolve()
+
+
+def _shown(value: Any) -> str:
+    if value is _ABSENT:
+        return "not set"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

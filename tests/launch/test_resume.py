@@ -1,0 +1,61 @@
+"""Resume commands that are printed work when they are pasted."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from actors.run_folder import RunFolder
+from launch import cli
+from launch.config import load_config
+from launch.resume import SUBMITTED, resume_command, resume_command_of
+from launch.run_config import folder_of
+from launch.run_record import record_start
+
+
+@pytest.mark.parametrize(
+    "name", ["plain", "with spaces", "a #b", "it's", "x: y", "[list]", "{a: 1}", "null", "1.50", "ü"]
+)
+@pytest.mark.parametrize("command", ["cold-start", "train"])
+def test_a_printed_command_means_the_same_run_whatever_it_is_called(tmp_path: Path, name: str, command: str) -> None:
+    run = str(tmp_path / name)
+    printed = shlex.split(resume_command(RunFolder(Path(run)), run, command))
+    assert printed[:3] == ["sr-real", command, "--resume"]
+    assert folder_of(None, printed[3:]).root == Path(run)
+
+
+def test_a_printed_command_names_the_model_that_training_started_from(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    base = tmp_path / "my base"
+    command = resume_command(folder, str(folder.root), "train", base)
+    assert shlex.split(command) == ["sr-real", "train", "--resume", "--from", str(base), f"run={folder.root}"]
+    assert "--from" not in resume_command(folder, str(folder.root), "train", folder.cold_start_model)
+
+
+def test_a_killed_runs_folder_tells_how_to_resume_it(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    config = load_config("demo", [f"run={folder.root}"])
+    record_start(folder, config, "cold-start")
+    assert resume_command_of(folder.root) == f"sr-real cold-start --resume run={folder.root}"
+    record_start(folder, config, "train", tmp_path / "base")
+    record_start(folder, config, "evaluate")
+    assert resume_command_of(folder.root) == f"sr-real train --resume --from {tmp_path / 'base'} run={folder.root}"
+
+
+def test_a_submitted_job_is_resumed_by_submitting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SUBMITTED, "sr-real submit --address http://head:8265 --python python")
+    printed = shlex.split(resume_command(RunFolder(tmp_path), "/shared/run", "cold-start"))
+    start = ["sr-real", "submit", "--address", "http://head:8265", "--python", "python"]
+    assert printed == [*start, "--command", "cold-start", "--resume", "run=/shared/run"]
+
+
+def test_a_printed_command_is_one_that_the_program_takes(tmp_path: Path) -> None:
+    """It comes as far as the model that is not there; its words are understood."""
+    run = str(tmp_path / "a #b")
+    for command in ("train", "cold-start"):
+        printed = shlex.split(resume_command(RunFolder(Path(run)), run, command, tmp_path / "no model"))[1:]
+        if command == "train":
+            done = CliRunner().invoke(cli.app, printed)
+            assert "no model is no model folder" in str(done.exception)
