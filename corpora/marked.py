@@ -26,6 +26,7 @@ import orjson
 from pydantic import AliasChoices, Field
 
 from corpora.answers import bare_answer, num_options_in, read_answer
+from corpora.placeholders import MARK_KIND
 from corpora.rows import Raw, ReaderConfig, RowError
 from corpora.sentences import (
     asked_unit,
@@ -52,7 +53,6 @@ MAX_TURNS = 128
 _PLACEHOLDER = re.compile(r"(?:\b(?:Frame|Image)[ -]?\d+:\s*)?<(?:image|video)>|[ \t]*<(?:mask|region|depth)>")
 _INSTRUCTED = re.compile(r".*<answer>.*\bQuestion:", re.DOTALL)
 """A question that stands at the end of an instruction how to answer: the prompt gives its own."""
-MARK_KIND = r"(?:point|bounding box|bbox|box|mask|circle|dot)"
 # What the model is shown is called a point, whatever shape it has.
 _MARK_WORDS = re.compile(rf"\b(red|blue|green|yellow)[ _]{MARK_KIND}\b", re.IGNORECASE)
 _OBJECT = re.compile(r"\b[Oo]bject[ _]?(A|[0-9]{1,2})\b")

@@ -43,6 +43,8 @@ _MAX_DEPTH = 1000
 _CHUNK_BYTES = 4096
 _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 """A whole text of JSON; what a backslash escapes does not end it."""
+_NAN = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|$)|(-?\b(?:NaN|Infinity)\b)', re.DOTALL)
+_PART_OF_NAN = re.compile(rb"(?:^|[:\[,\s])(?:-|-?(?:N(?:aN?)?|I(?:n(?:f(?:i(?:n(?:i(?:ty?)?)?)?)?)?)?))$")
 
 
 class RowError(ValueError):
@@ -144,7 +146,8 @@ def json_array(file: FilePath, prefix: str = "item") -> Iterator[tuple[int, Any 
 
 class _Shallow:
     """A file that ends in an error where its brackets are nested too deep; those in texts do not count (masks have
-    many that never close)."""
+    many that never close). NaN and Infinity, which Python writes though JSON has none, become texts: they cost the row
+    that needs a number there, not the rest of the file."""
 
     def __init__(self, content: BinaryIO) -> None:
         self._content = content
@@ -154,6 +157,11 @@ class _Shallow:
 
     def read(self, num_bytes: int) -> bytes:
         data = self._content.read(min(num_bytes, _CHUNK_BYTES) if num_bytes >= 0 else _CHUNK_BYTES)
+        if data and _PART_OF_NAN.search(data):
+            data += self._content.read(len(b"-Infinity"))
+        if b"NaN" in data or b"Infinity" in data:
+            whole = _NAN.sub(lambda match: match[0] if match[1] is None else b'"%s"' % match[0], self._open + data)
+            data = whole[len(self._open) :]
         outside, quote, text = _TEXT.sub(b"", self._open + data).partition(b'"')
         self._open = quote + (b"\\" if (len(text) - len(text.rstrip(b"\\"))) % 2 else b"")
         self._depth += outside.count(b"[") + outside.count(b"{") - outside.count(b"]") - outside.count(b"}")

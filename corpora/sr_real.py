@@ -1,30 +1,24 @@
 """SR-REAL's RL format: a JSON object a line or an array of them, marks by colour as in `corpora.marked`.
 
-Beside these, rows from SpatialRGPT carry `bbox`, a list of boxes (thousandths, or pixels of `image_hw`), and
-`mask_idx`, the image of each. They are marked by number, in order, and the question's `<mask>` placeholders become
-their labels. `3d_pos` is taken as the regions' centres (metres, camera frame; with several images, that of the first)
-where it is a list of as many triples as there are regions. No public description of the set fixes this, so
-`with_centers` can leave it out; anything else in its place, such as a file of features, is left alone, and so is
-`depth`.
+Beside its mark by colour, an object may have a box (`corpora.region_boxes`), which is its region then: the mark says
+where the object is drawn, the box what it covers. `<mask>` placeholders tie boxes to marks (`corpora.placeholders`);
+rows from SpatialRGPT have boxes alone, as regions by number. `3d_pos` holds the true centres (`corpora.centers`). Depth
+maps are left alone: theirs are relative, of 8 bits.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field
-
-from corpora.grounding import checked
-from corpora.marked import MarkedReader, MarkedRow, Turn, answer_of, num_questions, regions_of
-from corpora.rows import ImageImporter, Item, Raw, RowError, items, json_array, json_lines, known_ids, value_of
+from corpora.centers import frames_of, with_centers
+from corpora.marked import COLOURS, MarkedReader, MarkedRow, answer_of, num_questions, regions_of, unpacked
+from corpora.placeholders import label
+from corpora.region_boxes import BoxUnit, PlacedBox, boxes_of
+from corpora.rows import ImageImporter, Item, RowError, items, json_rows, known_ids, value_of
 from spatial.images import ImageStore
-from spatial.sample import ImageRef, Path, Region, SpatialSample, Unit, Vector3
-
-_MASK = re.compile(r"<mask>(?:\s*<depth>)?|<region>")
-_Numbers = Annotated[list[float], Field(min_length=4, max_length=4)]
-_Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
+from spatial.sample import Mark, Path, Region, SpatialSample, Unit
 
 
 class SrRealReader(MarkedReader):
@@ -36,21 +30,12 @@ class SrRealReader(MarkedReader):
     images: FilePath
     """The folder that image names start from."""
     unit: Unit = "m"
-    """Of bare numbers in answers."""
-    boxes: Literal["thousandths", "pixels"] = "thousandths"
-    """What `bbox` counts in; marks by colour are thousandths always."""
+    """Of bare numbers in answers, where the question names none."""
+    boxes: BoxUnit = "pixels"
+    """What `bbox` counts in: pixels of `image_hw` (without it, of the image), or thousandths of the image's sides.
+    Marks by colour are thousandths always."""
     with_centers: bool = True
     """Take `3d_pos` as the true centres of regions; without them, DTR is not rewarded for its centres."""
-
-
-class _Boxes(Raw):
-    bbox: Annotated[list[_Numbers], Field(max_length=99)]
-    mask_idx: list[int] | None = None
-    image_hw: list[float] | list[list[float]] | None = None
-
-
-class _Centers(Raw):
-    centers_m: list[_Triple]
 
 
 def read(config: SrRealReader, images: ImageStore) -> Iterator[Item]:
@@ -61,15 +46,10 @@ def read(config: SrRealReader, images: ImageStore) -> Iterator[Item]:
     """
     importer = ImageImporter(images, config.images, config.allow_outside)
     with known_ids() as is_new:
-        for number, row in _rows(config.file):
+        for number, packed in json_rows(config.file):
+            row = unpacked(packed)
             for place in range(num_questions(row)):
                 yield from items(config.file, number, partial(_samples, config, number, row, place, importer), is_new)
-
-
-def _rows(file: FilePath) -> Iterator[tuple[int, Any | RowError]]:
-    with file.open("rb") as content:
-        is_array = content.read(1024).lstrip()[:1] == b"["
-    return json_array(file) if is_array else json_lines(file)
 
 
 def _samples(
@@ -79,16 +59,18 @@ def _samples(
     row = value_of(row)
     if not isinstance(row, dict):
         raise RowError("row", row, "give an object with conversations and image")
-    raw = MarkedRow.model_validate(row)
+    raw = _with_frames(MarkedRow.model_validate(row), row.get("3d_pos"))
     refs = tuple(importer.put(name, f"image.{index}") for index, name in enumerate(raw.image_names))
-    boxed = _boxed(config, row, refs)
-    if boxed:
-        raw = raw.model_copy(update={"conversations": _labelled(raw, boxed)})
-    question, written = raw.question_and_answer(place)
-    marked = regions_of(raw, config, question, refs)
-    if boxed and marked:
-        raise RowError("bbox", len(boxed), "the row has marks by colour and by number; give one kind")
-    regions = _with_centers(row, boxed or marked) if config.with_centers else boxed or marked
+    boxes = boxes_of(row, refs, config.boxes)
+    labelled = label([turn.text for turn in raw.conversations], _coloured(raw), len(boxes))
+    turns = [
+        turn.model_copy(update={"text": text}) for turn, text in zip(raw.conversations, labelled.texts, strict=True)
+    ]
+    question, written = raw.model_copy(update={"conversations": turns}).question_and_answer(place)
+    regions = _boxed(regions_of(raw, config, question, refs), labelled.marks, boxes)
+    if config.with_centers:
+        regions = with_centers(row.get("3d_pos"), regions, len(refs))
+    regions = _asked_about(regions, question, num_questions(row))
     turn = f"-{place + 1}" if place else ""
     yield SpatialSample(
         sample_id=f"{config.domain or 'sr_real'}/{number if raw.id is None else raw.id}{turn}",
@@ -102,65 +84,64 @@ def _samples(
     )
 
 
-def _boxed(config: SrRealReader, row: dict[str, Any], images: Sequence[ImageRef]) -> tuple[Region, ...]:
-    if not row.get("bbox"):
-        return ()
-    raw = checked(_Boxes, row, "")
-    indices = raw.mask_idx or [0] * len(raw.bbox)
-    if len(indices) != len(raw.bbox):
-        raise RowError("mask_idx", indices, f"give the image of each of {len(raw.bbox)} boxes")
-    regions = []
-    for place, (box, index) in enumerate(zip(raw.bbox, indices, strict=True)):
-        if not 0 <= index < len(images):
-            raise RowError(f"mask_idx.{place}", index, f"the row has {len(images)} images")
-        width, height = _sides(config, raw, images[index], index)
-        image = images[index]
-        left, top, right, bottom = box
-        scaled = (
-            left / width * image.width_px,
-            top / height * image.height_px,
-            right / width * image.width_px,
-            bottom / height * image.height_px,
+def _with_texts(raw: MarkedRow, texts: Sequence[str]) -> MarkedRow:
+    turns = (turn.model_copy(update={"text": text}) for turn, text in zip(raw.conversations, texts, strict=True))
+    return raw.model_copy(update={"conversations": list(turns)})
+
+
+def _coloured(raw: MarkedRow) -> tuple[Mark, ...]:
+    return tuple(c for c in COLOURS if getattr(raw, f"{c}_point") or getattr(raw, f"{c}_bbox"))
+
+
+def _with_frames(raw: MarkedRow, centers: Any) -> MarkedRow:
+    """With the images of its marks out of `3d_pos`, where `…_img_idx` does not say."""
+    frames = {mark: index for mark, index in frames_of(centers).items() if 0 <= index < len(raw.image_names)}
+    changes = {}
+    for kind in ("point", "bbox"):
+        marks = [colour for colour in raw.order if getattr(raw, f"{colour}_{kind}")]
+        if marks and not getattr(raw, f"{kind}_img_idx") and all(mark in frames for mark in marks):
+            changes[f"{kind}_img_idx"] = [frames[mark] for mark in marks]
+    return raw.model_copy(update=changes)
+
+
+def _boxed(regions: tuple[Region, ...], marks: Sequence[Mark], boxes: Sequence[PlacedBox]) -> tuple[Region, ...]:
+    """The regions with the boxes of their marks, and those that have a box alone.
+
+    Raises:
+        RowError: two boxes, or a box and a mark by colour, are of one object and at different places.
+    """
+    by_mark = {region.mark: region for region in regions}
+    seen: dict[Mark, PlacedBox] = {}
+    for place, (mark, box) in enumerate(zip(marks, boxes, strict=False)):
+        if seen.setdefault(mark, box) != box:
+            raise RowError(f"bbox.{place}", list(box.box_xyxy_px), f"a second box for {mark}, at another place")
+        known = by_mark.get(mark)
+        if known is not None and not _meet(known, box):
+            advice = f"the {known.label} lies elsewhere (on image {known.image_index}); check image_hw and mask_idx"
+            raise RowError(f"bbox.{place}", [round(side) for side in box.box_xyxy_px], advice)
+        by_mark[mark] = Region(
+            mark=mark, image_index=box.image_index, box_xyxy_px=box.box_xyxy_px, rle_counts=box.rle_counts
         )
-        regions.append(Region(mark=str(place + 1), image_index=index, box_xyxy_px=scaled))
-    return tuple(regions)
+    return tuple(by_mark.values())
 
 
-def _sides(config: SrRealReader, raw: _Boxes, image: ImageRef, index: int) -> tuple[float, float]:
-    """Width and height in what boxes count in; `image_hw` is the image's size when the boxes were written."""
-    if config.boxes == "thousandths":
-        return 1000.0, 1000.0
-    sizes = raw.image_hw
-    if not sizes:
-        return float(image.width_px), float(image.height_px)
-    size = sizes[min(index, len(sizes) - 1)] if isinstance(sizes[0], list) else sizes
-    if not isinstance(size, list) or len(size) != 2 or min(size) <= 0:
-        raise RowError("image_hw", sizes, "give height and width in pixels")
-    height, width = size
-    return float(width), float(height)
+def _meet(region: Region, box: PlacedBox) -> bool:
+    left, top, right, bottom = region.box_xyxy_px
+    other = box.box_xyxy_px
+    return region.image_index == box.image_index and (
+        left <= other[2] and other[0] <= right and top <= other[3] and other[1] <= bottom
+    )
 
 
-def _labelled(raw: MarkedRow, regions: Sequence[Region]) -> list[Turn]:
-    """The turns, with the regions' labels where their placeholders stood."""
-    num_places = sum(len(_MASK.findall(turn.text)) for turn in raw.conversations)
-    if num_places not in (0, len(regions)):
-        raise RowError("conversations", num_places, f"there are {len(regions)} boxes; give a placeholder for each")
-    labels = iter(region.label for region in regions)
-    return [
-        turn.model_copy(update={"text": _MASK.sub(lambda _: next(labels), turn.text)}) for turn in raw.conversations
-    ]
+def _asked_about(regions: tuple[Region, ...], question: str, num_questions: int) -> tuple[Region, ...]:
+    """Of a conversation's regions by number, those that one of its questions names.
 
-
-def _with_centers(row: dict[str, Any], regions: tuple[Region, ...]) -> tuple[Region, ...]:
-    value = row.get("3d_pos")
-    if not isinstance(value, list) or any(isinstance(at, str) for at in value) or not regions:
-        return regions
-    centers = checked(_Centers, {"centers_m": value}, "3d_pos").centers_m
-    if len(centers) != len(regions):
-        raise RowError("3d_pos", len(centers), f"give a centre for each of {len(regions)} regions")
-    return tuple(region.replace(center_m=_vector(at)) for region, at in zip(regions, centers, strict=True))
-
-
-def _vector(values: list[float]) -> Vector3:
-    x, y, z = values
-    return x, y, z
+    Raises:
+        RowError: a row's only question names none of them.
+    """
+    numbered = [region for region in regions if region.mark.isdigit()]
+    named = [region for region in numbered if re.search(rf"\b{region.label}\b", question)]
+    if numbered and not named and num_questions == 1:
+        raise RowError("conversations", question, "the question names no region; write <mask> where each is spoken of")
+    keep = numbered if num_questions == 1 else named
+    return tuple(region for region in regions if region in keep or not region.mark.isdigit())

@@ -14,7 +14,6 @@ from PIL import Image
 import corpora.spar
 import corpora.sr_real
 from corpora.spar import SparReader
-from corpora.sr_real import SrRealReader
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import (
@@ -28,54 +27,7 @@ from spatial.sample import (
     TextAnswer,
 )
 from tests.corpora.fuzz import FEW, check_items, spoil
-
-Row = dict[str, Any]
-
-
-def turns(question: str, answer: str) -> list[dict[str, str]]:
-    return [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
-
-
-def a_row(**changes: Any) -> Row:
-    """Two images of 200 × 100 pixels, a point on each."""
-    asked = "<image>\n<image>\nHow far is the chair (red point) from the bed (blue point)?"
-    return {
-        "id": 7, "type": "distance_prediction_oo_mv", "format_type": "fill", "image": ["a.png", "b.jpg"],
-        "conversations": turns(asked, "1.3"), "red_point": [[320, 500]], "blue_point": [[990, 450]],
-        "point_img_idx": [[0, 1]], **changes,
-    }  # fmt: skip
-
-
-def lay_out(root: FilePath, rows: list[Row], name: str = "rows.jsonl") -> FilePath:
-    (root / "images").mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(np.arange(200 * 100 * 3, dtype=np.uint32).reshape(100, 200, 3).astype(np.uint8))
-    picture.save(root / "images/a.png")
-    picture.save(root / "images/b.jpg")
-    text = json.dumps(rows) if name.endswith(".json") else "".join(json.dumps(row) + "\n" for row in rows)
-    (root / name).write_text(text, encoding="utf-8", errors="surrogatepass")
-    return root / name
-
-
-def read_spar(root: FilePath, *rows: Row, **settings: Any) -> list[SpatialSample | Reject]:
-    config = SparReader(file=lay_out(root, list(rows)), images=root / "images", **settings)
-    return check_items(corpora.spar.read(config, ImageStore(root / "store")), root / "store")
-
-
-def read_sr_real(root: FilePath, *rows: Row, name: str = "rows.jsonl", **settings: Any) -> list[SpatialSample | Reject]:
-    config = SrRealReader(file=lay_out(root, list(rows), name), images=root / "images", **settings)
-    return check_items(corpora.sr_real.read(config, ImageStore(root / "store")), root / "store")
-
-
-def sample(found: list[SpatialSample | Reject]) -> SpatialSample:
-    (item,) = found
-    assert isinstance(item, SpatialSample), str(item)
-    return item
-
-
-def reject(found: list[SpatialSample | Reject]) -> Reject:
-    (item,) = found
-    assert isinstance(item, Reject), item
-    return item
+from tests.corpora.marked_rows import Row, a_row, lay_out, read_spar, read_sr_real, reject, sample, turns
 
 
 def test_a_spar_row_becomes_a_question_with_a_region_on_each_image(tmp_path: FilePath) -> None:
@@ -373,53 +325,6 @@ def test_a_name_as_long_as_a_file_may_have_has_no_camera(tmp_path: FilePath) -> 
     lay_out(tmp_path, [])
     (tmp_path / "images/a.png").rename(tmp_path / "images" / ("a" * 255))
     assert sample(read_spar(tmp_path, a_row(image=["a" * 255, "b.jpg"]))).camera is None
-
-
-def test_sr_real_boxes_are_marked_by_number_and_named_where_their_masks_stood(tmp_path: FilePath) -> None:
-    row = a_row(
-        conversations=turns("<image>\nIs <mask> taller than <mask>?", "no"), red_point=None, blue_point=None,
-        bbox=[[10, 20, 30, 40], [100, 100, 200, 200]], mask_idx=[0, 1], image_hw=[400, 400],
-    )  # fmt: skip
-    for name in ("rows.jsonl", "rows.json"):
-        found = sample(read_sr_real(tmp_path, row, name=name, boxes="pixels"))
-        assert found.question == "Is region 1 taller than region 2?"
-        assert [(r.label, r.image_index, r.box_xyxy_px) for r in found.regions] == [
-            ("region 1", 0, (5.0, 5.0, 15.0, 10.0)),
-            ("region 2", 1, (50.0, 25.0, 100.0, 50.0)),
-        ]
-    assert found.true_centers_m is None
-
-
-def test_sr_real_centres_are_the_regions_truth(tmp_path: FilePath) -> None:
-    found = sample(read_sr_real(tmp_path, a_row(**{"3d_pos": [[0.1, 0.2, 2], [1, 2.5, 3]]})))
-    assert found.true_centers_m == ((0.1, 0.2, 2.0), (1.0, 2.5, 3.0))
-    assert sample(read_sr_real(tmp_path, a_row(**{"3d_pos": "features.npy"}))).true_centers_m is None
-    assert reject(read_sr_real(tmp_path, a_row(**{"3d_pos": [[0.1, 0.2, 2]]}))).field == "3d_pos"
-    centered = a_row(**{"3d_pos": [[0.1, 0.2, 2], [1, 2.5, 3]]})
-    assert sample(read_sr_real(tmp_path, centered, with_centers=False)).true_centers_m is None
-    assert reject(read_sr_real(tmp_path, a_row(**{"3d_pos": [[1, 2], [1, 2, 3]]}))).field.startswith("3d_pos")
-
-
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"bbox": [[10, 20, 30, 40]]}, "bbox"),  # beside marks by colour
-        ({"bbox": [[10, 20, 30, 4000]], "red_point": None, "blue_point": None}, "sample"),
-        ({"bbox": [[10, 20, 30, 40]], "mask_idx": [5], "red_point": None, "blue_point": None}, "mask_idx.0"),
-        ({"bbox": [[10, 20, 30, 40]], "mask_idx": [0, 1], "red_point": None, "blue_point": None}, "mask_idx"),
-        (
-            {
-                "bbox": [[1, 2, 3, 4]],
-                "red_point": None,
-                "blue_point": None,
-                "conversations": turns("<mask> <mask>?", "1"),
-            },
-            "conversations",
-        ),
-    ],
-)
-def test_sr_real_boxes_that_do_not_fit_are_named_rejects(tmp_path: FilePath, changes: Row, field: str) -> None:
-    assert reject(read_sr_real(tmp_path, a_row(**changes))).field.startswith(field)
 
 
 @FEW

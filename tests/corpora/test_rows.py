@@ -27,6 +27,16 @@ def test_an_array_is_read_to_its_end_past_a_number_of_any_size(tmp_path: FilePat
     assert [number for number, _ in json_array(file)] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("written", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("num_before", [0, *range(4066, 4088)])
+def test_a_number_that_is_none_costs_no_other_row(tmp_path: FilePath, written: str, num_before: int) -> None:
+    file = tmp_path / "rows.json"
+    text = f'[{{"a": "NaN {"x" * num_before}", "b": {written}}}, {{"a": "Infinity, NaN", "b": [1, {written}]}}]'
+    file.write_text(text)
+    rows = [row for _, row in json_array(file)]
+    assert rows == [{"a": "NaN " + "x" * num_before, "b": written}, {"a": "Infinity, NaN", "b": [1, written]}]
+
+
 def test_an_array_that_breaks_off_ends_with_one_named_row(tmp_path: FilePath) -> None:
     file = tmp_path / "rows.json"
     file.write_text('[{"a": 1}, {"a": 2}, {"a"')
