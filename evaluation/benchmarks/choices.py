@@ -1,12 +1,12 @@
 """Multiple-choice questions: how they are asked, in which orders, and how their marks are averaged."""
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import fmean
 from string import ascii_uppercase
 
 from corpora.rows import RowError
+from evaluation.benchmarks.letters import read_letter
 from evaluation.benchmarks.types import Marked, Question
 from spatial.sample import ChoiceAnswer, Path
 
@@ -53,27 +53,6 @@ def lettered(letter: str, num_options: int) -> ChoiceAnswer:
     if len(bare) != 1 or bare not in letters:
         raise RowError("answer", letter, f"it is none of the options {letters}")
     return ChoiceAnswer(letter=bare, num_options=num_options)
-
-
-def read_letter(answer: str, num_options: int) -> str | None:
-    """The option that an answer names, or None.
-
-    In turn: nothing but a letter, however it is dressed ("b", "(B).", "**B**"); a letter before its option ("B. left",
-    "(B) left"); the last that is called the answer or the option ("… so the answer is B"); the last in round brackets;
-    and a capital that stands alone, if there is only one such. The letters of the question's options alone count.
-    """
-    letters = ascii_uppercase[:num_options]
-    text = answer.strip()
-    bare = text.strip(" \t\n.,:;!()[]{}*_`'\"$")
-    if len(bare) == 1 and bare.upper() in letters:
-        return bare.upper()
-    if match := re.match(rf"\(?([{letters}])[.):]", text):
-        return match[1]
-    for pattern in (rf"(?i:\b(?:answer|option)(?: is)?)[ :]*\(?([{letters}])\b", rf"\(([{letters}])\)"):
-        if found := re.findall(pattern, text):
-            return str(found[-1])
-    alone = set(re.findall(rf"\b[{letters}]\b", text))
-    return alone.pop() if len(alone) == 1 else None
 
 
 def mark_choice(question: Question, answer: str | None) -> Marked:
