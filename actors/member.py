@@ -12,7 +12,6 @@ A stale member is loaded and answers, but does not hold the published weights: i
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -41,7 +40,8 @@ class Worker(Protocol):
     async def start(self) -> None:
         """Find a place in the cluster and load the engine."""
 
-    async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]: ...
+    async def generate(self, request: RolloutRequest) -> Trajectory | Failure:
+        """One response; whoever stops waiting for it has given it up, and it is not generated on."""
 
     async def probe(self) -> Vitals | None:
         """Have the engine generate a token: one that only answers is not healthy. Returns what it says of itself."""

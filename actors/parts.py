@@ -35,6 +35,7 @@ def make_rollouts(
     return RolloutPool(
         lambda name, number: RayRolloutWorker(spec, name, number, config.cluster.deadlines),
         config.rollout.health,
+        config.rollout.engine.max_num_seqs,
         config.training.max_attempts,
         waits,
         report,

@@ -4,13 +4,11 @@ One task a member brings it up, probes it, and replaces it when it fails. No Ray
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 
 from actors.member import Member, MemberStatus, State, Worker, WorkerDiedError, WorkerError
-from actors.serving import ServingMembers
+from actors.requests import Requests
 from actors.waits import Waits
 from rewards.score import Failure
 from rollout.config import HealthConfig
@@ -31,6 +29,7 @@ class RolloutPool:
     Args:
         spawn: makes the worker of a place, given its name and the place's number; nothing needs to be started yet.
         health: probes, restarts, and how long a member that leaves may take to finish.
+        num_seats: responses that an engine generates at once.
         max_attempts: how often a request is tried before its failure is final.
         waits: where waits are entered.
         report: is told of losses and quarantines, for people to read.
@@ -40,22 +39,20 @@ class RolloutPool:
         self,
         spawn: Callable[[str, int], Worker],
         health: HealthConfig,
+        num_seats: int,
         max_attempts: int,
         waits: Waits | None = None,
         report: Callable[[str], None] = lambda message: None,
     ) -> None:
         self._spawn = spawn
         self._health = health
-        self._max_attempts = max_attempts
         self._waits = waits or Waits()
         self._report = report
         self._members: dict[int, Member] = {}
-        self._serving = ServingMembers()
+        self._requests = Requests(num_seats, max_attempts, self._waits, self.distrust, self._notify)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._pulse = asyncio.Event()
         self._served_version: int | None = None
-        self.num_reissued = 0
-        """Responses that were asked for again because their worker left before it had given them."""
 
     # -- size --------------------------------------------------------------------------------------------------------
 
@@ -143,62 +140,13 @@ class RolloutPool:
     # -- requests ----------------------------------------------------------------------------------------------------
 
     async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
-        """Responses in the order of `requests`, all by one worker, the least loaded: they share prompt and images.
+        """Responses in the order of `requests`; see `Requests`."""
+        return await self._requests.generate(requests)
 
-        Waits while nobody serves. Members that failed are asked for again, of whichever worker is least loaded then;
-        a worker's leaving is not counted as an attempt.
-        """
-        results: list[Trajectory | Failure] = [Failure("rollout", "not tried", 0)] * len(requests)
-        missing, attempt = list(range(len(requests))), 0
-        while missing and attempt < self._max_attempts:
-            member = await self._least_loaded()
-            responses = await self._ask(member, [requests[index] for index in missing])
-            if responses is None:
-                self.num_reissued += len(missing)
-                continue
-            attempt += 1
-            for index, response in zip(missing, responses, strict=True):
-                results[index] = replace(response, attempts=attempt) if isinstance(response, Failure) else response
-            missing = [index for index, result in enumerate(results) if isinstance(result, Failure)]
-        return results
-
-    async def _least_loaded(self) -> Member:
-        with self._waits.on("roll out", "a worker that serves"):
-            await self.wait_until(lambda: len(self._serving) > 0)
-        return self._serving.least_loaded()
-
-    async def _ask(self, member: Member, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure] | None:
-        """Its responses, or None when it left."""
-        assert member.worker is not None
-        identity = member.identity
-        self._add_load(member, len(requests))
-        try:
-            started_s = time.monotonic()
-            with self._waits.on("roll out", f"groups of {member.name}"):
-                responses = await member.worker.generate(requests)
-            if member.identity == identity:
-                member.note_group(time.monotonic() - started_s)
-            failures = [response for response in responses if isinstance(response, Failure)]
-            if len(failures) == len(responses):
-                # The prompt's fault, or that of an engine which fails at once, and so would be asked first again.
-                self.distrust(identity, failures[0].reason)
-            return responses
-        except WorkerError as error:
-            if member.state is State.RETIRING:
-                return None
-            self.distrust(identity, str(error))
-            return [Failure("rollout", f"{member.name}: {error}", 1)] * len(requests)
-        finally:
-            # A member's next worker starts with a load of its own.
-            if member.identity == identity:
-                self._add_load(member, -len(requests))
-
-    def _add_load(self, member: Member, num_responses: int) -> None:
-        member.load += num_responses
-        self._serving.update(member)
-        if member.state is State.RETIRING:
-            # Its drain is all that waits for a load; others are not woken for every group that is done.
-            self._notify()
+    @property
+    def num_reissued(self) -> int:
+        """Responses that were asked for again because their worker left before it had given them."""
+        return self._requests.num_reissued
 
     # -- weights -----------------------------------------------------------------------------------------------------
 
@@ -373,7 +321,7 @@ class RolloutPool:
 
     def _move(self, member: Member, state: State, reason: str = "") -> None:
         member.move(state, reason)
-        self._serving.update(member)
+        self._requests.update(member)
         self._notify()
 
     def _notify(self) -> None:

@@ -1,6 +1,5 @@
 """Rollout workers: one vLLM engine each, a Ray actor in its own placement group."""
 
-import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Sequence
@@ -93,10 +92,12 @@ class RolloutWorker:
         processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
         return Vitals(self._engine.num_tokens, self._engine.usage, sum(map(_resident_bytes, processes)) / 2**30)
 
-    async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
-        """Responses in the order of `requests`; a member that could not be generated is a `Failure`."""
-        responses = await asyncio.gather(*map(self._engine.generate, requests), return_exceptions=True)
-        return [response if isinstance(response, Trajectory) else _failure(response) for response in responses]
+    async def generate(self, request: RolloutRequest) -> Trajectory | Failure:
+        """One response; one that could not be generated is a `Failure`."""
+        try:
+            return await self._engine.generate(request)
+        except Exception as error:  # a prompt's fault, or the engine's: the pool finds out, and tells them apart
+            return Failure(stage="rollout", reason=told(error), attempts=1)
 
     async def transfer(self, method: str, *arguments: object) -> object:
         """One call of the learner's weight transfer, such as `init_transfer`, to the engine."""
@@ -131,12 +132,6 @@ def _resident_bytes(process: psutil.Process) -> int:
         return 0
 
 
-def _failure(error: BaseException) -> Failure:
-    if not isinstance(error, Exception):
-        raise error
-    return Failure(stage="rollout", reason=told(error), attempts=1)
-
-
 _REMOTE = ray.remote(max_restarts=0)(RolloutWorker)
 
 
@@ -163,14 +158,16 @@ class RayRolloutWorker:
             num_gpus=config.gpus_per_worker,
             resources=config.resources_per_worker,
             runtime_env=runtime_env(config.gpus_per_worker),
+            # All that may be under way, and the calls that must not wait behind it: probes, steps of a push.
+            max_concurrency=2 * config.engine.max_num_seqs + 64,
             scheduling_strategy=PlacementGroupSchedulingStrategy(self._placement),
         ).remote(self._spec, self.name, _cores_of(self._number, config))
         what = f"engine start (it asks Ray for {bundle})"
         self._processes = await self._answer(self.actor.start.remote(), self._deadlines.start_s, what)
 
-    async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
-        what = f"{len(requests)} responses to {requests[0].sample.sample_id} through {requests[0].path}"
-        return await self._answer(self._actor.generate.remote(requests), self._deadlines.generate_s, what)
+    async def generate(self, request: RolloutRequest) -> Trajectory | Failure:
+        what = f"a response to {request.sample.sample_id} through {request.path}"
+        return await self._answer(self._actor.generate.remote(request), self._deadlines.generate_s, what)
 
     async def probe(self) -> Vitals:
         what = "a token, to see that it is well"

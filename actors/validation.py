@@ -25,7 +25,7 @@ from spatial.sample import Path, SpatialSample
 T = TypeVar("T")
 
 # Of what engines generate at once, the part that held-out questions may take.
-_SHARE_OF_ENGINES = 0.125
+_SHARE_OF_ENGINES = 0.25
 
 
 class Validation:
@@ -169,7 +169,8 @@ def make_validation(
     training = config.training
     paths = [path for path, quota in training.groups_per_step.items() if quota]
     sampling = Sampling.of(config.evaluation.replace(num_samples=0, greedy=True), config.rollout)
-    sampling = replace(sampling, max_groups=max(1, int(sampling.max_groups * _SHARE_OF_ENGINES)))
+    num_at_once = max(1, config.rollout.num_workers) * config.rollout.engine.max_num_seqs
+    sampling = replace(sampling, max_groups=max(1, int(num_at_once * _SHARE_OF_ENGINES)))
 
     def by_path(those: Sequence[SpatialSample], limit: int | None = None) -> dict[Path, list[SpatialSample]]:
         return {path: list(islice((sample for sample in those if path in sample.paths), limit)) for path in paths}

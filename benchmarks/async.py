@@ -87,10 +87,7 @@ class Engine:
             self._running.set()
         return self.version
 
-    async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
-        return list(await asyncio.gather(*map(self._respond, requests)))
-
-    async def _respond(self, request: RolloutRequest) -> Trajectory:
+    async def generate(self, request: RolloutRequest) -> Trajectory:
         draw = np.random.default_rng(request.seed).lognormal(np.log(MEAN_TOKENS) - SPREAD**2 / 2, SPREAD)
         num_tokens = int(np.clip(draw, 1, MAX_TOKENS))
         async with self._places:
@@ -190,7 +187,7 @@ async def measure(num_steps: int, max_staleness: int, update_s: float | None) ->
         ends_s.append(time.perf_counter())
         steps.append(metrics)
 
-    pool = RolloutPool(lambda name, number: Engine(name), HEALTH, max_attempts=1)
+    pool = RolloutPool(lambda name, number: Engine(name), HEALTH, num_seats=NUM_PLACES, max_attempts=1)
     await pool.start(NUM_WORKERS)
     learner = NoLearner() if update_s is None else Learner(update_s)
     publisher = NoPublisher() if isinstance(learner, NoLearner) else WeightPublisher(learner, pool, max_attempts=1)

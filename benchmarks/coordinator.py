@@ -43,6 +43,7 @@ from spatial.sample import ChoiceAnswer, ImageRef, Path, SpatialSample
 
 FLOOR_PER_S = 5_000
 GROUP_SIZE = 5
+NUM_SEATS = 16
 MAX_STALENESS = 2
 NUM_SAMPLES = 20_000
 NUM_REWARD_WORKERS = 64
@@ -94,7 +95,9 @@ class Rig:
 
     async def run(self) -> None:
         health = HealthConfig()
-        pool = RolloutPool(lambda name, number: SimulatedWorker(self.world, name), health, max_attempts=3)
+        pool = RolloutPool(
+            lambda name, number: SimulatedWorker(self.world, name), health, num_seats=NUM_SEATS, max_attempts=3
+        )
         publisher = WeightPublisher(self.learner, pool, max_attempts=3)
         config = TrainingConfig(
             num_steps=self.num_trajectories,  # more than are made: the number of trajectories ends the run
@@ -181,7 +184,7 @@ async def reference(num_groups: int, num_groups_at_once: int, num_workers: int) 
     room = asyncio.Semaphore(num_groups_at_once)
 
     async def one() -> None:
-        await next(workers).respond(requests)
+        await asyncio.gather(*map(next(workers).respond, requests))
         await rewards.grade(items)
         room.release()
 

@@ -5,7 +5,7 @@ import inspect
 import time
 import types
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, TypeVar
@@ -91,15 +91,15 @@ class World:
 
     meter: Meter
     generate_s: float = 0.5
-    """Median of a group's generation; three in four lie within a factor of two, none beyond four."""
+    """Median of a response's generation; three in four lie within a factor of two, none beyond four."""
     score_s: float = 0.002
     update_s: float = 0.1
     push_s: float = 0.05
     control_s: float = 0.005
     """A probe, or one step of a push."""
     start_s: float = 0.2
-    death_share: float = 2e-5
-    """Groups at which the engine's process dies."""
+    death_share: float = 4e-6
+    """Responses at which the engine's process dies."""
     failing_share: float = 0.002
     """Responses whose scoring fails, each for a reason in words of its own."""
     draw: Random = field(default_factory=lambda: Random(0))
@@ -123,9 +123,9 @@ class SimulatedWorker:
     async def start(self) -> None:
         await self._answer(self._sleep(self._world.start_s), DEADLINES.start_s, "start")
 
-    async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
-        what = f"{len(requests)} responses to {requests[0].sample.sample_id} through {requests[0].path}"
-        return await self._answer(self.respond(requests), DEADLINES.generate_s, what)
+    async def generate(self, request: RolloutRequest) -> Trajectory:
+        what = f"a response to {request.sample.sample_id} through {request.path}"
+        return await self._answer(self.respond(request), DEADLINES.generate_s, what)
 
     async def probe(self) -> None:
         await self._answer(self._sleep(self._world.control_s), DEADLINES.probe_s, "a token")
@@ -153,14 +153,14 @@ class SimulatedWorker:
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def respond(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
+    async def respond(self, request: RolloutRequest) -> Trajectory:
         version = self.version
         await asyncio.sleep(self._world.generation_s())
         if self._world.draw.random() < self._world.death_share:
             self._is_dead = True
             self._world.num_deaths += 1
-            raise WorkerDiedError(f"{self.name} died during: {requests[0].sample.sample_id}")
-        return [self._trajectory(request, version) for request in requests]
+            raise WorkerDiedError(f"{self.name} died during: {request.sample.sample_id}")
+        return self._trajectory(request, version)
 
     def _trajectory(self, request: RolloutRequest, version: int) -> Trajectory:
         num_tokens = 32 + request.seed % 64

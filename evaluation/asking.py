@@ -62,20 +62,18 @@ class Sampling:
     """Of each response to a question; 0: greedy."""
     max_response_tokens: int
     seed: int
-    max_groups: int
-    """Questions that are under way at once, so that none waits for its turn inside an engine, under its deadline."""
+    max_groups: int | None = None
+    """Questions that are under way at once; None: all (the pool has those wait that it has no room for)."""
 
     @classmethod
     def of(cls, config: EvaluationConfig, rollout: RolloutConfig) -> Self:
-        """As an evaluation wants it, of a pool as it is configured: engines are kept full, twice over."""
+        """As an evaluation wants it."""
         temperature = config.temperature or rollout.sampling.temperature
         temperatures = (temperature,) * config.num_samples + (0.0,) * config.greedy
-        num_at_once = 2 * max(1, rollout.num_workers) * rollout.engine.max_num_seqs
         return cls(
             temperatures=temperatures,
             max_response_tokens=rollout.sampling.max_response_tokens,
             seed=config.seed,
-            max_groups=max(1, num_at_once // len(temperatures)),
         )
 
 
@@ -98,7 +96,7 @@ async def ask(
     """
     started_s = time.perf_counter()
     total, done = sum(map(len, questions.values())), 0
-    free = asyncio.Semaphore(sampling.max_groups)
+    free = asyncio.Semaphore(total if sampling.max_groups is None else sampling.max_groups)
 
     async def ask_one(sample: SpatialSample, path: Path, index: int) -> list[T | Unanswered]:
         nonlocal done

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from actors.member import WorkerDiedError, WorkerError
@@ -66,14 +66,14 @@ class FakeWorker:
         if self.fails_to_start:
             raise WorkerError(f"{self.name}: no room in the cluster")
 
-    async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
-        self.num_asked += len(requests)
+    async def generate(self, request: RolloutRequest) -> Trajectory | Failure:
+        self.num_asked += 1
         while not self.answers.is_set() and not self.is_dead:
             await asyncio.sleep(0.001)
         await self._pass("generate")
         if self.has_no_engine or self.refuses:
-            return [Failure("rollout", "not generated", 1)] * len(requests)
-        return [make_trajectory(request, self.version) for request in requests]
+            return Failure("rollout", "not generated", 1)
+        return make_trajectory(request, self.version)
 
     async def probe(self) -> None:
         await self._pass("probe")
@@ -165,6 +165,6 @@ class Spawner:
         return self.made[name][-1]
 
 
-def make_pool(max_attempts: int = 3) -> tuple[RolloutPool, Spawner]:
+def make_pool(max_attempts: int = 3, num_seats: int = 8) -> tuple[RolloutPool, Spawner]:
     spawner = Spawner()
-    return RolloutPool(spawner, HEALTH, max_attempts), spawner
+    return RolloutPool(spawner, HEALTH, num_seats, max_attempts), spawner

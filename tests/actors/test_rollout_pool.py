@@ -136,7 +136,7 @@ async def test_a_prompt_that_fails_everywhere_leaves_the_workers_in_service() ->
 async def test_one_that_fails_again_and_again_is_quarantined_with_its_reasons_until_scaled() -> None:
     said: list[str] = []
     spawner = Spawner()
-    pool = RolloutPool(spawner, HEALTH, 3, report=said.append)
+    pool = RolloutPool(spawner, HEALTH, 8, 3, report=said.append)
     await pool.start(1)
     spawner.broken.add("rollout-0")
     spawner.latest("rollout-0").is_dead = True
@@ -204,14 +204,14 @@ async def test_a_late_end_of_one_that_left_changes_nothing_for_the_next_of_its_n
     pool.serve(pool.loaded, 1)
     (new,) = pool.loaded
     assert (new.name, new.identity) == (old.name, old.identity)
-    pool._add_load(old, -2)
-    assert (await pool._least_loaded(), new.load) == (new, 0)
+    assert isinstance((await pool.generate(make_requests(1)))[0], Trajectory)
+    assert new.load == 0
     await pool.shutdown()
 
 
 async def test_a_worker_that_leaves_is_gone_as_soon_as_it_has_answered() -> None:
     spawner = Spawner()
-    pool = RolloutPool(spawner, HEALTH.replace(drain_s=1000), 3)
+    pool = RolloutPool(spawner, HEALTH.replace(drain_s=1000), 8, 3)
     await pool.start(1)
     pool.serve(pool.loaded, 0)
     asked = await asked_before_scaling_to_0(pool, spawner)

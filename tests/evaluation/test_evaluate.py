@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -13,7 +14,7 @@ from evaluation.marks import EvaluationResult, same_questions
 from rewards.config import RewardConfig
 from rewards.reward import score_response
 from rewards.score import Failure
-from rollout.config import EngineConfig, RolloutConfig
+from rollout.config import RolloutConfig
 from rollout.trajectory import RolloutRequest, Trajectory, VersionSpan
 from spatial.sample import ChoiceAnswer, ImageRef, NumberAnswer, Path, Region, SpatialSample
 
@@ -149,8 +150,7 @@ def test_paths_are_compared_on_the_questions_that_both_were_asked() -> None:
     assert same_questions(result.judged) == {"all": {"lor": 0.5, "dtr": 1.0}, "depth": {"lor": 0.5, "dtr": 1.0}}
 
 
-def test_no_more_questions_are_under_way_than_the_engines_can_take() -> None:
-    """Two engines of 8 responses at once, 4 responses a question, and as many again waiting: 8 questions."""
+def test_no_more_questions_are_under_way_than_are_allowed() -> None:
     under_way, most = 0, 0
 
     async def slow(requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
@@ -161,11 +161,11 @@ def test_no_more_questions_are_under_way_than_the_engines_can_take() -> None:
         under_way -= 1
         return [respond(request, "") for request in requests]
 
-    pool = RolloutConfig(num_workers=2, engine=EngineConfig(max_num_seqs=8))
     config = EvaluationConfig(num_samples=3, greedy=True)
     reward = partial(score_response, config=RewardConfig())
     samples = [LOR.replace(sample_id=f"lor-{number}") for number in range(30)]
-    result = asyncio.run(evaluate(samples, slow, reward, config, Sampling.of(config, pool)))
+    sampling = replace(Sampling.of(config, RolloutConfig()), max_groups=8)
+    result = asyncio.run(evaluate(samples, slow, reward, config, sampling))
     assert most == 8
     assert result.paths[Path.LOR].num_questions == 30
 
