@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from launch import run_cli
+from launch import machine_cli, run_cli
 from launch.config import ConfigError, load_config
 from launch.config_cli import show_config
 from launch.data_cli import app as data_app
 from launch.evaluate_cli import evaluate
+from launch.model_paths import model_folder, training_checkpoint, trajectories_folder
 from launch.options import AcceptChanges, Config, Overrides, console
 from launch.outcomes import RunFailedError, RunLostError, Stopped
 from launch.run_config import (
@@ -26,10 +27,12 @@ from launch.run_config import (
     start_of_training,
     with_run_of,
 )
+from launch.run_naming import RunOption, with_run
 
 app = typer.Typer(
-    help="Trains a spatial vision-language model to reason along two paths: words only (LOR), or detecting 3D centres "
-    "first (DTR). Start with [bold]sr-real demo[/], or [bold]sr-real doctor[/] if something is amiss.",
+    help="Train a spatial vision-language model to reason along two paths: in words only (LOR), or by detecting 3D "
+    "centres first (DTR). Start with [bold]sr-real demo[/]; [bold]sr-real doctor[/] checks the machine. In every "
+    "command [bold]run=RUN[/] names the run, and [bold]--help[/] shows an example.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -60,18 +63,20 @@ def options(
 
 
 @app.command()
-def demo(overrides: Overrides = None, config: Config = None) -> None:
-    """Scenes, cold start, RL, marks before and after: the whole method on this machine, in a quarter of an hour.
+def demo(overrides: Overrides = None, config: Config = None, run: RunOption = None) -> None:
+    """Run the whole method on this machine in a quarter of an hour: scenes, cold start, RL, marks before and after.
 
-    In a folder that holds a run it begins again, from the config that is named; what was there is set aside.
+    If the folder already holds a run, that run is moved to RUN/earlier/ first.
+
+    Example: sr-real demo run=runs/first
     """
     from launch.demo import run_demo
 
-    run_demo(load_config(config or "demo", overrides), console)
+    run_demo(load_config(config or "demo", with_run(overrides, run)), console)
 
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
-    """The checkpoint to go on from. A scheduler gives a job the same command each time, so having none is no error."""
+    """The checkpoint to continue from. A scheduler repeats a job's command, so having none yet is no error."""
     from learner.checkpoint import latest_checkpoint, list_checkpoints
 
     if not list_checkpoints(checkpoints):
@@ -86,24 +91,31 @@ def cold_start(
     config: Config = None,
     accept: AcceptChanges = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from this cold start's newest checkpoint, or begin. Safe to repeat.")
+        bool,
+        typer.Option(
+            "--resume", help="Continue from the newest checkpoint, or begin if there is none. Safe to repeat."
+        ),
     ] = False,
+    run: RunOption = None,
 ) -> None:
-    """Supervised fine-tuning on both paths' chains of thought; writes RUN/cold_start_model and its marks.
+    """Fine-tune the base model on both paths' chains of thought; writes RUN/cold_start_model and its marks.
 
-    Ctrl-C writes a checkpoint, ends every process, and `--resume` goes on from there.
+    Ctrl-C writes a checkpoint and ends every process; --resume continues from there.
+
+    Example: sr-real cold-start --config demo run=runs/mine learner.sft.steps=2000
     """
     from launch.centers import draw_centers
     from launch.driver import Driver
     from launch.summary import print_summary
 
+    overrides = with_run(overrides, run)
     resume_from = newest_checkpoint(folder_of(config, overrides).cold_start_checkpoints) if resume else None
     rule = COLD_START if resume_from is None else COLD_START_RESUMED
     settings = config_for(rule, config, overrides, console, accept)
-    with Driver(settings, console) as run:
-        run.cold_start(resume_from)
-    print_summary(run.folder, console)
-    draw_centers(run.folder)
+    with Driver(settings, console) as driver:
+        driver.cold_start(resume_from)
+    print_summary(driver.folder, console)
+    draw_centers(driver.folder)
 
 
 @app.command()
@@ -113,11 +125,16 @@ def base(
     out: Annotated[Path, typer.Option("--out", help="Folder to write the model and its record to.")] = Path(
         "assets/tiny-base"
     ),
+    run: RunOption = None,
 ) -> None:
-    """Pretrain the demo's base on perception alone, hours; goes on by itself where an earlier call was stopped."""
+    """Pretrain the demo's base model on perception; takes hours, and continues where an earlier call was stopped.
+
+    Example: sr-real base --out runs/my-base
+    """
     from launch.base import make_base
 
-    make_base(load_config(config or "base", overrides), config or "base", overrides or [], out, console)
+    overrides = with_run(overrides, run)
+    make_base(load_config(config or "base", overrides), config or "base", overrides, out, console)
     console.print(f"wrote {out}")
 
 
@@ -130,38 +147,45 @@ def train(
         Path | None,
         typer.Option(
             "--from",
-            help="Hugging Face folder to start from. Default: RUN/cold_start_model; with --resume the one that the "
-            "training started from.",
+            help="Model (a Hugging Face folder) to start from. Default: RUN/cold_start_model; with --resume the model "
+            "that the training started from.",
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the run's newest checkpoint, or begin. Safe to repeat.")
+        bool,
+        typer.Option(
+            "--resume", help="Continue from the newest checkpoint, or begin if there is none. Safe to repeat."
+        ),
     ] = False,
     resume_from: Annotated[
-        Path | None, typer.Option("--resume-from", help="Go on from this training checkpoint: RUN/checkpoints/step-…")
+        Path | None, typer.Option("--resume-from", help="Continue from this checkpoint: RUN/checkpoints/step-…")
     ] = None,
+    run: RunOption = None,
 ) -> None:
-    """Reinforcement learning along both paths; writes RUN/metrics.jsonl, checkpoints, final_model and its marks.
+    """Train by reinforcement along both paths; writes RUN/metrics.jsonl, checkpoints, RUN/final_model and its marks.
 
-    Ctrl-C writes a checkpoint, ends every process, and `--resume` goes on from there.
+    Ctrl-C writes a checkpoint and ends every process; --resume continues from there.
+
+    Examples: sr-real train --config demo run=runs/mine training.num_steps=100 · sr-real train run=runs/mine --resume ·
+    sr-real train --from runs/mine/final_model run=runs/new data.type=files data.folder=data/new
     """
     from launch.centers import draw_centers
     from launch.driver import Driver
     from launch.summary import draw_summary, print_summary
-    from learner.checkpoint import verify
 
+    overrides = with_run(overrides, run)
     folder = folder_of(config, overrides)
     if resume_from is not None:
-        verify(resume_from)
+        resume_from = training_checkpoint(resume_from, "--resume-from")
     elif resume:
         resume_from = newest_checkpoint(folder.checkpoints)
     settings = config_for(TRAIN if resume_from is None else TRAIN_RESUMED, config, overrides, console, accept)
     start = start_of_training(folder, checkpoint, resume_from is not None, accept)
-    with Driver(settings, console) as run:
-        run.train(start, resume_from and resume_from.resolve())
-    print_summary(run.folder, console)
-    draw_summary(run.folder)
-    draw_centers(run.folder)
+    with Driver(settings, console) as driver:
+        driver.train(start, resume_from)
+    print_summary(driver.folder, console)
+    draw_summary(driver.folder)
+    draw_centers(driver.folder)
 
 
 app.command()(evaluate)
@@ -173,44 +197,57 @@ def export(
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="A training checkpoint: RUN/checkpoints/step-…")],
     overrides: Overrides = None,
     config: Config = None,
+    run: RunOption = None,
 ) -> None:
-    """Write a training checkpoint as a plain Hugging Face folder, for transformers and vLLM."""
-    from launch.driver import Driver
-    from learner.checkpoint import verify
+    """Write a training checkpoint as a plain Hugging Face folder, for transformers and vLLM.
 
-    verify(checkpoint)
-    settings = config_for(EXPORT, config, with_run_of([checkpoint], config, overrides), console)
-    with Driver(settings, console, needs_data=False) as run:
-        run.export(checkpoint.resolve(), target.resolve())
+    Example: sr-real export out/ --checkpoint runs/mine/checkpoints/step-000050
+    """
+    from launch.driver import Driver
+
+    checkpoint = training_checkpoint(checkpoint, "--checkpoint")
+    settings = config_for(EXPORT, config, with_run_of([checkpoint], config, with_run(overrides, run)), console)
+    with Driver(settings, console, needs_data=False) as driver:
+        driver.export(checkpoint, target.resolve())
     console.print(f"wrote {target}")
 
 
 @app.command("rollout-only")
 def rollout_only(
-    checkpoint: Annotated[Path, typer.Option("--from", help="Hugging Face folder that answers.")],
+    checkpoint: Annotated[Path, typer.Option("--from", help="Model (a Hugging Face folder) that answers.")],
     overrides: Overrides = None,
     config: Config = None,
+    run: RunOption = None,
 ) -> None:
-    """One half of the system: feed, roll out and score with fixed weights; records RUN/trajectories, no learner."""
+    """Run one half of the system, without a learner: feed, roll out and score; records RUN/trajectories.
+
+    Example: sr-real rollout-only run=runs/half --from runs/demo/cold_start_model training.num_steps=3
+    """
     from launch.driver import Driver
 
-    with Driver(config_for(USE, config, overrides, console), console) as run:
-        run.rollout_only(checkpoint.resolve())
-    console.print(f"recorded {run.folder.trajectories}")
+    checkpoint = model_folder(checkpoint, "--from")
+    with Driver(config_for(USE, config, with_run(overrides, run), console), console) as driver:
+        driver.rollout_only(checkpoint)
+    console.print(f"recorded {driver.folder.trajectories}")
 
 
 @app.command("learner-only")
 def learner_only(
-    checkpoint: Annotated[Path, typer.Option("--from", help="Hugging Face folder to update.")],
-    recorded: Annotated[Path, typer.Option("--trajectories", help="RUN/trajectories of a run or of `rollout-only`.")],
+    checkpoint: Annotated[Path, typer.Option("--from", help="Model (a Hugging Face folder) to update.")],
+    recorded: Annotated[Path, typer.Option("--trajectories", help="RUN/trajectories of a run or of rollout-only.")],
     overrides: Overrides = None,
     config: Config = None,
+    run: RunOption = None,
 ) -> None:
-    """The other half: updates on recorded trajectories, no engines; prints what each update measured."""
+    """Run the other half, without engines: one update per recorded step; prints what each update measured.
+
+    Example: sr-real learner-only run=runs/half --from runs/demo/cold_start_model --trajectories runs/half/trajectories
+    """
     from launch.driver import Driver
 
-    with Driver(config_for(USE, config, overrides, console), console) as run:
-        updates = run.learner_only(checkpoint.resolve(), recorded.resolve())
+    checkpoint, recorded = model_folder(checkpoint, "--from"), trajectories_folder(recorded, "--trajectories")
+    with Driver(config_for(USE, config, with_run(overrides, run), console), console) as driver:
+        updates = driver.learner_only(checkpoint, recorded)
     for number, metrics in enumerate(updates, start=1):
         shown = ("loss", "grad_norm", "kl_reference", "kl_rollout_learner", "clip_fraction", "ess")
         console.print(f"update {number}: " + "  ".join(f"{key} {metrics[key]:.4g}" for key in shown if key in metrics))
@@ -220,84 +257,7 @@ run_cli.register(app)
 app.command("config")(show_config)
 
 
-@app.command()
-def submit(
-    address: Annotated[str, typer.Option("--address", help="The cluster's dashboard, such as http://127.0.0.1:8265")],
-    overrides: Overrides = None,
-    config: Annotated[
-        str | None,
-        typer.Option(
-            "--config",
-            "-c",
-            help="The name of a preset, or a YAML file within the project. Default: as for the command.",
-            show_default=False,
-        ),
-    ] = None,
-    command: Annotated[
-        str, typer.Option("--command", help="What to run: train, cold-start, demo, evaluate, …")
-    ] = "train",
-    resume: Annotated[bool, typer.Option("--resume", help="As for the command. Safe to repeat.")] = False,
-    python: Annotated[
-        str, typer.Option("--python", help="The interpreter on the cluster's head that has the project's packages.")
-    ] = "python",
-    follow: Annotated[bool, typer.Option(help="Print the log until the job ends, and end with its status.")] = True,
-) -> None:
-    """Run a command as a job of a Ray cluster, from any machine that has this project and Ray.
-
-    This project is shipped, without its runs, caches and environment. Ctrl-C leaves the job alone.
-    """
-    from launch.submit import follow_job, shipped_config, submit_job
-
-    load_config(config or "demo", overrides)  # a fault in it is told here, not there
-    named = [] if config is None else ["--config", shipped_config(config)]
-    arguments = [command, *named, *(["--resume"] if resume else []), *(overrides or [])]
-    try:
-        job = submit_job(address, arguments, python, console)
-    except ConnectionError as error:
-        raise ConfigError(f"no cluster at {address}: {str(error).splitlines()[0]}") from None
-    if follow:
-        try:
-            raise typer.Exit(follow_job(address, job))
-        except KeyboardInterrupt:
-            raise Stopped(
-                f"watching; job {job} goes on. `ray job logs -f {job} --address {address}` looks on"
-            ) from None
-
-
-@app.command()
-def doctor(
-    config: Annotated[
-        str | None, typer.Option("--config", "-c", help="Also what this preset or YAML file needs.")
-    ] = None,
-    overrides: Overrides = None,
-    gpu_gib: Annotated[float | None, typer.Option("--gpu-gib", help="Memory of a learner's GPU, GiB.")] = None,
-    rollout_gpu_gib: Annotated[
-        float | None, typer.Option("--rollout-gpu-gib", help="Memory of an engine's GPU, if another.")
-    ] = None,
-) -> None:
-    """What of this machine and this install is fit, and what to do about the rest.
-
-    With --config: what the run would need of each GPU (weights, optimiser, activations, keys and values, push buffers)
-    and whether its cluster has it. Nothing is started.
-    """
-    from launch.doctor import print_findings, run_doctor
-
-    findings = run_doctor()
-    if config is not None:
-        from launch.fit import examine_config, find_nodes
-
-        run = load_config(config, overrides)
-        try:
-            nodes = find_nodes(run.cluster.address)
-        except ConnectionError as error:
-            console.print(f"[yellow]no cluster at {run.cluster.address}[/]: {str(error).splitlines()[0]}")
-            nodes = []
-        try:
-            findings += examine_config(run, nodes, gpu_gib, rollout_gpu_gib)
-        except OSError as error:
-            raise ConfigError(f"model.path={getattr(run.model, 'path', '')}: {error}") from None
-    print_findings(findings)
-    raise typer.Exit(any(finding.status == "fail" for finding in findings))
+machine_cli.register(app)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ def show_config(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[WORD | KEY=VALUE]...",
+            metavar="WORD|KEY=VALUE",
             help="Words to look for in keys and their documentation; and settings to lay over --config or the run.",
             show_default=False,
         ),

@@ -24,8 +24,8 @@ def build(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE]...",
-            help="Dotted settings, such as [bold]out=data/mine source.type=scenes source.num_images=1000[/]",
+            metavar="KEY=VALUE",
+            help="Settings, such as [bold]out=data/mine source.type=scenes source.num_images=1000[/]",
             show_default=False,
         ),
     ] = None,
@@ -33,12 +33,14 @@ def build(
         Path | None, typer.Option("--config", "-c", help="A YAML file of the same settings.", show_default=False)
     ] = None,
 ) -> None:
-    """Questions with chains of thought for both paths, by template, from images that are annotated in 3D.
+    """Make questions with chains of thought for both paths, by template, from images that are annotated in 3D.
 
     Needs `out` (a folder) and `source` (type scenes, or omni3d with file and images). With `rewrite.type=openai
     rewrite.base_url=… rewrite.model=…` a server puts the thoughts into other words; what fails a check stays as it was.
 
-    Safe to stop and repeat: the same command goes on where it was. Train on the folder with `data.type=files`.
+    Safe to stop and repeat: the same command continues where it was. Train on the folder with `data.type=files`.
+
+    Example: sr-real data build out=data/mine source.type=scenes source.num_images=1000
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -54,7 +56,7 @@ def build(
             task = progress.add_task("images", total=None)
             report = build_data(settings, lambda done, total: progress.update(task, completed=done, total=total))
     except KeyboardInterrupt:
-        raise Stopped(f"building {settings.out}; the same command goes on") from None
+        raise Stopped(f"building {settings.out}; the same command continues") from None
     except (BuildError, NoSceneError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
     print_report(report, console)

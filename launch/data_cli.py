@@ -29,8 +29,8 @@ data_build_cli.register(app)
 Settings = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...",
-        help="Dotted settings, such as [bold]out=data/spar type=spar file=/sets/spar images=/sets/spar/images[/]",
+        metavar="KEY=VALUE",
+        help="Settings, such as [bold]out=data/spar type=spar file=/sets/spar images=/sets/spar/images[/]",
         show_default=False,
     ),
 ]
@@ -49,6 +49,8 @@ def import_sets(
 
     Types: own, sr_real, spar, open_spatial, omni3d, embodied_scan, ca1m, hugging_face. Rows that are no sample are
     counted and named, up to max_bad_share. Nothing is fetched. Safe to repeat: the folder changes only at the end.
+
+    Example: sr-real data import out=data/spar type=spar file=/sets/spar/train images=/sets/spar/images
     """
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -120,12 +122,14 @@ def check(
     images: Annotated[
         Path | None, typer.Option("--images", help="Its image store. Default: images/ beside the file.")
     ] = None,
-    show: Annotated[int, typer.Option("--show", min=0, help="Draw so many samples.")] = 0,
+    show: Annotated[int, typer.Option("--show", min=0, help="Number of samples to draw.")] = 0,
     out: Annotated[Path, typer.Option("--out", help="The picture of them.")] = Path("samples.png"),
 ) -> None:
-    """Whether every line is a sample whose images are there; counts of what is in it, and what is wrong with the rest.
+    """Check that every line of a file is a sample whose images are there; count what is in it, and say what is wrong.
 
-    Ends with status 1 if a line is bad.
+    Exits with status 1 if a line is bad.
+
+    Example: sr-real data check data/mine/train.jsonl --show 12
     """
     from corpora.own import OwnReader, read
     from launch.data_picture import draw_samples

@@ -12,8 +12,10 @@ from rich.table import Table
 
 from evaluation.config import EvaluationConfig
 from launch.config import ConfigError, RunConfig
+from launch.model_paths import model_folder
 from launch.options import Config, Overrides, console
 from launch.run_config import USE, config_for, with_run_of
+from launch.run_naming import RunOption, with_run
 from spatial.sample import Path as ReasoningPath
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ def evaluate(
     checkpoint: Annotated[
         list[Path] | None,
         typer.Option(
-            "--checkpoint", help="Hugging Face folder; repeated: several, compared. Default: RUN/final_model."
+            "--checkpoint",
+            help="Model (a Hugging Face folder); repeat it to compare several. Default: RUN/final_model.",
         ),
     ] = None,
     benchmark: Annotated[
@@ -36,33 +39,41 @@ def evaluate(
     ] = None,
     folder: Annotated[Path | None, typer.Option("--folder", help="The benchmark's files.")] = None,
     frames: Annotated[
-        int | None, typer.Option("--frames", min=1, help="Of a video benchmark: frames a question. Default: 16.")
+        int | None, typer.Option("--frames", min=1, help="Frames per question of a video benchmark. Default: 16.")
     ] = None,
     paths: Annotated[
-        str | None, typer.Option("--paths", help="Of lor, dtr and direct, by commas. Default: evaluation.paths.")
+        str | None, typer.Option("--paths", help="Paths to ask, such as lor,dtr. Default: evaluation.paths.")
     ] = None,
     samples: Annotated[
         int | None,
-        typer.Option("--samples", min=0, help="Sampled responses a question, beside the greedy one. Benchmarks: 0."),
+        typer.Option(
+            "--samples", min=0, help="Sampled responses per question, besides the greedy one. For a benchmark: 0."
+        ),
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option("--temperature", min=0.0, help="Of the sampled responses; 0: the greedy one alone.")
+        float | None,
+        typer.Option("--temperature", min=0.0, help="Temperature of the sampled responses; 0 asks greedily only."),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="At most so many questions (held out: on each path).")
+        int | None, typer.Option("--limit", min=1, help="Most questions to ask (held-out questions: per path).")
     ] = None,
     against: Annotated[
         Path | None, typer.Option("--against", help="results.json of an earlier evaluation to compare with.")
     ] = None,
+    run: RunOption = None,
 ) -> None:
-    """Marks of models on held-out questions or a benchmark, with 95 % intervals, by path and task.
+    """Evaluate models on held-out questions or a benchmark, with 95 % intervals, by path and task.
 
     Writes RUN/evaluations/NAME-CHECKPOINT/results.json and page.html. Several models are asked the same questions and
     compared question by question.
+
+    Examples: sr-real evaluate run=runs/mine ·
+    sr-real evaluate run=runs/mine --benchmark cv --folder /sets/CV-Bench --checkpoint A --checkpoint B
     """
-    settings = config_for(USE, config, with_run_of(checkpoint or (), config, overrides), console)
+    checkpoints = None if not checkpoint else [model_folder(path, "--checkpoint") for path in checkpoint]
+    settings = config_for(USE, config, with_run_of(checkpoints or (), config, with_run(overrides, run)), console)
     asked = evaluation_of(settings, paths, samples, temperature, limit, is_benchmark=benchmark is not None)
-    checkpoints = checkpoints_of(checkpoint, Path(settings.run))
+    models = checkpoints_of(checkpoints, Path(settings.run))
     if (benchmark is None) != (folder is None):
         raise ConfigError("--benchmark names what is asked and --folder where its files are: give both or neither")
 
@@ -74,7 +85,7 @@ def evaluate(
     except ResultsError as error:
         raise ConfigError(str(error)) from None
     wanted = Wanted(
-        checkpoints=checkpoints,
+        checkpoints=models,
         evaluation=asked,
         benchmark=None if benchmark is None else find_wanted(benchmark, frames),
         folder=folder,
@@ -126,13 +137,7 @@ def checkpoints_of(given: Sequence[Path] | None, run: Path) -> tuple[Path, ...]:
     Raises:
         ConfigError: one is no model's folder, or is given twice.
     """
-    checkpoints = tuple(path.resolve() for path in given or [run / "final_model"])
-    for path in checkpoints:
-        if not (path / "config.json").is_file():
-            raise ConfigError(
-                f"--checkpoint {path} is no model folder (one with config.json); `sr-real export` makes one of a "
-                "training checkpoint"
-            )
+    checkpoints = tuple(model_folder(path, "--checkpoint") for path in given or [run / "final_model"])
     if len(set(checkpoints)) < len(checkpoints):
         raise ConfigError("--checkpoint: the same folder is given twice; give the models that are to be compared")
     return checkpoints

@@ -26,8 +26,8 @@ AcceptChanges = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...",
-        help="Dotted overrides, such as [bold]learner.optimizer.learning_rate=1e-5 run=runs/mine[/]",
+        metavar="KEY=VALUE",
+        help="Settings, such as [bold]learner.optimizer.learning_rate=1e-5 run=runs/mine[/]",
         show_default=False,
     ),
 ]

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from actors.run_folder import RunFolder
 from launch.config import ConfigError, RunConfig, find_config, load_config, parse_config, read_settings
+from launch.model_paths import model_folder
 from launch.overrides import lay_over
 from launch.resume import run_override
 from launch.run_record import MADE, Difference, differences, own_config, recorded_from
@@ -154,9 +155,9 @@ def start_of_training(folder: RunFolder, given: FilePath | None, is_resumed: boo
             f"{folder.root} was trained otherwise ({folder.starts}):\n  --from: {recorded} → {start}\nLeave --from "
             f"out, or accept it with {_ACCEPT}"
         )
-    if not (start / "config.json").is_file():
-        raise ConfigError(f"{start} is no model folder: run `sr-real cold-start` first, or give one with --from")
-    return start
+    if given is None and not start.exists():
+        raise ConfigError(f"{start} does not exist: run `sr-real cold-start` first, or give a model with --from")
+    return model_folder(start, "--from")
 
 
 def _laid_over(own: dict[str, Any], overrides: list[str], folder: RunFolder) -> dict[str, Any]:

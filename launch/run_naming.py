@@ -15,12 +15,12 @@ _MOST_SHOWN = 5
 RunName = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[run=RUN]", help="The run's folder, such as run=runs/mine. Default: runs/demo.", show_default=False
+        metavar="run=RUN", help="The run's folder, such as run=runs/mine. Default: runs/demo.", show_default=False
     ),
 ]
 RunNames = Annotated[
     list[str] | None,
-    typer.Argument(metavar="run=RUN...", help="The runs' folders; the first is the baseline.", show_default=False),
+    typer.Argument(metavar="run=RUN", help="The runs' folders; the first is the baseline.", show_default=False),
 ]
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="The same as run=RUN.", show_default=False, metavar="RUN")

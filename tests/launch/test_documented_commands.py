@@ -26,7 +26,24 @@ def commands_in(document: str) -> list[str]:
     return [*lines, *inline]
 
 
+def commands_of_help() -> dict[str, list[str]]:
+    """By command, the examples that its help shows."""
+    groups: list[tuple[str, Any]] = [("", typer.main.get_command(app))]
+    found: dict[str, list[str]] = {}
+    while groups:
+        prefix, group = groups.pop()
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                groups.append((f"{prefix}{name} ", command))
+                continue
+            examples = re.search(r"Examples?:(.*?)(?:\n\n|$)", command.help, flags=re.DOTALL)
+            text = " ".join(examples[1].split()) if examples else ""
+            found[prefix + name] = [example.strip() for example in text.split("·") if example.strip()]
+    return found
+
+
 SHOWN = [(document, command) for document in DOCUMENTS for command in commands_in(document)]
+SHOWN += [(f"--help of {name}", example) for name, examples in commands_of_help().items() for example in examples]
 
 
 def parse(line: str) -> tuple[str, dict[str, Any]]:
@@ -49,6 +66,10 @@ def parse(line: str) -> tuple[str, dict[str, Any]]:
 def test_the_documents_show_commands() -> None:
     assert len(SHOWN) > 25
     assert {document for document, _ in SHOWN} >= {"README.md", "docs/data.md", "docs/config.md"}
+
+
+def test_the_help_of_every_command_shows_an_example() -> None:
+    assert [name for name, examples in commands_of_help().items() if not examples] == []
 
 
 @pytest.mark.parametrize(("document", "line"), SHOWN)

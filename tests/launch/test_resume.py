@@ -58,4 +58,4 @@ def test_a_printed_command_is_one_that_the_program_takes(tmp_path: Path) -> None
         printed = shlex.split(resume_command(RunFolder(Path(run)), run, command, tmp_path / "no model"))[1:]
         if command == "train":
             done = CliRunner().invoke(cli.app, printed)
-            assert "no model is no model folder" in str(done.exception)
+            assert "no model: there is no such folder" in str(done.exception)

@@ -214,7 +214,7 @@ def test_where_training_started_from_is_taken_again_by_a_resume(folder: RunFolde
     with pytest.raises(ConfigError, match=r"--from: .*base → .*other"):
         start_of_training(folder, tmp_path / "other", True, False)
     assert start_of_training(folder, tmp_path / "other", True, True) == tmp_path / "other"
-    with pytest.raises(ConfigError, match="is no model folder"):
+    with pytest.raises(ConfigError, match="does not exist: run `sr-real cold-start` first"):
         start_of_training(folder, None, False, False)
 
 

@@ -1,0 +1,97 @@
+"""Paths of the wrong kind are told before anything is prepared, with what to do."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from launch.cli import app
+from launch.config import ConfigError
+from launch.model_paths import model_folder, training_checkpoint, trajectories_folder
+from learner.checkpoint import CheckpointStore
+from vlm.errors import CheckpointError
+
+
+def make_model(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run with a checkpoint, a model and a recorded step."""
+    root = tmp_path / "run"
+    CheckpointStore(root / "checkpoints", keep=2).save(5, {"step": 5}, lambda folder: None)
+    make_model(root / "final_model")
+    (root / "config.json").write_text("{}")
+    (root / "trajectories").mkdir()
+    (root / "trajectories" / "step-000001.jsonl").touch()
+    return root
+
+
+def told(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments))
+    assert isinstance(result.exception, ConfigError), result.output
+    return str(result.exception)
+
+
+def test_a_path_that_is_not_there_is_told_at_once_with_its_flag(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = str(run / "final_model")
+    for arguments in (
+        ["rollout-only", "--from", "/nonexist", "run=new"],
+        ["learner-only", "--from", "/nonexist", "--trajectories", str(run), "run=new"],
+        ["train", "--from", "/nonexist", "run=new"],
+    ):
+        assert "--from /nonexist: there is no such folder" in told(*arguments)
+    assert "--checkpoint /nonexist: there is no such folder" in told("export", "out", "--checkpoint", "/nonexist")
+    assert "--checkpoint /nonexist: there is no such folder" in told("evaluate", "--checkpoint", "/nonexist")
+    assert "--resume-from /nonexist: there is no such folder" in told("train", "--resume-from", "/nonexist", "run=new")
+    told_of_steps = told("learner-only", "--from", model, "--trajectories", str(run), "run=new")
+    assert f"did you mean {run / 'trajectories'}?" in told_of_steps
+    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_in_place_of_a_model_is_told_with_the_command_that_exports_it(run: Path) -> None:
+    checkpoint = run / "checkpoints" / "step-000005"
+    with pytest.raises(ConfigError, match="is a training checkpoint, and a model is needed") as caught:
+        model_folder(checkpoint, "--checkpoint")
+    command = re.search(r"^  (sr-real .*)$", str(caught.value), flags=re.MULTILINE)
+    assert command is not None
+    target = run / "exported" / "step-000005"
+    assert shlex.split(command[1]) == ["sr-real", "export", str(target), "--checkpoint", str(checkpoint)]
+    assert f"--checkpoint {target}" in str(caught.value)
+    assert "is a training checkpoint" in told("evaluate", "--checkpoint", str(checkpoint))
+
+
+def test_a_model_in_place_of_a_checkpoint_is_told(run: Path) -> None:
+    model = str(run / "final_model")
+    assert "is a model already" in told("export", "out", "--checkpoint", model)
+    with pytest.raises(ConfigError, match=r"name one, such as --checkpoint .*step-000005"):
+        training_checkpoint(run, "--checkpoint")
+    assert training_checkpoint(run / "checkpoints" / "step-000005", "--checkpoint").name == "step-000005"
+
+
+def test_a_run_in_place_of_a_model_is_told_with_the_models_in_it(run: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is a run's folder, and a model is needed here; in it are .*final_model"):
+        model_folder(run, "--from")
+    assert model_folder(run / "final_model", "--from") == run / "final_model"
+
+
+def test_a_damaged_checkpoint_is_told_as_such(run: Path) -> None:
+    checkpoint = run / "checkpoints" / "step-000005"
+    (checkpoint / "trainer_state.json").unlink()
+    with pytest.raises(CheckpointError, match=r"trainer_state\.json is missing"):
+        training_checkpoint(checkpoint, "--checkpoint")
+
+
+def test_recorded_steps_are_looked_for(run: Path, tmp_path: Path) -> None:
+    assert trajectories_folder(run / "trajectories", "--trajectories").name == "trajectories"
+    with pytest.raises(ConfigError, match="no step is recorded in it"):
+        trajectories_folder(tmp_path, "--trajectories")
