@@ -6,9 +6,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from actors.run_folder import RunFolder
 from launch.config import ConfigError, load_config
 from launch.data_build_cli import load_build_config, register
 from launch.prepare import prepare_data, prepare_folder
+from launch.run_config import start_of_training
 
 SETTINGS = [
     "source.type=scenes",
@@ -35,10 +37,16 @@ def test_a_run_can_train_on_the_folder(tmp_path: Path) -> None:
     told = call(*SETTINGS, f"out={out}")
     assert "closer_to_camera" in told
     assert "images without a clear question" in told
-    config = load_config("demo", [f"run={tmp_path / 'run'}", f"data={{type: files, folder: {out}}}"])
-    folder = prepare_folder(config)
+    folder = RunFolder(tmp_path / "new")
+    config = load_config("demo", [f"run={folder.root}", "data.type=files", f"data.folder={out}"])
+    prepare_folder(folder)
     prepare_data(config, folder, num_workers=1, on_progress=lambda done, total: None)
     assert (folder.data / "train.jsonl").samefile(out / "train.jsonl")
+    # As in `sr-real train --from OTHER/final_model run=new data.type=files data.folder=…`.
+    model = tmp_path / "other" / "final_model"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    assert start_of_training(folder, model, is_resumed=False, accept=False) == model
     assert call(*SETTINGS, f"out={out}").count("wrote") == 1
 
 
