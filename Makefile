@@ -8,7 +8,7 @@ endif
 SETUP = $(PYTHON) launch/setup_environment.py $(if $(LOCK),--lock $(LOCK))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo base claims test slow browser chaos lint bench clean
+.PHONY: help setup demo base claims test processors slow browser chaos lint bench clean
 
 help:  ## say what there is
 	@echo "sr-real trains spatial vision-language models by reinforcement. Start with: make demo"
@@ -37,6 +37,10 @@ browser: setup  ## the page in a browser (needs Chromium), of runs that ended an
 
 chaos: setup  ## kill, stop, scale and unplug parts of a live run, and say how long each recovery took
 	.venv/bin/python -m pytest -m "" tests/cluster
+
+processors: setup  ## tests that compare weights, computed as two older processors would: rounding must not decide
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 .venv/bin/python -m pytest -m rounding tests/learner
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 .venv/bin/python -m pytest -m rounding tests/learner
 
 lint: setup  ## ruff's rules, ruff's format, mypy's types
 	.venv/bin/ruff check .

@@ -19,7 +19,10 @@ class PlainLearner:
         optimizer, warmup = config.optimizer, config.optimizer.warmup_steps
         self.policy, self._reference, self._encoder, self._config = policy, reference, encoder, config
         self._optimizer = torch.optim.AdamW(
-            policy.parameters(), lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay
+            policy.parameters(),
+            lr=optimizer.learning_rate,
+            weight_decay=optimizer.weight_decay,
+            eps=optimizer.epsilon,
         )
         self._schedule = LambdaLR(self._optimizer, lambda step: min(1.0, (step + 1) / warmup))
 

@@ -17,7 +17,15 @@ from learner.weights import DeepSpeedWeightSource
 from rollout.trajectory import VersionSpan
 from tests.learner.conftest import StartEngine, ToyWorld
 from tests.learner.plain import PlainLearner
-from tests.learner.toy import TINY, make_checkpoint, make_config, sft_rows, training_rows
+from tests.learner.toy import (
+    ROUNDING,
+    TINY,
+    gradient_sized,
+    make_checkpoint,
+    make_config,
+    sft_rows,
+    training_rows,
+)
 from vlm.policy import CheckpointError, load_policy
 from vlm.prompt import PromptEncoder
 
@@ -32,36 +40,37 @@ def weights_of(engine: LearnerEngine) -> dict[str, Tensor]:
 def assert_same_weights(left: dict[str, Tensor], right: dict[str, Tensor], atol: float) -> None:
     assert left.keys() == right.keys()
     for name, tensor in left.items():
-        assert torch.allclose(tensor, right[name], rtol=0, atol=atol), name
+        difference = (tensor - right[name]).abs().max().item()
+        assert difference <= atol, f"{name} differs by {difference}"
 
 
 def plain(world: ToyWorld, **changes: Any) -> PlainLearner:
-    return PlainLearner(
-        load_policy(world.checkpoint), load_policy(world.reference), world.encoder, make_config(**changes)
-    )
+    config = gradient_sized(make_config(**changes))
+    return PlainLearner(load_policy(world.checkpoint), load_policy(world.reference), world.encoder, config)
 
 
 def plain_weights(learner: PlainLearner) -> dict[str, Tensor]:
     return {name: p.detach() for name, p in learner.policy.vlm.named_parameters(remove_duplicate=False)}
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("zero_stage", STAGES)
 def test_an_update_equals_plain_pytorch(world: ToyWorld, start_engine: StartEngine, zero_stage: int) -> None:
     settings: dict[str, Any] = {"kl_coefficient": 0.3, "optimizer_steps_per_batch": 2}
-    engine, reference = start_engine(make_config(zero_stage, **settings)), plain(world, **settings)
+    engine, reference = start_engine(gradient_sized(make_config(zero_stage, **settings))), plain(world, **settings)
     chains, rows = sft_rows(world.samples, world.encoder), training_rows(world.samples, world.encoder)
     assert engine.sft_step(chains)["loss"] == pytest.approx(reference.sft_step(chains), rel=1e-5)
     metrics = engine.grpo_update(rows)
     losses = reference.grpo_update(rows)
     assert metrics["loss"] == pytest.approx(sum(losses) / 2, rel=1e-4)
     assert metrics["kl_reference"] > 0.01
-    # Adam's first steps move every weight by about the learning rate, 1e-3, whatever the gradient's size.
-    assert_same_weights(weights_of(engine), plain_weights(reference), atol=5e-6)
+    assert_same_weights(weights_of(engine), plain_weights(reference), atol=ROUNDING)
 
 
+@pytest.mark.rounding
 def test_an_update_does_not_depend_on_what_bounds_its_micro_batches(world: ToyWorld, start_engine: StartEngine) -> None:
     chains, rows = sft_rows(world.samples, world.encoder), training_rows(world.samples, world.encoder)
-    base = make_config(optimizer_steps_per_batch=2)
+    base = gradient_sized(make_config(optimizer_steps_per_batch=2))
     found = {}
     for max_rows, max_tokens in [(10, None), (None, 170), (2, 120)]:
         bounds = base.deepspeed.replace(micro_batch_rows=max_rows, micro_batch_tokens=max_tokens)
@@ -75,8 +84,7 @@ def test_an_update_does_not_depend_on_what_bounds_its_micro_batches(world: ToyWo
             assert cut_rl[name] == pytest.approx(rl[name], rel=1e-4)
         assert cut_sft["padding_share"] < 0.15 < sft["padding_share"] < 1
         assert cut_rl["padding_share"] < 0.15 < rl["padding_share"] < 1
-        # Adam moves a weight whose gradient is all but 0 as far as any other: a few of 242,208 differ by 1 % of a step.
-        assert_same_weights(cut_weights, weights, atol=2e-5)
+        assert_same_weights(cut_weights, weights, atol=ROUNDING)
 
 
 def test_after_the_first_step_of_a_batch_the_ratio_leaves_one(world: ToyWorld, start_engine: StartEngine) -> None:
@@ -158,14 +166,6 @@ def test_a_wrong_number_of_ranks_is_refused(world: ToyWorld) -> None:
         LearnerEngine(world.checkpoint, world.encoder, make_config(num_ranks=2))
 
 
-def test_a_loss_that_is_not_finite_names_the_samples(world: ToyWorld, start_engine: StartEngine) -> None:
-    engine = start_engine(make_config())
-    with torch.no_grad():
-        engine.vlm.lm_head.weight[0] = torch.nan
-    with pytest.raises(FloatingPointError, match="sample-"):
-        engine.sft_step(sft_rows(world.samples, world.encoder))
-
-
 def test_logprobs_of_responses_come_in_order(world: ToyWorld, start_engine: StartEngine) -> None:
     rows = training_rows(world.samples, world.encoder)
     reference = plain(world)
@@ -204,7 +204,7 @@ def test_the_wire_may_be_bfloat16(world: ToyWorld, start_engine: StartEngine) ->
 def test_six_steps_equal_three_and_a_load_and_three(
     world: ToyWorld, start_engine: StartEngine, tmp_path: Path, zero_stage: int
 ) -> None:
-    config = make_config(zero_stage, optimizer_steps_per_batch=3)
+    config = gradient_sized(make_config(zero_stage, optimizer_steps_per_batch=3))
     rows = training_rows(world.samples, world.encoder)
     whole = start_engine(config)
     whole.grpo_update(rows)
@@ -215,7 +215,7 @@ def test_six_steps_equal_three_and_a_load_and_three(
     assert resumed.num_optimizer_steps == 3
     resumed.grpo_update(rows)
     assert resumed.num_optimizer_steps == whole.num_optimizer_steps == 6
-    assert_same_weights(weights_of(resumed), weights_of(whole), atol=1e-7)
+    assert_same_weights(weights_of(resumed), weights_of(whole), atol=ROUNDING)
 
 
 @pytest.mark.parametrize("zero_stage", [0, 3])
@@ -290,9 +290,9 @@ def test_only_the_last_layer_and_the_final_norm_move(world: ToyWorld, start_engi
 def test_activation_checkpointing_changes_nothing_but_memory(world: ToyWorld, start_engine: StartEngine) -> None:
     chains = sft_rows(world.samples, world.encoder)
     for stage in (0, 3):
-        config = make_config(stage)
+        config = gradient_sized(make_config(stage))
         thrifty = config.replace(deepspeed=config.deepspeed.replace(activation_checkpointing=True))
         plain_engine, thrifty_engine = start_engine(config), start_engine(thrifty)
         plain_engine.sft_step(chains)
         thrifty_engine.sft_step(chains)
-        assert_same_weights(weights_of(plain_engine), weights_of(thrifty_engine), atol=1e-6)
+        assert_same_weights(weights_of(plain_engine), weights_of(thrifty_engine), atol=ROUNDING)

@@ -89,6 +89,21 @@ def training_rows(samples: list[SpatialSample], encoder: PromptEncoder, seed: in
     return rows
 
 
+# What weights may differ by after a few steps of `gradient_sized`, between computations that differ in rounding alone.
+# Gradients have norm 1 (clipped) and agree to 1e-6 of it, ten units in the last place of float32; a step moves a weight
+# by its gradient at most. Measured: up to 2e-7, whatever the processor.
+ROUNDING = 2e-6
+
+
+def gradient_sized(config: LearnerConfig) -> LearnerConfig:
+    """The same with steps whose size follows the gradient: weights after them may be compared with others.
+
+    Adam divides a gradient by its own size, so a weight whose gradient is rounding noise moves by a whole step, in a
+    direction that differs from processor to processor. With an epsilon far above every gradient it does not divide.
+    """
+    return config.replace(optimizer=config.optimizer.replace(learning_rate=1.0, epsilon=1.0))
+
+
 def make_config(zero_stage: int = 0, num_ranks: int = 1, **changes: Any) -> LearnerConfig:
     """Settings that move a toy model visibly in a few steps."""
     optimizer = OptimizerConfig(learning_rate=1e-3, warmup_steps=2)
