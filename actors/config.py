@@ -204,6 +204,12 @@ class SessionConfig(StrictModel):
     """Share of bad lines in a data file that are skipped and counted; above it the run stops."""
 
     @property
+    def steps_per_update(self) -> int:
+        """Optimiser steps that one update makes when none of its responses is missing: what a schedule counts with."""
+        num_responses = sum(self.training.groups_per_step.values()) * self.training.group_size
+        return min(self.learner.optimizer_steps_per_batch, num_responses)
+
+    @property
     def num_cpus(self) -> float:
         """What all actors of the run together ask Ray for, with as many rollout workers as it may be scaled to."""
         return (

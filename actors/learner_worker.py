@@ -1,7 +1,7 @@
 """Learner ranks: one DeepSpeed process each, and the group that calls them as one."""
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -36,6 +36,8 @@ class LearnerSpec:
     keep_checkpoints: int
     total_steps: int | None
     """Planned optimiser steps, for a schedule that ends."""
+    steps_per_update: int
+    """Those planned of one update on trajectories; see `LearnerEngine`."""
     num_threads: int | None
     """CPU threads of a rank; None: left to PyTorch."""
     on_gpu: bool
@@ -96,6 +98,7 @@ class LearnerRank:
             reference=spec.reference,
             total_steps=spec.total_steps,
             on_gpu=spec.on_gpu,
+            steps_per_update=spec.steps_per_update,
         )
         return self._engine.attention
 
@@ -132,6 +135,10 @@ class LearnerRank:
         if self._version is not None:
             self._version += 1
         return metrics
+
+    def take_warnings(self) -> list[str]:
+        """Optimiser steps that were left out since the last call, and why."""
+        return self._engine.take_warnings()
 
     # -- weights out -------------------------------------------------------------------------------------------------
 
@@ -229,10 +236,17 @@ class LearnerLostError(RuntimeError):
 class LearnerGroup:
     """All learner ranks, called as one; what is returned is rank 0's."""
 
-    def __init__(self, spec: LearnerSpec, cluster: ClusterConfig, rollout_engine: EngineConfig) -> None:
+    def __init__(
+        self, spec: LearnerSpec, cluster: ClusterConfig, rollout_engine: EngineConfig, report: Callable[[str], None]
+    ) -> None:
+        """
+        Args:
+            report: is told, in words, of every optimiser step that was left out.
+        """
         self._spec = spec
         self._rollout_engine = rollout_engine
         self._deadlines = cluster.deadlines
+        self._report = report
         options: dict[str, Any] = {
             "num_cpus": cluster.learner_rank_cpus,
             "num_gpus": cluster.learner_rank_gpus,
@@ -259,11 +273,15 @@ class LearnerGroup:
 
     async def cold_start_steps(self, first_step: int, num_steps: int) -> list[dict[str, float]]:
         timeout_s = self._deadlines.update_s
-        return await self._call("cold_start_steps", first_step, num_steps, timeout_s=timeout_s)
+        steps = await self._call("cold_start_steps", first_step, num_steps, timeout_s=timeout_s)
+        await self._report_left_out(steps)
+        return steps
 
     async def update(self, groups: list[Group]) -> dict[str, float]:
         # One copy in the object store for all ranks.
-        return await self._call("update", ray.put(groups), timeout_s=self._deadlines.update_s)
+        metrics = await self._call("update", ray.put(groups), timeout_s=self._deadlines.update_s)
+        await self._report_left_out([metrics])
+        return metrics
 
     async def connect(self, workers: Mapping[str, Any]) -> None:
         """Leave the weight-transfer group there is, and form a new one with `workers`."""
@@ -302,6 +320,11 @@ class LearnerGroup:
         first = {"learner-0": self._ranks[0].address.remote()}
         what = f"its address (a rank asks Ray for {self._spec.config.num_ranks} places)"
         return (await answers(first, self._deadlines.start_s, waiter="coordinator", what=what))[0]
+
+    async def _report_left_out(self, metrics: Sequence[Mapping[str, float]]) -> None:
+        if any(one["nonfinite_steps"] for one in metrics):
+            for warning in await self._call("take_warnings", timeout_s=self._deadlines.update_s):
+                self._report(warning)
 
     async def _call(self, method: str, *arguments: object, timeout_s: float) -> Any:
         """

@@ -49,12 +49,15 @@ def make_learner(
     checkpoint: FilePath,
     reference: FilePath | None,
     total_steps: int,
+    report: Callable[[str], None],
     checkpoints: FilePath | None = None,
 ) -> LearnerGroup:
     """The learner's ranks, to be started.
 
     Args:
         learner: the run's own settings, or those of its cold start.
+        total_steps: planned optimiser steps.
+        report: is told, in words, of optimiser steps that were left out.
         checkpoints: where its training state is kept, if not with that of reinforcement learning.
     """
     spec = LearnerSpec(
@@ -66,10 +69,11 @@ def make_learner(
         checkpoints=checkpoints or folder.checkpoints,
         keep_checkpoints=config.training.keep_checkpoints,
         total_steps=total_steps,
+        steps_per_update=config.steps_per_update,
         num_threads=config.cluster.threads_of_rank(learner.num_ranks),
         on_gpu=config.cluster.learner_rank_gpus > 0,
     )
-    return LearnerGroup(spec, config.cluster, config.rollout.engine)
+    return LearnerGroup(spec, config.cluster, config.rollout.engine, report)
 
 
 def make_publisher(

@@ -76,7 +76,7 @@ class Session:
             self._start_rollouts(checkpoint),
         )
         num_responses = await learner.load_chains(self._folder.data / "train.jsonl", self._config.max_bad_share)
-        losses: list[float] = []
+        losses: list[float | None] = []  # None: of a step that was left out
         earlier_s = 0.0
         if resume_from is not None:
             await learner.load_checkpoint(resume_from)
@@ -89,7 +89,7 @@ class Session:
             self._folder.append_cold_start_metrics(
                 {"step": number, **step} for number, step in enumerate(steps, start=len(losses) + 1)
             )
-            losses += [step["loss"] for step in steps]
+            losses += [step.get("loss") for step in steps]
             self._advance(len(losses), steps[-1])
             is_due = len(losses) % config.sft.checkpoint_every < len(steps)
             if is_due or self._stopping:
@@ -164,7 +164,7 @@ class Session:
             ExceptionGroup: of `LearnerLostError`, when a rank died or hung; the engines and graders stay.
         """
         config = self._config
-        steps = config.training.num_steps * config.learner.optimizer_steps_per_batch
+        steps = config.training.num_steps * config.steps_per_update
         learner, rollouts, _ = await asyncio.gather(
             self._start_learner(config.learner, checkpoint, checkpoint, total_steps=steps), engines, graders
         )
@@ -259,9 +259,10 @@ class Session:
     async def learner_only(self, checkpoint: FilePath, recorded: FilePath) -> list[dict[str, float]]:
         """Updates on recorded trajectories, without engines; one update a recorded step. Returns their metrics."""
         self._begin("learner only: loading model", 0)
-        learner = await self._start_learner(self._config.learner, checkpoint, checkpoint, total_steps=1)
-        samples = {sample.sample_id: sample for sample in self._samples("train")}
         files = sorted(recorded.glob("step-*.jsonl"))
+        steps = len(files) * self._config.steps_per_update
+        learner = await self._start_learner(self._config.learner, checkpoint, checkpoint, total_steps=steps)
+        samples = {sample.sample_id: sample for sample in self._samples("train")}
         self._begin("learner only", len(files))
         metrics = []
         for number, file in enumerate(files, start=1):
@@ -366,7 +367,7 @@ class Session:
         checkpoints: FilePath | None = None,
     ) -> LearnerGroup:
         self._learner = make_learner(
-            self._config, self._folder, config, checkpoint, reference, total_steps, checkpoints
+            self._config, self._folder, config, checkpoint, reference, total_steps, self._warnings.add, checkpoints
         )
         await self._learner.start()
         return self._learner

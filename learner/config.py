@@ -292,7 +292,10 @@ class LearnerConfig(StrictModel):
     entropy_coefficient: NotNegative = 0.0
     """Weight of the bonus on the policy's entropy."""
     optimizer_steps_per_batch: Count = 4
-    """Mini-batches that a batch of trajectories is shuffled into."""
+    """Mini-batches that a batch of trajectories is shuffled into; fewer where it has fewer responses."""
+    max_nonfinite_steps: Annotated[int, Field(ge=0)] = 3
+    """Optimiser steps in a row that may be left out because their loss or gradient is not finite (NaN or infinite).
+    Each is reported, and the weights stay as they were; one more stops the run."""
     temperature: Positive = 1.0
     """Of the policy that is trained; it must be the one that responses are sampled at."""
     freeze: Parts = ()

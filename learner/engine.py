@@ -13,10 +13,11 @@ averages gradients over ranks, so each rank's share of the loss is multiplied by
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path as FilePath
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -25,7 +26,6 @@ from torch import Tensor
 
 from learner.batch import (
     Collator,
-    MicroBatch,
     MicroPlan,
     Row,
     SftRow,
@@ -41,8 +41,6 @@ from learner.losses import token_weights
 from learner.metrics import TokenMeans, names_by_staleness
 from learner.objective import (
     OFF_POLICY,
-    Objective,
-    check_finite,
     grpo_objective,
     sft_objective,
     with_effective_sample_size,
@@ -59,15 +57,13 @@ from learner.stack import (
     resolve_attention,
 )
 from learner.state import export_model, load_state, save_state
+from learner.step import OptimizerSteps, StepResult, TrainingPass, check_weights
 from spatial.tasks import task_of
 from vlm.errors import CheckpointError
 from vlm.policy import Policy, PolicyBatch, load_policy
 from vlm.prompt import PromptEncoder
 
 _log = logging.getLogger(__name__)
-
-# A micro-batch on the model's device, and its objective.
-TrainingPass = tuple[MicroBatch, Objective]
 
 
 class LearnerEngine:
@@ -86,6 +82,7 @@ class LearnerEngine:
         reference: FilePath | None = None,
         total_steps: int | None = None,
         on_gpu: bool = False,
+        steps_per_update: int = 0,
     ) -> None:
         """Load, join the other ranks, and let DeepSpeed lay out the model.
 
@@ -99,6 +96,7 @@ class LearnerEngine:
             reference: the folder of the policy that the KL penalty holds on to; None for the cold start.
             total_steps: planned optimiser steps, for a cosine schedule.
             on_gpu: what it computes on: the first GPU that this process sees, or the CPU, whatever cards there are.
+            steps_per_update: those planned of one `grpo_update`; one that makes fewer moves the rate on all the same.
 
         Raises:
             CheckpointError: a checkpoint lacks a weight or has a wrong one.
@@ -119,6 +117,8 @@ class LearnerEngine:
         _log.info("learner rank %d of %d: attention %s; %s", rank, world_size, self.attention, config.deepspeed)
         self._engine = self._initialize(total_steps)
         self._reference = None if reference is None or config.kl_coefficient == 0 else self._freeze(reference)
+        self._steps = OptimizerSteps(self._engine, config.deepspeed.zero_stage, config.max_nonfinite_steps)
+        self._steps_per_update = steps_per_update
         self._num_updates = 0
 
     @property
@@ -133,8 +133,8 @@ class LearnerEngine:
 
     @property
     def num_optimizer_steps(self) -> int:
-        """Optimiser steps so far, those before a loaded checkpoint included."""
-        return int(self._engine.global_steps)
+        """Optimiser steps made so far, those before a loaded checkpoint included; those left out are not."""
+        return int(self._engine.global_steps - self._engine.skipped_steps)
 
     @cached_property
     def _pointer(self) -> Pointer | None:
@@ -149,12 +149,13 @@ class LearnerEngine:
         """One optimiser step on the mean negative log-likelihood of all response tokens of `rows`.
 
         Returns:
-            `loss`, `grad_norm`, `learning_rate`, `num_tokens`; `padding_share`, the share of padding in the tokens of
-            all micro-batches; `nll` and `entropy`, means over tokens, also by path as `lor/…`, `dtr/…` and `direct/…`;
-            `rows/<task>`, the rows of each task.
+            `loss`, `grad_norm`, `learning_rate`, `num_tokens`; `nonfinite_steps`, which is 1 where loss or gradient is
+            not finite, so that the step is left out and has no loss, norm or means; `padding_share`, the share of
+            padding in the tokens of all micro-batches; `nll` and `entropy`, means over tokens, also by path as `lor/…`,
+            `dtr/…` and `direct/…`; `rows/<task>`, the rows of each task.
 
         Raises:
-            FloatingPointError: the loss is not finite; the samples are named.
+            NonFiniteError: too many steps in a row were left out; the samples are named.
         """
         collator = Collator(self._encoder, rows)
         selected = range(len(rows))
@@ -176,7 +177,8 @@ class LearnerEngine:
         plans = self._plan(collator, selected)
         mine = plans[self._rank]
         # The likelihood is that of the model itself, whatever temperature it will be sampled at.
-        step = self._optimizer_step(map(training_pass, mine), len(mine), means, temperature=1.0)
+        passes = map(training_pass, mine)
+        step = self._steps.make(passes, len(mine), means, temperature=1.0, sample_ids=_sample_ids(rows, selected))
         return self._summary([step], means) | {
             "padding_share": padding_share(collator.lengths, chain.from_iterable(plans)),
             **{f"rows/{task}": float(number) for task, number in sorted(tasks.items())},
@@ -190,17 +192,18 @@ class LearnerEngine:
             weight_version: of the policy before the update, for metrics by staleness; None: without them.
 
         Returns:
-            `loss` and `grad_norm` (means over the steps), `learning_rate` (of the last), `num_tokens`, `padding_share`
-            (as `sft_step`); and means over tokens, also by path as `lor/…` and `dtr/…`: `policy_loss`, `entropy`,
-            `ratio`, `clip_fraction`, `dual_clip_fraction`, `kl_reference` (with a reference), `kl_proximal_learner`,
-            `kl_rollout_learner` (k3; `…_k1` for k1; of the policy that met the batch), `importance_weight`,
+            `loss` and `grad_norm` (means over the steps made), `learning_rate` (of the last), `num_tokens`,
+            `nonfinite_steps` and `padding_share` (as `sft_step`); and means over tokens, also by path as `lor/…` and
+            `dtr/…`: `policy_loss`, `entropy`, `ratio`, `clip_fraction`, `dual_clip_fraction`, `kl_reference` (with a
+            reference), `kl_proximal_learner`, `kl_rollout_learner` (k3; `…_k1` for k1; of the policy that met the
+            batch), `importance_weight`,
             `importance_truncated`, `rejected` (1 for a token without policy loss), and `ess`, the effective sample size
             of the untruncated importance ratios, in (0, 1]. Where a token is of older weights than `weight_version`,
             those of `OFF_POLICY` and `ess` also by staleness, as `staleness_0/…`, `staleness_1/…`.
 
         Raises:
             ValueError: the config asks for a KL penalty, and no reference was given.
-            FloatingPointError: the loss is not finite; the samples are named.
+            NonFiniteError: too many steps in a row were left out; the samples are named.
         """
         config = self._config
         if config.kl_coefficient > 0 and self._reference is None:
@@ -231,7 +234,9 @@ class LearnerEngine:
                 batch = collator.rl_micro_batch(plan, weights).to(self._engine.device)
                 return batch, partial(grpo_objective, batch, config, proximal.get(plan), reference.get(plan))
 
-            steps.append(self._optimizer_step(map(training_pass, share), len(share), means, config.temperature))
+            passes, sample_ids = map(training_pass, share), _sample_ids(rows, selected)
+            steps.append(self._steps.make(passes, len(share), means, config.temperature, sample_ids))
+        self._steps.advance_schedule(self._steps_per_update - len(steps))
         self._num_updates += 1
         return self._summary(steps, means) | {
             "padding_share": padding_share(collator.lengths, chain.from_iterable(chain.from_iterable(plans)))
@@ -254,8 +259,17 @@ class LearnerEngine:
         whole = {row: values for part in parts for row, values in part.items()}
         return [whole[row] for row in range(len(rows))]
 
+    def take_warnings(self) -> list[str]:
+        """Which steps were left out and why, since the last call; the same on every rank."""
+        return self._steps.take_warnings()
+
     def save(self, folder: FilePath) -> None:
-        """Write weights, optimiser, schedule and counters into an existing folder that all ranks share."""
+        """Write weights, optimiser, schedule and counters into an existing folder that all ranks share.
+
+        Raises:
+            NonFiniteError: a weight is not finite; nothing is written.
+        """
+        check_weights(self.vlm, folder)
         save_state(self._engine, self.vlm, folder, {"num_updates": self._num_updates})
 
     def load(self, folder: FilePath) -> None:
@@ -271,7 +285,12 @@ class LearnerEngine:
             raise CheckpointError(f"{error}. {alternative(folder)}") from error
 
     def export(self, folder: FilePath) -> None:
-        """Write model, tokenizer and processor as a Hugging Face folder, which `load_policy` and vLLM load."""
+        """Write model, tokenizer and processor as a Hugging Face folder, which `load_policy` and vLLM load.
+
+        Raises:
+            NonFiniteError: a weight is not finite; nothing is written.
+        """
+        check_weights(self.vlm, folder)
         export_model(self.vlm, self._checkpoint, folder, is_writer=self._rank == 0)
         self.barrier()
 
@@ -326,42 +345,18 @@ class LearnerEngine:
         device = self._engine.device
         return [(plan, policy(collator.inputs(plan).to(device), self._config.temperature)[0]) for plan in plans]
 
-    def _optimizer_step(
-        self, passes: Iterable[TrainingPass], num_passes: int, means: TokenMeans, temperature: float
-    ) -> tuple[float, float]:
-        """Forward and backward through all passes, then one step. Returns this rank's share of the loss, and the norm
-        of the whole gradient before clipping."""
-        total = 0.0
-        for index, (batch, objective) in enumerate(passes):
-            self._engine.set_gradient_accumulation_boundary(index == num_passes - 1)
-            loss, statistics = objective(*self._engine(batch.inputs, temperature))
-            check_finite(loss, batch.sample_ids)
-            means.add(batch.paths, batch.mask, statistics, batch.weight_versions)
-            self._engine.backward(loss * self._world_size)
-            total += loss.item()
-        return total, self._step()
-
-    def _step(self) -> float:
-        """Update the weights from the gradients; their norm before clipping."""
-        if self._config.deepspeed.zero_stage > 0:
-            self._engine.step()
-            return float(self._engine.get_global_grad_norm())
-        # Without ZeRO, DeepSpeed clips but does not tell the norm. The gradients are whole, and averaged by now.
-        gradients = [parameter.grad for parameter in self._engine.module.parameters() if parameter.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(gradients))
-        self._engine.step()
-        return norm
-
-    def _summary(self, steps: Sequence[tuple[float, float]], means: TokenMeans) -> dict[str, float]:
+    def _summary(self, steps: Sequence[StepResult], means: TokenMeans) -> dict[str, float]:
         """Metrics over all ranks."""
-        loss = torch.tensor([share for share, _ in steps], dtype=torch.float64)
+        made = [step for step in steps if step.is_made]
+        loss = torch.tensor([step.loss for step in made], dtype=torch.float64)
         self._all_reduce(loss)
         means.reduce(self._all_reduce)
+        of_made = {"loss": float(loss.mean()), "grad_norm": fmean(step.grad_norm for step in made)} if made else {}
         return with_effective_sample_size(means.means()) | {
-            "loss": float(loss.mean()),
-            "grad_norm": sum(norm for _, norm in steps) / len(steps),
+            **of_made,
             "learning_rate": float(self._engine.get_lr()[0]),
             "num_tokens": float(means.num_tokens()),
+            "nonfinite_steps": float(len(steps) - len(made)),
         }
 
     def _all_reduce(self, tensor: Tensor) -> None:
@@ -372,6 +367,10 @@ class LearnerEngine:
 
 def _model_logprobs(policy: Any, batch: PolicyBatch, _: float) -> tuple[Tensor, Tensor]:
     return policy(batch, temperature=1.0, bans=False)
+
+
+def _sample_ids(rows: Sequence[Row], selected: Sequence[int]) -> list[str]:
+    return [rows[row].sample.sample_id for row in selected]
 
 
 def _weights_of_rows(rows: Sequence[Row], selected: Sequence[int], config: AggregationConfig) -> dict[int, float]:

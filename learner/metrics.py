@@ -54,13 +54,24 @@ class TokenMeans:
         self._names = tuple(values)
         self._sums_NG = self._sums_NG + sums if self._sums_NG.numel() else sums
 
+    def snapshot(self) -> Tensor:
+        """The sums so far, for `restore`."""
+        return self._sums_NG
+
+    def restore(self, snapshot: Tensor) -> None:
+        """Forget what was added since `snapshot`: of a step that came to nothing."""
+        self._sums_NG = snapshot
+
     def reduce(self, all_reduce: Callable[[Tensor], None]) -> None:
         """Add the other ranks' sums; `all_reduce` sums a tensor over ranks in place."""
-        all_reduce(self._sums_NG)
+        if self._sums_NG.numel():
+            all_reduce(self._sums_NG)
 
     def means(self) -> dict[str, float]:
         """`name` over all tokens, `lor/name` and so on over those of a path, and so by version; a group without tokens
         is left out."""
+        if not self._sums_NG.numel():
+            return {}
         by_path, by_version = self._sums_NG.split([len(_PATHS), len(self._versions)], dim=1)
         columns: list[tuple[str, Tensor, Collection[str]]] = [("", by_path.sum(1), self._names)]
         columns += [(f"{path}/", column, self._names) for path, column in zip(_PATHS, by_path.T, strict=True)]
@@ -78,6 +89,8 @@ class TokenMeans:
 
     def num_tokens(self) -> int:
         """All tokens counted."""
+        if not self._sums_NG.numel():
+            return 0
         return int(self._sums_NG[-1, : len(_PATHS)].sum())
 
 

@@ -1,8 +1,7 @@
 """The loss of one micro-batch with what is worth watching about it, per token."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from learner.batch import MicroBatch, RlMicroBatch
@@ -92,12 +91,3 @@ def with_effective_sample_size(means: dict[str, float]) -> dict[str, float]:
             ratio = result.pop(name.removesuffix("_squared"))
             result[name.replace("importance_ratio_squared", "ess")] = effective_sample_size(ratio, squared)
     return result
-
-
-def check_finite(loss: Tensor, sample_ids: Sequence[str]) -> None:
-    """
-    Raises:
-        FloatingPointError: the loss is not finite; one step on it would destroy every weight.
-    """
-    if not torch.isfinite(loss):
-        raise FloatingPointError(f"the loss is {loss.item()} in a micro-batch of samples {', '.join(sample_ids)}")

@@ -3,9 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path as FilePath
 from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from actors.config import DeadlineConfig
 from actors.group import Group
-from actors.learner_worker import LearnerRank, LearnerSpec
+from actors.learner_worker import LearnerGroup, LearnerRank, LearnerSpec
 from learner.batch import TrainingRow
 from learner.config import LearnerConfig
 from rewards.score import Score
@@ -40,6 +44,7 @@ def make_rank(version: int | None) -> tuple[LearnerRank, FakeEngine]:
         keep_checkpoints=1,
         total_steps=None,
         on_gpu=False,
+        steps_per_update=0,
         num_threads=None,
     )
     rank, engine = LearnerRank(spec, rank=0), FakeEngine()
@@ -65,3 +70,24 @@ def test_a_learner_without_engines_knows_no_version() -> None:
     for _ in range(2):
         rank.update([make_group()])
     assert engine.versions == [None, None]
+
+
+class OneLeftOut(LearnerGroup):
+    """Ranks that leave out one step of each call."""
+
+    def __init__(self, report: Any) -> None:
+        self._report = report
+        self._deadlines = DeadlineConfig()
+
+    async def _call(self, method: str, *arguments: object, timeout_s: float) -> Any:
+        return {
+            "cold_start_steps": [{"nonfinite_steps": 0.0}, {"nonfinite_steps": 1.0}],
+            "take_warnings": ["optimiser step 2 was left out"],
+        }[method]
+
+
+@pytest.mark.anyio
+async def test_an_optimiser_step_that_was_left_out_is_told_to_the_run() -> None:
+    told: list[str] = []
+    await OneLeftOut(told.append).cold_start_steps(0, 2)
+    assert told == ["optimiser step 2 was left out"]

@@ -5,6 +5,7 @@ Trains on the toy world in ROOT, saves and loads on the way, and writes to OUT w
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from learner.engine import LearnerEngine
 from learner.weights import DeepSpeedWeightSource
 from rollout.buckets import PackedSource
 from spatial.images import ImageStore
-from tests.learner.toy import make_config, make_encoder, make_samples, sft_rows, training_rows
+from tests.learner.poison import poisoned
+from tests.learner.toy import gradient_sized, make_config, make_encoder, make_samples, sft_rows, training_rows
 
 
 class HeadCalls:
@@ -43,7 +45,7 @@ def main(root: Path, rank: int, num_ranks: int, port: int, zero_stage: int, out:
     encoder, samples = make_encoder(root / "tiny", store), make_samples(store, 10)
     # 7 rows in 4 mini-batches of 2, 2, 2 and 1: the last leaves the second of two ranks without a row.
     rows = training_rows(samples[:7], encoder)
-    config = make_config(zero_stage, num_ranks, optimizer_steps_per_batch=4)
+    config = gradient_sized(make_config(zero_stage, num_ranks, optimizer_steps_per_batch=4))
     # Rows have 35 to 81 tokens: two long ones in a micro-batch, or up to four short ones.
     config = config.replace(deepspeed=config.deepspeed.replace(micro_batch_rows=None, micro_batch_tokens=170))
 
@@ -59,6 +61,13 @@ def main(root: Path, rank: int, num_ranks: int, port: int, zero_stage: int, out:
         )
 
     engine = start()
+    first = {n: t.clone() for n, t in DeepSpeedWeightSource(engine.vlm, torch.float32)}
+    # One rank's gradient, and then one rank's loss, are not finite: all leave the step out.
+    left_out = []
+    for where in ("gradient", "loss"):
+        with poisoned(engine.vlm, where) if rank == num_ranks - 1 else nullcontext():
+            left_out.append(engine.sft_step(sft_rows(samples, encoder)))
+    untouched = {n: t.clone() for n, t in DeepSpeedWeightSource(engine.vlm, torch.float32)}
     calls = HeadCalls(engine._engine.module)
     sft = engine.sft_step(sft_rows(samples, encoder))
     rl = engine.grpo_update(rows, weight_version=1)
@@ -75,6 +84,9 @@ def main(root: Path, rank: int, num_ranks: int, port: int, zero_stage: int, out:
     packed.pack(max_bytes=200_000)
     model_logprobs = engine.response_logprobs(rows, of_model=True)
     result = {
+        "left_out": left_out,
+        "warnings": engine.take_warnings(),
+        "is_untouched": all(torch.equal(untouched[name], weight) for name, weight in first.items()),
         "model_logprobs": model_logprobs,
         "packed": {n: t.clone() for n, t in packed},
         "sft": sft,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.learner.conftest import ToyWorld
-from tests.learner.toy import free_port
+from tests.learner.toy import ROUNDING, free_port
 from vlm.policy import load_policy
 
 pytestmark = pytest.mark.stack
@@ -46,12 +46,17 @@ def alone(world: ToyWorld, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return run_ranks(world, tmp_path_factory.mktemp("ranks") / "alone", num_ranks=1, zero_stage=0)[0]
 
 
-@pytest.mark.parametrize("zero_stage", [0, 2, 3])
+@pytest.mark.parametrize("zero_stage", [0, 2, pytest.param(3, marks=pytest.mark.rounding)])
 def test_two_ranks_equal_one(world: ToyWorld, tmp_path: Path, alone: dict[str, Any], zero_stage: int) -> None:
     first, second = run_ranks(world, tmp_path / "two", num_ranks=2, zero_stage=zero_stage)
     # Ranks with unlike numbers of response tokens: each call of the head is a collective under ZeRO-3.
     assert first["head_calls"]["needed"] != second["head_calls"]["needed"]
     assert first["head_calls"]["made"] == second["head_calls"]["made"] > second["head_calls"]["needed"]
+    assert (first["is_untouched"], second["is_untouched"]) == (True, True)
+    assert first["left_out"] == second["left_out"]
+    assert [step["nonfinite_steps"] for step in first["left_out"]] == [1, 1]
+    assert first["warnings"] == second["warnings"]
+    assert ["the gradient is not" in first["warnings"][0], "the loss is not" in first["warnings"][1]] == [True, True]
     for phase in ("sft", "rl"):
         assert first[phase] == second[phase]
         assert first[phase].keys() == alone[phase].keys()
@@ -67,8 +72,8 @@ def test_two_ranks_equal_one(world: ToyWorld, tmp_path: Path, alone: dict[str, A
     assert 0 < len(second["packed"]) < len(first["packed"])
     exported = load_policy(tmp_path / "two" / "export").vlm.state_dict()
     for name, weight in alone["weights"].items():
-        torch.testing.assert_close(first["weights"][name], weight, rtol=0, atol=2e-5)
-        torch.testing.assert_close(first["resumed"][name], first["weights"][name], rtol=0, atol=1e-6)
+        torch.testing.assert_close(first["weights"][name], weight, rtol=0, atol=ROUNDING)
+        torch.testing.assert_close(first["resumed"][name], first["weights"][name], rtol=0, atol=ROUNDING)
         assert torch.equal(second["weights"][name], first["weights"][name])
         # Rank 0 sends all, packed ahead or not; the other one only helps to gather, and keeps nothing.
         assert torch.equal(first["packed"][name], first["weights"][name])

@@ -1,0 +1,170 @@
+"""One optimiser step through DeepSpeed: made, or left out on every rank where loss or gradient is not finite."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from learner.batch import MicroBatch
+from learner.metrics import TokenMeans
+from learner.objective import Objective
+from learner.partitioned import named_weights
+
+# A micro-batch on the model's device, and its objective.
+TrainingPass = tuple[MicroBatch, Objective]
+
+_MAX_NAMED = 5
+
+
+class NonFiniteError(FloatingPointError):
+    """Losses or gradients are not finite, step after step, or weights are not, which then are not written."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What became of one optimiser step."""
+
+    is_made: bool
+    """False: the weights are as before."""
+    loss: float
+    """This rank's share."""
+    grad_norm: float
+    """Of the whole gradient, before clipping."""
+
+
+class OptimizerSteps:
+    """Makes optimiser steps, and leaves out those that would destroy the weights.
+
+    Every rank decides alike, without asking the others: a loss that is not finite makes that rank's gradients so, and
+    gradients are summed over ranks before anybody looks at them.
+
+    Args:
+        engine: the DeepSpeed engine.
+        zero_stage: what is split over ranks.
+        max_nonfinite_steps: so many in a row may be left out.
+    """
+
+    def __init__(self, engine: Any, zero_stage: int, max_nonfinite_steps: int) -> None:
+        self._engine = engine
+        self._zero_stage = zero_stage
+        self._max_nonfinite_steps = max_nonfinite_steps
+        self._num_left_out_in_a_row = 0
+        self._warnings: list[str] = []
+
+    def make(
+        self,
+        passes: Iterable[TrainingPass],
+        num_passes: int,
+        means: TokenMeans,
+        temperature: float,
+        sample_ids: Sequence[str],
+    ) -> StepResult:
+        """Forward and backward through all passes, then one step.
+
+        Args:
+            passes: this rank's share, `num_passes` of them.
+            means: gets the statistics of a step that is made.
+            temperature: of the policy.
+            sample_ids: of the whole mini-batch, over all ranks.
+
+        Raises:
+            NonFiniteError: on every rank, after too many steps in a row that were left out; names samples.
+        """
+        total = 0.0
+        culprits: list[str] = []
+        before = means.snapshot()
+        for index, (batch, objective) in enumerate(passes):
+            self._engine.set_gradient_accumulation_boundary(index == num_passes - 1)
+            loss, statistics = objective(*self._engine(batch.inputs, temperature))
+            share = loss.item()
+            if not math.isfinite(share):
+                culprits += batch.sample_ids
+                loss = loss * math.nan  # the gradient of an infinite loss may be finite
+            means.add(batch.paths, batch.mask, statistics, batch.weight_versions)
+            self._engine.backward(loss * dist.get_world_size())
+            total += share
+        norm = self._step()
+        is_made = math.isfinite(norm)
+        if is_made:
+            self._num_left_out_in_a_row = 0
+        else:
+            means.restore(before)
+            self._leave_out(culprits, sample_ids)
+        return StepResult(is_made, total, norm)
+
+    def advance_schedule(self, num_steps: int) -> None:
+        """Move the learning rate on by steps that were planned and not made."""
+        for _ in range(num_steps):
+            self._engine.lr_scheduler.step()
+
+    def take_warnings(self) -> list[str]:
+        """What was left out and why, since the last call."""
+        warnings, self._warnings = self._warnings, []
+        return warnings
+
+    def _step(self) -> float:
+        """Update the weights from the gradients, if these are finite; their norm before clipping."""
+        if self._zero_stage > 0:
+            self._engine.step()  # DeepSpeed leaves the weights as they are where the norm is not finite
+            return float(self._engine.get_global_grad_norm()) if self._engine.was_step_applied() else math.inf
+        # Without ZeRO, DeepSpeed neither tells the norm nor looks whether it is finite. The gradients are whole, and
+        # averaged over ranks by now.
+        gradients = [parameter.grad for parameter in self._engine.module.parameters() if parameter.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(gradients))
+        if math.isfinite(norm):
+            self._engine.step()
+        else:
+            self._engine.zero_grad()
+            self._engine.global_steps += 1
+            self._engine.skipped_steps += 1
+        return norm
+
+    def _leave_out(self, culprits: list[str], sample_ids: Sequence[str]) -> None:
+        everywhere: list[list[str]] = [[] for _ in range(dist.get_world_size())]
+        dist.all_gather_object(everywhere, culprits)
+        named = sorted({sample_id for part in everywhere for sample_id in part})
+        what = (
+            f"the loss is not finite in micro-batches of {_listed(named)}"
+            if named
+            else f"the gradient is not finite in a mini-batch of {_listed(sample_ids)}"
+        )
+        self.advance_schedule(1)
+        self._num_left_out_in_a_row += 1
+        if self._num_left_out_in_a_row > self._max_nonfinite_steps:
+            raise NonFiniteError(
+                f"{what}. {self._num_left_out_in_a_row} optimiser steps in a row were left out "
+                f"(learner.max_nonfinite_steps={self._max_nonfinite_steps}); the weights are those before them. If the "
+                "samples are sound, resume from the last checkpoint with a lower learning rate"
+            )
+        self._warnings.append(
+            f"optimiser step {self._engine.global_steps} was left out, and the weights are as before: {what}"
+        )
+
+
+def check_weights(vlm: nn.Module, target: FilePath) -> None:
+    """
+    A collective.
+
+    Raises:
+        NonFiniteError: on every rank, where a weight of any rank is NaN or infinite; names it and `target`.
+    """
+    # Under ZeRO-3 a parameter itself is empty, and `ds_tensor` is this rank's piece of it.
+    pieces = [(name, getattr(parameter, "ds_tensor", parameter)) for name, parameter in named_weights(vlm)]
+    everywhere: list[list[str]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(everywhere, [name for name, piece in pieces if not torch.isfinite(piece).all()])
+    broken = sorted({name for part in everywhere for name in part})
+    if broken:
+        raise NonFiniteError(
+            f"{len(broken)} weights are NaN or infinite, {broken[0]} among them: they are not written to {target}. "
+            "Resume from the last checkpoint with a lower learning rate"
+        )
+
+
+def _listed(sample_ids: Sequence[str]) -> str:
+    rest = len(sample_ids) - _MAX_NAMED
+    return f"samples {', '.join(sample_ids[:_MAX_NAMED])}" + (f" and {rest} more" if rest > 0 else "")
