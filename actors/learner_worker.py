@@ -215,8 +215,12 @@ class LearnerRank:
         self._engine.load(folder)
 
     def export(self, folder: FilePath) -> None:
-        """Write a plain Hugging Face folder."""
+        """Write a plain Hugging Face folder, which says how its model is asked."""
+        from vlm.export import describe_prompts
+
         self._engine.export(folder)
+        if self._rank == 0:
+            describe_prompts(folder, self._spec.prompt)
 
     def _store(self) -> Any:
         from learner.checkpoint import CheckpointStore

@@ -50,6 +50,7 @@ class ModelShape:
         from transformers import AutoConfig, AutoModelForImageTextToText
 
         from learner.stack import freeze
+        from vlm import region_models  # noqa: F401 - makes models with region tokens known to transformers
 
         config: Any = AutoConfig.from_pretrained(folder)
         with torch.device("meta"):

@@ -5,10 +5,10 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from torch import nn
-from transformers import AutoProcessor
 
 from learner.partitioned import full_shape, named_weights, whole_weights
 from vlm.errors import CheckpointError
+from vlm.region_models import load_processor
 
 _TAG = "deepspeed"
 _LAYOUT = "layout.json"
@@ -83,4 +83,4 @@ def export_model(vlm: Any, source: FilePath, folder: FilePath, is_writer: bool) 
     state = {name: tensor.cpu() for name, tensor in weights if is_writer}
     if is_writer:
         vlm.save_pretrained(folder, state_dict=state)
-        AutoProcessor.from_pretrained(str(source)).save_pretrained(folder)
+        load_processor(source).save_pretrained(folder)

@@ -11,6 +11,7 @@ from vllm import ModelRegistry
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory, WeightTransferTrainerFactory
 
 from rollout.processes import die_with_parent
+from vlm import region_families  # noqa: F401 - makes the configurations of the models with region tokens known
 
 
 @functools.cache

@@ -30,11 +30,12 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.multimodal.inputs import MultiModalFieldConfig
 from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
 
-from vlm.region_encoder import RegionEncoder, region_tokens
-from vlm.region_inputs import RegionInputs, RegionSpec, region_specs
+from vlm.hub.region_encoder import RegionEncoder, region_tokens
+from vlm.hub.region_inputs import REGION_TENSORS, RegionInputs
+from vlm.region_inputs import RegionSpec, region_inputs, region_specs
 
 _KEY = "regions"
-_FIELDS = {name: name if name == "num_regions" else f"region_{name}" for name in RegionInputs.__dataclass_fields__}
+_FIELDS = {field: name for name, field in REGION_TENSORS.items()}
 """What vLLM knows the fields of `RegionInputs` by, beside those of images."""
 
 
@@ -84,7 +85,7 @@ class _RegionProcessing:
         if "image_grid_thw" in data:
             grids = torch.as_tensor(data["image_grid_thw"]).view(-1, 3)
             regions = self._regions(hf_kwargs) or ((),) * len(grids)
-            inputs = RegionInputs.of(regions, grids, self.info.get_image_processor().merge_size)
+            inputs = region_inputs(regions, grids, self.info.get_image_processor().merge_size)
             data.update({name: getattr(inputs, field) for field, name in _FIELDS.items()})
         return data
 

@@ -15,8 +15,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from vlm.config import LOGIT_ROWS as _LOGIT_ROWS
 from vlm.errors import CheckpointError
+from vlm.hub.region_inputs import RegionInputs
 from vlm.prompt import VisionInputs
-from vlm.region_inputs import RegionInputs
 from vlm.region_models import MODELS
 
 # Far below any real logit, and finite, so that an entropy holds no 0 × infinity.

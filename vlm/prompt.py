@@ -10,14 +10,15 @@ from pathlib import Path as FilePath
 import torch
 from jaxtyping import Float, Int
 from PIL import Image
-from transformers import AutoProcessor
 
 from spatial.images import ImageStore
 from spatial.sample import BadImageError, ImageRef, Path, Region, SpatialSample
 from vlm.config import PromptConfig, RegionStyle
-from vlm.region_geometry import coverage
-from vlm.region_inputs import RegionInputs, RegionSpec, positions_in_3d, shapes_of
-from vlm.regions import REGION, describe_boxes, describe_points, draw_marks, region_label, relative_box
+from vlm.hub.region_inputs import RegionInputs, coverage
+from vlm.hub.region_prompts import REGION
+from vlm.region_inputs import RegionSpec, positions_in_3d, region_inputs, shapes_of
+from vlm.region_models import load_processor
+from vlm.regions import describe_boxes, describe_points, draw_marks, region_label, relative_box
 
 # Prompts whose pixel values are kept: 0.4 MB each for one image of 128 pixels' side.
 _MAX_CACHED = 256
@@ -59,7 +60,7 @@ class PromptEncoder:
     """Turns samples into prompts, and prompts into token ids and pixel values, with a checkpoint's own processor."""
 
     def __init__(self, checkpoint: FilePath | str, images: ImageStore, config: PromptConfig) -> None:
-        self._processor = AutoProcessor.from_pretrained(str(checkpoint))
+        self._processor = load_processor(checkpoint)
         self._images = images
         self._config = config
         self.tokenizer = self._processor.tokenizer
@@ -217,7 +218,7 @@ class PromptEncoder:
             VisionInputs(
                 pixel_values=values,
                 image_grid_thw=grid,
-                regions=RegionInputs.of(self.regions(sample, path), grid, self._processor.image_processor.merge_size),
+                regions=region_inputs(self.regions(sample, path), grid, self._processor.image_processor.merge_size),
             )
             for (sample, path), values, grid in zip(asked, pixels, grids, strict=True)
         ]

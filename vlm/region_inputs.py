@@ -2,20 +2,20 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from spatial.images import ImageStore
 from spatial.sample import Mark, Region, SpatialSample, Thousandths
 from spatial.strict import StrictModel
-from vlm.region_geometry import Geometry, box_of, coverage, geometry, pixels_inside
-from vlm.region_position import NUM_POSITION_FEATURES, back_project, position_features
-from vlm.regions import REGION, region_label
+from vlm.hub.region_inputs import Geometry, RegionInputs
+from vlm.hub.region_prompts import REGION
+from vlm.region_geometry import geometry, pixels_inside
+from vlm.region_position import back_project, position_features
+from vlm.regions import region_label
 
 
 class RegionSpec(NamedTuple):
@@ -60,54 +60,17 @@ def region_specs(
     return tuple(tuple(map(spec, own)) for own in asked)
 
 
-@dataclass(frozen=True)
-class RegionInputs:
-    """The regions of some images, image by image."""
+def region_inputs(
+    regions: Sequence[Sequence[RegionSpec]], image_grid_thw: Int[Tensor, "images 3"], merge_size: int
+) -> RegionInputs:
+    """The regions of some images as tensors; `regions` by image.
 
-    coverage: Float[Tensor, " shares"]
-    """For each region in turn, its share in every merged cell of its image, row by row."""
-    boxes: Float[Tensor, "regions 4"]
-    """Left, top, right, bottom as shares of the image's sides, in the order of the region tokens."""
-    positions: Float[Tensor, "regions features"]
-    """See `vlm.region_position.position_features`; zeros where depth is not known."""
-    num_regions: Int[Tensor, " images"]
-
-    @classmethod
-    def of(
-        cls, regions: Sequence[Sequence[RegionSpec]], image_grid_thw: Int[Tensor, "images 3"], merge_size: int
-    ) -> Self:
-        """
-        Args:
-            regions: by image.
-            image_grid_thw: patches of each image in time, height, width.
-            merge_size: patches along one side of a merged cell.
-
-        Raises:
-            ValueError: a region has no area, or regions are given for another number of images.
-        """
-        if len(regions) != len(image_grid_thw):
-            raise ValueError(f"regions are given for {len(regions)} images, but there are {len(image_grid_thw)}")
-        spread = [
-            coverage(region.shape, int(rows) // merge_size, int(columns) // merge_size)
-            for own, (_, rows, columns) in zip(regions, image_grid_thw.tolist(), strict=True)
-            for region in own
-        ]
-        flat = [region for own in regions for region in own]
-        unknown = (0.0,) * NUM_POSITION_FEATURES
-        return cls(
-            coverage=torch.cat([torch.zeros(0), *map(torch.from_numpy, spread)]),
-            boxes=torch.tensor([box_of(region.shape) for region in flat]).view(-1, 4),
-            positions=torch.tensor([region.position or unknown for region in flat]).view(-1, NUM_POSITION_FEATURES),
-            num_regions=torch.tensor([len(own) for own in regions]),
-        )
-
-    @classmethod
-    def cat(cls, parts: Sequence["RegionInputs"]) -> Self:
-        """The regions of the images of all parts, in order."""
-        return cls(**{field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)})
-
-    def to(self, device: torch.device | str) -> Self:
-        return type(self)(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+    Raises:
+        ValueError: a region has no area, or regions are given for another number of images.
+    """
+    shapes = [[region.shape for region in own] for own in regions]
+    positions = [[region.position for region in own] for own in regions]
+    return RegionInputs.of_shapes(shapes, positions, image_grid_thw, merge_size)
 
 
 def positions_in_3d(

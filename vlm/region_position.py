@@ -10,10 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from spatial.sample import Camera
+from vlm.hub.region_inputs import NUM_POSITION_FEATURES
 
 _WAVELENGTHS_M = (16.0, 8.0, 4.0, 2.0, 1.0, 0.5)
-NUM_POSITION_FEATURES = 1 + 3 * (1 + 2 * len(_WAVELENGTHS_M))
-"""1 where depth is known; then x, y, z themselves, and their sines and cosines."""
 
 
 def back_project(

@@ -18,8 +18,9 @@ from transformers import (
 )
 
 from vlm.config import TinyModelConfig
-from vlm.region_models import RegionQwen3VLForConditionalGeneration
-from vlm.regions import REGION
+from vlm.hub.modeling_regions import RegionQwen3VLForConditionalGeneration
+from vlm.hub.region_prompts import REGION
+from vlm.region_families import region_config, region_processor
 
 PAD, UNKNOWN, END, ASSISTANT = "<|pad|>", "<|unk|>", "<|im_end|>", "<|im_start|>"
 IMAGE, VIDEO, VISION_START, VISION_END = "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"
@@ -143,8 +144,8 @@ def build_tiny_checkpoint(folder: FilePath, texts: Iterable[str], config: TinyMo
     tokenizer = build_tokenizer(texts)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = RegionQwen3VLForConditionalGeneration(model_config(tokenizer, config))
+        model = RegionQwen3VLForConditionalGeneration(region_config(model_config(tokenizer, config)))
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
-    build_processor(tokenizer, config).save_pretrained(folder)
+    region_processor(build_processor(tokenizer, config)).save_pretrained(folder)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from spatial.sample import ImageRef, Region
-from vlm.region_geometry import coverage, geometry
+from vlm.hub.region_inputs import coverage
+from vlm.region_geometry import geometry
 
 IMAGE = ImageRef(sha256="0" * 64, width_px=80, height_px=40)
 

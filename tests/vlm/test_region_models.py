@@ -12,11 +12,12 @@ from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, Path, Region, SpatialSample
 from vlm.config import PromptConfig, TinyModelConfig
 from vlm.errors import CheckpointError
+from vlm.hub.modeling_regions import RegionQwen3VLForConditionalGeneration
+from vlm.hub.region_encoder import RegionEncoder, region_tokens
+from vlm.hub.region_inputs import RegionInputs
 from vlm.policy import PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import PromptEncoder
-from vlm.region_encoder import RegionEncoder, region_tokens
-from vlm.region_inputs import RegionInputs
-from vlm.region_models import RegionQwen3VLForConditionalGeneration, add_regions, knows_regions
+from vlm.region_models import add_regions, knows_regions
 from vlm.region_position import NUM_POSITION_FEATURES
 from vlm.tiny import build_processor, build_tiny_checkpoint, build_tokenizer, model_config
 

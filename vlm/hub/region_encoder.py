@@ -8,11 +8,9 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from vlm.region_inputs import RegionInputs
-from vlm.region_position import NUM_POSITION_FEATURES
+from .region_inputs import NUM_POSITION_FEATURES, RegionInputs
 
 _NUM_FREQUENCIES = 6
 
@@ -31,38 +29,34 @@ class RegionEncoder(nn.Module):
         # Without a bias: where depth is unknown the features are zeros, and nothing is added.
         self.position = nn.Linear(NUM_POSITION_FEATURES, width, bias=False)
 
-    def forward(
-        self,
-        pooled: Float[Tensor, "regions width"],
-        boxes: Float[Tensor, "regions 4"],
-        positions: Float[Tensor, "regions features"],
-    ) -> Float[Tensor, "regions width"]:
+    def forward(self, pooled: Tensor, boxes: Tensor, positions: Tensor) -> Tensor:
         """Tokens of regions, of however many images: under ZeRO-3 each call is a collective, so there is one a pass.
 
         Args:
-            pooled: the mean of the image's merged features over each region.
-            boxes: left, top, right, bottom as shares of the image's sides.
-            positions: see `vlm.region_position.position_features`; zeros where depth is unknown.
+            pooled: [regions, width], the mean of the image's merged features over each region.
+            boxes: [regions, 4], left, top, right, bottom as shares of the image's sides.
+            positions: [regions, NUM_POSITION_FEATURES], zeros where depth is unknown.
+
+        Returns:
+            [regions, width].
         """
         placed = pooled + self.position(positions.to(pooled.dtype))
         where = box_features(boxes).to(pooled.dtype)
         return placed + self.fc2(nn.functional.gelu(self.fc1(torch.cat([placed, where], dim=-1))))
 
 
-def box_features(boxes: Float[Tensor, "regions 4"]) -> Float[Tensor, "regions features"]:
+def box_features(boxes: Tensor) -> Tensor:
     """The four sides themselves, and sine and cosine of them at octaves of half a turn a side."""
     octaves = math.pi * 2.0 ** torch.arange(_NUM_FREQUENCIES, device=boxes.device, dtype=torch.float32)
     angles = (boxes.float()[:, :, None] * octaves).flatten(1)
     return torch.cat([boxes.float(), angles.sin(), angles.cos()], dim=-1)
 
 
-def region_tokens(
-    encoder: RegionEncoder, features: Sequence[Float[Tensor, "cells width"]], regions: RegionInputs
-) -> list[Float[Tensor, "regions width"]]:
-    """Tokens of the regions of several images, by image.
+def region_tokens(encoder: RegionEncoder, features: Sequence[Tensor], regions: RegionInputs) -> list[Tensor]:
+    """Tokens of the regions of several images, by image: [regions, width] each.
 
     Args:
-        features: merged features of each image; images may differ in size.
+        features: merged features of each image, [cells, width]; images may differ in size.
         regions: of those images, in the same order.
     """
     counts = regions.num_regions.tolist()

@@ -1,0 +1,81 @@
+"""What an exported model says of itself: how it wants to be asked, and how to run it."""
+
+from pathlib import Path
+from typing import Any
+
+from spatial.prompts import instruction
+from spatial.sample import Path as ReasoningPath
+from vlm.config import PromptConfig
+from vlm.region_models import knows_regions, load_processor
+
+PROMPT_FILE = "sr_real_prompt.json"
+"""The prompt settings that the model was trained with."""
+
+
+def describe_prompts(folder: Path, prompt: PromptConfig) -> None:
+    """Write beside an exported model how it is asked: `sr_real_prompt.json`, its processor's settings, a model card."""
+    (folder / PROMPT_FILE).write_text(prompt.model_dump_json(indent=1) + "\n")
+    is_regional = knows_regions(folder)
+    if is_regional:
+        processor = load_processor(folder)
+        processor.paths = prompts_of(prompt)
+        processor.coordinate_grid = prompt.coordinate_grid
+        processor.mark_width_px = prompt.mark_width_px
+        processor.save_pretrained(folder)
+    (folder / "README.md").write_text(_card(prompt, is_regional))
+
+
+def prompts_of(prompt: PromptConfig) -> dict[str, dict[str, Any]]:
+    """By path: its instruction, and the style of its regions."""
+    return {
+        path.value: {"instruction": instruction(path, prompt.instructions), "regions": prompt.regions_for(path)}
+        for path in ReasoningPath
+    }
+
+
+def read_prompt(folder: Path) -> PromptConfig | None:
+    """The prompt settings that a model was trained with; None where its folder does not say."""
+    file = folder / PROMPT_FILE
+    return PromptConfig.model_validate_json(file.read_text()) if file.is_file() else None
+
+
+def _card(prompt: PromptConfig, is_regional: bool) -> str:
+    rows = "\n".join(
+        f"| `{path}` | {told['regions']} | {told['instruction'].replace(chr(10), ' ')} |"
+        for path, told in prompts_of(prompt).items()
+    )
+    return (_HEAD + (_REGIONAL if is_regional else _PLAIN) + _PATHS).format(rows=rows)
+
+
+_HEAD = """---
+library_name: transformers
+pipeline_tag: image-text-to-text
+---
+A spatial vision-language model trained with sr-real. It reasons along the paths below.
+
+"""
+_REGIONAL = """It reads marked regions as tokens, with code of its own that lies in this folder:
+
+```python
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+folder = "…"  # this folder
+model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True)
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+
+red = {{"mark": "red", "box": [125, 250, 750, 875]}}  # left, top, right, bottom in thousandths of the image's sides
+question = "How far is the red point from the camera, in metres?"
+inputs = processor.ask(question, [Image.open("room.jpg")], [[red]], path="dtr")
+print(processor.answer(inputs, model.generate(**inputs, max_new_tokens=512)))
+```
+
+With sr-real installed beside vLLM, `vllm serve FOLDER --trust-request-mm-kwargs` serves it, regions included.
+"""
+_PLAIN = """It is an ordinary checkpoint of its family: load it with `AutoModelForImageTextToText` and `AutoProcessor`.
+"""
+_PATHS = """
+| path | regions in the prompt | instruction after the question |
+|---|---|---|
+{rows}
+"""

@@ -1,0 +1,175 @@
+"""Qwen3-VL's and Qwen2.5-VL's processors, which also take regions and know each reasoning path's prompt.
+
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+red = {"mark": "red", "box": [125, 250, 750, 875]}  # thousandths of the image's sides: left, top, right, bottom
+inputs = processor.ask("How far is the red point from the camera, in metres?", [image], [[red]], path="dtr")
+tokens = model.generate(**inputs, max_new_tokens=512)
+print(processor.answer(inputs, tokens))
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transformers import Qwen2_5_VLProcessor, Qwen3VLProcessor
+
+from .region_inputs import REGION_TENSORS, RegionInputs
+from .region_prompts import REGION, ShownRegion, describe_boxes, describe_points, draw_marks, token_label
+
+COLOURS = ("red", "blue", "green", "yellow", "cyan", "magenta", "orange", "white")
+_DESCRIBE = {"tokens": lambda regions, num_images, grid: "", "marks": describe_boxes, "points": describe_points}
+
+
+def read_region(region: Mapping[str, Any], image_size_px: tuple[int, int], image_index: int) -> ShownRegion:
+    """A region as people write it: `{"mark": "red", "box": [125, 250, 750, 875]}`, the box in thousandths.
+
+    Raises:
+        ValueError: its mark is neither a colour of `COLOURS` nor a number, or its box has no area within the image.
+    """
+    mark, box = str(region.get("mark")), region.get("box")
+    if mark not in COLOURS and not mark.isdigit():
+        raise ValueError(f"region {dict(region)}: mark must be one of {', '.join(COLOURS)}, or a number from 1")
+    if not isinstance(box, Sequence) or len(box) != 4:
+        raise ValueError(f"region {mark}: box must be [left, top, right, bottom] in thousandths, not {box!r}")
+    left, top, right, bottom = (float(side) / 1000 for side in box)
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError(f"region {mark}: box {list(box)} has no area within 0 to 1000 (left < right, top < bottom)")
+    width, height = image_size_px
+    return ShownRegion(
+        label=f"region {mark}" if mark.isdigit() else f"{mark} point",
+        colour=COLOURS[(int(mark) - 1) % len(COLOURS)] if mark.isdigit() else mark,
+        box_xyxy_px=(left * width, top * height, right * width, bottom * height),
+        image_size_px=image_size_px,
+        image_index=image_index,
+    )
+
+
+class _ProcessorWithRegions:
+    """What both families' processors do for regions, to stand before the parent in the bases."""
+
+    def __call__(self: Any, images: Any = None, text: Any = None, regions: Any = None, **kwargs: Any) -> Any:
+        """As the parent's; `regions` holds for each image, in the order of the images in `text`, its regions.
+
+        Raises:
+            ValueError: regions are given for more or fewer images than `text` shows, or one cannot be read.
+        """
+        parent: Any = super()
+        if not regions:
+            return parent.__call__(images=images, text=text, **kwargs)
+        texts = [text] if isinstance(text, str) else list(text)
+        num_images = sum(part.count(self.image_token) for part in texts)
+        if len(regions) != num_images:
+            raise ValueError(f"regions are given for {len(regions)} images, but the text shows {num_images}")
+        # The size does not matter to a token: its box is told in shares.
+        shown = [[read_region(region, (1, 1), index) for region in own] for index, own in enumerate(regions)]
+        tokens = iter("".join(token_label(region.label) + REGION for region in own) for own in shown)
+        texts = [
+            part.split(self.image_token)[0]
+            + "".join(self.image_token + next(tokens) + rest for rest in part.split(self.image_token)[1:])
+            for part in texts
+        ]
+        kwargs.setdefault("return_tensors", "pt")
+        inputs = parent.__call__(images=images, text=texts, **kwargs)
+        shapes: list[list[tuple[Any, ...]]] = [[("box", *region.box_shares) for region in own] for own in shown]
+        unknown: list[list[tuple[float, ...]]] = [[()] * len(own) for own in shown]
+        merge_size = self.image_processor.merge_size
+        tensors = RegionInputs.of_shapes(shapes, unknown, inputs["image_grid_thw"], merge_size)
+        inputs.update({name: getattr(tensors, field) for name, field in REGION_TENSORS.items()})
+        return inputs
+
+    def ask(
+        self: Any,
+        question: str,
+        images: Sequence[Any],
+        regions: Sequence[Sequence[Mapping[str, Any]]] = (),
+        path: str = "lor",
+    ) -> Any:
+        """One question as the model was trained to be asked: with its path's instruction, and regions in its style.
+
+        Args:
+            question: calls regions by their marks ("red point", "region 3").
+            images: PIL images.
+            regions: for each image its regions; empty: none.
+            path: "lor" (reason in words), "dtr" (detect, then reason) or "direct" (the answer alone).
+
+        Returns:
+            Inputs of `model.generate`.
+
+        Raises:
+            ValueError: the path is unknown, or a region cannot be read.
+        """
+        if path not in self.paths:
+            raise ValueError(f"path={path!r}: this model was trained on {', '.join(self.paths) or 'no path'}")
+        images = [image.convert("RGB") for image in images]
+        regions = regions or [()] * len(images)
+        if len(regions) != len(images):
+            raise ValueError(f"regions are given for {len(regions)} images, but there are {len(images)}")
+        prompt = self.paths[path]
+        shown = [
+            [read_region(region, image.size, index) for region in own]
+            for index, (image, own) in enumerate(zip(images, regions, strict=True))
+        ]
+        if prompt["regions"] == "marks":
+            images = [draw_marks(image, own, self.mark_width_px) for image, own in zip(images, shown, strict=True)]
+        where = _DESCRIBE[prompt["regions"]](
+            [region for own in shown for region in own], len(images), self.coordinate_grid
+        )
+        words = " ".join(filter(None, [question, where, prompt["instruction"]]))
+        content = [*({"type": "image"} for _ in images), {"type": "text", "text": words}]
+        text = self.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        has_tokens = prompt["regions"] == "tokens" and any(shown)
+        return self(images=images, text=[text], regions=regions if has_tokens else None, return_tensors="pt")
+
+    def answer(self: Any, inputs: Any, generated: Any) -> str:
+        """What `model.generate(**inputs)` wrote, without the prompt and the end token."""
+        return self.tokenizer.decode(generated[0][inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+    def _remember(self: Any, paths: Any, coordinate_grid: int, mark_width_px: int) -> None:
+        self.paths = dict(paths or {})
+        self.coordinate_grid = coordinate_grid
+        self.mark_width_px = mark_width_px
+
+
+class RegionQwen3VLProcessor(_ProcessorWithRegions, Qwen3VLProcessor):
+    """Qwen3-VL's, with regions.
+
+    `paths` holds for each reasoning path its `instruction` and the style of its `regions` ("tokens", "marks",
+    "points"); coordinates in prompts run from 0 to `coordinate_grid`; drawn boxes are `mark_width_px` wide.
+    """
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        video_processor: Any = None,
+        chat_template: Any = None,
+        paths: Any = None,
+        coordinate_grid: int = 1000,
+        mark_width_px: int = 2,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(image_processor, tokenizer, video_processor, chat_template=chat_template, **kwargs)
+        self._remember(paths, coordinate_grid, mark_width_px)
+
+
+class RegionQwen2_5_VLProcessor(_ProcessorWithRegions, Qwen2_5_VLProcessor):  # noqa: N801 - the family's own name
+    """Qwen2.5-VL's, with regions; its settings are `RegionQwen3VLProcessor`'s."""
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        video_processor: Any = None,
+        chat_template: Any = None,
+        paths: Any = None,
+        coordinate_grid: int = 1000,
+        mark_width_px: int = 2,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(image_processor, tokenizer, video_processor, chat_template=chat_template, **kwargs)
+        self._remember(paths, coordinate_grid, mark_width_px)
+
+
+for _processor in (RegionQwen3VLProcessor, RegionQwen2_5_VLProcessor):
+    _processor.register_for_auto_class("AutoProcessor")

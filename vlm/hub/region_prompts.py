@@ -1,0 +1,80 @@
+"""What a prompt says and shows of regions, by a path's style.
+
+"tokens": beside its image stands `red point:<|region|>`, and at that token an embedding of what is there.
+"marks": a box is drawn on the image, and its coordinates stand in the prompt.
+"points": the coordinates of its middle stand in the prompt.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
+
+REGION = "<|region|>"
+"""The token that a region's embedding replaces."""
+
+
+@dataclass(frozen=True)
+class ShownRegion:
+    """A region as prompts speak of it."""
+
+    label: str
+    """What questions call it: "red point", "region 3"."""
+    colour: str
+    """What it is drawn in."""
+    box_xyxy_px: tuple[float, float, float, float]
+    image_size_px: tuple[int, int]
+    """Width and height of its image."""
+    image_index: int = 0
+
+    @property
+    def box_shares(self) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom as shares of the image's sides."""
+        left, top, right, bottom = self.box_xyxy_px
+        width, height = self.image_size_px
+        return left / width, top / height, right / width, bottom / height
+
+
+def token_label(label: str) -> str:
+    """The words before a region's token."""
+    return f" {label}:"
+
+
+def draw_marks(image: Image.Image, regions: Sequence[ShownRegion], width_px: int) -> Image.Image:
+    """A copy of an RGB image with a box drawn around each region, in the colour of its mark."""
+    marked = image.copy()
+    draw = ImageDraw.Draw(marked)
+    for region in regions:
+        left, top, right, bottom = region.box_xyxy_px
+        # PIL's rectangle includes its last pixel; ours ends before `right` and `bottom`.
+        draw.rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=region.colour, width=width_px)
+    return marked
+
+
+def describe_boxes(regions: Sequence[ShownRegion], num_images: int, grid: int) -> str:
+    """One clause a region, such as "red point [012,030,044,071]", the box scaled to 0…grid-1, with leading zeros.
+
+    With several images the clause says which ("red point in image 2 […]").
+    """
+    digits = len(str(grid - 1))
+
+    def clause(region: ShownRegion) -> str:
+        scaled = [min(grid - 1, int(share * grid)) for share in region.box_shares]
+        return f"{_where(region, num_images)} [{','.join(f'{value:0{digits}d}' for value in scaled)}]"
+
+    return " ".join(map(clause, regions))
+
+
+def describe_points(regions: Sequence[ShownRegion], num_images: int, grid: int) -> str:
+    """One clause a region, such as "red point [28,50]", the middle of its box scaled to 0…grid-1."""
+
+    def clause(region: ShownRegion) -> str:
+        left, top, right, bottom = region.box_shares
+        x, y = (min(grid - 1, int(share * grid)) for share in ((left + right) / 2, (top + bottom) / 2))
+        return f"{_where(region, num_images)} [{x},{y}]"
+
+    return " ".join(map(clause, regions))
+
+
+def _where(region: ShownRegion, num_images: int) -> str:
+    return region.label + (f" in image {region.image_index + 1}" if num_images > 1 else "")
