@@ -33,7 +33,7 @@ def find_model(place: Path) -> Path:
         if (folder / "config.json").is_file() and (folder / "tokenizer_config.json").is_file():
             return folder
     raise ConfigError(
-        f"--model {place}: neither a model's folder (config.json and tokenizer_config.json) nor a run that has made one "
+        f"--model {place}: neither a model's folder (config.json, tokenizer_config.json) nor a run that has made one "
         "(final_model or cold_start_model); `make demo` makes runs/demo"
     )
 
@@ -78,7 +78,7 @@ def read_region(text: str, image_sizes_px: Sequence[tuple[int, int]]) -> Region:
         ConfigError: it cannot be read, or does not lie within its image.
     """
     found = _REGION.fullmatch(text.strip())
-    example = "write it as red=LEFT,TOP,RIGHT,BOTTOM in pixels, such as red=120,80,300,260 (red@2=… in the second image)"
+    example = "write red=LEFT,TOP,RIGHT,BOTTOM in pixels, such as red=120,80,300,260 (red@2=… in the second image)"
     if found is None:
         raise ConfigError(f"--region {text}: {example}")
     mark = found["mark"]

@@ -3,13 +3,17 @@
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from launch.config import ConfigError
 from launch.options import console
 from spatial.sample import Path as ReasoningPath
+from spatial.sample import SpatialSample
+
+if TYPE_CHECKING:
+    from spatial.images import ImageStore
 
 
 def ask(
@@ -17,7 +21,7 @@ def ask(
     question: Annotated[str, typer.Argument(help='Calls regions by their marks: "How far is the red point?"')],
     region: Annotated[
         list[str] | None,
-        typer.Option("--region", "-r", help="red=LEFT,TOP,RIGHT,BOTTOM in pixels. Repeat for more; red@2=… in image 2."),
+        typer.Option("--region", "-r", help="red=LEFT,TOP,RIGHT,BOTTOM in pixels; red@2=… in image 2. Repeatable."),
     ] = None,
     more: Annotated[list[Path] | None, typer.Option("--image", help="A further picture. Repeat for more.")] = None,
     model: Annotated[
@@ -25,7 +29,7 @@ def ask(
     ] = Path("runs/demo"),
     path: Annotated[
         list[ReasoningPath] | None,
-        typer.Option("--path", help="lor, dtr or direct; repeat for several. Default: lor, and dtr where there are regions."),
+        typer.Option("--path", help="Repeat for several. Default: lor, and with regions dtr too."),
     ] = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Where to draw the answer. Default: answer.png, or a free name.")
@@ -57,10 +61,19 @@ def ask(
         if picture is not None or not as_json:
             file = picture or fresh_name(Path("answer.png"))
             draw_answer(sample, images, parsed, file)
-            console.print(f"drawn: {file}", highlight=False, style="dim", soft_wrap=True) if not as_json else None
+            if not as_json:
+                console.print(f"drawn: {file}", highlight=False, style="dim", soft_wrap=True)
 
 
-def _answers(folder, sample, images, paths, max_tokens, temperature):  # type: ignore[no-untyped-def]
+def _answers(
+    folder: Path,
+    sample: SpatialSample,
+    images: "ImageStore",
+    paths: list[ReasoningPath],
+    max_tokens: int,
+    temperature: float,
+) -> dict[ReasoningPath, str]:
+    """What the model in `folder` writes along each path."""
     import torch
     from transformers.utils import logging
 
@@ -78,7 +91,7 @@ def _answers(folder, sample, images, paths, max_tokens, temperature):  # type: i
         asker = Asker(folder, images, prompt, device)
         if unknown := sorted({word for path in paths for word in asker.unknown_words(sample, path)}):
             raise ConfigError(
-                f"{folder}: its tokenizer knows whole words only, and not {', '.join(map(repr, unknown))}; ask in the words "
-                "of its data, such as the questions of RUN/data/test.jsonl"
+                f"{folder}: its tokenizer knows whole words only, and does not know {', '.join(map(repr, unknown))}; "
+                "ask in the words of its data, such as the questions in RUN/data/test.jsonl"
             )
         return {path: asker.answer(sample, path, max_tokens, temperature) for path in paths}

@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from launch import machine_cli, run_cli
+from launch.ask_cli import ask
 from launch.config import ConfigError, load_config
 from launch.config_cli import show_config
 from launch.data_cli import app as data_app
@@ -189,6 +190,7 @@ def train(
 
 
 app.command()(evaluate)
+app.command()(ask)
 
 
 @app.command()

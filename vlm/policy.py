@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText
 
 from vlm.config import LOGIT_ROWS as _LOGIT_ROWS
 from vlm.errors import CheckpointError
 from vlm.hub.region_inputs import RegionInputs
 from vlm.prompt import VisionInputs
-from vlm.region_models import MODELS
+from vlm.region_models import MODELS, load_model_config
 
 # Far below any real logit, and finite, so that an entropy holds no 0 × infinity.
 BANNED_LOGIT = -1e4
@@ -184,9 +184,9 @@ def load_policy(
         CheckpointError: a weight is missing, unknown or has another shape. (transformers would leave a missing one
             randomly initialised, with a log line.)
     """
-    (architecture,) = AutoConfig.from_pretrained(str(folder)).architectures
-    vlm, info = MODELS.get(architecture, AutoModelForImageTextToText).from_pretrained(
-        str(folder), dtype=dtype, attn_implementation=attention, output_loading_info=True
+    config = load_model_config(folder)
+    vlm, info = MODELS.get(config.architectures[0], AutoModelForImageTextToText).from_pretrained(
+        str(folder), config=config, dtype=dtype, attn_implementation=attention, output_loading_info=True
     )
     faults = {name: sorted(map(str, info[name])) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if any(faults.values()):

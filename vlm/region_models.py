@@ -29,6 +29,12 @@ def knows_regions(checkpoint: FilePath | str) -> bool:
     return AutoConfig.from_pretrained(str(checkpoint)).architectures[0] in MODELS
 
 
+def load_model_config(checkpoint: FilePath | str) -> Any:
+    """A checkpoint's configuration; older ones with region tokens call themselves by their family's plain type."""
+    config = AutoConfig.from_pretrained(str(checkpoint))
+    return region_config(config) if config.architectures[0] in MODELS else config
+
+
 def load_processor(checkpoint: FilePath | str) -> Any:
     """A checkpoint's processor; one that knows regions where its model does (older checkpoints name the plain one)."""
     processor = AutoProcessor.from_pretrained(str(checkpoint))
