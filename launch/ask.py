@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from launch.config import ConfigError
+from launch.model_paths import model_folder
 from rewards.center import distance_m
 from spatial.grammar import ParsedResponse, parse_response
 from spatial.images import ImageStore
@@ -29,13 +30,10 @@ def find_model(place: Path) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    for folder in (place, place / "final_model", place / "cold_start_model"):
-        if (folder / "config.json").is_file() and (folder / "tokenizer_config.json").is_file():
-            return folder
-    raise ConfigError(
-        f"--model {place}: neither a model's folder (config.json, tokenizer_config.json) nor a run that has made one "
-        "(final_model or cold_start_model); `make demo` makes runs/demo"
-    )
+    for name in ("final_model", "cold_start_model"):
+        if (place / name / "config.json").is_file():
+            return place / name
+    return model_folder(place, "--model")
 
 
 def make_sample(images: Sequence[Path], question: str, regions: Sequence[str], store: ImageStore) -> SpatialSample:

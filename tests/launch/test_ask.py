@@ -77,11 +77,11 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
 def test_of_a_run_its_newest_model_answers(tmp_path: Path) -> None:
     def make(name: str) -> None:
         (tmp_path / name).mkdir()
-        for file in ("config.json", "tokenizer_config.json"):
-            (tmp_path / name / file).write_text("{}")
+        (tmp_path / name / "config.json").write_text("{}")
 
-    (tmp_path / "config.json").write_text("{}")  # a run's own
-    with pytest.raises(ConfigError, match="nor a run that has made one"):
+    with pytest.raises(ConfigError, match="--model .*: there is no such folder"):
+        find_model(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="--model .* is no model folder"):
         find_model(tmp_path)
     make("cold_start_model")
     assert find_model(tmp_path) == tmp_path / "cold_start_model"

@@ -49,5 +49,5 @@ def test_a_depth_map_of_another_size_is_refused_by_name(tmp_path: FilePath) -> N
     store = ImageStore(tmp_path)
     ref = store.put_depth(np.ones((4, 4)))
     wrong = DepthRef(sha256=ref.sha256, width_px=5, height_px=4)
-    with pytest.raises(ValueError, match=f"depth {ref.sha256[:12]}… has 4x4 px, its sample says 5x4"):
+    with pytest.raises(ValueError, match=f"{ref.sha256}.png has 4x4 px, but its sample says 5x4"):
         store.open_depth(wrong)
