@@ -33,6 +33,31 @@ def model_folder(path: Path, flag: str) -> Path:
     raise ConfigError(f"{flag} {path} is no model folder: it has no config.json")
 
 
+def cached_model(name: str) -> Path:
+    """Where the hub's cache on this machine has a model.
+
+    The network is never asked: where there is none, every process would wait for a minute before it took the cache.
+
+    Raises:
+        ConfigError: it is not there, or not whole.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    fetch = f"fetch it with `hf download {name}`, or give the folder of a model"
+    try:
+        found = Path(snapshot_download(name, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        raise ConfigError(
+            f"model.path={name}: no folder with a config.json, and the hub's cache ({HF_HUB_CACHE}) does not have "
+            f"it; {fetch}"
+        ) from None
+    if not (found / "config.json").is_file() or not any(found.glob("*.safetensors")):
+        raise ConfigError(f"model.path={name}: the hub's cache has only a part of it ({found}); {fetch}")
+    return found
+
+
 def training_checkpoint(path: Path, flag: str) -> Path:
     """A checkpoint that training wrote, every file of it checked.
 

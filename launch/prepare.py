@@ -11,6 +11,7 @@ from pathlib import Path as FilePath
 import spatial.scenes
 from actors.run_folder import RunFolder
 from launch.config import ConfigError, RunConfig, SceneDataConfig
+from launch.model_paths import cached_model
 from launch.run_record import own_config
 from rewards.custom import load_reward
 from spatial.dataset import open_samples
@@ -21,6 +22,9 @@ from vlm.config import TinyModelConfig
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
+
+TINY_INSTEAD = "model.type=tiny learner.sft.freeze=[] learner.freeze=[] learner.last_language_layers=null"
+"""What a tiny model, which knows nothing yet, needs in place of a pretrained one."""
 
 _PROGRAM = FilePath(__file__).parent.parent
 # Every kind of question comes up in far fewer.
@@ -59,6 +63,16 @@ def check_reward(config: RunConfig) -> None:
         load_reward(config.rewards)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def check_model(config: RunConfig) -> None:
+    """Look for the base model, before hours go into data.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    if not isinstance(config.model, TinyModelConfig):
+        _find_checkpoint(config.model.path)
 
 
 def prepare_data(config: RunConfig, folder: RunFolder, num_workers: int, on_progress: Progress) -> None:
@@ -209,13 +223,13 @@ def _recipe_of_own(folder: RunFolder, recipe: Mapping[str, object]) -> Mapping[s
 
 
 def _find_checkpoint(path: str) -> str:
-    """A folder here, one that comes with this program (`assets/…`), or a name that transformers looks up itself."""
+    """A folder here, one that comes with this program (`assets/…`), or one in the hub's cache by its name there."""
     for folder in (FilePath(path), _PROGRAM / path):
         if (folder / "config.json").is_file():
             return str(folder.resolve())
     if path.startswith((".", "/", "assets/")) or path.count("/") != 1:
         raise ConfigError(f"model.path={path}: there is no model folder (one with config.json)")
-    return path
+    return str(cached_model(path))
 
 
 def _check_words(config: RunConfig, folder: RunFolder, checkpoint: str) -> None:
@@ -241,7 +255,8 @@ def _check_words(config: RunConfig, folder: RunFolder, checkpoint: str) -> None:
         shown = ", ".join(map(repr, sorted(unknown)[:10]))
         raise ConfigError(
             f"model {checkpoint}: its tokenizer does not know {len(unknown)} pieces of the data, such as "
-            f"{shown}; use other data, another model, or build a tiny one around the data (model.type=tiny)"
+            f"{shown}; use other data, another model, or build a tiny one around the data and train all of it: "
+            f"{TINY_INSTEAD}"
         )
 
 

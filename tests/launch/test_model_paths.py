@@ -1,7 +1,10 @@
 """Paths of the wrong kind are told before anything is prepared, with what to do."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +98,24 @@ def test_recorded_steps_are_looked_for(run: Path, tmp_path: Path) -> None:
     assert trajectories_folder(run / "trajectories", "--trajectories").name == "trajectories"
     with pytest.raises(ConfigError, match="no step is recorded in it"):
         trajectories_folder(tmp_path, "--trajectories")
+
+
+def test_a_hub_name_is_looked_up_in_the_cache_alone_and_at_once(tmp_path: Path) -> None:
+    code = "import sys; from launch.model_paths import cached_model; print(cached_model(sys.argv[1]))"
+
+    def look(name: str) -> subprocess.CompletedProcess[str]:
+        # huggingface_hub reads its environment once, when it is imported.
+        environment = {**os.environ, "HF_HOME": str(tmp_path)}
+        return subprocess.run(
+            [sys.executable, "-c", code, name], env=environment, capture_output=True, text=True, timeout=60
+        )
+
+    assert "`hf download Some/Model`" in look("Some/Model").stderr
+    repository = tmp_path / "hub" / "models--Some--Model"
+    snapshot = repository / "snapshots" / "abc"
+    make_model(snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    assert "has only a part of it" in look("Some/Model").stderr
+    (snapshot / "model.safetensors").touch()
+    assert look("Some/Model").stdout.strip() == str(snapshot)

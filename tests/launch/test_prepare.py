@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from actors.run_folder import RunFolder
 from launch.config import ConfigError, RunConfig, load_config
+from launch.driver import Driver
 from launch.prepare import check_reward, prepare_base_model, prepare_data, prepare_folder
 from launch.run_record import record_start
 from spatial.dataset import BadDataError
@@ -173,3 +175,26 @@ def test_a_base_model_of_another_model_is_made_again(built: RunFolder, tmp_path:
     written = (folder.base_model / "config.json").stat().st_mtime_ns
     prepare_base_model(other, folder)
     assert (folder.base_model / "config.json").stat().st_mtime_ns == written
+
+
+def test_the_advice_for_words_that_the_model_does_not_know_works_as_written(built: RunFolder, tmp_path: Path) -> None:
+    copy = tmp_path / "data"
+    shutil.copytree(built.data, copy)
+    row = json.loads((copy / "train.jsonl").read_text().splitlines()[0])
+    with (copy / "train.jsonl").open("a") as file:
+        file.write(json.dumps(row | {"sample_id": "odd", "question": "Which zyxomma is nearest?"}) + "\n")
+    config = files_config(tmp_path, copy)
+    folder = prepare(config)
+    with pytest.raises(ConfigError, match=r"does not know .*zyxomma") as caught:
+        prepare_base_model(config, folder)
+    advised = str(caught.value).rpartition("all of it: ")[2].split()
+    tiny = load_config("demo", [f"run={folder.root}", "data.type=files", f"data.folder={copy}", *advised])
+    assert prepare_base_model(tiny, folder) == folder.base_model
+    assert tiny.learner.freeze == tiny.learner.sft.freeze == ()
+
+
+def test_a_model_that_is_not_there_is_told_before_data_are_made(tmp_path: Path) -> None:
+    config = load_config("demo", [f"run={tmp_path / 'run'}", "model.path=/nonexist"])
+    with pytest.raises(ConfigError, match=r"model\.path=/nonexist: there is no model folder"):
+        Driver(config, Console())
+    assert not (tmp_path / "run").exists()
