@@ -105,7 +105,7 @@ def _choice(cell: Any, text: str, options: Sequence[str], num_options: int, fiel
     elif isinstance(cell, int) and 0 <= cell < num_options:  # as data sets count classes
         named.add(letters[cell])
     if len(named) != 1:
-        advice = "names none of the options" if not named else f"names {' and '.join(sorted(named))}"
+        advice = "names none of the options" if not named else f"names the options {sorted(named)}"
         raise RowError(field, cell, f"{advice}; give the letter of one of {num_options}, its text or its place from 0")
     letter = named.pop()
     return ChoiceAnswer(letter=letter, num_options=num_options), letter

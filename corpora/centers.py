@@ -62,10 +62,10 @@ def with_centers(value: Any, regions: tuple[Region, ...], num_images: int) -> tu
             continue
         mark = _mark_of(key)
         if mark not in by_mark:
-            labels = ", ".join(region.label for region in regions) or "none"
-            raise RowError(f"3d_pos.{key}", key, f"the row has no such mark; it has {labels}")
+            labels = [region.label for region in regions]
+            raise RowError("3d_pos", key, f"the row has no such mark; its marks are {labels}")
         if mark in entries:
-            raise RowError(f"3d_pos.{key}", key, f"a second centre for the {by_mark[mark].label}")
+            raise RowError("3d_pos", key, f"a second centre for the {by_mark[mark].label}")
         entries[mark] = _entry(entry, f"3d_pos.{key}", by_mark[mark], num_images)
     return tuple(
         region.replace(center_m=entries[region.mark][0], name=entries[region.mark][1] or region.name)

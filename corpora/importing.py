@@ -56,7 +56,7 @@ class ImportReport(StrictModel):
     paths: dict[str, int]
     num_rejects: int
     rejects: dict[str, int]
-    """By the field that is at fault."""
+    """By cause, without what differs from row to row; commonest first."""
     examples: dict[str, list[str]]
     """Of each, the first few as "file:row: field: value: advice"."""
     notes: list[str]
@@ -92,8 +92,8 @@ def import_data(config: ImportConfig, on_progress: Callable[[int], None] = lambd
             if isinstance(found, SpatialSample) and not is_new(found.sample_id):
                 item = repeated(config.out, number, found, "a sample of an earlier set")
             if isinstance(item, Reject):
-                counts["rejects"][item.field] += 1
-                shown = examples.setdefault(item.field, [])
+                counts["rejects"][item.cause] += 1
+                shown = examples.setdefault(item.cause, [])
                 shown += [str(item)] * (len(shown) < _NUM_EXAMPLES)
                 if number >= _MIN_ROWS_JUDGED:
                     _judge(number, counts["rejects"], examples, config.max_bad_share)
@@ -114,7 +114,8 @@ def import_data(config: ImportConfig, on_progress: Callable[[int], None] = lambd
     if not counts["splits"]["train"]:
         raise BadDataError(_nothing(config, number, counts["rejects"], examples))
     report = ImportReport(
-        **{name: dict(sorted(found.items())) for name, found in counts.items()},
+        **{name: dict(sorted(found.items())) for name, found in counts.items() if name != "rejects"},
+        rejects=dict(counts["rejects"].most_common()),
         num_rejects=counts["rejects"].total(),
         examples=examples,
         notes=notes_on_empty(counts["splits"], *shares),
@@ -130,7 +131,8 @@ def _judge(number: int, rejects: Counter[str], examples: dict[str, list[str]], m
     if rejects.total() > max_bad_share * number:
         head = f"{rejects.total()} of {number} rows are bad, and at most {max_bad_share:.1%} may be (max_bad_share):"
         shown = [
-            f"{count} × {field}, such as {examples[field][0]}" for field, count in rejects.most_common(_NUM_EXAMPLES)
+            f"{count} × {cause}\n    such as {examples[cause][0]}"
+            for cause, count in rejects.most_common(_NUM_EXAMPLES)
         ]
         raise BadDataError("\n  ".join([head, *shown]))
 

@@ -99,7 +99,7 @@ def _by_image(boxes: dict[str, list[list[float]] | None], mask_idx: Any) -> list
     there: dict[int, list[list[float]]] = {}
     for key, found in boxes.items():
         if not key.isdecimal():
-            raise RowError(f"bbox.{key}", key, "boxes are told apart by their image, counted from 0")
+            raise RowError("bbox", key, "boxes are told apart by their image, counted from 0")
         there[int(key)] = found or []
     # [0, 0, 0, 0] fills the place of an image without boxes.
     real = {(index, n) for index, found in there.items() for n, box in enumerate(found) if any(box)}

@@ -192,9 +192,9 @@ def inside(root: FilePath, name: str, field: str, allow_outside: bool = False) -
     file = root / name
     try:
         if not allow_outside and not file.resolve().is_relative_to(root.resolve()):
-            raise RowError(field, name, f"leads out of {root}; set allow_outside=true if it is meant")
+            raise RowError(field, name, f"leads out of '{root}'; set allow_outside=true if it is meant")
         if not file.is_file():
-            raise RowError(field, name, f"there is no file {file}")
+            raise RowError(field, name, f"there is no file '{file}'")
     except OSError as error:  # a name too long, a loop of links
         raise RowError(field, name, f"cannot be looked up: {error}") from error
     return file

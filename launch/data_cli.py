@@ -109,9 +109,9 @@ def print_imported(report: "ImportReport") -> None:
     for title, counts in (("split", report.splits), ("kind", report.kinds), ("path", report.paths)):
         _print_counts(title, counts)
     if report.rejects:
-        _print_counts("left out by the field at fault", report.rejects)
-        for shown in report.examples.values():
-            console.print(f"  {escape(shown[0])}", highlight=False)
+        _print_counts("left out, by cause", report.rejects)
+        for cause in report.rejects:
+            console.print(f"  {escape(report.examples[cause][0])}", highlight=False)
     for note in report.notes:
         console.print(f"[yellow]note[/]: {escape(note)}", highlight=False)
 

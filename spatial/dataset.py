@@ -1,6 +1,7 @@
 """Reading samples from a file: bad lines are named, counted and left out, up to a bound."""
 
 import hashlib
+import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,15 @@ _ADVICE = {
     "finite_number": "give a finite number, or leave an unknown truth out",
     "value_error": "correct the sample",
 }
+
+_VARIABLE = re.compile(
+    r"<[^<>]* object at [^<>]*>|(?<!\w)'[^']*'(?!\w)|(?<!\w)\"[^\"]*\"(?!\w)|\[[^\n]*\]|\{[^\n]*\}"
+    r"|(?<!\w)[\w.~-]*/[^\s;:,)]*|\b(?:red|blue|green|yellow|cyan|magenta|orange|white) point\b"
+    r"|\b0x[0-9a-f]+\b|\b[0-9a-f]{12,}…?|(?<!\w)[-+]?\d+(?:[.,x]\d+)*%?(?!\w)",
+    re.IGNORECASE,
+)
+"""What an advice quotes of its row: names, files, marks and numbers."""
+_PLACE = re.compile(r"^\d+$|^(?:red|blue|green|yellow)_(?=(?:point|bbox)$)")
 
 
 class BadDataError(ValueError):
@@ -53,6 +63,12 @@ class Reject:
         value = repr(text or "…") if field == "sample" else repr(first["input"])
         advice = _ADVICE.get(first["type"], "give what the type asks for")
         return cls(file, line, field, shorten(value), f"{first['msg']}; {advice}")
+
+    @property
+    def cause(self) -> str:
+        """What is wrong, without what differs from row to row (places, names, values): rejects are counted by it."""
+        field = ".".join(filter(None, (_PLACE.sub("", part) for part in self.field.split("."))))
+        return f"{field}: {_VARIABLE.sub('…', self.advice)}"
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.field}: {self.value}: {self.advice}"

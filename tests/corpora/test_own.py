@@ -255,8 +255,10 @@ def test_an_import_is_what_training_reads_and_no_image_is_in_two_splits(tmp_path
     loaded = {split: load_samples(config.out / f"{split}.jsonl", store).samples for split in report.splits}
     assert {split: len(samples) for split, samples in loaded.items()} == report.splits
     assert sum(report.splits.values()) == 300
-    assert report.rejects == {"question": 3}
-    assert report.examples["question"][0].startswith(f"{tmp_path / 'rows.jsonl'}:301: question")
+    ((cause, number),) = report.rejects.items()
+    assert cause.startswith("question: String should have at least … character")
+    assert number == 3
+    assert report.examples[cause][0].startswith(f"{tmp_path / 'rows.jsonl'}:301: question")
     shown = [{sample.images[0].sha256 for sample in samples} for samples in loaded.values()]
     assert sum(map(len, shown)) == len(set.union(*shown)) == 60
     assert all(split_of(sample, 0.2, 0.2) == split for split, samples in loaded.items() for sample in samples)
@@ -269,7 +271,10 @@ def test_an_id_of_an_earlier_set_is_a_reject(tmp_path: FilePath) -> None:
     readers = tuple(write(*lay_out(tmp_path / name, num=num)) for name, num in (("a", 20), ("b", 21)))
     config = ImportConfig(out=tmp_path / "out", readers=readers, validation_share=0, test_share=0, max_bad_share=0.5)
     report = import_data(config)
-    assert (report.splits, report.rejects) == ({"train": 21}, {"sample_id": 20})
+    assert (report.splits, report.rejects) == (
+        {"train": 21},
+        {"sample_id: a sample of an earlier set has this id; give each its own": 20},
+    )
     loaded = load_samples(config.out / "train.jsonl", ImageStore(config.out / "images"), max_bad_share=0)
     assert [sample.sample_id for sample in loaded.samples] == [f"s{index}" for index in range(21)]
 
