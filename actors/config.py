@@ -22,7 +22,7 @@ class GroupFilterConfig(StrictModel):
     max_mean_reward: float = 0.99
     """Groups with a mean reward at or above this are left out."""
     max_rounds: Annotated[int, Field(ge=1)] = 30
-    """A step resamples at most this many times its number of groups, then trains on what it has."""
+    """A step samples at most this many times its number of groups, then trains on what it has."""
 
 
 class LeaveOutConfig(StrictModel):
@@ -40,7 +40,7 @@ class ReissueConfig(StrictModel):
 
     type: Literal["reissue"] = "reissue"
     max_reissues: Annotated[int, Field(ge=1)] = 2
-    """So often for one group; `groups_reissued` in the metrics counts them."""
+    """Most retries per group; `groups_reissued` in the metrics counts them."""
 
 
 FailureRule = Annotated[LeaveOutConfig | ReissueConfig, Field(discriminator="type")]
@@ -50,18 +50,18 @@ class BenchmarkConfig(StrictModel):
     """Questions of a benchmark, asked while training goes on."""
 
     name: str
-    """As for `sr-real evaluate --benchmark`."""
+    """The benchmark's name, as `sr-real evaluate --benchmark` takes it."""
     folder: str
-    """Where its files lie, on the machine that starts the run; or a data set's name in the hub's cache."""
+    """The folder of its files on the machine that starts the run, or a data set's name in the hub's cache."""
     limit: Annotated[int, Field(ge=1)] | None = 100
-    """At most so many of its questions, evenly spread; null: all."""
+    """Most questions to ask, evenly spread over the benchmark; null: all."""
 
 
 class TrainingConfig(StrictModel):
     """Reinforcement learning over groups of responses."""
 
     num_steps: Annotated[int, Field(ge=0)]
-    """Weight versions to make."""
+    """Number of training steps; each makes one new weight version."""
     groups_per_step: dict[Path, Annotated[int, Field(ge=0)]]
     """Groups that one step trains on, by path. A group never mixes paths."""
     group_size: Annotated[int, Field(ge=2)] = 5
@@ -79,19 +79,19 @@ class TrainingConfig(StrictModel):
     max_failure_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     """The run stops, with the reasons, when more than this share of responses failed (after the first 100)."""
     max_learner_restarts: Annotated[int, Field(ge=0)] = 3
-    """So often a learner of which a rank died or hung is replaced, from the last checkpoint, within the run."""
+    """How many times a run replaces a learner that died or hung; the new one starts from the last checkpoint."""
     evaluate_every: Annotated[int, Field(ge=0)] = 0
-    """Versions between two looks at held-out questions, asked greedily beside the training; 0: none."""
+    """Steps between two evaluations on held-out questions, asked greedily while training continues; 0: none."""
     evaluate_questions: Annotated[int, Field(ge=1)] = 50
-    """Questions of each trained path at such a look, the first so many of the validation split."""
+    """Questions per trained path in such an evaluation: the first ones of the validation split."""
     benchmarks: tuple[BenchmarkConfig, ...] = ()
-    """Asked at such a look too."""
+    """Benchmarks that such an evaluation asks too."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 10
     """Steps between checkpoints; the last step always makes one."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
-    """The newest so many are kept."""
+    """How many of the newest checkpoints to keep."""
     record_share: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Of all groups, those whose responses are written to the run's `trajectories/`, evenly spread over the feed."""
+    """Share of the groups whose responses are written to RUN/trajectories, evenly spread."""
 
     @model_validator(mode="after")
     def _trains_on_something(self) -> Self:
@@ -117,23 +117,24 @@ class DeadlineConfig(StrictModel):
     """Seconds after which a wait is an error that names who waited for whom."""
 
     start_s: Annotated[float, Field(gt=0)] = 300
-    """For an actor to construct, load its model and answer."""
+    """An actor's start: construction, loading its model, and the first answer."""
     generate_s: Annotated[float, Field(gt=0)] = 300
-    """For one group's responses."""
+    """The responses of one group."""
     probe_s: Annotated[float, Field(gt=0)] = 30
-    """For the one token that a probe of a rollout worker asks for; two missed in a row, and it is replaced."""
+    """The one token that a health probe asks of a rollout worker; after two missed probes the worker is replaced."""
     score_s: Annotated[float, Field(gt=0)] = 10
-    """For one group's scores; past it the reward worker is killed and replaced, and each response tried alone."""
+    """The scores of one group; after that the reward worker is killed and replaced, and each response is tried
+    alone."""
     update_s: Annotated[float, Field(gt=0)] = 1800
-    """For one policy update."""
+    """One policy update."""
     push_s: Annotated[float, Field(gt=0)] = 300
-    """For one weight push, from pause to resume."""
+    """One weight push, from pause to resume."""
     save_s: Annotated[float, Field(gt=0)] = 900
-    """For writing or reading a checkpoint."""
+    """Writing or reading one checkpoint."""
     patience_s: Annotated[float, Field(gt=0)] = 120
-    """A loop that waits longer than this is reported, with whom it waits for and the states of all workers."""
+    """A loop that waits longer than this is reported: whom it waits for, and the state of every worker."""
     stop_s: Annotated[float, Field(gt=0)] = 60
-    """For everything to end after a stop was asked for, the last checkpoint included."""
+    """The end of the whole run after a stop was requested, the last checkpoint included."""
 
 
 class ClusterConfig(StrictModel):
@@ -153,7 +154,7 @@ class ClusterConfig(StrictModel):
     learner_rank_gpus: Annotated[float, Field(ge=0)] = 0
     """Ray GPUs of one learner rank: 1 on a GPU cluster."""
     learner_resources: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    """Custom Ray resources of one learner rank, such as {learner: 1}: they keep it on the nodes that offer them."""
+    """Custom Ray resources of one learner rank, such as {learner: 1}; ranks then run only on nodes that offer them."""
     learner_threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads of one learner rank; null: the machine's cores divided by its ranks."""
     deadlines: DeadlineConfig = DeadlineConfig()
@@ -176,14 +177,14 @@ class TelemetryConfig(StrictModel):
     samples_every: Annotated[int, Field(ge=1)] = 10
     """Steps between two tables of samples, with their images, in wandb."""
     num_samples: Annotated[int, Field(ge=0)] = 4
-    """Groups of each path in such a table, one response of each."""
+    """Groups of each path in that table, with one response each."""
 
 
 class SessionConfig(StrictModel):
     """Everything that decides what a run does with its model and its data."""
 
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of data, weights, order and sampling."""
+    """Seed of data, weights, order and sampling."""
     prompt: PromptConfig = PromptConfig()
     """How samples become prompts."""
     training: TrainingConfig
@@ -197,7 +198,7 @@ class SessionConfig(StrictModel):
     evaluation: EvaluationConfig = EvaluationConfig()
     """Held-out questions, before and after."""
     telemetry: TelemetryConfig = TelemetryConfig()
-    """Where metrics go besides the run's folder."""
+    """wandb, and what is sent there."""
     cluster: ClusterConfig = ClusterConfig()
     """Ray: where it is, what each actor asks of it, and how long anything may take."""
     max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.01

@@ -11,10 +11,10 @@ class DashboardConfig(StrictModel):
     """The live page of a run."""
 
     enabled: bool = True
-    """Whether the run serves it."""
+    """Whether the run serves its page."""
     host: str = "127.0.0.1"
-    """What is listened on. On another address than loopback everything needs the token."""
+    """Address to listen on. On any address but loopback every request needs the run's token."""
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """Null: the first free one from 8270 on."""
+    """Port to listen on; null: the first free one from 8270 on."""
     names: tuple[str, ...] = ()
-    """Other names by which the page is reached, such as the machine's own; requests for other hosts are refused."""
+    """Other host names that reach the page, such as the machine's own; requests for any other host are refused."""

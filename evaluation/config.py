@@ -14,15 +14,15 @@ class EvaluationConfig(StrictModel):
     paths: Annotated[tuple[Path, ...], Field(min_length=1)] = tuple(Path)
     """Paths that are tested, as far as the test split has questions for them."""
     num_questions: Annotated[int, Field(ge=1)] | None = 400
-    """Questions a path, the first so many of the test split; null: all."""
+    """Questions per path: the first ones of the test split; null: all."""
     num_samples: Annotated[int, Field(ge=0)] = 4
-    """Responses a question at `temperature`."""
+    """Sampled responses per question, at `temperature`."""
     temperature: Annotated[float, Field(gt=0)] | None = None
-    """Of these responses; null: as in training, `rollout.sampling.temperature`."""
+    """Temperature of the sampled responses; null: that of training, `rollout.sampling.temperature`."""
     greedy: bool = True
-    """Ask once more with temperature 0."""
+    """Also ask each question once at temperature 0."""
     seed: Annotated[int, Field(ge=0)] = 1234
-    """Of the sampling; the same for every model that is compared."""
+    """Seed of the sampling, the same for every model that is compared."""
 
     @model_validator(mode="after")
     def _asks_something(self) -> Self:

@@ -40,7 +40,7 @@ class SceneDataConfig(StrictModel):
     num_test_scenes: Annotated[int, Field(ge=1)] = 400
     """Scenes of the test split, which the marks before and after come from."""
     test_families: Annotated[tuple[Family, ...], Field(min_length=1)] | None = None
-    """Families of the test scenes, where others than the training scenes' are to be met; null: the same."""
+    """Families of the test scenes, if other than the training scenes'; null: the same."""
 
 
 class FileDataConfig(StrictModel):
@@ -48,7 +48,7 @@ class FileDataConfig(StrictModel):
 
     type: Literal["files"] = "files"
     folder: str
-    """Holds train.jsonl, validation.jsonl, test.jsonl and images/."""
+    """Folder with train.jsonl, validation.jsonl, test.jsonl and images/ (docs/data.md)."""
 
 
 DataConfig = Annotated[SceneDataConfig | FileDataConfig, Field(discriminator="type")]
@@ -58,13 +58,13 @@ class RunConfig(SessionConfig):
     """A run: its folder, its model, its data, and what is done with them."""
 
     run: Annotated[str, Field(min_length=1)] = "runs/run"
-    """The run's folder."""
+    """The run's folder; everything it makes goes there."""
     model: ModelConfig
-    """The base model: a tiny one built on the spot, or a checkpoint."""
+    """The base model: a checkpoint, or a tiny one built on the spot."""
     data: DataConfig
-    """Where samples come from."""
+    """Where samples come from: own scenes, or files."""
     dashboard: DashboardConfig = DashboardConfig()
-    """The page to watch and steer it by."""
+    """The page to watch and steer the run by."""
 
 
 def find_config(file: FilePath | str) -> FilePath:

@@ -41,7 +41,7 @@ class OptimizerConfig(StrictModel):
     schedule: Literal["constant", "cosine"] = "constant"
     """After the warm-up: the peak, or half a cosine down to `final_fraction` of it at the last planned step."""
     final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Where the cosine ends, as a share of the peak."""
+    """Where the cosine ends, as a share of the peak rate."""
 
     @model_validator(mode="after")
     def _has_a_rate_of_its_own(self) -> Self:
@@ -70,14 +70,12 @@ class DeepSpeedConfig(StrictModel):
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
     """What is split over ranks: 0 nothing, 1 optimiser state, 2 and gradients, 3 and weights."""
     micro_batch_rows: Count | None = 8
-    """At most so many responses in one forward and backward pass of one rank; null: only `micro_batch_tokens` bounds
-    them."""
+    """Most responses in one forward and backward pass of a rank; null: only `micro_batch_tokens` limits a pass."""
     micro_batch_tokens: Count | None = None
-    """At most so many tokens in such a pass, prompts and padding included (rows × longest row); a longer row has a pass
-    of its own, and rows of unlike length come into different ones. Memory follows it, whatever the lengths. null: only
-    `micro_batch_rows` bounds them."""
+    """Most tokens per pass, padding included (rows × longest row). A longer row gets its own pass, and rows of similar
+    length go together. This bounds memory. null: only `micro_batch_rows` limits a pass."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of weights in the passes; bfloat16 keeps float32 masters in the optimiser."""
+    """Number format of the weights during a pass; with bfloat16 the optimiser keeps float32 masters."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, far less memory."""
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = "auto"
@@ -138,7 +136,7 @@ class GspoLoss(StrictModel):
     clip_high: NotNegative = 4e-4
     """The response's ratio is clipped above 1 + this."""
     dual_clip: Annotated[float, Field(gt=1)] | None = None
-    """As in "grpo"; the paper has none."""
+    """As in "grpo"; the paper has no such bound."""
 
 
 PolicyLossConfig = Annotated[GrpoLoss | GspoLoss, Field(discriminator="type")]
@@ -228,9 +226,9 @@ class PointerConfig(StrictModel):
     image. From scratch a small model ties names to places many times sooner with it."""
 
     weight: Positive = 0.3
-    """Of the mean of -log(attention on the object's cells), beside the likelihood of the responses."""
+    """Weight of this loss, the mean of -log(attention on the object's cells), added to the likelihood loss."""
     layer: Annotated[int, Field(ge=0)] = 1
-    """Of the language model, counted from 0; the layer before it gathers the words of a name."""
+    """Layer of the language model, counted from 0; the layer before it gathers the words of a name."""
     head: Annotated[int, Field(ge=0)] = 0
     """Which attention head of that layer, counted from 0."""
 
@@ -239,7 +237,7 @@ class SftConfig(StrictModel):
     """The cold start: supervised fine-tuning on whole true responses."""
 
     optimizer: ColdStartOptimizerConfig = ColdStartOptimizerConfig()
-    """Its own, with its own moments; reinforcement learning starts with fresh ones."""
+    """The cold start's own optimiser; reinforcement learning starts with a fresh one."""
     steps: Count = 1000
     """Optimiser steps."""
     rows_per_batch: Count = 64
@@ -254,7 +252,7 @@ class SftConfig(StrictModel):
     checkpoint_every: Count = 500
     """Optimiser steps between checkpoints."""
     sort_window_batches: Count = 8
-    """Rows are sorted by length within so many batches, to save padding; 1 keeps the shuffled order."""
+    """Rows are sorted by length within this many batches, which saves padding; 1 keeps the shuffled order."""
 
     @model_validator(mode="after")
     def _blend_has_weight(self) -> Self:
@@ -285,8 +283,8 @@ class LearnerConfig(StrictModel):
     importance: ImportanceConfig = TokenImportance()
     """Correction for responses sampled from older weights, or by an engine that rounds otherwise."""
     rejection: RejectionConfig = NoRejection()
-    """What of such responses is too far off to be corrected, and is left out of the policy loss. Apart from
-    `importance`: each may be on without the other."""
+    """Which responses or tokens are too far from the policy that sampled them and get no policy loss. Independent of
+    `importance`."""
     kl_coefficient: NotNegative = 0.01
     """Weight of the k3 estimate of KL(policy || reference) in the loss; 0 loads no reference."""
     entropy_coefficient: NotNegative = 0.0
@@ -297,14 +295,15 @@ class LearnerConfig(StrictModel):
     """Optimiser steps in a row that may be left out because their loss or gradient is not finite (NaN or infinite).
     Each is reported, and the weights stay as they were; one more stops the run."""
     temperature: Positive = 1.0
-    """Of the policy that is trained; it must be the one that responses are sampled at."""
+    """Temperature of the policy that is trained; must equal `rollout.sampling.temperature`."""
     freeze: Parts = ()
-    """Parts that reinforcement learning leaves as they are: neither updated nor, after the first push, sent."""
+    """Parts that reinforcement learning leaves as they are: neither updated nor sent to the engines after the first
+    push."""
     last_language_layers: Count | None = None
-    """Of the language model train only so many last layers, with the norm after them: where a few thousand responses
-    move weights for a reason rather than by chance, and the backward pass ends early. null: all of it."""
+    """Train only this many last layers of the language model, and the norm after them. With a few thousand responses
+    this avoids moving weights by chance, and the backward pass ends early. null: all layers."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the shuffles into mini-batches and of the cold start's order."""
+    """Seed of the shuffles into mini-batches and of the cold start's order."""
     sft: SftConfig = SftConfig()
     """The cold start: supervised fine-tuning before reinforcement learning."""
 

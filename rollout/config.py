@@ -17,8 +17,8 @@ class GlooTransferConfig(StrictModel):
     """Tensors are packed into broadcasts of about this many MB; a larger tensor travels alone. Above 32 MB
     the engine's allocator takes fresh pages for each, which costs more than the copying."""
     pack_gib: Annotated[float, Field(ge=0)] = 64.0
-    """At most so many GiB of weights are gathered and packed in host memory before engines are paused; what is more is
-    gathered while they wait."""
+    """Most GiB of weights that are gathered and packed in host memory before the engines pause; the rest is gathered
+    while they wait."""
 
 
 class NcclTransferConfig(StrictModel):
@@ -30,8 +30,8 @@ class NcclTransferConfig(StrictModel):
     num_buffers: Annotated[int, Field(ge=1)] = 2
     """Buffers in flight at once."""
     pack_gib: Annotated[float, Field(ge=0)] = 4.0
-    """At most so many GiB of weights are gathered and packed on the sender's GPU before engines are paused; what is
-    more is gathered while they wait."""
+    """Most GiB of weights that are gathered and packed on the sender's GPU before the engines pause; the rest is
+    gathered while they wait."""
 
 
 class IpcTransferConfig(StrictModel):
@@ -41,8 +41,8 @@ class IpcTransferConfig(StrictModel):
     bucket_mb: Annotated[float, Field(gt=0)] = 1024.0
     """Size of the one shared packing buffer in MB."""
     pack_gib: Annotated[float, Field(ge=0)] = 4.0
-    """At most so many GiB of weights are gathered and packed on the sender's GPU before engines are paused; what is
-    more is gathered while they wait."""
+    """Most GiB of weights that are gathered and packed on the sender's GPU before the engines pause; the rest is
+    gathered while they wait."""
 
 
 TransferConfig = Annotated[GlooTransferConfig | NcclTransferConfig | IpcTransferConfig, Field(discriminator="type")]
@@ -82,10 +82,10 @@ class EngineConfig(StrictModel):
     transfer: TransferConfig = GlooTransferConfig()
     """How new weights arrive."""
     verify_every: Annotated[int, Field(ge=1)] = 10
-    """Of a push, one tensor in so many is compared by checksum, others each time; of the first push to a set of
-    engines all are."""
+    """Each push compares one tensor in this many by checksum, different ones each time; the first push to a set of
+    engines compares all."""
     canary: CanaryConfig = CanaryConfig()
-    """Whether engines compute what the learner does."""
+    """The check that engines compute what the learner computes."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     """Level of vLLM's own log."""
     start_timeout_s: Seconds = 600.0
@@ -128,13 +128,13 @@ class HealthConfig(StrictModel):
     probe_every_s: Seconds = 10.0
     """Seconds between two probes of a worker, each of which generates a token."""
     restart_pause_s: Seconds = 1.0
-    """Seconds before a worker that was lost is started again; doubled with each further loss in a row."""
+    """Seconds before a lost worker is started again; doubled with each further loss in a row."""
     max_restart_pause_s: Seconds = 60.0
     """Longest such pause."""
     max_failures: Annotated[int, Field(ge=1)] = 5
-    """After so many losses in a row a worker is not started again until the pool is scaled."""
+    """After this many losses in a row a worker stays down until the pool is scaled."""
     drain_s: Seconds = 60.0
-    """Seconds that a worker gets to finish its responses when the pool shrinks; others take what is left."""
+    """Seconds a worker gets to finish its responses when the pool shrinks; other workers take what is left."""
 
 
 class FixedScalingConfig(StrictModel):
@@ -148,11 +148,11 @@ class QueueScalingConfig(StrictModel):
 
     type: Literal["queue"] = "queue"
     max_wait_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Of a step's time, the share that the learner may wait for groups; above it the pool is too small."""
+    """Largest share of a step's time that the learner may wait for groups; above it the pool grows."""
     min_busy_share: Annotated[float, Field(ge=0, le=1)] = 0.75
-    """Of a step's time, the share in which one worker fewer would generate; below it the pool is too large."""
+    """Share of a step's time in which one worker fewer would be busy; below it the pool shrinks."""
     num_steps: Annotated[int, Field(ge=1)] = 5
-    """So many steps in a row must say the same."""
+    """How many steps in a row must agree before the pool changes."""
     cool_down_s: Seconds = 120.0
     """Seconds from one change to the next."""
 
@@ -166,7 +166,7 @@ class RolloutConfig(StrictModel):
     health: HealthConfig = HealthConfig()
     """Probes, restarts, draining."""
     scaling: ScalingConfig = FixedScalingConfig()
-    """Whether the number of workers follows the load."""
+    """Whether the number of workers follows the load ("queue") or stays fixed."""
     engine: EngineConfig = EngineConfig()
     """Every engine is configured alike."""
     sampling: SamplingConfig = SamplingConfig()
@@ -174,15 +174,15 @@ class RolloutConfig(StrictModel):
     num_workers: Annotated[int, Field(ge=0)] = 1
     """Rollout workers that a run begins with, one engine each; `sr-real scale` changes the number while it runs."""
     min_workers: Annotated[int, Field(ge=0)] = 0
-    """Neither `sr-real scale` nor `scaling` goes below."""
+    """Fewest workers that `sr-real scale` or `scaling` may choose."""
     max_workers: Annotated[int, Field(ge=1)] = 8
-    """Neither `sr-real scale` nor `scaling` goes above."""
+    """Most workers that `sr-real scale` or `scaling` may choose."""
     cpus_per_worker: Annotated[int, Field(ge=1)] = 1
     """CPU cores reserved for a worker."""
     gpus_per_worker: Annotated[int, Field(ge=0)] = 0
     """GPUs reserved for a worker; 0 runs it on CPU."""
     resources_per_worker: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    """Custom Ray resources of a worker, such as {rollout: 1}: they keep it on the nodes that offer them."""
+    """Custom Ray resources of a worker, such as {rollout: 1}; workers then run only on nodes that offer them."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

@@ -23,8 +23,8 @@ class TinyModelConfig(StrictModel):
     patch_size_px: Annotated[int, Field(ge=4)] = 16
     """Side of one vision patch."""
     merge_size: Annotated[int, Field(ge=1)] = 2
-    """So many patches along each side are merged into one image token. Objects that share a token are hard to tell
-    apart: for small images 1 learns far faster."""
+    """This many patches along each side are merged into one image token. Objects that share a token are hard to tell
+    apart, so small images learn far faster with 1."""
     vision_layers: Annotated[int, Field(ge=1)] = 3
     """Layers of the vision tower."""
     vision_width: Annotated[int, Field(ge=8, multiple_of=8)] = 96
@@ -65,16 +65,17 @@ class PromptConfig(StrictModel):
     on the image, with its box as coordinates in the text, and "points", its middle as coordinates in the text, for a
     model that is to stay as it is."""
     lor_regions: RegionStyle | None = None
-    """The same for LOR alone; null: as `regions`. Other than "tokens", it leaves region tokens to the path that detects
-    with them, and keeps the path of words to words."""
+    """How a region reaches the model through LOR, if differently from `regions`; null: as `regions`. With "marks" or
+    "points" LOR reads regions in words, and only DTR gets region tokens."""
     region_depth: bool = False
-    """With "tokens": where a sample has depth, its regions also tell where their pixels lie in 3D."""
+    """With "tokens": where a sample has a depth map, region tokens also carry the 3D positions of the region's
+    pixels."""
     coordinate_grid: Annotated[int, Field(ge=10, le=1000)] = 1000
     """With "marks" and "points": coordinates in prompts run from 0 to this, whatever the image's size."""
     mark_width_px: Annotated[int, Field(ge=1)] = 2
-    """With "marks": their line width."""
+    """With "marks": line width of the drawn boxes."""
     image_cache_mib: Annotated[int, Field(ge=0)] = 64
-    """Decoded images that each process keeps, so that the members of a group decode theirs once."""
+    """Memory for decoded images in each process, so that the members of a group decode their image once."""
 
     @field_validator("own_instructions")
     @classmethod

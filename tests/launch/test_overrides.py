@@ -169,7 +169,7 @@ def test_an_entry_of_a_list_is_changed_by_its_number() -> None:
         ("rollout.sampling.temperature=0.8", "rollout.sampling.temperature=0.8 learner.temperature=0.8"),
         ("rewards.custom=my.reward", "write module:function, such as my:reward"),
         ("rewards.custom=rewards/mine.py:best", "write module:function, such as rewards.mine:best"),
-        ("data.type=files", "data.folder: missing (Holds train.jsonl"),
+        ("data.type=files", "data.folder: missing (Folder with train.jsonl"),
         ("data.type=file", "there is no type 'file'; did you mean 'files'?"),
         ("learner.freeze=vision", "this takes a list, such as learner.freeze=[vision]"),
         ("training.groups_per_step=8", "this takes several keys with a value each"),
