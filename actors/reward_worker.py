@@ -1,7 +1,6 @@
 """Reward workers: scoring in processes that can be killed, so that a grader that hangs costs one deadline."""
 
 import asyncio
-import math
 import resource
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ from actors.config import ClusterConfig
 from actors.placement import runtime_env
 from rewards.config import RewardConfig
 from rewards.custom import load_reward
-from rewards.score import Failure, Score
+from rewards.score import Failure, Score, ScoreError
 from spatial.sample import Path, SpatialSample
 
 Item = tuple[str, Path, SpatialSample]
@@ -46,15 +45,14 @@ class RewardWorker:
             MemoryError: the reward took more than it may. It may hold what it took: this process is of no more use.
         """
         try:
-            score = self._reward(text, path, sample)
+            return self._reward(text, path, sample)
         except MemoryError:
             _bound_memory(None)  # else there is nothing left to answer with
             raise MemoryError(f"scoring took more than cluster.reward_memory_gib={self._memory_gib}") from None
+        except ScoreError as error:  # says itself what is wrong
+            return Failure(stage="score", reason=str(error), attempts=1)
         except Exception as error:  # a grader's fault is an outcome of its own, told apart from a reward of 0
             return Failure(stage="score", reason=f"{type(error).__name__}: {error}", attempts=1)
-        if not (isinstance(score, Score) and math.isfinite(score.total)):
-            return Failure(stage="score", reason=f"the reward gave {score!r:.200}, no Score with a number", attempts=1)
-        return score
 
 
 def _bound_memory(gib: float | None) -> None:

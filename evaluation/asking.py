@@ -80,7 +80,7 @@ class Sampling:
 async def ask(
     questions: Mapping[Path, Sequence[SpatialSample]],
     generate: Generate,
-    judge: Callable[[Trajectory, SpatialSample, bool], T],
+    judge: Callable[[Trajectory, SpatialSample, bool], T | Unanswered],
     sampling: Sampling,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Asked[T]:
@@ -88,7 +88,8 @@ async def ask(
 
     Args:
         generate: responses to one group of requests; called for many groups at once.
-        judge: what is kept of a response, given its sample and whether it is greedy; called as responses come.
+        judge: what is kept of a response, given its sample and whether it is greedy, or why it counts as unanswered;
+            called as responses come.
         on_progress: called with (groups done, groups in all).
 
     Raises:

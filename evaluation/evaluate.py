@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from evaluation.asking import Asked, Generate, Sampling, ask
+from evaluation.asking import Asked, Generate, Sampling, Unanswered, ask
 from evaluation.config import EvaluationConfig
 from evaluation.marks import EvaluationResult, Judged, PathResult
 from rewards.reward import center_errors_m, is_correct, predicted_centers_m
@@ -24,7 +24,7 @@ async def evaluate(
 ) -> EvaluationResult:
     """Ask every path's questions and mark the answers (see `ask`)."""
 
-    def mark(trajectory: Trajectory, sample: SpatialSample, is_greedy: bool) -> Judged:
+    def mark(trajectory: Trajectory, sample: SpatialSample, is_greedy: bool) -> Judged | Unanswered:
         return judge(trajectory.response_text, trajectory.path, sample, is_greedy, reward)
 
     return result_of(await ask(chosen(samples, config), generate, mark, sampling, on_progress), config.seed)
@@ -53,8 +53,12 @@ def result_of(asked: Asked[Judged], seed: int) -> EvaluationResult:
     return EvaluationResult(paths, asked.answers)
 
 
-def judge(text: str, path: Path, sample: SpatialSample, is_greedy: bool, reward: Reward) -> Judged:
-    """A response with its marks."""
+def judge(text: str, path: Path, sample: SpatialSample, is_greedy: bool, reward: Reward) -> Judged | Unanswered:
+    """A response with its marks; unanswered, with the reason, where a reward of the user's fails."""
+    try:
+        score = reward(text, path, sample)
+    except Exception as error:  # it can fail in any way, and must not end an evaluation of all others
+        return Unanswered(sample.sample_id, path, f"score: {type(error).__name__}: {error}")
     return Judged(
         sample_id=sample.sample_id,
         path=path,
@@ -65,6 +69,6 @@ def judge(text: str, path: Path, sample: SpatialSample, is_greedy: bool, reward:
         kind=sample.kind,
         domain=sample.domain,
         correct=is_correct(text, path, sample),
-        score=reward(text, path, sample),
+        score=score,
         center_errors_m=center_errors_m(text, path, sample),
     )

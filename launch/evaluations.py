@@ -17,7 +17,7 @@ from evaluation.benchmarks.types import Benchmark
 from evaluation.config import EvaluationConfig
 from evaluation.evaluate import chosen, judge, result_of
 from evaluation.exam import Exam
-from evaluation.marks import summarise
+from evaluation.marks import Judged, summarise
 from evaluation.page import write_page
 from evaluation.results import (
     Comparison,
@@ -136,8 +136,13 @@ def _summary(config: RunConfig, exam: Exam, asked: Asked[Response]) -> dict[str,
     """The marks that cold start and RL have too, with rewards and centres."""
     reward = load_reward(config.rewards)
     samples = {sample.sample_id: sample for sample in exam.samples}
-    judged = tuple(judge(r.text, r.path, samples[r.sample_id], r.is_greedy, reward) for r in asked.answers)
-    marked = Asked(num_questions=asked.num_questions, answers=judged, failures=asked.failures, seconds=asked.seconds)
+    judged = [judge(r.text, r.path, samples[r.sample_id], r.is_greedy, reward) for r in asked.answers]
+    marked = Asked(
+        num_questions=asked.num_questions,
+        answers=tuple(one for one in judged if isinstance(one, Judged)),
+        failures=(*asked.failures, *(one for one in judged if not isinstance(one, Judged))),
+        seconds=asked.seconds,
+    )
     return summarise(result_of(marked, config.evaluation.seed), asked.seconds)
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from rewards.config import RewardConfig
 from rewards.reward import score_response
-from rewards.score import Score
+from rewards.score import Score, plain_score
 from spatial.sample import Path, SpatialSample
 
 Reward = Callable[[str, Path, SpatialSample], Score]
@@ -19,6 +19,8 @@ def load_reward(config: RewardConfig) -> Reward:
     A custom one is written by the user::
 
         def my_reward(text: str, path: Path, sample: SpatialSample) -> Score: ...
+
+    What it gives is checked: anything but a `Score` of numbers in [0, 1] is a `ScoreError`.
 
     Raises:
         ValueError: `custom` cannot be imported, is no plain function, or does not take these three arguments.
@@ -42,5 +44,8 @@ def load_reward(config: RewardConfig) -> Reward:
             f"{field}: must be callable as (text: str, path: Path, sample: SpatialSample) -> Score, "
             f"but its signature is {signature}"
         ) from error
-    loaded: Reward = reward
-    return loaded
+    return partial(_checked, reward)
+
+
+def _checked(reward: Reward, text: str, path: Path, sample: SpatialSample) -> Score:
+    return plain_score(reward(text, path, sample), sample.sample_id)

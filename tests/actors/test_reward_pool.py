@@ -89,8 +89,8 @@ def items(*texts: str) -> list[Item]:
         ("eat", "scoring took more than cluster.reward_memory_gib=0.25"),
         ("eat at once", "scoring took more than cluster.reward_memory_gib=0.25"),
         ("raise", "ValueError: bad luck"),
-        ("no score", "the reward gave 0.5, no Score"),
-        ("no number", "the reward gave Score(total=nan"),
+        ("no score", "sample s: the reward gave 0.5, no Score"),
+        ("no number", "sample s: the reward's total is nan"),
     ],
 )
 def test_a_response_that_its_grader_cannot_bear_fails_alone(poison: str, reason: str) -> None:

@@ -13,7 +13,7 @@ from evaluation.evaluate import evaluate
 from evaluation.marks import EvaluationResult, same_questions
 from rewards.config import RewardConfig
 from rewards.reward import score_response
-from rewards.score import Failure
+from rewards.score import Failure, Score
 from rollout.config import RolloutConfig
 from rollout.trajectory import RolloutRequest, Trajectory, VersionSpan
 from spatial.sample import ChoiceAnswer, ImageRef, NumberAnswer, Path, Region, SpatialSample
@@ -92,6 +92,18 @@ def test_failures_are_counted_and_enter_no_mean(result: EvaluationResult) -> Non
     assert lor.accuracy == pytest.approx(2 / 3)  # right, wrong, right though the format is broken
     assert lor.format_rate == pytest.approx(2 / 3)
     assert lor.accuracy_greedy == 1.0
+
+
+def test_a_reward_that_fails_costs_its_response_and_not_the_evaluation() -> None:
+    def reward(text: str, path: Path, sample: SpatialSample) -> Score:
+        if "B" in text:
+            raise RuntimeError("no B please")
+        return Score(total=1.0, accuracy=1.0, format=1.0)
+
+    config = EvaluationConfig(num_questions=10, num_samples=4)
+    lor = asyncio.run(evaluate([LOR], generate, reward, config, sampling(config))).paths[Path.LOR]
+    # One response was never generated, and one could not be scored.
+    assert (lor.num_failures, lor.reward) == (2, 1.0)
 
 
 def test_questions_of_two_options_have_a_mark_of_their_own(result: EvaluationResult) -> None:

@@ -6,12 +6,13 @@ import pytest
 
 from rewards.config import RewardConfig
 from rewards.custom import load_reward
-from rewards.score import Score
+from rewards.score import Score, ScoreError
 from spatial.sample import Path, SpatialSample
 
 MakeSample = Callable[..., SpatialSample]
 
 MODULE = """
+import numpy
 from rewards.score import Score
 from spatial.sample import Path, SpatialSample
 
@@ -29,6 +30,12 @@ def of_four(text, path, sample, config):
 
 async def later(text, path, sample):
     return Score(total=0.5, accuracy=0.5, format=0.0)
+
+def of_numpy(text, path, sample):
+    return Score(total=numpy.float32(0.5), accuracy=numpy.bool_(True), format=0)
+
+def poisonous(text, path, sample):
+    return Score(total=0.5, accuracy=None, format=0.5)
 
 number = 3
 """
@@ -52,6 +59,16 @@ def test_without_a_custom_one_the_built_in_reward_is_loaded(make_sample: MakeSam
 def test_a_custom_reward_is_loaded_by_name(name: str, total: float, make_sample: MakeSample) -> None:
     reward = load_reward(RewardConfig(custom=f"sr_real_test_rewards:{name}"))
     assert reward("", Path.LOR, make_sample()).total == total
+
+
+def test_a_custom_reward_gives_plain_floats_or_fails_by_the_name_of_the_sample(make_sample: MakeSample) -> None:
+    reward = load_reward(RewardConfig(custom="sr_real_test_rewards:of_numpy"))
+    score = pickle.loads(pickle.dumps(reward))("", Path.LOR, make_sample())
+    assert score == Score(total=0.5, accuracy=1.0, format=0.0)
+    assert {type(value) for value in (score.total, score.accuracy, score.format)} == {float}
+    poisonous = load_reward(RewardConfig(custom="sr_real_test_rewards:poisonous"))
+    with pytest.raises(ScoreError, match=f"sample {make_sample().sample_id}: the reward's accuracy is None"):
+        poisonous("", Path.LOR, make_sample())
 
 
 @pytest.mark.parametrize(
