@@ -104,13 +104,13 @@ class LearnerRank:
 
     # -- cold start --------------------------------------------------------------------------------------------------
 
-    def load_chains(self, file: FilePath, max_bad_share: float) -> int:
-        """Read the training samples; returns the number of chains."""
+    def load_chains(self, file: FilePath, max_bad_share: float, left_out: frozenset[str]) -> int:
+        """Read the training samples but those `left_out`; returns the number of chains."""
         from learner.sft import SftBatches
         from spatial.dataset import open_samples
         from spatial.images import ImageStore
 
-        samples = open_samples(file, ImageStore(self._spec.images), max_bad_share).samples
+        samples = open_samples(file, ImageStore(self._spec.images), max_bad_share, left_out).samples
         self._batches = SftBatches(samples, self._encoder, self._spec.config.sft, seed=self._spec.config.seed)
         return len(self._batches)
 
@@ -272,8 +272,8 @@ class LearnerGroup:
         address, port = await self._address()
         return await self._call("start", address, port, timeout_s=self._deadlines.start_s)
 
-    async def load_chains(self, file: FilePath, max_bad_share: float) -> int:
-        return await self._call("load_chains", file, max_bad_share, timeout_s=self._deadlines.start_s)
+    async def load_chains(self, file: FilePath, max_bad_share: float, left_out: frozenset[str]) -> int:
+        return await self._call("load_chains", file, max_bad_share, left_out, timeout_s=self._deadlines.start_s)
 
     async def cold_start_steps(self, first_step: int, num_steps: int) -> list[dict[str, float]]:
         timeout_s = self._deadlines.update_s

@@ -89,5 +89,6 @@ def make_reward_pool(config: SessionConfig) -> RewardPool:
 
 
 def samples_of(config: SessionConfig, folder: RunFolder, split: str) -> Sequence[SpatialSample]:
-    """The samples of "train", "validation" or "test"."""
-    return open_samples(folder.data / f"{split}.jsonl", ImageStore(folder.images), config.max_bad_share).samples
+    """The samples of "train", "validation" or "test" that the run can use."""
+    file, images = folder.data / f"{split}.jsonl", ImageStore(folder.images)
+    return open_samples(file, images, config.max_bad_share, folder.left_out_of(split)).samples

@@ -11,6 +11,7 @@ tokenizer.json      the policy's: whoever shows a response can tell its tokens
 checkpoints/        see learner/checkpoint.py
 data/               train.jsonl, validation.jsonl, test.jsonl, and their images
 images/             the image store (a link into the data)
+left_out.jsonl      samples of the data that cannot be used with the run's settings, and why
 base_model/         a tiny model's first weights
 cold_start_checkpoints/  the same for the cold start
 cold_start_model/   after supervised fine-tuning (Hugging Face folder)
@@ -31,7 +32,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from actors.group import Group
 from actors.records import group_entry, group_lines
@@ -40,6 +41,14 @@ from evaluation.marks import Judged
 _log = logging.getLogger(__name__)
 
 _CUT_SHORT = "%s: its last line was cut short (by a crash, or a full disk) and is dropped"
+
+
+class LeftOut(NamedTuple):
+    """A sample that the run does without."""
+
+    split: str
+    sample_id: str
+    why: str
 
 
 class RunFolder:
@@ -60,6 +69,7 @@ class RunFolder:
         self.checkpoints = self.root / "checkpoints"
         self.images = self.root / "images"
         self.data = self.root / "data"
+        self.left_out = self.root / "left_out.jsonl"
         self.base_model = self.root / "base_model"
         self.cold_start_checkpoints = self.root / "cold_start_checkpoints"
         self.cold_start_metrics = self.root / "cold_start_metrics.jsonl"
@@ -133,6 +143,13 @@ class RunFolder:
 
     def append_start(self, start: Mapping[str, object]) -> None:
         _append(self.starts, [start])
+
+    def write_left_out(self, samples: Iterable[LeftOut]) -> None:
+        self._replace(self.left_out, (json.dumps(sample._asdict()) + "\n" for sample in samples))
+
+    def left_out_of(self, split: str) -> frozenset[str]:
+        """Ids of the samples of "train", "validation" or "test" that the run does without."""
+        return frozenset(row["sample_id"] for row in _read(self.left_out) if row["split"] == split)
 
     def append_metrics(self, metrics: Mapping[str, object]) -> None:
         _append(self.metrics, [metrics])

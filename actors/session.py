@@ -75,7 +75,9 @@ class Session:
             ),
             self._start_rollouts(checkpoint),
         )
-        num_responses = await learner.load_chains(self._folder.data / "train.jsonl", self._config.max_bad_share)
+        num_responses = await learner.load_chains(
+            self._folder.data / "train.jsonl", self._config.max_bad_share, self._folder.left_out_of("train")
+        )
         losses: list[float | None] = []  # None: of a step that was left out
         earlier_s = 0.0
         if resume_from is not None:

@@ -22,7 +22,7 @@ def make_base(config: RunConfig, preset: str, overrides: Sequence[str], out: Fil
     """
     checkpoints = FilePath(config.run) / "cold_start_checkpoints"
     resume_from = latest_checkpoint(checkpoints).resolve() if list_checkpoints(checkpoints) else None
-    with Driver(config, console) as run:
+    with Driver(config, console, phases=["cold_start"]) as run:
         marks = run.cold_start(resume_from)
     print_marks({"base": marks}, console)
     if out.exists():

@@ -113,7 +113,7 @@ def cold_start(
     resume_from = newest_checkpoint(folder_of(config, overrides).cold_start_checkpoints) if resume else None
     rule = COLD_START if resume_from is None else COLD_START_RESUMED
     settings = config_for(rule, config, overrides, console, accept)
-    with Driver(settings, console) as driver:
+    with Driver(settings, console, phases=["cold_start"]) as driver:
         driver.cold_start(resume_from)
     print_summary(driver.folder, console)
     draw_centers(driver.folder)
@@ -182,7 +182,7 @@ def train(
         resume_from = newest_checkpoint(folder.checkpoints)
     settings = config_for(TRAIN if resume_from is None else TRAIN_RESUMED, config, overrides, console, accept)
     start = start_of_training(folder, checkpoint, resume_from is not None, accept)
-    with Driver(settings, console) as driver:
+    with Driver(settings, console, phases=["train"]) as driver:
         driver.train(start, resume_from)
     print_summary(driver.folder, console)
     draw_summary(driver.folder)
@@ -228,7 +228,7 @@ def rollout_only(
     from launch.driver import Driver
 
     checkpoint = model_folder(checkpoint, "--from")
-    with Driver(config_for(USE, config, with_run(overrides, run), console), console) as driver:
+    with Driver(config_for(USE, config, with_run(overrides, run), console), console, phases=["train"]) as driver:
         driver.rollout_only(checkpoint)
     console.print(f"recorded {driver.folder.trajectories}")
 

@@ -49,6 +49,9 @@ class FileDataConfig(StrictModel):
     type: Literal["files"] = "files"
     folder: str
     """Folder with train.jsonl, validation.jsonl, test.jsonl and images/ (docs/data.md)."""
+    check_images: Literal["some", "all"] = "some"
+    """Images decoded before the run starts, to check that each is whole and has the size that its sample states: those
+    of 100 samples of each file, or all. Samples whose image fails are left out."""
 
 
 DataConfig = Annotated[SceneDataConfig | FileDataConfig, Field(discriminator="type")]

@@ -13,7 +13,7 @@ from launch.summary import draw_summary, print_summary
 def run_demo(config: RunConfig, console: Console) -> None:
     """Scenes → cold start → RL → marks before and after, into the run's folder."""
     started_s = time.perf_counter()
-    with Driver(config, console) as run:
+    with Driver(config, console, phases=["cold_start", "train"]) as run:
         run.cold_start()
         run.train(run.folder.cold_start_model)
         run.folder.write_summary("seconds_total", time.perf_counter() - started_s)

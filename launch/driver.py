@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ from vlm.errors import CheckpointError
 
 if TYPE_CHECKING:
     from launch.dashboard import RunPage
+    from launch.start_checks import Phase
 
 _POLL_S = 0.5
 _REPEAT = "the same command begins again"
@@ -44,13 +45,22 @@ _REPEAT = "the same command begins again"
 class Driver:
     """A run as a person drives it: `with Driver(config, console) as run: run.cold_start(); run.train()`."""
 
-    def __init__(self, config: RunConfig, console: Console, needs_data: bool = True, needs_model: bool = True) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        console: Console,
+        needs_data: bool = True,
+        needs_model: bool = True,
+        phases: "Collection[Phase]" = (),
+    ) -> None:
         """
         Args:
             needs_data: False: the run's data are not made ready; questions come from elsewhere.
             needs_model: False: the run's base model is not made ready.
+            phases: what the samples will be used for; whether they can be is told before anything starts.
         """
         self._needs_data, self._needs_model = needs_data, needs_model
+        self._phases = phases
         self.config = config
         self.console = console
         check_reward(config)
@@ -102,6 +112,10 @@ class Driver:
         if self._needs_model:
             self.base_model = prepare_base_model(self.config, self.folder)
         if self._needs_data and self._needs_model:
+            from launch.start_checks import check_samples  # loads torch, which other commands do without
+
+            with self.console.status("checking that every sample can be used"):
+                check_samples(self.config, self.folder, self.base_model, self._phases)
             self._exams = exams_of_training(self.config, self.folder, self.console)
 
     def _make_page(self) -> "RunPage | None":

@@ -52,14 +52,22 @@ class SftRow:
 
         Raises:
             KeyError: the sample has no chain for that path.
+            ValueError: it holds a token that stands for an image or a region.
         """
         if path not in sample.chains:
             raise KeyError(f"sample {sample.sample_id} has no chain of thought for path {path}")
+        response = encoder.response_token_ids(sample.chains[path])
+        if banned := set(response) & set(encoder.banned_token_ids):
+            token = encoder.tokenizer.convert_ids_to_tokens(min(banned))
+            raise ValueError(
+                f"sample {sample.sample_id}: chains.{path.value} holds {token}, which the model reads as an image or a "
+                "region; write in words what is meant"
+            )
         return cls(
             sample=sample,
             path=path,
             prompt_token_ids=encoder.prompt_token_ids(sample, path),
-            response_token_ids=encoder.response_token_ids(sample.chains[path]),
+            response_token_ids=response,
         )
 
 

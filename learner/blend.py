@@ -25,8 +25,8 @@ class Blend:
         self._tasks = [task for task, weight in weights.items() if weight > 0]
         if empty := [task for task in self._tasks if not members.get(task)]:
             raise ValueError(
-                f"the blend asks for {', '.join(empty)}, but no sample has a chain for that; give it the weight 0, or "
-                f"data with it (there is {', '.join(sorted(task for task in members if members[task])) or 'nothing'})"
+                f"learner.sft.blend asks for {', '.join(empty)}, but no sample has a chain for that; give it the "
+                f"weight 0, or data with it (there is {', '.join(sorted(filter(members.get, members))) or 'nothing'})"
             )
         self._members = [np.asarray(members[task]) for task in self._tasks]
         total = sum(weights[task] for task in self._tasks)

@@ -2,7 +2,7 @@
 
 from array import array
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 
 import numpy as np
@@ -15,6 +15,39 @@ from spatial.tasks import task_of
 from vlm.prompt import PromptEncoder
 
 _PATHS = tuple(Path)
+_ALL = "all"
+
+
+def name_of_task(sample: SpatialSample, path: Path, config: SftConfig) -> str:
+    """The task of the blend that a chain belongs to; without a blend there is one."""
+    return _ALL if config.blend is None else task_of(sample, path)
+
+
+def _weights(config: SftConfig) -> dict[str, float]:
+    return {_ALL: 1.0} if config.blend is None else {str(task): share for task, share in config.blend.items()}
+
+
+def check_chains(by_task: Mapping[str, Sequence[int]], has_objects: bool, config: SftConfig) -> None:
+    """Whether chains suffice for what the config asks for.
+
+    Args:
+        by_task: chains of each task, as `name_of_task` has it.
+        has_objects: whether any of their samples tells which objects are in view.
+
+    Raises:
+        ValueError: they do not: there is none, or none for a task of the blend, or no object to point at.
+    """
+    if not any(by_task.values()):
+        raise ValueError(
+            "no sample has a chain of thought to learn from (`chains`); give some (`sr-real data build` writes them), "
+            "or start reinforcement learning from a model that knows the paths (`sr-real train --from MODEL`)"
+        )
+    if config.pointer is not None and not has_objects:
+        raise ValueError(
+            "sft.pointer ties names to places, but no sample tells which objects are in view; give them "
+            "(data.scenes.name_objects=true makes scenes do so), or set sft.pointer=null"
+        )
+    Blend(by_task, _weights(config), seed=0)
 
 
 class SftBatches:
@@ -38,21 +71,14 @@ class SftBatches:
         for place, sample in enumerate(samples):
             for path in sample.paths:
                 if path in sample.chains:
-                    by_task["all" if config.blend is None else task_of(sample, path)].append(len(self._pairs))
+                    by_task[name_of_task(sample, path, config)].append(len(self._pairs))
                     self._pairs.append(place * len(_PATHS) + _PATHS.index(path))
                     has_objects = has_objects or bool(sample.objects)
-        if not self._pairs:
-            raise ValueError(f"none of {len(samples)} samples has a chain of thought to learn from")
-        if config.pointer is not None and not has_objects:
-            raise ValueError(
-                "sft.pointer ties names to places, but no sample tells which objects are in view; give them "
-                "(data.scenes.name_objects=true makes scenes do so), or set sft.pointer=null"
-            )
+        check_chains(by_task, has_objects, config)
         self._encoder = encoder
         self._config = config
         self._seed = seed
-        weights = {"all": 1.0} if config.blend is None else {str(task): share for task, share in config.blend.items()}
-        self._stream = Blend(by_task, weights, seed)
+        self._stream = Blend(by_task, _weights(config), seed)
         self._row = lru_cache(maxsize=65536)(self._encode)
         self._window = lru_cache(maxsize=1)(self._cut_window)
 

@@ -150,7 +150,7 @@ class RolloutEngine:
 
         Raises:
             BadImageError: an image is not in the store, or cannot be used.
-            ValueError: the prompt leaves no room for a response.
+            ValueError: the prompt leaves no room for a whole response.
         """
         output = await self._within("generate", self._config.generate_timeout_s, self._generate(request))
         trajectory = self._trajectory(request, output)
@@ -180,10 +180,12 @@ class RolloutEngine:
         return f"{self.name}-{next(self._request_numbers)}"
 
     def _check_length(self, request: RolloutRequest, num_tokens: int) -> None:
-        if num_tokens >= self._config.max_model_len:
+        # vLLM would cut the response to what is left, and nothing would tell it from one that the model ended late.
+        if num_tokens + request.max_response_tokens > self._config.max_model_len:
             raise ValueError(
                 f"sample {request.sample.sample_id} through {request.path}: a prompt of {num_tokens} tokens leaves no "
-                f"room for a response in max_model_len={self._config.max_model_len}"
+                f"room for a response of max_response_tokens={request.max_response_tokens} in rollout.engine."
+                f"max_model_len={self._config.max_model_len}; raise that, or ask for shorter responses"
             )
 
     def _sampling(self, request: RolloutRequest) -> "SamplingParams":

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path as FilePath
@@ -138,11 +138,16 @@ def load_samples(file: FilePath, images: ImageStore, max_bad_share: float = 0.01
     return LoadedSamples(tuple(opened.samples), opened.rejects)
 
 
-def open_samples(file: FilePath, images: ImageStore, max_bad_share: float = 0.01) -> LoadedSamples:
+def open_samples(
+    file: FilePath, images: ImageStore, max_bad_share: float = 0.01, left_out: Collection[str] = ()
+) -> LoadedSamples:
     """Check a file with one `SpatialSample` of JSON a line; empty lines do not count.
 
     Each line is read once, and the good ones again when they are asked for: memory grows by some 45 bytes a sample
     while it is checked, and keeps 8.
+
+    Args:
+        left_out: ids of samples that are good, and not wanted.
 
     Raises:
         BadDataError: more than `max_bad_share` of the lines are bad, or there is no sample at all.
@@ -161,7 +166,7 @@ def open_samples(file: FilePath, images: ImageStore, max_bad_share: float = 0.01
                 sample = _check(file, number, sample, images, is_stored)
             if isinstance(sample, Reject):
                 rejects.append(sample)
-            else:
+            elif sample.sample_id not in left_out:
                 offsets.append(start)
                 numbers.append(number)
                 digest = hashlib.blake2b(sample.sample_id.encode(errors="surrogatepass"), digest_size=8).digest()

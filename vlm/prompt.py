@@ -78,6 +78,10 @@ class PromptEncoder:
             *([] if region_token_id is None else [region_token_id]),
         )
         """Never sampled, see `vlm.policy.banned_token_ids`."""
+        self.special_tokens: tuple[str, ...] = tuple(
+            added.content for added in self.tokenizer.added_tokens_decoder.values() if added.special
+        )
+        """What no question and no response may hold: the model reads it as no text."""
         self.end_token_id: int = self.tokenizer.eos_token_id
         self.pad_token_id: int = self.tokenizer.pad_token_id
         if self.pad_token_id == self.end_token_id:
@@ -98,8 +102,10 @@ class PromptEncoder:
 
     def text(self, sample: SpatialSample, path: Path) -> str:
         """The prompt's text, with one image placeholder an image."""
-        question = question_text(sample, path, self._config)
-        content = [*({"type": "image"} for _ in sample.images), {"type": "text", "text": question}]
+        return self._in_template(question_text(sample, path, self._config), len(sample.images))
+
+    def _in_template(self, question: str, num_images: int) -> str:
+        content = [*({"type": "image"} for _ in range(num_images)), {"type": "text", "text": question}]
         return self._processor.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
@@ -132,10 +138,8 @@ class PromptEncoder:
 
     def prompt_token_ids(self, sample: SpatialSample, path: Path) -> tuple[int, ...]:
         """The prompt's tokens with every image placeholder expanded to its image's tokens and its regions'."""
-        processor = self._processor.image_processor
         expanded = iter(
-            [self.image_token_id]
-            * (processor.get_number_of_image_patches(image.height_px, image.width_px, {}) // processor.merge_size**2)
+            [self.image_token_id] * self._num_image_tokens(image.width_px, image.height_px)
             + [token for region in regions for token in region.token_ids]
             for image, regions in zip(sample.images, self.regions(sample, path), strict=True)
         )
@@ -143,6 +147,23 @@ class PromptEncoder:
         for token in self.tokenizer(self.text(sample, path), add_special_tokens=False)["input_ids"]:
             ids.extend(next(expanded) if token == self.image_token_id else [token])
         return tuple(ids)
+
+    def max_prompt_tokens(self, sample: SpatialSample, path: Path) -> int:
+        """A number that the prompt's tokens do not exceed, found without the tokenizer: none is shorter than a byte."""
+        image_tokens = sum(self._num_image_tokens(image.width_px, image.height_px) for image in sample.images)
+        labels = map(region_label, sample.regions) if self.uses_region_tokens(path) else ()
+        region_tokens = sum(len(label.encode()) + 1 for label in labels)
+        question = question_text(sample, path, self._config)
+        return image_tokens + region_tokens + len(question.encode()) + self._num_template_bytes(len(sample.images))
+
+    @lru_cache(maxsize=256)  # noqa: B019 - an encoder lives as long as its process
+    def _num_template_bytes(self, num_images: int) -> int:
+        return len(self._in_template("", num_images).encode())
+
+    @lru_cache(maxsize=4096)  # noqa: B019 - an encoder lives as long as its process
+    def _num_image_tokens(self, width_px: int, height_px: int) -> int:
+        processor = self._processor.image_processor
+        return processor.get_number_of_image_patches(height_px, width_px, {}) // processor.merge_size**2
 
     def regions(self, sample: SpatialSample, path: Path) -> tuple[tuple[RegionSpec, ...], ...]:
         """For each image its regions, where `path` has them as tokens; else none.

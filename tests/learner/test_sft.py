@@ -2,6 +2,7 @@ import itertools
 
 import pytest
 
+from learner.batch import SftRow
 from learner.config import SftConfig
 from learner.sft import SftBatches
 from spatial.sample import Path
@@ -50,7 +51,15 @@ def test_the_response_is_the_chain_with_its_end(world: ToyWorld) -> None:
     assert row.response_token_ids[-1] == world.encoder.end_token_id
 
 
+def test_a_chain_that_stands_for_an_image_is_named(world: ToyWorld) -> None:
+    # No file gives such a sample: it is refused when it is read. A tokenizer may have special words of its own.
+    path = next(iter(world.samples[0].chains))
+    sample = world.samples[0].model_copy(update={"chains": {path: "<think><|image_pad|></think>"}})
+    with pytest.raises(ValueError, match=rf"sample {sample.sample_id}: chains\.{path.value} holds <\|image_pad\|>"):
+        SftRow.from_chain(sample, path, world.encoder)
+
+
 def test_samples_without_chains_are_refused(world: ToyWorld) -> None:
     bare = [sample.replace(chains={}) for sample in world.samples]
-    with pytest.raises(ValueError, match="none of 10 samples"):
+    with pytest.raises(ValueError, match="no sample has a chain of thought to learn from"):
         SftBatches(bare, world.encoder, SftConfig(), seed=0)

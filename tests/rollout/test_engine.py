@@ -21,7 +21,7 @@ from rollout.gloo_group import GlooGroup, in_background
 from rollout.gloo_transfer import GlooUpdateInfo
 from rollout.trajectory import Trajectory
 from rollout.transfer_client import FanOutClient
-from spatial.sample import BadImageError, ImageRef, Path
+from spatial.sample import BadImageError, ImageRef, Path, SpatialSample
 from vlm.policy import Policy
 
 from .conftest import QUESTION, EngineHost, PolicySource, TinyWorld
@@ -278,9 +278,14 @@ def test_a_missing_image_and_a_prompt_that_is_too_long_are_named(host: EngineHos
     without_image = type(request)(**{**vars(request), "sample": request.sample.replace(images=(lost,))})
     with pytest.raises(BadImageError, match=r"sample-0: images\.0: image 000000000000… is not in .*put .* in place"):
         host.run(host.engine.generate(without_image))
+
+    def asked(question: str) -> SpatialSample:
+        return request.sample.replace(question=question)
+
     # 500 tokens of text fit into the 512 of max_model_len, but not with the image's 16.
-    for num_words in (490, 900):
-        long = type(request)(**{**vars(request), "sample": request.sample.replace(question=" red" * num_words)})
+    # The last prompt leaves 23 tokens, and the request asks for 24: vLLM would cut the response without a word.
+    for num_words in (490, 900, 512 - len(world.encoder.prompt_token_ids(asked(" red"), Path.DTR)) + 1 - 23):
+        long = type(request)(**{**vars(request), "sample": asked(" red" * num_words)})
         with pytest.raises(ValueError, match=r"sample-0.*max_model_len=512"):
             host.run(host.engine.generate(long))
 
