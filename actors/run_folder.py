@@ -149,7 +149,7 @@ class RunFolder:
 
     def left_out_of(self, split: str) -> frozenset[str]:
         """Ids of the samples of "train", "validation" or "test" that the run does without."""
-        return frozenset(row["sample_id"] for row in _read(self.left_out) if row["split"] == split)
+        return frozenset(row["sample_id"] for row in read_lines(self.left_out) if row["split"] == split)
 
     def append_metrics(self, metrics: Mapping[str, object]) -> None:
         _append(self.metrics, [metrics])
