@@ -6,6 +6,7 @@ Both ends derive the layout from the same metadata.
 from collections import deque
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import UInt8
@@ -64,6 +65,30 @@ def plan_buckets(metas: Iterable[ParamMeta], bucket_bytes: int) -> list[Bucket]:
 FilledBucket = tuple[Bucket, UInt8[Tensor, " bytes"]]
 
 
+class BucketOrder(Protocol):
+    """What keeps a bucket's bytes right between whoever fills it and whoever reads it."""
+
+    def filled(self) -> None:
+        """A bucket is full: return once its bytes are there for every reader."""
+
+    def handed_out(self, tensor: Tensor) -> None:
+        """The present reader is given a part of a bucket, and may still read it after it was let go of."""
+
+
+class CudaOrder:
+    """Order on a GPU, where copies only queue up on the stream that is current.
+
+    vLLM's NCCL sender alternates between streams and takes tensors on each, so a bucket that was filled on one stream
+    is read on another, and its memory would be given to the next bucket while a copy out of it still waits.
+    """
+
+    def filled(self) -> None:
+        torch.cuda.current_stream().synchronize()
+
+    def handed_out(self, tensor: Tensor) -> None:
+        tensor.record_stream(torch.cuda.current_stream())
+
+
 class PackedSource(WeightSource):
     """Another source's weights in buckets, of which the first may be filled before the push that sends them.
 
@@ -72,7 +97,12 @@ class PackedSource(WeightSource):
     """
 
     def __init__(
-        self, source: WeightSource, bucket_bytes: int, device: torch.device | str = "cpu", is_sender: bool = True
+        self,
+        source: WeightSource,
+        bucket_bytes: int,
+        device: torch.device | str = "cpu",
+        is_sender: bool = True,
+        order: BucketOrder | None = None,
     ) -> None:
         """
         Args:
@@ -80,6 +110,7 @@ class PackedSource(WeightSource):
             bucket_bytes: of one bucket, or of a single tensor that is larger.
             device: where buckets are filled.
             is_sender: whether this rank sends; another one keeps nothing of what it gathers.
+            order: None: what `device` needs, which is nothing on a CPU.
         """
         self.bucket_bytes = bucket_bytes
         self.hash_every = 1
@@ -91,6 +122,7 @@ class PackedSource(WeightSource):
         self._source = source
         self._device = device
         self._is_sender = is_sender
+        self._order = CudaOrder() if order is None and torch.device(device).type == "cuda" else order
         self._filled: deque[FilledBucket] = deque()
         self._rest: Iterator[FilledBucket] | None = None
 
@@ -138,7 +170,10 @@ class PackedSource(WeightSource):
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         for bucket, buffer in self.buckets():
             for slot in bucket.slots:
-                yield slot.meta.name, slot.view(buffer)
+                tensor = slot.view(buffer)
+                if self._order is not None:
+                    self._order.handed_out(tensor)
+                yield slot.meta.name, tensor
 
     def _fill(self) -> Iterator[FilledBucket]:
         """
@@ -157,4 +192,6 @@ class PackedSource(WeightSource):
                 slot.view(buffer).copy_(tensor.detach())
             if hashed and self._is_sender:
                 self.checksums.update(bucket.checksums(buffer, hashed))
+            if self._order is not None:
+                self._order.filled()
             yield bucket, buffer
