@@ -1,6 +1,6 @@
 """What the rollout side can be told. Importing this needs neither vLLM nor torch."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,7 @@ Seconds = Annotated[float, Field(gt=0)]
 class GlooTransferConfig(StrictModel):
     """Weights over TCP into CPU memory: the backend of `rollout.gloo_transfer`."""
 
+    backend: ClassVar[str] = "gloo"
     type: Literal["gloo"] = "gloo"
     bucket_mb: Annotated[float, Field(gt=0)] = 16.0
     """Tensors are packed into broadcasts of about this many MB; a larger tensor travels alone. Above 32 MB
@@ -22,8 +23,9 @@ class GlooTransferConfig(StrictModel):
 
 
 class NcclTransferConfig(StrictModel):
-    """vLLM's packed NCCL backend: learner and engines on different GPUs."""
+    """vLLM's packed NCCL backend, with deadlines: learner and engines on different GPUs."""
 
+    backend: ClassVar[str] = "nccl_with_deadlines"
     type: Literal["nccl"] = "nccl"
     bucket_mb: Annotated[float, Field(gt=0)] = 1024.0
     """Size of one packing buffer in MB; both sides hold `num_buffers` of them."""
@@ -37,9 +39,10 @@ class NcclTransferConfig(StrictModel):
 class IpcTransferConfig(StrictModel):
     """vLLM's CUDA IPC backend: learner and engine on the same GPU."""
 
+    backend: ClassVar[str] = "ipc"
     type: Literal["ipc"] = "ipc"
     bucket_mb: Annotated[float, Field(gt=0)] = 1024.0
-    """Size of the one shared packing buffer in MB."""
+    """Size of the one shared packing buffer in MB; as large as the largest tensor, if that is more."""
     pack_gib: Annotated[float, Field(ge=0)] = 4.0
     """Most GiB of weights that are gathered and packed on the sender's GPU before the engines pause; the rest is
     gathered while they wait."""

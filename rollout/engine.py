@@ -84,8 +84,6 @@ class RolloutEngine:
         self._is_paused = False
         self._is_mixed = False
         """Between the start of an update and its finish: weights may be partly old, partly new."""
-        self._is_update_open = False
-        """vLLM counts an update as begun: it accepts no second one before this one has ended."""
         self._update_names: list[str] = []
         self._update_shapes: list[list[int]] = []
         self._left_out: Mapping[str, int] = {}
@@ -267,7 +265,7 @@ class RolloutEngine:
 
     async def leave_transfer(self) -> None:
         """Leave the transfer group; an update that is open is given up."""
-        await self._close_open_update()
+        await self._abandon_update()
         await self._transfer("leave the transfer group", self._llm.shutdown_weight_transfer_engine())
 
     async def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str] = ()) -> None:
@@ -282,12 +280,11 @@ class RolloutEngine:
         """
         if not self._is_paused:
             raise TransferError(f"engine {self.name} is generating; pause it before an update")
-        await self._close_open_update()
+        await self._abandon_update()
         self._update_names, self._update_shapes, self._left_out = [], [], left_out
         self._is_mixed = True
         await self._control("choose checksums", self._llm.collective_rpc("expect_checksums", args=(list(hashed),)))
         await self._transfer("start an update", self._llm.start_weight_update())
-        self._is_update_open = True
 
     async def update_weights(self, update_info: dict[str, Any]) -> None:
         """Receive tensors, described by `names`, `dtype_names` and `shapes`; several calls may make an update."""
@@ -298,9 +295,7 @@ class RolloutEngine:
             self._expected.check(update_info["names"], update_info["shapes"], self._left_out)
         self._update_names += update_info["names"]
         self._update_shapes += update_info["shapes"]
-        self._is_update_open = False  # vLLM gives a failed one up by itself
         await self._transfer("receive weights", self._llm.update_weights(WeightTransferUpdateRequest(update_info)))
-        self._is_update_open = True
 
     async def finish_update(self, version: int) -> None:
         """Put the received weights to use, call them `version`, and drop all that was computed with the old ones.
@@ -310,7 +305,6 @@ class RolloutEngine:
         """
         self._expected.check(self._update_names, self._update_shapes, self._left_out)
         await self._transfer("finish the update", self._llm.finish_weight_update(str(version)))
-        self._is_update_open = False
         recompute = self._config.in_flight_kv == "recompute"
         # With "keep" this does nothing while responses are in flight, and the salt of prompts does its work.
         await self._control("reset the prefix cache", self._llm.reset_prefix_cache(reset_running_requests=recompute))
@@ -320,11 +314,10 @@ class RolloutEngine:
         self._num_updates += 1
         self._is_mixed = False
 
-    async def _close_open_update(self) -> None:
-        if self._is_update_open:
-            # vLLM has no call to give an update up; finishing puts back whatever was not replaced.
-            await self._transfer("give the open update up", self._llm.finish_weight_update())
-            self._is_update_open = False
+    async def _abandon_update(self) -> None:
+        if self._is_mixed:
+            # Every rank knows by itself how far it came: one may have failed where another did not.
+            await self._control("give the open update up", self._llm.collective_rpc("abandon_update"))
 
     async def weight_version(self) -> int:
         """The version that the engine itself says it has."""

@@ -31,7 +31,7 @@ def engine_arguments(checkpoint: FilePath, config: EngineConfig, on_gpu: bool) -
         "max_num_seqs": config.max_num_seqs,
         "limit_mm_per_prompt": {"image": config.max_images_per_prompt, "video": 0},
         "enforce_eager": config.enforce_eager,
-        "weight_transfer_config": WeightTransferConfig(backend=config.transfer.type),
+        "weight_transfer_config": WeightTransferConfig(backend=config.transfer.backend),
         "worker_extension_cls": "rollout.checksums.TransferWorkerExtension",
         # After temperature, so that they are what the learner recomputes.
         "logprobs_mode": "processed_logprobs",

@@ -36,8 +36,10 @@ from vllm.model_executor.model_loader.reload.layerwise import (
 )
 
 from rollout.buckets import Bucket, FilledBucket, PackedSource, plan_buckets
+from rollout.config import GlooTransferConfig
 from rollout.errors import IncompleteUpdateError, TransferError
 from rollout.gloo_group import AHEAD, GlooGroup, in_background
+from rollout.reload import abandon_reload
 
 # How long the sender waits for the receivers' own account of a failure.
 _ACCOUNT_S = 5.0
@@ -112,7 +114,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
             self._receive(update_info.metas(), update_info.is_whole)
         except BaseException:
             self.shutdown()
-            self._abandon_update()
+            abandon_reload(self.model, self.model_config)
             raise
 
     def _receive(self, metas: Sequence[ParamMeta], is_whole: bool) -> None:
@@ -139,14 +141,6 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
         while awaited:
             group.finish(left=len(awaited) - 1)
             yield awaited.popleft()
-
-    def _abandon_update(self) -> None:
-        """Put layers that are not complete back as they were; the next update would add to half-loaded ones."""
-        for layer in self.model.modules():
-            info = get_layerwise_info(layer)
-            info.loaded_weights.clear()
-            info.load_numel = 0
-        finalize_layerwise_reload(self.model, self.model_config)
 
     def finish_weight_update(self) -> None:
         finalize_layerwise_reload(self.model, self.model_config)
@@ -178,7 +172,7 @@ def _is_processed(layer: nn.Module) -> bool:
 class GlooTrainerInitInfo(TrainerInitInfo):
     """Where the group meets. `rank` (keyword only) is the learner rank; 0 sends, the others only join in gathering."""
 
-    backend: ClassVar[str] = "gloo"
+    backend: ClassVar[str] = GlooTransferConfig.backend
 
     master_address: str
     """An address of this machine that the engines can reach."""

@@ -10,18 +10,23 @@ import multiprocessing
 from vllm import ModelRegistry
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory, WeightTransferTrainerFactory
 
+from rollout.config import GlooTransferConfig, NcclTransferConfig
 from rollout.processes import die_with_parent
 from vlm import region_families  # noqa: F401 - makes the configurations of the models with region tokens known
 
 
 @functools.cache
 def register() -> None:
-    """Register the gloo weight-transfer backend and the models with region tokens.
+    """Register the project's own weight-transfer backends and the models with region tokens.
 
     vLLM's child processes also begin to watch their parent.
     """
-    WeightTransferEngineFactory.register_engine("gloo", "rollout.gloo_transfer", "GlooWeightTransferEngine")
-    WeightTransferTrainerFactory.register_engine("gloo", "rollout.gloo_transfer", "GlooTrainerWeightTransferEngine")
+    for config, module, prefix in (
+        (GlooTransferConfig, "rollout.gloo_transfer", "Gloo"),
+        (NcclTransferConfig, "rollout.nccl_transfer", "Nccl"),
+    ):
+        WeightTransferEngineFactory.register_engine(config.backend, module, f"{prefix}WeightTransferEngine")
+        WeightTransferTrainerFactory.register_engine(config.backend, module, f"{prefix}TrainerWeightTransferEngine")
     for name in ("RegionQwen3VLForConditionalGeneration", "RegionQwen2_5_VLForConditionalGeneration"):
         # By name: vLLM inspects a model's class in a process of its own, so as not to touch the accelerator here.
         ModelRegistry.register_model(name, f"rollout.region_models:{name}")

@@ -61,6 +61,11 @@ def prepare_environment(config: EngineConfig, cpu_cores: Sequence[int] | None, o
     os.environ["VLLM_LOGGING_LEVEL"] = config.log_level
     # Counting usage would reach out to the network from every engine.
     os.environ["VLLM_NO_USAGE_STATS"] = "1"
+    if config.transfer.type == "ipc":
+        # A CUDA handle is made of what vLLM's message encoder does not know, and it pickles only if told to.
+        os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"
+    else:
+        os.environ.pop("VLLM_ALLOW_INSECURE_SERIALIZATION", None)
     if on_gpu:
         return
     # A push takes and frees hundreds of megabytes. Given back to the system each time, their pages cost more to get

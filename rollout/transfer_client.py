@@ -3,12 +3,16 @@
 vLLM's own Ray client sends every engine the same init info, and so the same ranks. Here each worker gets its own.
 """
 
+import logging
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from typing import Any, Protocol
 
 from rollout.config import GlooTransferConfig, IpcTransferConfig, NcclTransferConfig
-from rollout.errors import TransferError, WorkersFailedError
+from rollout.errors import TransferError, WorkersFailedError, told
+
+_log = logging.getLogger(__name__)
 
 _MEGABYTE = 10**6
 # Once a worker has failed, how long the others may take to tell that they failed too.
@@ -31,7 +35,7 @@ class WorkerPort(Protocol):
 
 
 class FanOutClient:
-    """vLLM's `VLLMWeightSyncClient` over several workers, each step with a deadline.
+    """vLLM's `VLLMWeightSyncClient` over several workers, with one deadline for joining and one for a whole update.
 
     Set before `send_weights()`: `version`, what the engines call the weights that follow; `left_out`, elements by name
     of the weights that have not changed and do not follow; `hashed`, names of the tensors that the push is verified by.
@@ -47,6 +51,7 @@ class FanOutClient:
         self.left_out: Mapping[str, int] = {}
         self.hashed: Collection[str] = ()
         self._timeout_s = timeout_s
+        self._update_ends_s: float | None = None
 
     @property
     def world_size(self) -> int:
@@ -71,35 +76,40 @@ class FanOutClient:
     def start_weight_update(self) -> None:
         if self.version is None:
             raise TransferError("set FanOutClient.version before sending: engines must know what they are given")
-        self._on_all("start_update", lambda _: (self.left_out, sorted(self.hashed)))
+        self._update_ends_s = time.monotonic() + self._timeout_s
+        self._on_all("start_update", lambda _: (self.left_out, sorted(self.hashed)), self._left_s())
 
     def update_weights(self, update_info: Any) -> None:
-        self._on_all("update_weights", lambda _: (update_info,))
+        self._on_all("update_weights", lambda _: (update_info,), self._left_s())
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
         version = self.version if weight_version is None else int(weight_version)
-        self._on_all("finish_update", lambda _: (version,))
+        self._on_all("finish_update", lambda _: (version,), self._left_s())
+
+    def _left_s(self) -> float:
+        """Of the time for a whole update, however many calls it is made of."""
+        return self._timeout_s if self._update_ends_s is None else max(0.0, self._update_ends_s - time.monotonic())
 
     def shutdown_weight_transfer_engine(self) -> None:
         """Every worker leaves its transfer group."""
         self._on_all("leave_transfer")
 
-    def _on_all(self, method: str, arguments: Callable[[WorkerPort], tuple[object, ...]] = lambda _: ()) -> None:
+    def _on_all(
+        self,
+        method: str,
+        arguments: Callable[[WorkerPort], tuple[object, ...]] = lambda _: (),
+        timeout_s: float | None = None,
+    ) -> None:
         workers = {worker.call(method, *arguments(worker)): worker for worker in self.workers}
-        done, pending = wait(workers, self._timeout_s, FIRST_EXCEPTION)
+        done, pending = wait(workers, self._timeout_s if timeout_s is None else timeout_s, FIRST_EXCEPTION)
         failed = any(future.exception() for future in done)
         if failed:
             done, pending = wait(workers, _GRACE_S)
-        causes = {workers[future].name: describe(error) for future in done if (error := future.exception())}
+        causes = {workers[future].name: told(error) for future in done if (error := future.exception())}
         if not failed:
             causes = {workers[future].name: f"no answer within {self._timeout_s:g} s" for future in pending}
         if causes:
             raise WorkersFailedError(method, causes)
-
-
-def describe(error: BaseException) -> str:
-    """An error's type and message, on as many lines as it likes."""
-    return f"{type(error).__name__}: {error}"
 
 
 def trainer_init_info(
@@ -108,8 +118,9 @@ def trainer_init_info(
     rank: int,
     world_size: int,
     master_address: str,
-    master_port: int,
     timeout_s: float,
+    master_port: int = 0,
+    largest_tensor_bytes: int = 0,
 ) -> Any:
     """The `TrainerInitInfo` that `WeightTransferTrainerFactory.trainer_init` wants for a backend.
 
@@ -117,7 +128,9 @@ def trainer_init_info(
         rank: this learner rank; 0 sends.
         world_size: `FanOutClient.world_size`.
         master_address: an address of this machine that the engines can reach.
-        master_port: a free port; gloo takes 0 for "any", NCCL does not.
+        timeout_s: for forming the group, and for one whole update. (CUDA IPC forms none; its engines have deadlines.)
+        master_port: where the sender listens; 0 takes a free port.
+        largest_tensor_bytes: of the tensors that are sent.
     """
     bucket_bytes = int(config.bucket_mb * _MEGABYTE)
     if isinstance(config, GlooTransferConfig):
@@ -132,9 +145,9 @@ def trainer_init_info(
             timeout_s=timeout_s,
         )
     if isinstance(config, NcclTransferConfig):
-        from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
+        from rollout.nccl_transfer import NcclTrainerInitInfo
 
-        return NCCLTrainerInitInfo(
+        return NcclTrainerInitInfo(
             rank=rank,
             master_address=master_address,
             master_port=master_port,
@@ -142,7 +155,16 @@ def trainer_init_info(
             packed=True,
             packed_buffer_size_bytes=bucket_bytes,
             packed_num_buffers=config.num_buffers,
+            timeout_s=timeout_s,
         )
     from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 
+    if largest_tensor_bytes > bucket_bytes:
+        # vLLM's buffer holds every tensor whole, and would refuse this one in the middle of the first push.
+        _log.warning(
+            "rollout.engine.transfer.bucket_mb=%g is less than the largest tensor: the shared buffer has %.0f MB",
+            config.bucket_mb,
+            largest_tensor_bytes / _MEGABYTE,
+        )
+        bucket_bytes = largest_tensor_bytes
     return IPCTrainerInitInfo(rank=rank, packed=True, packed_buffer_size_bytes=bucket_bytes)

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import os
 import pickle
 import struct
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path as FilePath
 
 import psutil
@@ -14,11 +16,21 @@ import pytest
 from pydantic import ValidationError
 
 from rollout.completeness import ExpectedWeights
-from rollout.config import EngineConfig, IpcTransferConfig, RolloutConfig, SamplingConfig
+from rollout.config import (
+    EngineConfig,
+    GlooTransferConfig,
+    IpcTransferConfig,
+    NcclTransferConfig,
+    RolloutConfig,
+    SamplingConfig,
+    TransferConfig,
+)
 from rollout.engine import RolloutEngine
 from rollout.errors import IncompleteUpdateError, RolloutTimeout, WorkersFailedError
+from rollout.gloo_group import in_background
 from rollout.processes import ChildProcesses, thread_binding
 from rollout.prompts import image_names
+from rollout.transfer_client import FanOutClient, trainer_init_info
 
 from .conftest import PROMPT, TinyWorld
 
@@ -54,6 +66,82 @@ def test_threads_are_bound_rank_by_rank() -> None:
     assert thread_binding((4, 5, 6, 7), 2) == "4,5|6,7"
     with pytest.raises(ValueError, match="2 tensor-parallel ranks"):
         thread_binding((0,), 2)
+
+
+@pytest.mark.parametrize(
+    ("transfer", "told"),
+    [(IpcTransferConfig(), "1"), (NcclTransferConfig(), None), (GlooTransferConfig(), None)],
+)
+def test_only_engines_that_are_handed_cuda_handles_may_pickle_messages(
+    transfer: TransferConfig, told: str | None
+) -> None:
+    """Whatever the shell says. In a process of its own, as an engine's: the environment is the whole process's."""
+    code = f"""import os
+from rollout.config import EngineConfig
+from rollout.processes import prepare_environment
+config = EngineConfig.model_validate_json({EngineConfig(transfer=transfer).model_dump_json()!r})
+prepare_environment(config, None, on_gpu=True)
+print(os.environ.get("VLLM_ALLOW_INSECURE_SERIALIZATION"))"""
+    shell = {**os.environ, "VLLM_ALLOW_INSECURE_SERIALIZATION": "0" if told else "1"}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=shell)
+    assert result.stdout.strip() == str(told), result.stderr
+
+
+def test_a_buffer_that_is_too_small_for_the_largest_tensor_is_made_as_large(caplog: pytest.LogCaptureFixture) -> None:
+    def buffer_bytes(bucket_mb: float) -> int:
+        info = trainer_init_info(
+            IpcTransferConfig(bucket_mb=bucket_mb),
+            rank=0,
+            world_size=2,
+            master_address="127.0.0.1",
+            timeout_s=1,
+            largest_tensor_bytes=1_244_659_712,  # the embeddings of an 8B
+        )
+        return info.packed_buffer_size_bytes
+
+    assert buffer_bytes(2048) == 2_048_000_000
+    assert not caplog.records
+    assert buffer_bytes(1024) == 1_244_659_712
+    assert "bucket_mb=1024 is less than the largest tensor: the shared buffer has 1245 MB" in caplog.text
+
+
+class RemoteError(TypeError):
+    """As Ray's `RayTaskError(TypeError)`: it says who failed where, and carries why."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__("ray::RolloutWorker.transfer() (pid=12, ip=10.0.0.1)\nTraceback (most recent call last): …")
+        self.cause = cause
+
+
+def test_a_worker_that_fails_a_transfer_is_told_by_its_cause() -> None:
+    class Port:
+        name, num_ranks = "rollout-0", 1
+
+        def call(self, method: str, *args: object) -> Future[None]:
+            failed: Future[None] = Future()
+            failed.set_exception(RemoteError(TypeError("Object of type type\nis not serializable")))
+            return failed
+
+    with pytest.raises(WorkersFailedError) as caught:
+        FanOutClient([Port()], timeout_s=1).update_weights({})
+    assert caught.value.causes == {"rollout-0": "TypeError: Object of type type is not serializable"}
+
+
+def test_all_steps_of_an_update_share_its_time() -> None:
+    class Slow:
+        name, num_ranks = "rollout-0", 1
+
+        def call(self, method: str, *args: object) -> Future[None]:
+            return in_background(time.sleep, 0.2)
+
+    client = FanOutClient([Slow()], timeout_s=0.5)
+    client.version, started_s = 1, time.monotonic()
+    client.start_weight_update()
+    client.update_weights({})
+    with pytest.raises(WorkersFailedError, match=r"'finish_update'.*no answer within 0\.5 s"):
+        client.finish_weight_update()
+    assert time.monotonic() - started_s < 0.6
+    client.start_weight_update()  # the next one has its own
 
 
 def test_errors_survive_pickling() -> None:

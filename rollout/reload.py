@@ -1,0 +1,19 @@
+"""What a model of vLLM's is left with by a weight update that failed."""
+
+from typing import Any
+
+from torch import nn
+from vllm.model_executor.model_loader.reload import finalize_layerwise_reload
+from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
+
+
+def abandon_reload(model: nn.Module, model_config: Any) -> None:
+    """Put layers that are not complete back as they were; the next update would add to half-loaded ones.
+
+    Does nothing where no update is open.
+    """
+    for layer in model.modules():
+        info = get_layerwise_info(layer)
+        info.loaded_weights.clear()
+        info.load_numel = 0
+    finalize_layerwise_reload(model, model_config)
