@@ -13,6 +13,9 @@ from spatial.sample import Path
 from spatial.strict import StrictModel
 from vlm.config import PromptConfig
 
+LEAST_PUSH_MARGIN_S = 30
+"""What a weight transfer needs, once its deadline has passed, to end and to tell which engine was to blame."""
+
 
 class GroupFilterConfig(StrictModel):
     """Which groups are worth an update: those that the policy neither masters nor misses altogether."""
@@ -127,8 +130,9 @@ class DeadlineConfig(StrictModel):
     alone."""
     update_s: Annotated[float, Field(gt=0)] = 1800
     """One policy update."""
-    push_s: Annotated[float, Field(gt=0)] = 300
-    """One weight push, from pause to resume."""
+    push_s: Annotated[float, Field(gt=0)] = 360
+    """Each step of a weight push; a learner that passes it is taken for lost. So it must be longer than
+    `rollout.engine.transfer_timeout_s`, by what a transfer that failed needs to end."""
     save_s: Annotated[float, Field(gt=0)] = 900
     """Writing or reading one checkpoint."""
     patience_s: Annotated[float, Field(gt=0)] = 120
@@ -235,6 +239,18 @@ class SessionConfig(StrictModel):
                 "engines sampled with. Give both the same: "
                 f"rollout.sampling.temperature={self.rollout.sampling.temperature} "
                 f"learner.temperature={self.rollout.sampling.temperature}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_failed_transfer_costs_no_learner(self) -> Self:
+        push_s, transfer_s = self.cluster.deadlines.push_s, self.rollout.engine.transfer_timeout_s
+        if push_s < transfer_s + LEAST_PUSH_MARGIN_S:
+            raise ValueError(
+                f"cluster.deadlines.push_s={push_s:g} is not {LEAST_PUSH_MARGIN_S} s more than "
+                f"rollout.engine.transfer_timeout_s={transfer_s:g}: a transfer that passes its own deadline would be "
+                "cut off before it can end, and the learner be taken for lost instead of the engine; raise push_s or "
+                "lower transfer_timeout_s"
             )
         return self
 

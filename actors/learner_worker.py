@@ -1,5 +1,7 @@
 """Learner ranks: one DeepSpeed process each, and the group that calls them as one."""
 
+import logging
+import math
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -15,9 +17,15 @@ from actors.group import Group
 from actors.placement import runtime_env
 from actors.publisher import PushReceipt
 from learner.config import LearnerConfig
+from learner.errors import PortTakenError
 from rollout.canary import Canary
 from rollout.config import EngineConfig
 from vlm.config import PromptConfig
+
+_log = logging.getLogger(__name__)
+
+# A port is chosen on the first rank's node, and bound only when that rank has imported what it needs.
+_PORT_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -142,8 +150,8 @@ class LearnerRank:
 
     # -- weights out -------------------------------------------------------------------------------------------------
 
-    def connect(self, ports: Sequence[RolloutPort], engine: EngineConfig, address: str, port: int) -> None:
-        """Form the transfer group with the engines."""
+    def connect(self, ports: Sequence[RolloutPort], engine: EngineConfig, address: str) -> None:
+        """Form the transfer group with the engines; they meet at a port of `address` that the sender chooses."""
         import torch
         from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
 
@@ -169,8 +177,8 @@ class LearnerRank:
             rank=self._rank,
             world_size=self._client.world_size,
             master_address=address,
-            master_port=port,
             timeout_s=engine.transfer_timeout_s,
+            largest_tensor_bytes=max(meta.dtype.itemsize * math.prod(meta.shape) for meta in self._source.metadata()),
         )
         if self._transfer is not None:
             self._transfer.shutdown()
@@ -261,16 +269,31 @@ class LearnerGroup:
                 **({} if spec.num_threads is None else {"OMP_NUM_THREADS": str(spec.num_threads)}),
             ),
         }
-        self._ranks = [_REMOTE.options(**options).remote(spec, rank) for rank in range(spec.config.num_ranks)]
+        self._new_rank = _REMOTE.options(**options).remote
+        self._ranks = self._make_ranks()
+
+    def _make_ranks(self) -> list[Any]:
+        return [self._new_rank(self._spec, rank) for rank in range(self._spec.config.num_ranks)]
 
     async def start(self) -> str:
         """Start every rank; returns the attention that is active.
 
         Raises:
             DeadlineError: a rank found no room in the cluster, or did not load in time.
+            PortTakenError: however often a free port was chosen, another process took it first.
         """
-        address, port = await self._address()
-        return await self._call("start", address, port, timeout_s=self._deadlines.start_s)
+        for tries_left in reversed(range(_PORT_TRIES)):
+            address, port = await self._address()
+            try:
+                return await self._call("start", address, port, timeout_s=self._deadlines.start_s)
+            except PortTakenError as error:
+                if not tries_left:
+                    raise
+                _log.warning("%s; the ranks start again with another", error)
+                # The others wait at that port for a sender that is none.
+                self.shutdown()
+                self._ranks = self._make_ranks()
+        raise AssertionError("unreachable")
 
     async def load_chains(self, file: FilePath, max_bad_share: float, left_out: frozenset[str]) -> int:
         return await self._call("load_chains", file, max_bad_share, left_out, timeout_s=self._deadlines.start_s)
@@ -291,8 +314,8 @@ class LearnerGroup:
         """Leave the weight-transfer group there is, and form a new one with `workers`."""
         num_ranks = self._rollout_engine.tensor_parallel_size
         ports = [RolloutPort(name, num_ranks, worker.actor) for name, worker in workers.items()]
-        address, port = await self._address()
-        await self._call("connect", ports, self._rollout_engine, address, port, timeout_s=self._deadlines.push_s)
+        address, _ = await self._address()
+        await self._call("connect", ports, self._rollout_engine, address, timeout_s=self._deadlines.push_s)
 
     async def pack(self, version: int) -> None:
         """Gather and pack what `push` will send."""

@@ -141,7 +141,7 @@ class Session:
             except* LearnerLostError as lost:
                 if self._stopping or not restarts_left:
                     raise
-                resume_from = self._fall_back(cause_of(lost))
+                resume_from = await self._fall_back(cause_of(lost))
         await telemetry.close()
         if result is None:
             return {"stopped_at_step": self._trainer.version if self._trainer else 0}
@@ -205,10 +205,10 @@ class Session:
         finally:
             learner.shutdown()
 
-    def _fall_back(self, lost: BaseException) -> FilePath | None:
+    async def _fall_back(self, lost: BaseException) -> FilePath | None:
         """The checkpoint to go on from without the lost learner; None: from the beginning. Says what is done again."""
-        checkpoints = list_checkpoints(self._folder.checkpoints)
-        resume_from = latest_checkpoint(self._folder.checkpoints) if checkpoints else None
+        folder = self._folder.checkpoints
+        resume_from = await asyncio.to_thread(latest_checkpoint, folder) if list_checkpoints(folder) else None  # slow
         last_step = read_trainer_state(resume_from)["step"] if resume_from else 0
         reached = self._trainer.version if self._trainer else 0
         self._warnings.add(f"{lost}; a new learner goes on from step {last_step}: {reached - last_step} are repeated")

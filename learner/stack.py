@@ -4,7 +4,6 @@ Left out on purpose: building a model already partitioned (`deepspeed.zero.Init`
 to host memory once, and ZeRO-3 splits it from there.
 """
 
-import importlib.util
 import logging
 import math
 import os
@@ -17,8 +16,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
+from transformers.utils import is_flash_attn_2_available
 
 from learner.config import DeepSpeedConfig, LearnerConfig, OptimizerConfig, Part
+from learner.errors import PortTakenError
 from learner.muon import MuonWithAdamW
 
 Attention = Literal["sdpa", "flash_attention_2", "eager"]
@@ -60,6 +61,7 @@ def join_process_group(
 
     Raises:
         ValueError: the process belongs to a group with another rank or size.
+        PortTakenError: rank 0 finds `master_port` in use; the other ranks then wait in vain.
         torch.distributed.DistError: the others did not come within `timeout_s`.
     """
     if dist.is_initialized():
@@ -70,23 +72,28 @@ def join_process_group(
         return
     # One process a GPU, and a process sees its own GPU only: Ray sets CUDA_VISIBLE_DEVICES.
     os.environ.setdefault("LOCAL_RANK", "0")
-    import_deepspeed(on_gpu).init_distributed(
-        dist_backend="nccl" if on_gpu else "gloo",
-        auto_mpi_discovery=False,
-        verbose=False,
-        timeout=timedelta(seconds=timeout_s),
-        init_method=f"tcp://{master_address}:{master_port}",
-        rank=rank,
-        world_size=world_size,
-    )
+    try:
+        import_deepspeed(on_gpu).init_distributed(
+            dist_backend="nccl" if on_gpu else "gloo",
+            auto_mpi_discovery=False,
+            verbose=False,
+            timeout=timedelta(seconds=timeout_s),
+            init_method=f"tcp://{master_address}:{master_port}",
+            rank=rank,
+            world_size=world_size,
+        )
+    except dist.DistNetworkError as error:
+        if "EADDRINUSE" not in str(error):
+            raise
+        raise PortTakenError(f"port {master_port} of {master_address} was taken by another process meanwhile") from None
 
 
 def resolve_attention(config: DeepSpeedConfig, on_gpu: bool) -> Attention:
     """The attention implementation that "auto" stands for."""
     if config.attention != "auto":
         return config.attention
-    has_flash = importlib.util.find_spec("flash_attn") is not None
-    usable = on_gpu and config.dtype == "bfloat16" and has_flash
+    # Not whether `flash_attn` can be found: flash-attn-4 brings a module of that name too, and is another interface.
+    usable = on_gpu and config.dtype == "bfloat16" and is_flash_attn_2_available()
     return "flash_attention_2" if usable else "sdpa"
 
 

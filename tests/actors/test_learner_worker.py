@@ -1,17 +1,21 @@
 """A learner rank over an engine of the test's own: which version it says that its weights are of."""
 
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path as FilePath
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from actors.config import DeadlineConfig
 from actors.group import Group
 from actors.learner_worker import LearnerGroup, LearnerRank, LearnerSpec
 from learner.batch import TrainingRow
 from learner.config import LearnerConfig
+from learner.errors import PortTakenError
+from learner.stack import join_process_group
 from rewards.score import Score
 from spatial.sample import Path
 from vlm.config import PromptConfig
@@ -91,3 +95,60 @@ async def test_an_optimiser_step_that_was_left_out_is_told_to_the_run() -> None:
     told: list[str] = []
     await OneLeftOut(told.append).cold_start_steps(0, 2)
     assert told == ["optimiser step 2 was left out"]
+
+
+class RemoteMethod:
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    async def remote(self, *arguments: object) -> Any:
+        return self._call(*arguments)
+
+
+class PlayedRank:
+    """A rank's handle; the ports of `taken` are another process's."""
+
+    def __init__(self, rank: int, ports: list[int], taken: Collection[int], started: list[tuple[int, int]]) -> None:
+        def start(address: str, port: int) -> str:
+            started.append((rank, port))
+            if port in taken and rank == 0:
+                raise PortTakenError(f"port {port} of {address} was taken by another process meanwhile")
+            return "sdpa"
+
+        self.address = RemoteMethod(lambda: ("10.0.0.1", ports.pop(0)))
+        self.start = RemoteMethod(start)
+
+
+class PlayedGroup(LearnerGroup):
+    """Two ranks that need no Ray."""
+
+    def __init__(self, ports: list[int], taken: Collection[int]) -> None:
+        self.started: list[tuple[int, int]] = []
+        self.num_ended = 0
+        self._spec = SimpleNamespace(config=LearnerConfig(num_ranks=2))
+        self._deadlines = DeadlineConfig()
+        self._new_rank = lambda spec, rank: PlayedRank(rank, ports, taken, self.started)
+        self._ranks = self._make_ranks()
+
+    def shutdown(self) -> None:
+        self.num_ended += len(self._ranks)
+        self._ranks = []
+
+
+@pytest.mark.anyio
+async def test_ranks_whose_port_was_taken_meanwhile_start_again_at_another() -> None:
+    group = PlayedGroup(ports=[5000, 5001, 5002], taken={5000, 5001})
+    assert await group.start() == "sdpa"
+    assert [port for rank, port in group.started if rank == 0] == [5000, 5001, 5002]
+    assert group.num_ended == 4
+    group = PlayedGroup(ports=[5000, 5001, 5002], taken={5000, 5001, 5002})
+    with pytest.raises(PortTakenError, match=r"port 5002 of 10\.0\.0\.1 was taken"):
+        await group.start()
+
+
+def test_a_port_that_another_process_holds_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(PortTakenError, match=f"port {port} of 127"):
+            join_process_group(0, 1, "127.0.0.1", port, timeout_s=5, on_gpu=False)
+    assert not torch.distributed.is_initialized()

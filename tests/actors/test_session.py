@@ -1,5 +1,7 @@
 """A session's parts that need no Ray: with how many rollout workers it begins."""
 
+import asyncio
+import time
 from pathlib import Path as FilePath
 
 import pytest
@@ -8,6 +10,32 @@ from actors.run_folder import RunFolder
 from actors.session import Session
 from launch.config import load_config
 from learner.checkpoint import CheckpointStore
+
+
+@pytest.mark.anyio
+async def test_the_last_checkpoint_is_read_beside_the_loops_of_a_run(tmp_path: FilePath) -> None:
+    folder = RunFolder(tmp_path)
+    written = CheckpointStore(folder.checkpoints, keep=1).save(
+        4, {"step": 4}, write=lambda path: (path / "weights").write_bytes(bytes(200 * 2**20))
+    )
+    session = Session(load_config("demo", []), folder, {})
+    num_turns = 0
+
+    async def count() -> None:
+        nonlocal num_turns
+        while True:
+            num_turns += 1
+            await asyncio.sleep(0.001)
+
+    counting = asyncio.ensure_future(count())
+    started_s = time.perf_counter()
+    assert await session._fall_back(RuntimeError("learner-0 died")) == written
+    took_s = time.perf_counter() - started_s
+    counting.cancel()
+    # 200 MiB are hashed in a tenth of a second or more; on the loop's own thread nothing else would have had a turn.
+    assert num_turns > 20 * took_s
+    (warning,) = session.status().warnings
+    assert warning.startswith("learner-0 died; a new learner goes on from step 4")
 
 
 @pytest.mark.anyio

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.config import LEAST_PUSH_MARGIN_S
 from launch.config import PRESETS, ConfigError, load_config
 
 
@@ -30,6 +31,8 @@ def test_overrides_win_over_the_file() -> None:
         ("learner.policy_loss.type=ppo", "learner.policy_loss"),
         ("rollout.sampling.temperature=0.7", "learner.temperature=1.0, but rollout.sampling.temperature=0.7"),
         ("rollout.sampling.top_p=0.9", "top_p=0.9"),
+        ("cluster.deadlines.push_s=329", "rollout.engine.transfer_timeout_s=300"),
+        ("rollout.engine.transfer_timeout_s=360", "cluster.deadlines.push_s=360"),
         ("rollout.sampling.max_response_tokens=4096", "leaves no room for a prompt"),
         ("training.groups_per_step={lor: 0, dtr: 0}", "every path has 0 groups"),
         ("data.scenes.dtr_weights={dpeth: 1}", "did you mean 'depth'?"),
@@ -39,6 +42,16 @@ def test_a_wrong_key_or_value_is_named_with_the_nearest_right_one(override: str,
     with pytest.raises(ConfigError) as caught:
         load_config("demo", [override])
     assert message in str(caught.value)
+
+
+def test_the_clock_of_a_push_lies_outside_that_of_its_transfer() -> None:
+    config = load_config("demo", ["rollout.engine.transfer_timeout_s=20", "cluster.deadlines.push_s=50"])
+    assert config.cluster.deadlines.push_s - config.rollout.engine.transfer_timeout_s == LEAST_PUSH_MARGIN_S
+    for preset in ("demo", "base", "qwen3vl_8gpu", "cluster_8b"):
+        config = load_config(preset)
+        margin_s = config.cluster.deadlines.push_s - config.rollout.engine.transfer_timeout_s
+        # A second's grace for other workers, five for an engine's own account, five for the end of NCCL's communicator.
+        assert margin_s >= LEAST_PUSH_MARGIN_S > 1 + 5 + 5
 
 
 def test_a_missing_section_is_named(tmp_path: Path) -> None:
