@@ -1,12 +1,26 @@
 """Groups: what a prompt becomes on its way from the feed to an update."""
 
 from dataclasses import dataclass
-from statistics import fmean
+from enum import StrEnum
+from statistics import fmean, stdev
 
 from actors.config import GroupFilterConfig
 from rewards.score import Failure, Score
 from rollout.trajectory import Trajectory
 from spatial.sample import Path, SpatialSample
+
+
+class FilterCause(StrEnum):
+    """Why a group is not worth an update."""
+
+    FAILED = "failed"
+    """Fewer than two of its responses were scored."""
+    LOW = "low"
+    """Its mean reward is too low: the policy misses the question altogether."""
+    HIGH = "high"
+    """Its mean reward is too high: the policy masters the question."""
+    ALIKE = "alike"
+    """All its rewards are alike, so no response is better than the others."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +62,14 @@ class Group:
         """The oldest weights that made a token of it."""
         return min(trajectory.min_weight_version for trajectory in self.trajectories)
 
-    def is_informative(self, rule: GroupFilterConfig) -> bool:
-        """Whether it can teach: at least two responses, and a mean reward strictly between the rule's bounds."""
+    def why_filtered(self, rule: GroupFilterConfig) -> FilterCause | None:
+        """Why it cannot teach; None if it can: at least two responses, a mean reward strictly between the rule's
+        bounds, and rewards that differ (as in DAPO, arXiv 2503.14476, section 3.2)."""
         if len(self.trajectories) < 2:
-            return False
-        return rule.min_mean_reward < fmean(self.rewards) < rule.max_mean_reward
+            return FilterCause.FAILED
+        mean = fmean(self.rewards)
+        if mean <= rule.min_mean_reward:
+            return FilterCause.LOW
+        if mean >= rule.max_mean_reward:
+            return FilterCause.HIGH
+        return FilterCause.ALIKE if stdev(self.rewards) <= rule.min_reward_std else None

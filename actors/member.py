@@ -25,6 +25,10 @@ class WorkerError(Exception):
     """A rollout worker did not do what it was asked to; the message says who waited for whom and for what."""
 
 
+class WorkerLateError(WorkerError):
+    """The worker did not answer before its deadline."""
+
+
 class WorkerDiedError(WorkerError):
     """The worker's process is gone."""
 

@@ -65,4 +65,10 @@ def _rows(group: Group, trained: bool) -> Iterator[dict[str, object]]:
             "engine": trajectory.engine,
         }
     for failure in group.failures:
-        yield {"group": group.index, "path": group.path.value, "trained": False, "failure": asdict(failure)}
+        yield {
+            "group": group.index,
+            "sample_id": group.sample.sample_id,
+            "path": group.path.value,
+            "trained": False,
+            "failure": asdict(failure),
+        }

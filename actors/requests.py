@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from actors.member import Member, State, Worker, WorkerError
+from actors.member import Member, State, Worker, WorkerError, WorkerLateError
 from actors.serving import ServingMembers
 from actors.waits import Waits
 from rewards.score import Failure
@@ -125,7 +125,7 @@ class Requests:
             if seats.member.state is State.RETIRING:
                 return None
             self._distrust(seats.identity, str(error))
-            return Failure("rollout", str(error), 1)
+            return Failure("rollout", str(error), 1, by_deadline=isinstance(error, WorkerLateError))
 
     # -- seats -------------------------------------------------------------------------------------------------------
 

@@ -143,7 +143,8 @@ class RewardPool:
             )
         except (DeadlineError, MemoryError, ray.exceptions.RayError) as error:
             reason = why_gone(error) if isinstance(error, ray.exceptions.RayError) else str(error)
-            outcomes = [Failure(stage="score", reason=reason, attempts=1)] * len(items)
+            is_late = isinstance(error, DeadlineError)
+            outcomes = [Failure(stage="score", reason=reason, attempts=1, by_deadline=is_late)] * len(items)
             ray.kill(worker)
             worker = await self._new_worker()
         finally:

@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from actors.calls import DeadlineError, answer, why_gone
 from actors.config import DeadlineConfig
-from actors.member import WorkerDiedError, WorkerError
+from actors.member import WorkerDiedError, WorkerError, WorkerLateError
 from actors.placement import runtime_env
 from rewards.score import Failure
 from rollout.canary import Canary
@@ -97,7 +97,7 @@ class RolloutWorker:
         try:
             return await self._engine.generate(request)
         except Exception as error:  # a prompt's fault, or the engine's: the pool finds out, and tells them apart
-            return Failure(stage="rollout", reason=told(error), attempts=1)
+            return Failure("rollout", told(error), attempts=1, by_deadline=isinstance(error, TimeoutError))
 
     async def transfer(self, method: str, *arguments: object) -> object:
         """One call of the learner's weight transfer, such as `init_transfer`, to the engine."""
@@ -213,7 +213,7 @@ class RayRolloutWorker:
         except ray.exceptions.RayError as error:
             raise WorkerDiedError(f"{self.name} died during: {what}: {why_gone(error)}") from None
         except DeadlineError as error:
-            raise WorkerError(str(error)) from None
+            raise WorkerLateError(str(error)) from None
         except Exception as error:  # whatever its engine raised: another may do better
             raise WorkerError(told(error)) from None
 

@@ -182,6 +182,7 @@ class Session:
             folder=self._folder,
             on_step=on_step,
             waits=self._waits,
+            report=self._warnings.add,
             validation=make_validation(
                 config, self._samples("validation"), exams, rollouts.generate, self._warnings.add
             ),
@@ -253,6 +254,7 @@ class Session:
             folder=self._folder,
             on_step=lambda metrics: self._advance(metrics["step"], metrics),
             waits=self._waits,
+            report=self._warnings.add,
         )
         self._begin("rollout only", self._config.training.num_steps)
         async with beside(rollouts.serve_as_loaded()):

@@ -40,7 +40,8 @@ def step_metrics(
 
 def _path_metrics(path: Path, groups: Sequence[Group]) -> dict[str, float | None]:
     scores = [score for group in groups for score in group.scores]
-    lengths = [len(t.response_token_ids) for group in groups for t in group.trajectories]
+    trajectories = [trajectory for group in groups for trajectory in group.trajectories]
+    lengths = [len(trajectory.response_token_ids) for trajectory in trajectories]
     center_scores = [score.center for score in scores if score.center is not None]
 
     def mean(values: Sequence[float]) -> float | None:
@@ -51,6 +52,7 @@ def _path_metrics(path: Path, groups: Sequence[Group]) -> dict[str, float | None
         f"{path.value}/accuracy_mean": mean([score.accuracy for score in scores]),
         f"{path.value}/format_mean": mean([score.format for score in scores]),
         f"{path.value}/response_tokens_mean": mean(lengths),
+        f"{path.value}/truncated_share": mean([trajectory.is_truncated for trajectory in trajectories]),
     }
     if path is Path.DTR:
         metrics[f"{path.value}/center_mean"] = mean(center_scores)

@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 from actors.collector import rare_collections
 from actors.config import TrainingConfig
-from actors.failures import FailureTally
+from actors.failures import Counts, FailureTally
+from actors.filtering import describe_filtered, filter_counts
 from actors.group import Group
 from actors.lane import Lane
 from actors.run_folder import RunFolder
@@ -78,7 +79,13 @@ class Trainer:
         on_step: Callable[[Mapping[str, Any]], None],
         waits: Waits | None = None,
         validation: Validation | None = None,
+        report: Callable[[str], None] = lambda message: None,
     ) -> None:
+        """
+        Args:
+            on_step: gets every step's metrics.
+            report: is told, in words, of a step in which many responses failed.
+        """
         self._config = config
         self._sampling = sampling
         self._lanes = lanes
@@ -90,6 +97,7 @@ class Trainer:
         self._on_step = on_step
         self._waits = waits or Waits()
         self._validation = validation
+        self._report = report
         self._clock = StageClock()
         self._changed = asyncio.Event()
         self._tasks: asyncio.TaskGroup
@@ -168,7 +176,7 @@ class Trainer:
             group = await self._issue(lane, index, number)
             failures += group.failures
         group = replace(group, failures=failures)
-        if group.is_informative(self._config.filter):
+        if group.why_filtered(self._config.filter) is None:
             lane.accept(group)
         else:
             lane.reject(index)
@@ -206,13 +214,22 @@ class Trainer:
     def _count(self, group: Group) -> None:
         self._num_tokens += sum(len(trajectory.response_token_ids) for trajectory in group.trajectories)
         failures = self._failures
-        failures.add(len(group.trajectories) + len(group.failures), group.failures)
+        failures.add(len(group.trajectories) + len(group.failures), group.failures, group.sample.sample_id)
         if failures.num_responses >= 100 and failures.share > self._config.max_failure_share:
-            reasons = "\n".join(f"  {count} × {reason}" for reason, count in failures.commonest(5))
             raise TooManyFailuresError(
                 f"{failures.num_failures} of {failures.num_responses} responses failed "
-                f"(training.max_failure_share={self._config.max_failure_share}):\n{reasons}"
+                f"(training.max_failure_share={self._config.max_failure_share}):\n{failures.describe(5)}"
             )
+
+    def _take_counts(self) -> Counts:
+        """Of the step that was made; says so if many of its responses failed, which ends only a run of some length."""
+        counts = self._failures.take_new()
+        if counts.num_failures > self._config.max_failure_share * counts.num_responses:
+            self._report(
+                f"step {self.version + 1}: {counts.num_failures} of {counts.num_responses} responses failed. The "
+                f"commonest reasons since the run began:\n{self._failures.describe(3)}"
+            )
+        return counts
 
     async def _next_batch(self) -> list[Group] | None:
         """The oldest ready groups of every path once there are enough of each, or None when asked to stop."""
@@ -224,10 +241,10 @@ class Trainer:
             return None
         groups = [group for lane in self._lanes.values() for group in lane.take()]
         if not groups:
-            raise RuntimeError(
-                f"step {self.version + 1}: all of {len(self._filtered)} groups were filtered out; widen "
-                "training.filter, or choose kinds of question that the policy sometimes answers (training.kinds)"
-            )
+            why = describe_filtered(self._filtered, self._config.filter)
+            if self._failures.num_failures:
+                why += f"\nResponses that failed, {self._failures.num_failures} in all:\n{self._failures.describe(5)}"
+            raise RuntimeError(f"step {self.version + 1}: {why}")
         return groups
 
     def _missing(self) -> str:
@@ -240,7 +257,8 @@ class Trainer:
         with self._waits.on("learn", "the learner: an update"):
             learner_metrics = await self._learner.update(groups)
         update_s = time.perf_counter() - update_started_s
-        metrics = step_metrics(groups, filtered, self._failures.take_num_new(), weight_version=self.version)
+        counts = self._take_counts()
+        metrics = step_metrics(groups, filtered, counts.num_failures, weight_version=self.version)
         push_started_s = time.perf_counter()
         with self._waits.on("publish", f"the engines: a push of version {self.version + 1}"):
             push_metrics = await self._publisher.publish(self.version + 1)
@@ -259,6 +277,8 @@ class Trainer:
             "step": self.version,
             "weight_version": self.version,
             **metrics,
+            **counts._asdict(),
+            **filter_counts(filtered, self._config.filter),
             **learner_metrics,
             **push_metrics,
             **(self._validation.take() if self._validation is not None else {}),

@@ -297,4 +297,7 @@ def _note(metrics: dict[str, Any]) -> str:
         "dtr/reward_mean": lambda value: f"DTR {value:.2f}",
         "rollout_tokens_per_s": lambda value: f"{value:,.0f} tokens/s",
     }
-    return "  ".join(show(metrics[name]) for name, show in names.items() if metrics.get(name) is not None)
+    shown = [show(metrics[name]) for name, show in names.items() if metrics.get(name) is not None]
+    if metrics.get("num_failures"):
+        shown.append(f"{metrics['num_failures']} of {metrics['num_responses']} failed")
+    return "  ".join(shown)

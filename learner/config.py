@@ -276,6 +276,9 @@ class LearnerConfig(StrictModel):
     """"response": every token gets the advantage of the whole reward. "spans": a token gets the advantages of what it
     can still change: of accuracy and format, and, up to the end of the detect block, that of the centres as well. Both
     are divided by the standard deviation of the whole reward, so that the parts keep their weights in `rewards`."""
+    mask_truncated: bool = False
+    """Leave out of the loss the responses that were cut at `max_response_tokens` (as in DAPO, arXiv 2503.14476): what
+    they would have answered is not known. Their rewards still count in the means of their groups."""
     policy_loss: PolicyLossConfig = GrpoLoss()
     """The clipped policy objective: one ratio a token ("grpo") or one a response ("gspo")."""
     aggregation: AggregationConfig = TokenMean()

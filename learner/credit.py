@@ -27,7 +27,7 @@ def group_rows(
     config: LearnerConfig,
     tokenizer: object,
 ) -> list[TrainingRow]:
-    """The rows of one group, each with its advantages under `config.credit`.
+    """The rows of one group, each with its advantages under `config.credit`; without those that are not trained on.
 
     Args:
         sample: what the group was asked.
@@ -54,6 +54,8 @@ def group_rows(
             group_advantages(shares, config.advantage, whole_G=totals),
             strict=True,
         )
+        # After the advantages: what a cut response earned is part of how well its group did.
+        if not (config.mask_truncated and trajectory.is_truncated)
     ]
 
 

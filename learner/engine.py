@@ -208,6 +208,10 @@ class LearnerEngine:
         config = self._config
         if config.kl_coefficient > 0 and self._reference is None:
             raise ValueError(f"learner.kl_coefficient={config.kl_coefficient} needs a reference checkpoint")
+        if not rows:  # all were left out, as truncated: nothing is learned, and the rate goes by the plan
+            self._steps.advance_schedule(self._steps_per_update)
+            self._num_updates += 1
+            return self._summary([], TokenMeans())
         collator = Collator(self._encoder, rows)
         mini_batches = shuffle_into_mini_batches(
             len(rows), config.optimizer_steps_per_batch, seed=(config.seed, self._num_updates)

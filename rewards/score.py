@@ -36,6 +36,8 @@ class Failure:
     """"rollout" or "score"."""
     reason: str
     attempts: int
+    by_deadline: bool = False
+    """Somebody did not answer in time."""
 
 
 class ScoreError(ValueError):

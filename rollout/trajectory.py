@@ -81,6 +81,11 @@ class Trajectory:
         )
 
     @property
+    def is_truncated(self) -> bool:
+        """Whether it was cut before its end token."""
+        return self.finish_reason == "length"
+
+    @property
     def min_weight_version(self) -> int:
         """The oldest weights that made a token of it."""
         return min(span.weight_version for span in self.version_spans)

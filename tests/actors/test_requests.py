@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from actors.member import Member, State, WorkerError
+from actors.member import Member, State, WorkerError, WorkerLateError
 from actors.requests import Requests
 from actors.waits import Waits
 from rewards.score import Failure
@@ -166,3 +166,19 @@ async def test_a_queue_is_no_wait_to_worry_about_unless_nobody_serves() -> None:
     assert [(wait.whom, wait.number) for wait in waits.current()] == [("groups of rollout-0", 2)]
     for task in tasks:
         task.cancel()
+
+
+@pytest.mark.parametrize(("error", "by_deadline"), [(WorkerLateError("late"), True), (WorkerError("broken"), False)])
+async def test_a_response_that_came_too_late_is_told_apart_from_other_failures(
+    error: WorkerError, by_deadline: bool
+) -> None:
+    requests, members, engines, _ = make(1)
+    serve(requests, members)
+    (task,) = await submit(requests, [1])
+    while not task.done():
+        if engines[0].waiting:
+            await engines[0].end(0, error)
+        await asyncio.sleep(0)
+    (failure,) = task.result()
+    assert isinstance(failure, Failure)
+    assert (failure.attempts, failure.by_deadline) == (3, by_deadline)

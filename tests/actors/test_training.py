@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,16 +12,16 @@ import pytest
 
 from actors.config import GroupFilterConfig, ReissueConfig, TrainingConfig
 from actors.feed import PromptFeed
-from actors.group import Group
+from actors.group import FilterCause, Group
 from actors.lane import Lane
 from actors.run_folder import RunFolder
 from actors.step_metrics import step_metrics
 from actors.training import TooManyFailuresError, Trainer
 from actors.validation import Validation
-from rewards.score import Score
+from rewards.score import Failure, Score
 from rollout.config import SamplingConfig
 from rollout.trajectory import VersionSpan
-from spatial.sample import Path
+from spatial.sample import Path, SpatialSample
 
 from .fake_workers import make_requests
 from .fakes import FakeLearner, FakePublisher, FakeRewards, FakeRollouts, make_sample, make_trajectory
@@ -37,6 +38,7 @@ class Rig:
         failing: int = 0,
         num_failing_issues: int | None = None,
         validation: Callable[[FakeRollouts], Validation] | None = None,
+        report: Callable[[str], None] = lambda message: None,
         **config: object,
     ):
         settings = {
@@ -72,6 +74,7 @@ class Rig:
             folder=self.folder,
             on_step=lambda metrics: self.steps.append(dict(metrics)),
             validation=None if validation is None else validation(self.rollouts),
+            report=report,
         )
 
     def run(self) -> "Rig":
@@ -168,9 +171,95 @@ def test_a_batch_of_nothing_but_filtered_groups_stops_the_run_and_says_what_to_d
     rig = Rig(tmp_path, rewards=FakeRewards(always=1.0), filter=GroupFilterConfig(max_rounds=2))
     with pytest.raises(ExceptionGroup) as caught:
         rig.run()
-    assert "training.filter" in str(caught.value.exceptions[0])
+    assert "mean reward at or above training.filter.max_mean_reward=0.99" in str(caught.value.exceptions[0])
+    assert "no reward lies there. Fit training.filter" in str(caught.value.exceptions[0])
     # Two rounds of three LOR and two DTR groups, and what was in flight when the last of them came back.
     assert 2 * (3 + 2) <= len(rig.rollouts.asked) < 3 * (3 + 2)
+
+
+@pytest.mark.parametrize(
+    ("always", "told"),
+    [
+        (-0.5, r"mean reward at or below training.filter.min_mean_reward=0.2. Rewards were -0.5 … -0.5, .* lies there"),
+        (0.5, r"rewards that are all alike \(training.filter.min_reward_std\). Rewards were 0.5 … 0.5, .* Widen"),
+    ],
+)
+def test_when_all_groups_are_filtered_out_their_rewards_are_told_with_what_the_filter_wants(
+    tmp_path: FilePath, always: float, told: str
+) -> None:
+    rig = Rig(tmp_path, rewards=FakeRewards(always=always), filter=GroupFilterConfig(max_rounds=1))
+    with pytest.raises(ExceptionGroup) as caught:
+        rig.run()
+    message = str(caught.value.exceptions[0])
+    assert "the filter wants group means between 0.2 and 0.99" in message
+    assert re.search(told, message), message
+
+
+class NoGrades(FakeRewards):
+    """A grader that always fails."""
+
+    async def score(self, items: list[tuple[str, Path, SpatialSample]]) -> list[Score | Failure]:
+        return [Failure("score", f"sample {sample.sample_id}: no licence key", 3) for _, _, sample in items]
+
+
+def test_a_grader_that_always_fails_is_told_with_its_reason_also_in_a_run_of_few_responses(tmp_path: FilePath) -> None:
+    rig = Rig(tmp_path, rewards=NoGrades(), groups_per_step={Path.LOR: 1}, filter=GroupFilterConfig(max_rounds=1))
+    with pytest.raises(ExceptionGroup) as caught:
+        rig.run()
+    message = str(caught.value.exceptions[0])
+    assert "1 had fewer than two scored responses" in message
+    assert "4 × score: no licence key" in message
+
+
+def test_groups_that_are_filtered_out_are_counted_by_cause(tmp_path: FilePath) -> None:
+    rig = Rig(tmp_path, num_steps=8, filter=GroupFilterConfig(min_mean_reward=0.1, max_mean_reward=0.9)).run()
+    causes = [f"groups_filtered_{cause}" for cause in ("failed", "low", "high", "alike")]
+    assert all(step["groups_filtered"] == sum(step[cause] for cause in causes) for step in rig.steps)
+    # Rewards are 0 or 1: the same for all is a mean of 0 or of 1.
+    assert sum(step["groups_filtered_low"] for step in rig.steps) > 0
+    assert {step["groups_filtered_alike"] for step in rig.steps} == {0}
+
+
+@pytest.mark.parametrize(
+    ("rewards", "cause"),
+    [
+        ([0.5], FilterCause.FAILED),
+        ([0.2, 0.2], FilterCause.LOW),
+        ([0.0, 0.3], FilterCause.LOW),
+        ([1.0, 0.99], FilterCause.HIGH),
+        ([0.5] * 5, FilterCause.ALIKE),
+        ([0.1 + 0.2, 0.3, 0.3], FilterCause.ALIKE),
+        ([0.5, 0.5, 0.501], None),
+    ],
+)
+def test_a_group_is_filtered_by_its_mean_and_by_its_spread(rewards: list[float], cause: FilterCause | None) -> None:
+    (request,) = make_requests(1)
+    group = Group(
+        index=0,
+        sample=request.sample,
+        path=request.path,
+        trajectories=tuple(make_trajectory(request, 0) for _ in rewards),
+        scores=tuple(Score(total=reward, accuracy=reward, format=1.0) for reward in rewards),
+    )
+    assert group.why_filtered(GroupFilterConfig()) is cause
+
+
+def test_a_step_in_which_many_responses_failed_is_reported_with_the_reasons(tmp_path: FilePath) -> None:
+    told: list[str] = []
+    rig = Rig(tmp_path, failing=1, num_steps=2, report=told.append).run()
+    assert rig.steps[0]["num_responses"] >= 20
+    assert rig.steps[0]["num_failures"] * 4 == rig.steps[0]["num_responses"]
+    assert re.match(r"step 1: \d+ of \d+ responses failed.*\n  \d+ × rollout: engine on fire", told[0])
+    assert told[1].startswith("step 2: ")
+
+
+def test_a_failures_row_names_its_sample(tmp_path: FilePath) -> None:
+    rig = Rig(tmp_path, failing=1, num_steps=1, max_failure_share=0.5).run()
+    rows = [json.loads(line) for line in rig.folder.step_file(1).read_text().splitlines()]
+    samples = {(row["path"], row["group"]): row["sample_id"] for row in rows if "failure" not in row}
+    failed = [row for row in rows if "failure" in row]
+    assert failed
+    assert all(row["sample_id"] == samples[row["path"], row["group"]] for row in failed)
 
 
 def test_failed_members_are_left_out_of_their_group_and_counted(tmp_path: FilePath) -> None:

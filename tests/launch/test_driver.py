@@ -19,3 +19,11 @@ def test_a_log_gets_a_line_a_phase_and_one_each_tenth_of_it() -> None:
     assert lines[:3] == ["starting", "train 0/40", "train 4/40 loss 0.250"]
     assert lines[-1] == "train 40/40 loss 0.250"
     assert len(lines) == 12
+
+
+def test_failures_stand_beside_the_rewards_of_a_step() -> None:
+    written = StringIO()
+    log = PlainLog(Console(file=written))
+    log.show(Progress("RL", 1, 20, {"lor/reward_mean": 0.2, "num_failures": 20, "num_responses": 36}))
+    log.show(Progress("RL", 2, 20, {"lor/reward_mean": 0.2, "num_failures": 0, "num_responses": 36}))
+    assert written.getvalue().splitlines() == ["RL 1/20 LOR 0.20  20 of 36 failed", "RL 2/20 LOR 0.20"]

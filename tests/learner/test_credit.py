@@ -96,3 +96,11 @@ def test_a_response_without_a_detect_block_has_no_detect_tokens(world: ToyWorld)
     assert num_detect_tokens(ids, world.encoder.tokenizer) == 0
     unclosed = world.encoder.response_token_ids(chain(Path.DTR, 0).replace("</detect>", ""))
     assert num_detect_tokens(unclosed, world.encoder.tokenizer) == 0
+
+
+def test_truncated_responses_may_be_left_out_after_they_counted_in_their_group(world: ToyWorld) -> None:
+    sample, members = detecting(world)
+    members[1] = replace(members[1], finish_reason="length")
+    every = group_rows(sample, members, SCORES, LearnerConfig(), world.encoder.tokenizer)
+    whole = group_rows(sample, members, SCORES, LearnerConfig(mask_truncated=True), world.encoder.tokenizer)
+    assert whole == [every[0], every[2]]

@@ -128,3 +128,12 @@ def test_a_step_that_is_left_out_moves_the_rate_on_in_every_stage(world: ToyWorl
         with poisoned(engine.vlm, "gradient"):
             engine.sft_step(chains)
         assert engine.sft_step(chains)["learning_rate"] == pytest.approx(3e-4)
+
+
+def test_a_batch_of_which_everything_was_left_out_changes_nothing(world: ToyWorld, start_engine: StartEngine) -> None:
+    engine = start_engine(make_config())
+    before = weights_of(engine)
+    metrics = engine.grpo_update([])
+    assert (metrics["num_tokens"], metrics["nonfinite_steps"]) == (0, 0)
+    assert "loss" not in metrics
+    assert_same_weights(weights_of(engine), before, atol=0)
