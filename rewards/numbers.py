@@ -1,34 +1,63 @@
-"""Reading an answer's number, with or without a unit, as a strict reader would."""
+"""Units as answers write them, and reading a number with or without its unit, as a strict reader would."""
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 from spatial.grammar import read_number
 from spatial.sample import Unit
 
-_WORDS: dict[str, Unit] = {
-    **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), "m"),
-    **dict.fromkeys(("cm", "centimeter", "centimeters", "centimetre", "centimetres"), "cm"),
-    **dict.fromkeys(("mm", "millimeter", "millimeters", "millimetre", "millimetres"), "mm"),
-    **dict.fromkeys(("km", "kilometer", "kilometers", "kilometre", "kilometres"), "km"),
-    **dict.fromkeys(("ft", "foot", "feet"), "ft"),
-    **dict.fromkeys(("in", "inch", "inches"), "in"),
-    **dict.fromkeys(("deg", "degree", "degrees", "°"), "deg"),
-    **dict.fromkeys(("o'clock", "o’clock", "oclock"), "oclock"),
-}
-"""How units are written; a count is written bare."""
+Dimension = Literal["length", "area", "angle", "hour", "count"]
 
-_LENGTH_M: dict[Unit, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001, "km": 1000.0, "ft": 0.3048, "in": 0.0254}
-"""One of each unit of length in metres. Degrees, clock hours and counts convert to nothing else."""
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A unit as it is written."""
+
+    dimension: Dimension
+    size: float
+    """One of it in metres, square metres, degrees or hours of the clock."""
+
+
+_LENGTHS_M: tuple[tuple[float, str], ...] = (
+    (1.0, "m meter meters metre metres 米 公尺"),
+    (0.1, "dm decimeter decimeters decimetre decimetres 分米"),
+    (0.01, "cm cms centimeter centimeters centimetre centimetres 厘米 公分"),
+    (0.001, "mm mms millimeter millimeters millimetre millimetres 毫米"),
+    (1e-6, "µm μm um micrometer micrometers micrometre micrometres 微米"),
+    (1000.0, "km kms kilometer kilometers kilometre kilometres 千米 公里"),
+    (0.0254, "in inch inches ″ \" '' ’’ ′′ 英寸"),
+    (0.3048, "ft foot feet ′ ' ’ 英尺"),
+    (0.9144, "yd yds yard yards 码"),
+    (1609.344, "mi mile miles 英里"),
+)
+
+
+def _spelled() -> Iterator[tuple[str, Written]]:
+    for size_m, words in _LENGTHS_M:
+        for word in words.split():
+            yield word, Written("length", size_m)
+    for word in ("deg", "degree", "degrees", "°", "度"):
+        yield word, Written("angle", 1.0)
+    for word in ("o'clock", "o’clock", "oclock", "点", "点钟"):
+        yield word, Written("hour", 1.0)
+    yield "count", Written("count", 1.0)
+
+
+UNITS: dict[str, Written] = dict(_spelled())
+"""By how they are written, in small letters. An answer writes no unit after a count."""
 
 # The unit's first character cannot be part of a number, but "e" can be both: units do not start with it.
-_QUANTITY = re.compile(r"(?P<number>[0-9.eE+-]++)\s*+(?P<unit>[A-Za-z'’°]*+)")
+_QUANTITY = re.compile(r"(?P<number>[0-9.eE+-]++)\s*+(?P<unit>[A-Za-zµμ'’′″\"°\u4e00-\u9fff]*+)")
 
 
 def read_quantity(text: str, unit: Unit) -> float | None:
     """The number that `text` gives, in `unit`; None when it gives none.
 
-    A bare number is taken to be in `unit`; "120 cm" is 1.2 in metres; a unit of another dimension gives None, and so
-    does anything beside one number and one unit: "about 1.2", "1.2 m.", "1,5", "5 ft 3 in". Case of units is free.
+    A bare number is taken to be in `unit`; "120 cm" is 1.2 in metres; a unit that is unknown or of another dimension
+    gives None, and so does anything beside one number and one unit: "about 1.2", "1.2 m.", "1,5", "5 ft 3 in". Case of
+    units is free.
     """
     match = _QUANTITY.fullmatch(text.strip())
     if match is None:
@@ -36,9 +65,13 @@ def read_quantity(text: str, unit: Unit) -> float | None:
     value = read_number(match["number"])
     if value is None or not match["unit"]:
         return value
-    written = _WORDS.get(match["unit"].lower())
-    if written == unit:
-        return value
-    if written not in _LENGTH_M or unit not in _LENGTH_M:
+    written = UNITS.get(match["unit"].lower())
+    return None if written is None or written.dimension == "count" else in_unit(value, written, unit)
+
+
+def in_unit(value: float, written: Written, unit: Unit) -> float | None:
+    """`value` of the unit `written`, in `unit`; None where they measure different things."""
+    wanted = UNITS[unit]
+    if written.dimension != wanted.dimension:
         return None
-    return value * _LENGTH_M[written] / _LENGTH_M[unit]
+    return value if written.size == wanted.size else value * written.size / wanted.size

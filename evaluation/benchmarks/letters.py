@@ -7,19 +7,14 @@ In the patterns below "@" stands for a letter of the options as the group `lette
 """
 
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from string import ascii_uppercase
 
-_MARKUP = (
-    (re.compile(r"</?s>|<\|\w+\|>"), ""),  # a model's own signs of an end
-    (re.compile(r"\\(?:text|mathrm|mathbf|textbf|bf|rm)\s*\{([^{}]*)\}"), r"\1"),
-    (re.compile(r"\\boxed\s*\{([^{}]*)\}"), r" the answer is \1 "),
-    (re.compile(r"\\[()\[\]]|[*`$\"“”]|__"), ""),
-    (re.compile(r"['‘]([A-Za-z])['’]"), r"\1"),
-)
-_FORMS = str.maketrans("【】[]{}。、", "()()()..")
+from evaluation.benchmarks.plain import plain
+
+_QUOTED = re.compile(r"['‘]([A-Za-z])['’]")
+_FORMS = str.maketrans("【】[]{}。、", "()()()..", "“”")
 _DRESS = " \t\n.,:;!?()<>-#_'"
 
 # A letter is no part of a word, of a name ("A.M.", "N/A") or of a possessive ("A's"), in any Latin script.
@@ -122,10 +117,8 @@ def read_letter(answer: str, num_options: int) -> str | None:
 
 
 def _plain(answer: str) -> str:
-    """Without marks of Markdown and LaTeX; full-width forms, and brackets of all kinds, as the usual ones."""
-    for pattern, kept in _MARKUP:
-        answer = pattern.sub(kept, answer)
-    return unicodedata.normalize("NFKC", answer).translate(_FORMS).strip()
+    """Without quotation marks, too; brackets of all kinds are round."""
+    return _QUOTED.sub(r"\1", plain(answer)).replace('"', "").translate(_FORMS).strip()
 
 
 def _without_lists(text: str, letters: str) -> str:

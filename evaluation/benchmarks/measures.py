@@ -1,28 +1,145 @@
-"""Numbers in answers, as a benchmark's script finds them: by themselves or in a sentence."""
+"""Numbers in answers, as people and models write them: by themselves or in a sentence, with a unit or without."""
 
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
-from rewards.numbers import read_quantity
+from evaluation.benchmarks.plain import plain
+from rewards.numbers import UNITS, Written, in_unit, read_quantity
 from spatial.grammar import read_number
 from spatial.sample import Unit
 
-# What follows "^" or a letter is part of a unit or a name ("m^2", "m2").
-_NUMBER = re.compile(r"(?<![\w^.])(-?[0-9.]*[0-9][0-9.]*)\s*([A-Za-z'’°]*)")
+_SAME = 0.1
+"""One length in two units ("3 feet (1 meter)") may differ by this share of it, for both are rounded."""
+
+# A number with the signs that may be part of one, so that "1,200", "1/2" and "1.2.3" are seen whole. It follows no
+# letter and no power sign ("region1", "m^2"), and is no ordinal ("2nd", "3D").
+_NUMBER = re.compile(
+    r"(?<![A-Za-z0-9_^.])-?(?:[0-9]|\.(?=[0-9]))(?:[0-9.]|[,/](?=[0-9]))*+(?:e[+-]?[0-9]++)?(?!(?:st|nd|rd|th|d)\b)",
+    re.IGNORECASE,
+)
+_CHINESE_UNITS = "|".join(sorted((word for word in UNITS if word >= "\u4e00"), key=len, reverse=True))
+_UNIT = re.compile(
+    r"[^\S\n]*-?(?P<square>square\s+|sq\.?\s*|平方)?"
+    rf"(?P<word>o\s?['’]?\s?clock|[A-Za-zμ]+|''|’’|′′|['’′\"°]|{_CHINESE_UNITS})"
+    r"(?P<power>(?<=[A-Za-z])\^?\{?[23]\}?(?![0-9.])|\s(?:squared|cubed)\b)?(?P<per>\s?(?:/|per\b)\s?[A-Za-z]|(?<=[A-Za-z])[0-9])?",
+    re.IGNORECASE,
+)
+_SIGN = re.compile(r"[^\S\n]*[%‰€£¥^]")
+_CHINESE_WORD = re.compile(r"[^\S\n]*(?!左右|多|以)[\u4e00-\u9fff]")
+_NO_UNIT = re.compile(
+    r"a|about|above|across|and|apart|approximately|as|at|away|based|because|below|between|but|by|considering|deep|far|for"
+    r"|from|given|high|if|in|is|it|long|of|on|or|over|roughly|since|so|tall|than|that|the|there|thick|to|total|towards"
+    r"|under|while|which|wide|with|within|x"
+)
+"""What may follow a length whose unit is left out; any other word could be a unit that is not known here."""
+_NOT_INCHES = re.compile(r"\s+(?!(?:and|apart|away|between|by|deep|from|high|long|or|tall|thick|to|wide|x)\b)[A-Za-z]")
+"""What follows the "in" of "2 in front of it", but of no inches."""
+_OTHER_UNIT = re.compile(r"\s*(?:[(,/=≈~]|or\b|which is\b|that is\b|i\.e\.)", re.IGNORECASE)
+"""What stands between a length and the same in another unit; "to", "-" and "and" stand between two lengths."""
+_STATED = re.compile(r"(?:\banswer\s*(?:is|:|=)|答案(?:是|为|:))[^\n]*?(?=[.。;]\s|\n|$)", re.IGNORECASE)
+_QUOTED = re.compile(r"(?<!\w)([\"'“‘])(-?[0-9.]+)[\"'”’](?!\w)")
+_FULL_HOUR = re.compile(r"\b([0-9]{1,2}):00\b")
+
+
+@dataclass(frozen=True, slots=True)
+class _Quantity:
+    """A number and what is written after it."""
+
+    value: float | None
+    """None: it cannot be read ("1,200", "1/2")."""
+    unit: Written | None
+    """None: there is none, or none that is known."""
+    is_bare: bool
+    """No unit is written after it, known or not."""
+    start: int
+    end: int
 
 
 def read_measure(answer: str, unit: Unit) -> float | None:
     """The one number in an answer, in `unit`; None where there is none, or several ("2 to 3 m", "5 ft 3 in").
 
-    A bare number is in `unit`. A number's own unit of length is converted ("about 120 cm" is 1.2 in metres); a word
-    after it that is none, or is of another dimension, does not count ("3 boxes", "25 m²").
+    A bare number is in `unit`. Its own unit is converted ("about 120 cm" is 1.2 in metres), and a length in two units
+    is one ("2 meters (6.6 feet)"). A number with an unknown unit, or one of another dimension ("3 o'clock" for a
+    length), is none. After a count any word may stand ("3 boxes"), and an area is a count of square metres. If numbers
+    are called the answer ("So the answer is 2 m"), these alone count.
     """
     value = read_quantity(answer, unit)
     if value is not None:
         return value
-    found = _NUMBER.findall(answer)
-    if len(found) != 1:
+    text = _FULL_HOUR.sub(r"\1 o'clock", _QUOTED.sub(r"\2", plain(answer).replace("−", "-")))
+    quantities = list(_quantities(text))
+    stated = [match.span() for match in _STATED.finditer(text)]
+    called = [each for each in quantities if any(start <= each.start < end for start, end in stated)]
+    return _only(called or quantities, text, unit)
+
+
+def _quantities(text: str) -> Iterator[_Quantity]:
+    for number in _NUMBER.finditer(text):
+        written = _UNIT.match(text, number.end())
+        if written and _is_no_unit(written):
+            written = None
+        unit = _unit(written) if written else None
+        is_bare = not (written or _SIGN.match(text, number.end()) or _CHINESE_WORD.match(text, number.end()))
+        end = written.end() if written and unit else number.end()
+        yield _Quantity(read_number(number[0].rstrip(".")), unit, is_bare, number.start(), end)
+
+
+def _is_no_unit(written: re.Match[str]) -> bool:
+    word = written["word"].lower()
+    if word == "in":
+        return _NOT_INCHES.match(written.string, written.end()) is not None
+    return _NO_UNIT.fullmatch(word) is not None
+
+
+def _unit(written: re.Match[str]) -> Written | None:
+    """The unit that is written, where it is known: a length, its square, an angle or an hour."""
+    known = UNITS.get(re.sub(r"\s", "", written["word"].lower()))
+    if known is None or written["per"]:
         return None
-    number, word = found[0]
-    number = number.rstrip(".")
-    value = read_quantity(f"{number} {word}", unit)
-    return read_number(number) if value is None else value
+    power = (written["power"] or "").strip(" ^{}")
+    if not power and not written["square"]:
+        return known
+    is_square = known.dimension == "length" and power in ("", "2", "squared")
+    return Written("area", known.size**2) if is_square else None
+
+
+def _only(quantities: Sequence[_Quantity], text: str, unit: Unit) -> float | None:
+    """The value in `unit` that all agree on; where one has a unit of its dimension, those of others do not count."""
+    valued = [(each, _value(each, unit)) for each in quantities]
+    if any(each.unit is not None and value is not None for each, value in valued):
+        valued = [(each, value) for each, value in valued if each.is_bare or (each.unit and value is not None)]
+    values = [value for _, value in valued if value is not None]
+    if not values or len(values) < len(valued):
+        return None
+    if len(set(values)) == 1 or _is_one_in_several_units([each for each, _ in valued], values, text):
+        return next((value for each, value in valued if _is_in(each, unit) and value is not None), values[0])
+    return None
+
+
+def _is_one_in_several_units(quantities: Sequence[_Quantity], values: Sequence[float], text: str) -> bool:
+    for one, other in pairwise(quantities):
+        if (
+            None in (one.unit, other.unit)
+            or one.unit == other.unit
+            or not _OTHER_UNIT.match(text, one.end, other.start)
+        ):
+            return False
+    return max(values) - min(values) <= _SAME * max(map(abs, values))
+
+
+def _is_in(quantity: _Quantity, unit: Unit) -> bool:
+    return quantity.unit is not None and quantity.unit.size == UNITS[unit].size
+
+
+def _value(quantity: _Quantity, unit: Unit) -> float | None:
+    """In `unit`; None where it cannot be read, or its unit is unknown or of another dimension."""
+    value, written = quantity.value, quantity.unit
+    if value is None or (written is None and not quantity.is_bare and unit != "count"):
+        return None
+    if written is None:
+        return value
+    if unit == "count" and written.dimension == "area":
+        return value * written.size
+    return in_unit(value, written, unit)

@@ -8,6 +8,7 @@ from typing import Any
 
 from corpora.rows import Raw, RowError
 from evaluation.benchmarks.choices import ASKED_THROUGH, shares
+from evaluation.benchmarks.measures import read_measure
 from evaluation.benchmarks.scoring import ratio
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
 from evaluation.benchmarks.types import Marked, Question
@@ -35,7 +36,8 @@ class _Row(Raw):
 class QSpatial:
     """Success if max(p/g, g/p) < 2. Over all questions, by type, and by part (QSpatial_plus, QSpatial_scannet).
 
-    Asked for in metres, so that no unit of the truth shows; an answer in another unit of length is converted.
+    Asked for in metres, so that no unit of the truth shows; an answer in another unit of length is converted, also one
+    in the form that the paper's prompt asks for (`\\scalar{150} \\distance_unit{cm}`).
     """
 
     name: str = "qspatial"
@@ -75,7 +77,7 @@ class QSpatial:
     def mark(self, question: Question, answer: str | None) -> Marked:
         truth = question.sample.answer
         assert isinstance(truth, NumberAnswer), truth
-        answer_m = None if answer is None else read_quantity(answer, "m")
+        answer_m = None if answer is None else read_measure(answer, "m")
         times = None if answer_m is None else ratio(answer_m, truth.value)
         if times is None:
             return Marked(question, answer, score=0.0)

@@ -15,7 +15,7 @@ from corpora.answers import num_options_in
 from corpora.rows import Raw, RowError
 from evaluation.benchmarks.choices import ASKED_THROUGH, ask, lettered, mark_choice, shares_over_tasks
 from evaluation.benchmarks.measures import read_measure
-from evaluation.benchmarks.scoring import mean_relative_accuracy
+from evaluation.benchmarks.scoring import MraRule, mean_relative_accuracy
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
 from evaluation.benchmarks.types import Marked, Question
 from rewards.accuracy import read_motion
@@ -71,6 +71,8 @@ class Spar:
     name: str = "spar"
     title: str = "SPAR-Bench"
     layout: str = "give the folder that holds data/test-*.parquet (data set jasonzhango/SPAR-Bench or SPAR-Bench-Tiny)"
+    mra: MraRule = "published"
+    """Which errors meet a bound that they equal (`scoring.MraRule`)."""
 
     def load(self, folder: FilePath, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("data/test-*.parquet",), self.layout):
@@ -97,10 +99,12 @@ class Spar:
         truth = question.sample.answer
         if isinstance(truth, NumberAnswer):
             value = None if answer is None else read_measure(answer, truth.unit)
-            return Marked(question, answer, 0.0 if value is None else mean_relative_accuracy(value, truth.value))
+            return Marked(
+                question, answer, 0.0 if value is None else mean_relative_accuracy(value, truth.value, self.mra)
+            )
         if isinstance(truth, MotionAnswer):
             moves = {} if answer is None else read_motion(answer)
-            return Marked(question, answer, motion_accuracy(moves, truth.moves) if moves else 0.0)
+            return Marked(question, answer, motion_accuracy(moves, truth.moves, self.mra) if moves else 0.0)
         return mark_choice(question, answer)
 
     def summarise(self, marked: Sequence[Marked]) -> dict[str, float]:
@@ -111,14 +115,14 @@ class Spar:
         return figures
 
 
-def motion_accuracy(predicted: Mapping[str, float], true: Mapping[str, float]) -> float:
+def motion_accuracy(predicted: Mapping[str, float], true: Mapping[str, float], rule: MraRule = "published") -> float:
     """Mean MRA of five axes, each of two opposite moves ("move_right" less "move_left"); what is not named is 0.
 
     Source: SPAR-Bench's own script (view change), where axes along which nothing moves count too. That script divides
     by the answer, so that twice the truth is off by a half; here errors are relative to the truth, as in all MRA.
     """
     pairs = ((_along(predicted, *axis), _along(true, *axis)) for axis in AXES)
-    return fmean(mean_relative_accuracy(moved, truly) for moved, truly in pairs)
+    return fmean(mean_relative_accuracy(moved, truly, rule) for moved, truly in pairs)
 
 
 def _along(moves: Mapping[str, float], forth: str, back: str) -> float:

@@ -28,6 +28,7 @@ from evaluation.benchmarks.measures import read_measure
 from evaluation.benchmarks.scoring import hours_apart, is_within_a_quarter, relative_error
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
 from evaluation.benchmarks.types import Marked, Question
+from evaluation.benchmarks.verdicts import REGIONS, read_region, read_yes_or_no
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import Answer, ImageRef, NumberAnswer, Path, Region, SpatialSample, TextAnswer
@@ -54,11 +55,8 @@ RELATIONS: Mapping[str, str] = {
 MAX_HOURS_APART = 1.0
 _PATHS = (Path.LOR, Path.DTR, Path.DIRECT)
 _MAX_LITERAL_CHARS = 2**20
-_REGION = re.compile(r"\bregions?\s*\[?\s*([0-9]{1,2})\b\s*\]?", re.IGNORECASE)
-_YES = re.compile(r"\W*(?:yes|correct|indeed|that is true|true)\b", re.IGNORECASE)
-# "In fact, …" and "Actually, …" open answers of the data set that say the contrary of what was asked.
-_NO = re.compile(r"\W*(?:no|incorrect|in fact|actually|that is false|false)\b", re.IGNORECASE)
-_NOT = re.compile(r"\bnot\b|n't\b")
+_NAMED = re.compile(r"\bregions?\s*\[?\s*([0-9]{1,2})\b\s*\]?", re.IGNORECASE)
+"""A region as questions of the data set name it, counted from 0."""
 
 
 def _from_text(value: Any) -> Any:
@@ -132,7 +130,7 @@ class SpatialRgpt:
         task = _task(raw.qa_info.category)
         answer, wish = _truth(raw)
         image = _image(images, raw, folder)
-        question = _REGION.sub(lambda match: f"region {int(match[1]) + 1}", raw.text_q.strip())
+        question = _NAMED.sub(lambda match: f"region {int(match[1]) + 1}", raw.text_q.strip())
         sample = SpatialSample(
             sample_id=f"{self.name}-{raw.id}",
             domain=self.name,
@@ -152,7 +150,7 @@ class SpatialRgpt:
             return Marked(question, answer, float(answer is not None and read(answer) == truth.text))
         assert isinstance(truth, NumberAnswer), truth
         # The numbers of regions that an answer speaks of are none of its measures.
-        value = None if answer is None else read_measure(_REGION.sub("", answer), truth.unit)
+        value = None if answer is None else read_measure(REGIONS.sub("", answer), truth.unit)
         if truth.unit == "oclock":
             if value is None or value not in range(1, 13):
                 return Marked(question, answer, 0.0)
@@ -169,19 +167,6 @@ class SpatialRgpt:
             if errors := [mark.extra["error"] for mark in marked if mark.question.task == task and mark.extra]:
                 figures[f"error/{task}"] = fmean(errors)
         return figures
-
-
-def read_yes_or_no(text: str) -> str | None:
-    """ "yes" or "no" by how a sentence begins; one that begins otherwise and denies ("It is not …") is a no."""
-    if _YES.match(text):
-        return "yes"
-    return "no" if _NO.match(text) or _NOT.search(text) else None
-
-
-def read_region(text: str) -> str | None:
-    """The only region that a text names, as "region 2"; a number alone is one too."""
-    numbers = set(_REGION.findall(text)) or set(re.findall(r"^\W*([0-9]{1,2})\W*$", text))
-    return f"region {int(numbers.pop())}" if len(numbers) == 1 else None
 
 
 def _task(category: str) -> str:
@@ -205,7 +190,7 @@ def _truth(raw: _Row) -> tuple[Answer, str]:
     sentence, category = raw.conversations[1].value, raw.qa_info.category
     if category in LENGTHS or category == "direction":
         is_length = category in LENGTHS
-        value = read_measure(_REGION.sub("", sentence), "m" if is_length else "oclock")
+        value = read_measure(REGIONS.sub("", sentence), "m" if is_length else "oclock")
         if value is None or (value < 0 if is_length else value not in range(1, 13)):
             advice = "it gives no length" if is_length else "it gives no hour of the clock"
             raise RowError("conversations.1", sentence, advice)

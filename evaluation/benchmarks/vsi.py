@@ -17,7 +17,7 @@ from corpora.rows import Raw, RowError, json_lines
 from evaluation.benchmarks.choices import ASKED_THROUGH, ask, choice, lettered, mark_choice, shares
 from evaluation.benchmarks.frames import scene_frames
 from evaluation.benchmarks.measures import read_measure
-from evaluation.benchmarks.scoring import mean_relative_accuracy
+from evaluation.benchmarks.scoring import MraRule, mean_relative_accuracy
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions
 from evaluation.benchmarks.types import Marked, Question
 from rewards.numbers import read_quantity
@@ -69,6 +69,8 @@ class Vsi:
     )
     num_frames: int = 16
     """Of each video, at most."""
+    mra: MraRule = "published"
+    """Which errors meet a bound that they equal (`scoring.MraRule`)."""
 
     def load(self, folder: FilePath, images: ImageStore) -> Iterator[Question | Reject]:
         frames_of = lru_cache(maxsize=None)(partial(scene_frames, images, folder, self.num_frames))
@@ -99,7 +101,7 @@ class Vsi:
         if not isinstance(truth, NumberAnswer):
             return mark_choice(question, answer)
         value = None if answer is None else read_measure(answer, truth.unit)
-        return Marked(question, answer, 0.0 if value is None else mean_relative_accuracy(value, truth.value))
+        return Marked(question, answer, 0.0 if value is None else mean_relative_accuracy(value, truth.value, self.mra))
 
     def summarise(self, marked: Sequence[Marked]) -> dict[str, float]:
         if not marked:

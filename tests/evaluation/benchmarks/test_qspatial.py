@@ -61,7 +61,15 @@ def test_truths_are_in_metres_and_scannet_images_are_read_from_their_folder(tmp_
         ("96", 0.0),  # a bare number is in metres
         ("0", 0.0),
         ("-0.96", 0.0),
-        ("about 1 m", 0.0),
+        ("about 1 m", 1.0),
+        ("1.0 meters.", 1.0),
+        ("**1 m**", 1.0),
+        ("$1.0$ m", 1.0),
+        (r"\scalar{1} \distance_unit{meter}", 1.0),  # the form that the paper's prompt asks for
+        (r"The stool is 40 cm wide, so \scalar{96} \distance_unit{cm}", 1.0),
+        (r"\scalar{96} \distance_unit{cubit}", 0.0),  # unknown: the published script takes it for centimetres
+        ("3 o'clock", 0.0),
+        ("1 to 2 m", 0.0),
         ("", 0.0),
         (None, 0.0),
     ],

@@ -1,5 +1,6 @@
 """The rules that benchmarks share, by literal numbers."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -45,11 +46,27 @@ def test_mra_is_the_share_of_ten_bounds_that_are_met(
     assert strict_mean_relative_accuracy(predicted, true) == pytest.approx(strict_share)
 
 
-def test_every_bound_written_in_decimals_is_met_though_binary_numbers_miss_it() -> None:
-    shares = [mean_relative_accuracy(1.0 + percent / 100, 1.0) for percent in range(5, 55, 5)]
+def test_a_bound_that_is_just_met_counts_as_in_the_published_scripts() -> None:
+    assert mean_relative_accuracy(2.7, 2.0) == pytest.approx(0.3)  # in binary an error of more than 0.35
+    assert mean_relative_accuracy(4.0, 5.0) == pytest.approx(0.6)
+    assert mean_relative_accuracy(1.65, 3.0) == pytest.approx(0.1)
+    assert mean_relative_accuracy(1.3, 2.0) == pytest.approx(0.4)  # in binary an error of just 0.35
+
+
+@FEW
+@given(predicted_cm=st.integers(0, 400), true_cm=st.integers(1, 200))
+def test_mra_is_that_of_the_published_scripts_to_the_last_bit(predicted_cm: int, true_cm: int) -> None:
+    error = abs(predicted_cm / 100 - true_cm / 100) / (true_cm / 100)
+    met = error <= 1 - np.linspace(0.5, 0.95, 10)
+    assert mean_relative_accuracy(predicted_cm / 100, true_cm / 100) == pytest.approx(met.mean(), abs=1e-12)
+
+
+def test_by_the_exact_rule_every_bound_written_in_decimals_is_met() -> None:
+    shares = [mean_relative_accuracy(1.0 + percent / 100, 1.0, "exact") for percent in range(5, 55, 5)]
     assert shares == pytest.approx([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
     strict = [strict_mean_relative_accuracy(1.0 + percent / 100, 1.0) for percent in range(5, 55, 5)]
     assert strict == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0])
+    assert mean_relative_accuracy(2.7, 2.0, "exact") == pytest.approx(0.4)
 
 
 @FEW

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import assume, given, settings
 
-from evaluation.benchmarks.spatialrgpt import SpatialRgpt, read_region, read_yes_or_no
+from evaluation.benchmarks.spatialrgpt import SpatialRgpt
 from evaluation.benchmarks.types import Question
+from evaluation.benchmarks.verdicts import read_region, read_yes_or_no
 from spatial.sample import NumberAnswer, TextAnswer
 from spatial.sample import Path as ReasoningPath
 from tests.evaluation.benchmarks.layouts import (

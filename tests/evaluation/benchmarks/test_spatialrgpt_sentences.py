@@ -3,8 +3,9 @@
 import pytest
 
 from evaluation.benchmarks.measures import read_measure
-from evaluation.benchmarks.spatialrgpt import SpatialRgpt, read_region, read_yes_or_no
+from evaluation.benchmarks.spatialrgpt import SpatialRgpt
 from evaluation.benchmarks.types import Question
+from evaluation.benchmarks.verdicts import read_region, read_yes_or_no
 from spatial.sample import ImageRef, NumberAnswer, Path, SpatialSample, Unit
 
 AGREEING = (
@@ -63,6 +64,11 @@ def test_the_length_of_a_sentence_is_right_whatever_its_unit(sentence: str, leng
 @pytest.mark.parametrize("sentence", POINTING)
 def test_the_hour_of_a_sentence_is_right_though_it_numbers_regions(sentence: str) -> None:
     assert score_of_truth(sentence, 7.0, "oclock") == (1.0, 0.0)
+
+
+def test_the_numbers_of_several_regions_are_no_lengths() -> None:
+    assert score_of_truth("Regions 1 and 2 are 3 m apart.", 3.0, "m") == (1.0, pytest.approx(0.0))
+    assert score_of_truth("Region 2 lies, seen from region 1, 3 meters away.", 3.0, "m") == (1.0, pytest.approx(0.0))
 
 
 def test_the_numbers_of_regions_alone_measure_nothing() -> None:
