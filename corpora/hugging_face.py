@@ -5,7 +5,6 @@ the rest of the file otherwise. Files lie in a folder of this machine, or in the
 `allow_download` says so, and no code of a data set is run. A data set's card is not read either: it can name addresses.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -16,22 +15,24 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from corpora.answers import AnswerType, num_options_in, read_answer, read_options, with_options
+from corpora.columns import Columns, cell_of, check_columns, optional_cell, unpacked_cell
+from corpora.columns import UnknownColumnError as UnknownColumnError
 from corpora.rows import (
     ImageImporter,
     Item,
     ReaderConfig,
     RowError,
     items,
-    json_array,
     json_lines,
+    json_rows,
     known_ids,
     put_image,
     value_of,
 )
-from spatial.grammar import format_response
+from corpora.table_regions import BoxForm, BoxUnit, read_camera, read_chain, regions_of
+from spatial.grammar import format_response, parse_response
 from spatial.images import ImageStore
 from spatial.sample import ImageRef, Path, SpatialSample, Unit
-from spatial.strict import StrictModel
 
 _JSON_LINES, _JSON = (".jsonl", ".ndjson"), (".json",)
 _TABLES = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".tsv": "csv"}
@@ -39,25 +40,6 @@ _NO_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "sta
 _PARQUET_END = b"PAR1"
 _NUM_PEEKED = 16
 """Rows whose columns are known before reading: JSON may leave some out."""
-
-
-class UnknownColumnError(ValueError):
-    """The mapping names a column that the data set has not."""
-
-
-class Columns(StrictModel):
-    """Which column holds what; an empty name: there is none."""
-
-    question: Annotated[str, Field(min_length=1)]
-    answer: Annotated[str, Field(min_length=1)]
-    image: Annotated[str, Field(min_length=1)]
-    """An image or a list of them: as `datasets` keeps images, as bytes, or as files' names in the folder `images`."""
-    options: str = ""
-    """A list of texts; without it, a choice's options stand in the question (A. left)."""
-    id: str = ""
-    """A text or a whole number; without it, samples are numbered."""
-    kind: str = ""
-    """The kind of question; without it, the answer's type."""
 
 
 class HuggingFaceReader(ReaderConfig):
@@ -80,14 +62,18 @@ class HuggingFaceReader(ReaderConfig):
     """Of a folder, read the files with this word in their names or folders; empty: all of them."""
     columns: Columns
     answer_type: AnswerType = "auto"
-    """auto: a choice where there are options; a number where it reads as one (a whole one without `unit` is a count);
-    else a text."""
+    """auto: a choice where there are options; a number where it states one; else yes, no or a text. text: whatever it
+    says, as a text."""
     unit: Unit | None = None
-    """Of numbers."""
+    """Of numbers. None: the unit that a question asks for or an answer has; a whole number without any is a count."""
+    box_form: BoxForm = "xyxy"
+    """Of boxes: left, top, right, bottom; or left, top, width, height."""
+    box_unit: BoxUnit = "pixels"
+    """What boxes count in: pixels of their image, or thousandths or shares (0 to 1) of its sides."""
     images: FilePath | None = None
     """The folder that images named in the rows lie in."""
-    paths: Annotated[tuple[Literal[Path.LOR, Path.DIRECT], ...], Field(min_length=1)] = (Path.LOR, Path.DIRECT)
-    """The paths that questions may be asked through; DTR needs regions, which no column holds."""
+    paths: Annotated[tuple[Path, ...], Field(min_length=1)] = (Path.LOR, Path.DTR, Path.DIRECT)
+    """The paths that questions may be asked through; DTR only where a row has regions."""
 
     @model_validator(mode="after")
     def _has_one_source_and_a_unit(self) -> Self:
@@ -135,38 +121,64 @@ def _samples(
     if not isinstance(row, dict):
         raise RowError("row", row, "give an object with a value for each column")
     columns = config.columns
-    question = _cell(row, columns.question)
-    if not isinstance(question, str):
-        raise RowError(columns.question, question, "a question is a text")
-    # Where pictures go is for the prompt to say.
-    question = question.replace("<image>", "").strip()
-    options = read_options(_cell(row, columns.options), columns.options) if columns.options else ()
-    num_options = len(options) or num_options_in(question)
+    asked = _question(cell_of(row, columns.question), columns.question)
+    options = read_options(optional_cell(row, columns.options), columns.options)
+    num_options = len(options) or num_options_in(asked)
+    given = cell_of(row, columns.answer)
     answer, written = read_answer(
-        _cell(row, columns.answer), config.answer_type, config.unit, options, num_options, columns.answer
+        given, config.answer_type, config.unit, options, num_options, columns.answer, question=asked
     )
-    if not question:
-        raise RowError(columns.question, question, "is empty")
-    try:
-        chains = {Path.DIRECT: format_response(Path.DIRECT, answer=written)} if Path.DIRECT in config.paths else {}
-    except ValueError as error:
-        raise RowError(columns.answer, written, str(error)) from error
+    refs = _images(cell_of(row, columns.image), columns.image, images, importer)
+    asked, regions = regions_of(row, columns, asked, refs, config.box_form, config.box_unit)
+    paths = tuple(path for path in config.paths if regions or path is not Path.DTR)
+    if not paths:
+        raise RowError(columns.boxes or columns.regions or "boxes", None, "no region, which the path dtr needs")
     yield SpatialSample(
         sample_id=f"{name}/{_label(row, columns.id) if columns.id else place}",
         domain=config.domain or name,
         kind=_label(row, columns.kind) if columns.kind else answer.type,
-        paths=config.paths,
-        images=_images(_cell(row, columns.image), columns.image, images, importer),
-        question=with_options(question, options),
+        paths=paths,
+        images=refs,
+        question=with_options(asked, options, columns.options),
         answer=answer,
-        chains=chains,
+        regions=regions,
+        camera=read_camera(optional_cell(row, columns.camera), columns.camera, refs),
+        chains=_chains(columns, row, paths, given, written),
     )
 
 
-def _cell(row: dict[str, Any], column: str) -> Any:
-    if column not in row:
-        raise RowError(column, sorted(map(str, row)), "the row has no such column")
-    return row[column]
+def _question(cell: Any, column: str) -> str:
+    """Its text; where it is a message of several parts, that of all of them."""
+    cell = unpacked_cell(cell)
+    if isinstance(cell, (list, tuple)):
+        parts = [part.get("text") or "" for part in cell if isinstance(part, dict)]
+        cell = "\n".join(part for part in parts if isinstance(part, str) and part) or cell
+    if not isinstance(cell, str):
+        raise RowError(column, cell, "a question is a text")
+    # Where pictures go is for the prompt to say.
+    question = cell.replace("<image>", "").strip()
+    if not question:
+        raise RowError(column, cell, "is empty")
+    return question
+
+
+def _chains(
+    columns: Columns, row: dict[str, Any], paths: tuple[Path, ...], given: Any, written: str
+) -> dict[Path, str]:
+    """Whole responses by path: from their columns, from an answer that is one, and the answer alone."""
+    chains = {}
+    for path, column in ((Path.LOR, columns.chain_lor), (Path.DTR, columns.chain_dtr)):
+        if path in paths:
+            if column:
+                chains[path] = read_chain(optional_cell(row, column), path, column, written)
+            elif isinstance(given, str) and parse_response(path, given).well_formed:
+                chains[path] = given.strip()
+    try:
+        if Path.DIRECT in paths:
+            chains[Path.DIRECT] = format_response(Path.DIRECT, answer=written)
+    except ValueError as error:
+        raise RowError(columns.answer, written, str(error)) from error
+    return {path: chain for path, chain in chains.items() if chain}
 
 
 def _label(row: dict[str, Any], column: str) -> str:
@@ -174,15 +186,20 @@ def _label(row: dict[str, Any], column: str) -> str:
     Raises:
         RowError: it is no name.
     """
-    value = _cell(row, column)
+    value = cell_of(row, column)
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
         raise RowError(column, value, "give a text or a whole number")
     return str(value).strip()
 
 
 def _images(cell: Any, column: str, images: ImageStore, importer: ImageImporter | None) -> tuple[ImageRef, ...]:
+    cell = unpacked_cell(cell)
     cells = cell if isinstance(cell, (list, tuple)) else [cell]
-    return tuple(_image(each, column, images, importer) for each in cells)
+    # Tables have as many places for images as their longest row.
+    there = [each for each in cells if each is not None]
+    if cells and not there:
+        raise RowError(column, cell, "no image; give its bytes or its file's name")
+    return tuple(_image(each, column, images, importer) for each in there)
 
 
 def _image(cell: Any, column: str, images: ImageStore, importer: ImageImporter | None) -> ImageRef:
@@ -236,22 +253,14 @@ def _snapshot(config: HuggingFaceReader) -> FilePath:
 def _check_columns(config: HuggingFaceReader, files: Iterable[FilePath]) -> None:
     """The first file that holds rows stands for the others: to open thousands of them takes long."""
     peeked = ([row for _, row in islice(_rows(file), _NUM_PEEKED) if isinstance(row, dict)] for file in files)
-    known = sorted({str(name) for row in next(filter(None, peeked), []) for name in row})
-    for purpose, column in config.columns:
-        if known and column and column not in known:
-            nearest = difflib.get_close_matches(column, known, n=1, cutoff=0.0)[0]
-            raise UnknownColumnError(
-                f"columns.{purpose}={column!r}: there is no such column; did you mean {nearest!r}? There are: "
-                + ", ".join(known)
-            )
+    check_columns(config.columns, next(filter(None, peeked), []))
 
 
 def _rows(file: FilePath) -> Iterator[tuple[int, Any | RowError]]:
     if file.suffix in _JSON_LINES:
         return json_lines(file)
     if file.suffix in _JSON:
-        with file.open("rb") as content:
-            return json_array(file) if content.read(1024).lstrip()[:1] == b"[" else json_lines(file)
+        return json_rows(file)
     if file.suffix not in _TABLES:
         raise FileNotFoundError(f"{file}: no data file; give one of {', '.join((*_JSON_LINES, *_JSON, *_TABLES))}")
     return _table_rows(file)

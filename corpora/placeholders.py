@@ -33,34 +33,58 @@ class Labelled:
     marks: tuple[Mark, ...]
 
 
-def label(texts: Sequence[str], coloured: Sequence[Mark], num_boxes: int) -> Labelled:
+def label(
+    texts: Sequence[str],
+    coloured: Sequence[Mark],
+    num_boxes: int,
+    field: str = "conversations",
+    box_field: str = "bbox",
+) -> Labelled:
     """
     Args:
         texts: of a person and of a model, in turn.
         coloured: the marks that the row has by colour.
         num_boxes: how many boxes there are for the placeholders of all texts.
+        field, box_field: what errors name.
 
     Raises:
         RowError: there are not as many placeholders as boxes, or it cannot be told which mark one stands for.
     """
     num_places = sum(len(_PLACE.findall(text)) for text in texts)
     if num_places == 0:
-        return Labelled(tuple(texts), _by_mention(texts[::2], coloured, num_boxes))
+        return Labelled(tuple(texts), _by_mention(texts[::2], coloured, num_boxes, box_field))
     if num_boxes not in (0, num_places):
-        raise RowError("conversations", num_places, f"there are {num_boxes} boxes; give a <mask> for each")
+        raise RowError(field, num_places, f"there are {num_boxes} boxes; give a <mask> for each")
     num_plain = sum(_colour_at(text, place, coloured) is None for text in texts for place in _PLACE.finditer(text))
-    labeller = _Labeller(coloured, num_plain)
+    labeller = _Labeller(coloured, num_plain, field)
     labelled = tuple(map(labeller.label, texts))
     marks = tuple(labeller.marks)
     if num_boxes == 0 and (missing := [mark for mark in marks if mark not in coloured]):
-        raise RowError("bbox", missing[0], f"the text has {num_places} <mask>; give a box for each")
+        raise RowError(box_field, missing[0], f"the text has {num_places} <mask>; give a box for each")
     if any(mark.isdigit() for mark in marks):
         labelled = tuple(_REGION.sub(lambda match: f"region {int(match[1]) + 1}", text) for text in labelled)
     return Labelled(labelled, marks)
 
 
+def insert(text: str, labels: Sequence[str], field: str) -> str:
+    """A text with `labels` in the place of its placeholders, in order; as it is, where it has none.
+
+    Raises:
+        RowError: there are not as many placeholders as labels.
+    """
+    places = list(_PLACE.finditer(text))
+    if len(places) not in (0, len(labels)):
+        raise RowError(field, len(places), f"there are {len(labels)} regions; give a <mask> for each")
+    written, end = "", 0
+    for place, name in zip(places, labels, strict=False):
+        written, end = written + text[end : place.start()], place.end()
+        if not written.rstrip(" ([").lower().endswith(name):  # "red point <mask>"
+            written += name if not written or written[-1].isspace() or written[-1] in "([" else f" {name}"
+    return written + text[end:]
+
+
 class _Labeller:
-    def __init__(self, coloured: Sequence[Mark], num_plain: int) -> None:
+    def __init__(self, coloured: Sequence[Mark], num_plain: int, field: str) -> None:
         self.marks: list[Mark] = []
         self._coloured = coloured
         # The only mark of a row needs no colour: "Where is the object in the bbox <mask>?"
@@ -70,7 +94,7 @@ class _Labeller:
             advice = (
                 "<mask> without a colour, in a row with marks by colour; write it after its mark (red point <mask>)"
             )
-            raise RowError("conversations", num_plain, advice)
+            raise RowError(field, num_plain, advice)
 
     def label(self, text: str) -> str:
         written, end = "", 0
@@ -98,7 +122,7 @@ def _colour_at(text: str, place: re.Match[str], coloured: Sequence[Mark]) -> Mar
     return found[1].lower()
 
 
-def _by_mention(texts: Sequence[str], coloured: Sequence[Mark], num_boxes: int) -> tuple[Mark, ...]:
+def _by_mention(texts: Sequence[str], coloured: Sequence[Mark], num_boxes: int, field: str) -> tuple[Mark, ...]:
     """The marks of boxes in a text without placeholders: those that it names in turn, else by number."""
     if not num_boxes:
         return ()
@@ -110,5 +134,5 @@ def _by_mention(texts: Sequence[str], coloured: Sequence[Mark], num_boxes: int) 
         return tuple(named)
     if num_boxes != len(once):
         advice = f"the question names {len(once)} marks; give a box for each, or write <mask> after those that have one"
-        raise RowError("bbox", num_boxes, advice)
+        raise RowError(field, num_boxes, advice)
     return once

@@ -54,6 +54,7 @@ def import_sets(
     """
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    from corpora.columns import UnknownColumnError
     from corpora.importing import import_data
 
     wanted = load_import_config(config, settings or [])
@@ -65,6 +66,8 @@ def import_sets(
             report = import_data(wanted, lambda number: progress.update(task, completed=number))
     except FileNotFoundError as error:
         raise ConfigError(str(error)) from error
+    except UnknownColumnError as error:
+        raise ConfigError(f"import: {error}") from None
     except IsADirectoryError as error:
         raise ConfigError(f"{error.filename}: is a folder, but this type reads a file; name the file in it") from error
     print_imported(report)

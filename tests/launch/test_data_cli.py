@@ -43,6 +43,30 @@ def test_a_path_that_does_not_exist_is_named_by_its_field(tmp_path: Path) -> Non
     assert "is a folder, but this type reads a file" in str(folder.exception)
 
 
+def test_a_misspelt_column_is_told_with_the_nearest_and_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(json.dumps({"problem": "How many?", "solution": "7", "path": "a.jpg"}) + "\n")
+    names = ["columns.question=probelm", "columns.answer=solution", "columns.image=path"]
+    settings = [f"out={tmp_path / 'out'}", "type=hugging_face", f"file={tmp_path / 't.jsonl'}", *names]
+    done = RUNNER.invoke(app, ["data", "import", *settings])
+    assert isinstance(done.exception, ConfigError)
+    assert "columns.question='probelm': there is no such column; did you mean 'problem'?" in str(done.exception)
+
+
+def test_rows_that_are_left_out_are_told_by_cause_with_an_example(tmp_path: Path) -> None:
+    file, rows = lay_out(tmp_path, num=60)
+    for number, row in enumerate(rows[:3]):
+        row["images"][0] = row["images"][0] | {"sha256": f"{number}" * 64}
+    config = write(file, rows)
+    command = ["data", "import", f"out={tmp_path / 'out'}", "type=own", f"file={file}", f"images={config.images}"]
+    done = RUNNER.invoke(app, command, env={"COLUMNS": "250"})
+    assert done.exit_code == 0, done.output
+    assert "left out, by cause" in done.output
+    counted = json.loads((tmp_path / "out/report.json").read_text())["rejects"]
+    assert list(counted.values()) == [3]
+    assert next(iter(counted)).startswith("images.sha256: ")
+    assert "rows.jsonl:1: images.0.sha256" in done.output.replace("\n", "")
+
+
 def test_import_then_check_then_a_picture(tmp_path: Path) -> None:
     file, rows = lay_out(tmp_path, num=40, num_images=30)
     config = write(file, rows)
