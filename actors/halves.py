@@ -1,7 +1,6 @@
 """Each half of the system without the other: rollouts without a learner, and recorded trajectories for a learner."""
 
 import asyncio
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path as FilePath
@@ -9,6 +8,7 @@ from pathlib import Path as FilePath
 from actors.group import Group
 from rewards.score import Score
 from rollout.trajectory import Trajectory, VersionSpan
+from spatial.json_lines import read_lines
 from spatial.sample import Path, SpatialSample
 
 
@@ -43,8 +43,7 @@ def read_groups(file: FilePath, samples: Mapping[str, SpatialSample]) -> list[Gr
         KeyError: a recorded sample is not in `samples`.
     """
     rows_by_group = defaultdict(list)
-    for line in file.read_text().splitlines():
-        row = json.loads(line)
+    for row in read_lines(file):
         if row["trained"]:
             rows_by_group[row["path"], row["group"]].append(row)
     return [

@@ -1,6 +1,5 @@
 """What is written down of a group: its responses, a row each, and one entry by which it is found again."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from statistics import fmean
@@ -8,11 +7,12 @@ from statistics import fmean
 import numpy as np
 
 from actors.group import Group
+from spatial.json_lines import to_json
 
 
 def group_lines(group: Group, trained: bool) -> str:
     """A JSON object a line for each response, then for each failure."""
-    return "".join(json.dumps(row) + "\n" for row in _rows(group, trained))
+    return "".join(to_json(row) + "\n" for row in _rows(group, trained))
 
 
 def group_entry(group: Group, trained: bool, step: int, place: tuple[int, int]) -> dict[str, object]:

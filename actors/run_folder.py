@@ -28,6 +28,7 @@ earlier/001/ …      what a run that was begun again in this folder had left: m
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -37,10 +38,9 @@ from typing import Any, NamedTuple
 from actors.group import Group
 from actors.records import group_entry, group_lines
 from evaluation.marks import Judged
+from spatial.json_lines import CUT_SHORT, read_lines, read_object, to_json
 
 _log = logging.getLogger(__name__)
-
-_CUT_SHORT = "%s: its last line was cut short (by a crash, or a full disk) and is dropped"
 
 
 class LeftOut(NamedTuple):
@@ -201,16 +201,16 @@ class RunFolder:
     def write_evaluation(self, phase: str, judged: Iterable[Judged]) -> None:
         """Every response of an evaluation with its marks, in `evaluations/<phase>.jsonl`."""
         self.evaluations.mkdir(exist_ok=True)
-        self._replace(self.evaluations / f"{phase}.jsonl", (json.dumps(asdict(mark)) + "\n" for mark in judged))
+        self._replace(self.evaluations / f"{phase}.jsonl", (to_json(asdict(mark)) + "\n" for mark in judged))
 
     def write_summary(self, part: str, content: object) -> None:
         """Replace one part of `summary.json` and keep the others."""
         summary = json.loads(self.summary.read_text()) if self.summary.exists() else {}
-        self._replace(self.summary, [json.dumps({**summary, part: content}, indent=1) + "\n"])
+        self._replace(self.summary, [to_json({**summary, part: content}, indent=1) + "\n"])
 
     def _keep_until(self, path: FilePath, last_step: int) -> None:
-        kept = [metrics for metrics in read_lines(path) if metrics["step"] <= last_step]
-        self._replace(path, (json.dumps(metrics) + "\n" for metrics in kept))
+        kept = [metrics for metrics in read_lines(path) if metrics.get("step", math.inf) <= last_step]
+        self._replace(path, (to_json(metrics) + "\n" for metrics in kept))
 
     @staticmethod
     def _replace(path: FilePath, lines: Iterable[str]) -> None:
@@ -220,28 +220,10 @@ class RunFolder:
         temporary.replace(path)
 
 
-def read_lines(path: FilePath) -> list[dict[str, Any]]:
-    """The objects of a file with one JSON object a line; none if there is no such file.
-
-    What is no such line is passed over, and said: above all a last one that was cut short by a crash or a full disk.
-    """
-    lines = path.read_bytes().split(b"\n") if path.exists() else []
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        row = _object(line)
-        if row is not None:
-            rows.append(row)
-        elif number == len(lines) and line:
-            _log.warning(_CUT_SHORT, path)
-        elif line:
-            _log.warning("%s:%d is no JSON object and is passed over: %.60s", path, number, line)
-    return rows
-
-
 def _append(path: FilePath, lines: Iterable[Mapping[str, object]]) -> None:
     _end_last_line(path)
     with path.open("a") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
+        file.writelines(to_json(line) + "\n" for line in lines)
 
 
 def _end_last_line(path: FilePath) -> None:
@@ -254,16 +236,8 @@ def _end_last_line(path: FilePath) -> None:
             return
         file.seek(0)
         last = file.read().rpartition(b"\n")[2]
-        if _object(last) is not None:  # whole, but for its end
+        if read_object(last) is not None:  # whole, but for its end
             file.write(b"\n")
         else:
             file.truncate(size - len(last))
-            _log.warning(_CUT_SHORT, path)
-
-
-def _object(line: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
+            _log.warning(CUT_SHORT, path)

@@ -14,6 +14,7 @@ from actors.config import TelemetryConfig
 from actors.run_folder import RunFolder
 from actors.wandb_run import Warn, finish_wandb, start_wandb
 from spatial.images import ImageStore
+from spatial.json_lines import read_object
 
 
 class Telemetry:
@@ -60,7 +61,7 @@ class Telemetry:
             return {}
         images = ImageStore(self._folder.images)
         table = wandb.Table(columns=list(_SAMPLE_COLUMNS))
-        for row in first_responses(recorded.read_text().splitlines(), self._config.num_samples):
+        for row in first_responses(recorded.read_bytes().splitlines(), self._config.num_samples):
             score = row["score"]
             image = wandb.Image(images.load(row["images"][0]))
             marks = (score["total"], score["accuracy"], score["format"], score["center"])
@@ -83,11 +84,13 @@ def gauge_name(metric: str) -> str:
     return "sr_real_" + re.sub(r"\W", "_", metric)
 
 
-def first_responses(lines: Iterable[str], num_groups: int) -> list[dict[str, Any]]:
+def first_responses(lines: Iterable[bytes | str], num_groups: int) -> list[dict[str, Any]]:
     """The first response of each of the first so many groups of every path."""
     first: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
     for line in lines:
-        row = json.loads(line)
+        row = read_object(line)
+        if row is None:
+            continue
         of_path = first[row["path"]]
         if "response" in row and (row["group"] in of_path or len(of_path) < num_groups):
             of_path.setdefault(row["group"], row)

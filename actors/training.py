@@ -30,6 +30,7 @@ from actors.waits import Waits
 from rewards.score import Failure, Score
 from rollout.config import SamplingConfig
 from rollout.trajectory import RolloutRequest, Trajectory
+from spatial.json_lines import finite
 from spatial.sample import Path, SpatialSample
 
 
@@ -291,6 +292,7 @@ class Trainer:
             "time/push_s": push_s,
             "time/step_s": time.perf_counter() - started_s,
         }
+        record = finite(record)
         self._folder.append_metrics(record)
         self._folder.append_timeline(self.version, self._spans(started_s, wait_s, update_s, push_started_s, push_s))
         self._on_step(record)

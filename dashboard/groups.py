@@ -12,9 +12,11 @@ from jaxtyping import Bool, Int
 from numpy import ndarray
 
 from dashboard.tail import GrowingFile
+from spatial.json_lines import read_object
 from spatial.sample import Path, SpatialSample
 
 _NUMBERS = ("reward_mean", "accuracy_mean", "center_mean")
+_NEEDED = {"step", "kind", "path", "trained", "place", *_NUMBERS}
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,9 @@ class GroupTable:
         if self._file.was_replaced():
             self._clear()
         for offset, line in self._file.new_lines():
-            entry = orjson.loads(line)
+            entry = read_object(line)
+            if entry is None or not entry.keys() >= _NEEDED:
+                continue
             self._offsets.append(offset)
             self._steps.append(entry["step"])
             self._kinds.append(_code(self.kinds, entry["kind"]))
@@ -154,7 +158,8 @@ class GroupTable:
         start, length = entry["place"]
         with (self._trajectories / f"step-{entry['step']:06d}.jsonl").open("rb") as file:
             file.seek(start)
-            rows = [orjson.loads(line) for line in file.read(length).splitlines()]
+            lines = map(read_object, file.read(length).splitlines())
+            rows = [row for row in lines if row is not None]
         return RecordedGroup(
             step=entry["step"],
             path=Path(entry["path"]),

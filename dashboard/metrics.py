@@ -7,17 +7,17 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import orjson
 from jaxtyping import Float
 from numpy import ndarray
 
 from dashboard.tail import GrowingFile
+from spatial.json_lines import read_object
 
 Series = Float[ndarray, " steps"]
 
 
 class MetricsTable:
-    """`metrics.jsonl` by column. What a step does not have is NaN."""
+    """`metrics.jsonl` by column. What a step does not have is NaN; a line that is no step is passed over."""
 
     def __init__(self, file: Path) -> None:
         self._file = GrowingFile(file)
@@ -33,11 +33,13 @@ class MetricsTable:
             self.num_steps = 0
             self.generation += 1
         for _, line in self._file.new_lines():
-            self._append(orjson.loads(line))
+            row = read_object(line)
+            if row is not None and isinstance(row.get("step"), int):
+                self._append(row)
 
     def _append(self, row: Mapping[str, object]) -> None:
         for name, value in row.items():
-            if isinstance(value, int | float):
+            if isinstance(value, int | float) and math.isfinite(value):
                 column = self._columns.get(name)
                 if column is None:
                     column = self._columns[name] = array("d", [math.nan]) * self.num_steps

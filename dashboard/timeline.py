@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
 from dashboard.tail import GrowingFile
+from spatial.json_lines import read_object
 
 
 @dataclass(frozen=True)
@@ -34,5 +33,5 @@ class Timeline:
 
     def last(self, num_steps: int) -> list[tuple[int, list[Span]]]:
         """The spans of the last so many steps, the oldest first."""
-        rows = map(orjson.loads, self._lines[-num_steps:] if num_steps else [])
-        return [(row["step"], [Span(*span) for span in row["spans"]]) for row in rows]
+        rows = map(read_object, self._lines[-num_steps:] if num_steps else [])
+        return [(row["step"], [Span(*span) for span in row["spans"]]) for row in rows if row and "spans" in row]

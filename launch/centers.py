@@ -1,6 +1,5 @@
 """Where detected centres lie beside the true ones, from above: the picture of the region-to-3D validation."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path as FilePath
 from statistics import median
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 
 from actors.run_folder import RunFolder
 from rewards.center import distance_m
+from spatial.json_lines import read_lines
 from spatial.sample import SpatialSample, Vector3
 
 _PHASES = {"cold_start": "after cold start", "rl": "after RL"}
@@ -63,8 +63,7 @@ def _true_centers_m(folder: RunFolder) -> dict[str, tuple[Vector3, ...]]:
 
 def _pairs(file: FilePath, true_m: dict[str, tuple[Vector3, ...]]) -> Iterable[Pair]:
     """The greedy responses' centres where there are as many as regions: the first written is the first region's."""
-    for line in file.read_text().splitlines():
-        mark = json.loads(line)
+    for mark in read_lines(file):
         wanted = true_m.get(mark["sample_id"], ())
         if mark["is_greedy"] and wanted and len(mark["centers_m"]) == len(wanted):
             for true, predicted in zip(wanted, mark["centers_m"], strict=True):

@@ -13,8 +13,9 @@ from importlib.metadata import version
 from pathlib import Path as FilePath
 from typing import Any
 
-from actors.run_folder import RunFolder, read_lines
+from actors.run_folder import RunFolder
 from launch.config import ConfigError, RunConfig
+from spatial.json_lines import read_lines
 
 TRAINING = ("cold-start", "train")
 """Commands whose changes of the config are kept for the commands after them."""

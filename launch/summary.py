@@ -11,6 +11,7 @@ from rich.table import Table
 from actors.run_folder import RunFolder
 from spatial.grammar import parse_response
 from spatial.images import ImageStore
+from spatial.json_lines import read_lines
 from spatial.sample import Path, SpatialSample
 from vlm.regions import draw_marks
 
@@ -159,8 +160,7 @@ def _examples(folder: RunFolder, number: int) -> list[tuple[SpatialSample, str]]
     """The last step's first DTR responses, one a sample, with their samples."""
     files = sorted(folder.trajectories.glob("step-*.jsonl"))
     responses: dict[str, str] = {}
-    for line in files[-1].read_text().splitlines() if files else []:
-        row = json.loads(line)
+    for row in read_lines(files[-1]) if files else []:
         if row["path"] == Path.DTR and "response" in row:
             responses.setdefault(row["sample_id"], row["response"])
     found: list[tuple[SpatialSample, str]] = []

@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 from typing import Any, Self
 
 from experiments.claims.plan import Part
+from spatial.json_lines import read_lines
 
 PATHS = ("lor", "dtr")
 _CURVE_KEYS = ("step", "lor/reward_mean", "dtr/reward_mean", "num_failures")
@@ -31,8 +32,7 @@ class Result:
     def of_run(cls, part: Part, command: str, folder: Path, seconds: float) -> Self:
         summary = json.loads((folder / "summary.json").read_text())[part.phase]
         metrics = folder / "metrics.jsonl"
-        lines = metrics.read_text().splitlines() if part.phase == "rl" and metrics.exists() else []
-        steps = [json.loads(line) for line in lines]
+        steps = read_lines(metrics) if part.phase == "rl" else []
         curve = [{key: step[key] for key in _CURVE_KEYS if key in step} for step in steps]
         return cls(part.key, part.settings, command, seconds, {k: v for k, v in summary.items() if k != "loss"}, curve)
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import math
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
 
@@ -35,6 +36,7 @@ class Rig:
         tmp_path: FilePath,
         *,
         rewards: FakeRewards | None = None,
+        learner: FakeLearner | None = None,
         failing: int = 0,
         num_failing_issues: int | None = None,
         validation: Callable[[FakeRollouts], Validation] | None = None,
@@ -59,7 +61,7 @@ class Rig:
             for path, quota in self.config.groups_per_step.items()
         }
         self.rollouts = FakeRollouts(failing=failing, num_failing_issues=num_failing_issues)
-        self.learner = FakeLearner()
+        self.learner = learner or FakeLearner()
         self.folder = RunFolder(tmp_path)
         self.folder.create()
         self.steps: list[dict] = []
@@ -315,6 +317,22 @@ def test_a_step_writes_every_metric_that_is_promised(tmp_path: FilePath) -> None
         rollout_tokens_per_s time/step_s time/wait_s time/rollout_s time/score_s time/update_s time/push_s push_bytes"""
     assert set(promised.split()) <= set(step)
     assert step["groups_trained"] == 5
+
+
+class OddLearner(FakeLearner):
+    """Measures what is no number."""
+
+    async def update(self, groups: list[Group]) -> Mapping[str, float]:
+        return {**await super().update(groups), "ess": math.nan, "grad_norm": math.inf, "loss": 0.5}
+
+
+def test_metrics_hold_what_json_can_and_whoever_is_told_gets_the_same(tmp_path: FilePath) -> None:
+    rig = Rig(tmp_path, num_steps=2, learner=OddLearner()).run()
+    for line in rig.folder.metrics.read_text().splitlines():
+        assert not re.search("NaN|Infinity", line)
+    (first, _) = rig.folder.read_metrics()
+    assert (first["ess"], first["grad_norm"], first["loss"]) == (None, None, 0.5)
+    assert rig.steps == rig.folder.read_metrics()
 
 
 def test_staleness_is_counted_by_token() -> None:

@@ -49,6 +49,43 @@ def test_a_file_that_was_replaced_or_is_gone_is_read_anew(tmp_path: Path) -> Non
     assert not file.was_replaced()
 
 
+BAD_LINES = ['{"step": 9, "a": 0.', "[1, 2]", "null", "", "words", '{"a": 3.0}', '{"step": null, "a": 1.0}', "\x00\x00"]
+
+
+@pytest.mark.parametrize("bad", BAD_LINES)
+def test_a_line_that_is_no_step_is_passed_over_and_those_after_it_are_shown(tmp_path: Path, bad: str) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text(f'{{"step": 1, "a": 0.5}}\n{bad}\n{{"step": 2, "a": 0.75}}\n')
+    table = MetricsTable(file)
+    table.refresh()
+    np.testing.assert_array_equal(table.column("step"), [1.0, 2.0])
+    np.testing.assert_array_equal(table.column("a"), [0.5, 0.75])
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "null"])
+def test_a_number_that_is_none_is_a_gap_and_the_rest_of_its_step_is_shown(tmp_path: Path, number: str) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text(f'{{"step": 1, "a": {number}, "b": 2.0}}\n{{"step": 2, "a": 0.75, "b": 3.0}}\n')
+    table = MetricsTable(file)
+    table.refresh()
+    np.testing.assert_array_equal(table.column("a"), [math.nan, 0.75])
+    np.testing.assert_array_equal(table.column("b"), [2.0, 3.0])
+
+
+@pytest.mark.parametrize("bad", BAD_LINES)
+def test_groups_and_timeline_pass_over_a_bad_line(tmp_path: Path, bad: str) -> None:
+    folder = write_run(tmp_path)
+    good = len(list(GrowingFile(folder.groups).new_lines()))
+    for file in (folder.groups, folder.timeline):
+        file.write_text(f"{bad}\n{file.read_text()}{bad}\n")
+    groups, timeline = GroupTable(folder.groups, folder.trajectories), Timeline(folder.timeline)
+    groups.refresh()
+    timeline.refresh()
+    assert len(groups) == good
+    assert groups.open(good - 1).sample.sample_id
+    assert all(spans for _, spans in timeline.last(100))
+
+
 def test_metrics_are_columns_and_what_a_step_lacks_is_nan(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
     file.write_text('{"step": 1, "a": 0.5}\n{"step": 2, "b": 7, "a": null}\n')
