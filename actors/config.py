@@ -30,6 +30,15 @@ class GroupFilterConfig(StrictModel):
     max_rounds: Annotated[int, Field(ge=1)] = 30
     """A step samples at most this many times its number of groups, then trains on what it has."""
 
+    @model_validator(mode="after")
+    def _lets_some_pass(self) -> Self:
+        if self.min_mean_reward >= self.max_mean_reward:
+            raise ValueError(
+                f"filter.min_mean_reward={self.min_mean_reward:g} is not below filter.max_mean_reward="
+                f"{self.max_mean_reward:g}: no group could pass"
+            )
+        return self
+
 
 class LeaveOutConfig(StrictModel):
     """Failed members are left out; two that are left make a group."""

@@ -103,3 +103,8 @@ def test_steps_are_planned_as_many_as_a_batch_allows(batches: str, steps: int) -
     # 16 updates of 3 responses each allow 48 optimiser steps, not 128.
     overrides = ["learner.optimizer_steps_per_batch=8", "training.group_size=3", f"training.groups_per_step={batches}"]
     assert load_config("demo", overrides).steps_per_update == steps
+
+
+def test_a_filter_that_nothing_can_pass_is_refused_by_both_fields() -> None:
+    with pytest.raises(ConfigError, match=r"filter.min_mean_reward=0.99 is not below filter.max_mean_reward=0.2"):
+        load_config("demo", ["training.filter={min_mean_reward: 0.99, max_mean_reward: 0.2}"])

@@ -1,6 +1,14 @@
 import pytest
 
-from learner.config import GspoLoss, LearnerConfig, NoImportance, SequenceImportance, SequenceRejection, TokenRejection
+from learner.config import (
+    GspoLoss,
+    LearnerConfig,
+    NoImportance,
+    SequenceImportance,
+    SequenceMean,
+    SequenceRejection,
+    TokenRejection,
+)
 from learner.correction import describe_correction
 
 
@@ -14,7 +22,10 @@ from learner.correction import describe_correction
         ),
         (
             LearnerConfig(
-                importance=SequenceImportance(cap=1.5), rejection=SequenceRejection(high=1.0002), policy_loss=GspoLoss()
+                importance=SequenceImportance(cap=1.5),
+                rejection=SequenceRejection(high=1.0002),
+                policy_loss=GspoLoss(),
+                aggregation=SequenceMean(),
             ),
             "sequence importance weights truncated at 1.5, responses rejected outside mean ratios 0.99 to 1.0002, "
             "GSPO clip 0.0003/0.0004, no dual clip",
