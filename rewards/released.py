@@ -1,42 +1,90 @@
 """The reward as the released code scores it, faults included. Only for comparison (`RewardConfig.released_code`).
 
-Re-made from the list of faults in method.md, "Rewards"; each is named at its place. What is not listed there is as in
-the project's own reward. The centre score, and with it the total, can pass 1.
+Re-made from the facts in method.md ("The released rows and reward, as facts", "Rewards"); each difference from the
+project's own reward is named at its place. The centre score, and with it the total, can pass 1.
 """
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 from rewards.accuracy import accuracy_score, number_score
 from rewards.center import distance_m, step_score
 from rewards.config import CenterStep
-from spatial.grammar import find_boxes, read_number
-from spatial.sample import Answer, NumberAnswer, SpatialSample, Vector3
+from spatial.grammar import ParsedResponse, find_boxes, read_number
+from spatial.sample import Answer, ChoiceAnswer, MotionAnswer, NumberAnswer, Region, SpatialSample, Vector3
+
+_DRESS = re.compile(r"\\(?:boxed|text|textbf|mathrm|mathbf)\b|[\s$%{}\\]")
+_MOVE = re.compile(r"(\w+):([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))")
+
+
+def released_format_score(parsed: ParsedResponse) -> float:
+    """1 where the sections are there, in order and alone. A detect section may say anything: it needs no header."""
+    return float(parsed.is_whole)
 
 
 def released_accuracy_score(answer: str | None, truth: Answer) -> float:
-    """As `accuracy_score`, but an answer with a unit ("1.2 m") scores 0."""
-    if not isinstance(truth, NumberAnswer):
-        return accuracy_score(answer, truth)
-    # Fault: the text goes straight into a number, so a unit makes it unreadable.
-    predicted = None if answer is None else read_number(answer)
-    return 0.0 if predicted is None else number_score(predicted, truth.value)
+    """As `accuracy_score`, but letters may be dressed, moves stand anywhere, and a number with a unit scores 0."""
+    match truth:
+        case _ if answer is None:
+            return 0.0
+        case ChoiceAnswer():
+            return float(_is_letter(answer, truth.letter))
+        case MotionAnswer():
+            moves = {key: float(value) for key, value in _MOVE.findall(answer)}
+            return sum(number_score(moves[key], g) for key, g in truth.moves.items() if key in moves) / len(truth.moves)
+        case NumberAnswer():
+            # Fault: the text goes straight into a number, so a unit makes it unreadable.
+            predicted = read_number(answer)
+            return 0.0 if predicted is None else number_score(predicted, truth.value)
+        case _:
+            return accuracy_score(answer, truth)
+
+
+def _is_letter(answer: str, letter: str) -> bool:
+    """As mathruler's `grade_answer` compares letters: "c", "(C)", "[C]", "$C$" and "\\boxed{C}" are C, and "C." is not.
+
+    That it also solves "2C/2" for C is left out.
+    """
+    bare = _DRESS.sub("", answer).upper()
+    return bare in (letter, f"({letter})", f"[{letter}]")
 
 
 def released_center_score(
     detect: str | None, sample: SpatialSample, true_m: Sequence[Vector3], steps: Sequence[CenterStep]
 ) -> float:
     """The centre score of a detect section's inside, 0 or above, not bounded by 1."""
-    # Fault: a question that speaks of the "first image" scores 0 for detection, whatever was detected.
-    if detect is None or "first image" in sample.question.lower():
+    if detect is None or _asks_about_first_of_several(sample):
         return 0.0
-    predicted = [center for box in find_boxes(detect) if (center := _read_any_center(box.center)) is not None]
+    predicted = _centers_by_name(detect)
     if not predicted:
         return 0.0
-    # Fault: each true centre takes its nearest prediction, taken already or not.
-    nearest = (min(_leading_distance_m(center, true) for center in predicted) for true in true_m)
+    # An object is found by its mark inside a name, and one name may hold the marks of several.
+    distances = (
+        _leading_distance_m(center, true)
+        for region, true in zip(sample.regions, true_m, strict=True)
+        for name, center in predicted.items()
+        if _is_named(region, name)
+    )
     # Fault: divided by the number of predictions, so a missed object costs nothing.
-    return math.fsum(step_score(distance, steps) for distance in nearest) / len(predicted)
+    return math.fsum(step_score(distance, steps) for distance in distances) / len(predicted)
+
+
+def _asks_about_first_of_several(sample: SpatialSample) -> bool:
+    """Fault: such a question scores 0 for detection, whatever was detected."""
+    return len(sample.images) > 1 and "first image" in sample.question.lower()
+
+
+def _centers_by_name(detect: str) -> Mapping[str, tuple[float, ...]]:
+    """Fault: of equal names the last one counts."""
+    boxes = ((box.name, _read_any_center(box.center)) for box in find_boxes(detect))
+    return {name: center for name, center in boxes if center is not None}
+
+
+def _is_named(region: Region, name: str) -> bool:
+    """Whether a name holds the region's mark: "bin (red point)", "chair (region 2)"; "red bin" does not."""
+    mark = rf"region {region.mark}" if region.mark.isdigit() else rf"{region.mark}(?:[ _](?:point|bbox|box)|(?=\)))"
+    return re.search(rf"\b{mark}(?![\w])", name, re.IGNORECASE) is not None
 
 
 def _read_any_center(text: str) -> tuple[float, ...] | None:

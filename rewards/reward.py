@@ -7,7 +7,7 @@ the text with `spatial.grammar`; none raises, whatever the text.
 from rewards.accuracy import accuracy_score, is_right
 from rewards.center import center_score, matched_errors_m
 from rewards.config import RewardConfig
-from rewards.released import released_accuracy_score, released_center_score
+from rewards.released import released_accuracy_score, released_center_score, released_format_score
 from rewards.score import Score
 from spatial.grammar import ParsedResponse, parse_response, read_vector
 from spatial.places import read_box_3d
@@ -19,7 +19,7 @@ def score_response(text: str, path: Path, sample: SpatialSample, config: RewardC
     parsed = parse_response(path, text)
     score_accuracy = released_accuracy_score if config.released_code else accuracy_score
     accuracy = score_accuracy(parsed.answer, sample.answer)
-    well_formed = float(parsed.well_formed)
+    well_formed = released_format_score(parsed) if config.released_code else float(parsed.well_formed)
     center = _score_centers(parsed, sample, config) if path is Path.DTR else None
 
     share = 0.0

@@ -86,6 +86,8 @@ class ParsedResponse:
 
     well_formed: bool
     """The whole response matches the grammar of its path."""
+    is_whole: bool
+    """The sections of its path, in order, make up the whole response, whatever the detect section says."""
     detect: str | None
     think: str | None
     answer: str | None
@@ -147,7 +149,7 @@ def parse_response(path: Path, text: str) -> ParsedResponse:
     think = None if path is Path.DIRECT else _find_section(text, THINK_OPEN, THINK_CLOSE)
     answer = _find_section(text, ANSWER_OPEN, ANSWER_CLOSE)
     sections = {Path.LOR: (think, answer), Path.DTR: (detect, think, answer), Path.DIRECT: (answer,)}
-    well_formed = _fill_the_text(text, sections[path])
+    is_whole = well_formed = _fill_the_text(text, sections[path])
 
     boxes: tuple[Box3D, ...] = ()
     frame = None
@@ -159,6 +161,7 @@ def parse_response(path: Path, text: str) -> ParsedResponse:
         frame = int(header["frame"]) if header is not None and header["frame"] is not None else None
     return ParsedResponse(
         well_formed=well_formed,
+        is_whole=is_whole,
         detect=detect.body if detect is not None else None,
         think=think.body if think is not None else None,
         answer=answer.body if answer is not None else None,

@@ -1,12 +1,12 @@
-"""The faults that method.md lists, each beside what the project's own reward gives."""
+"""What the released reward does otherwise, as method.md lists it, beside what the project's own reward gives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from rewards.config import RewardConfig
 from rewards.reward import score_response
-from spatial.sample import NumberAnswer, Path, SpatialSample, Vector3
+from spatial.sample import ChoiceAnswer, MotionAnswer, NumberAnswer, Path, SpatialSample, Vector3
 
 MakeSample = Callable[..., SpatialSample]
 
@@ -16,14 +16,22 @@ NEAR: Vector3 = (0.0, 0.0, 1.0)
 FAR: Vector3 = (0.0, 0.0, 5.0)
 
 
+NAMES = ("cube (red point)", "cone (blue point)")
+
+
+def detected(*boxes: tuple[str, str], header: str | None = None) -> str:
+    """A whole DTR response with boxes of these centres and names."""
+    lines = [f'<3d_box center="{center}">{name}</3d_box>' for center, name in boxes]
+    head = f"Find {len(boxes)} relevant objects:" if header is None else header
+    return f"<detect>{chr(10).join([head, *lines])}</detect><think>x</think><answer>A</answer>"
+
+
 def centers(
-    make_sample: MakeSample, detected: tuple[str, ...], true: tuple[Vector3, ...], question: str = "Which?"
+    make_sample: MakeSample, boxes: tuple[str, ...], true: tuple[Vector3, ...], names: Sequence[str] = NAMES
 ) -> list[float]:
     """The centre scores of the released reward and of the project's own."""
-    boxes = "".join(f'\n<3d_box center="{center}">cube</3d_box>' for center in detected)
-    text = f"<detect>Find {len(detected)} relevant objects:{boxes}</detect><think>x</think><answer>A</answer>"
-    sample = make_sample(centers_m=true, question=question)
-    scores = [score_response(text, Path.DTR, sample, config).center for config in (RELEASED, OWN)]
+    text = detected(*zip(boxes, names, strict=False))
+    scores = [score_response(text, Path.DTR, make_sample(centers_m=true), config).center for config in (RELEASED, OWN)]
     return [score for score in scores if score is not None]
 
 
@@ -31,15 +39,10 @@ def test_a_missed_object_costs_nothing(make_sample: MakeSample) -> None:
     assert centers(make_sample, ("0,0,1",), (NEAR, FAR)) == [1.0, 0.5]
 
 
-def test_one_prediction_matches_several_objects_and_the_score_passes_one(make_sample: MakeSample) -> None:
-    assert centers(make_sample, ("0,0,1",), (NEAR, (0.0, 0.0, 1.15))) == [pytest.approx(1.8), 0.5]
-
-
-def test_the_total_passes_one_too(make_sample: MakeSample) -> None:
-    text = (
-        '<detect>Find 1 relevant objects:\n<3d_box center="0,0,1">x</3d_box></detect><think></think><answer>A</answer>'
-    )
-    score = score_response(text, Path.DTR, make_sample(centers_m=(NEAR, NEAR)), RELEASED)
+def test_one_name_with_two_marks_matches_both_objects_and_the_score_passes_one(make_sample: MakeSample) -> None:
+    both = ("cube (red point) by a cone (blue point)",)
+    assert centers(make_sample, ("0,0,1",), (NEAR, (0.0, 0.0, 1.15)), both) == [pytest.approx(1.8), 0.5]
+    score = score_response(detected(("0,0,1", both[0])), Path.DTR, make_sample(centers_m=(NEAR, NEAR)), RELEASED)
     assert score.center == 2.0
     assert score.total == pytest.approx(1.1)
 
@@ -54,8 +57,71 @@ def test_a_center_of_four_numbers_or_of_none_is_not_accepted(make_sample: MakeSa
     assert centers(make_sample, ("",), (NEAR,)) == [0.0, 0.0]
 
 
-def test_a_question_about_the_first_image_scores_zero_for_detection(make_sample: MakeSample) -> None:
-    assert centers(make_sample, ("0,0,1",), (NEAR,), "Which is closer in the first image?") == [0.0, 1.0]
+def test_an_object_is_found_by_the_mark_in_its_name_and_not_by_its_place(make_sample: MakeSample) -> None:
+    assert centers(make_sample, ("0,0,5", "0,0,1"), (NEAR, FAR)) == [0.0, 1.0]  # the marks exchanged
+    assert centers(make_sample, ("0,0,1", "0,0,5"), (NEAR, FAR), ("cube", "cone")) == [0.0, 1.0]
+    assert centers(make_sample, ("0,0,1",), (NEAR,), ("red cube (blue point)",)) == [0.0, 1.0]
+
+
+def test_of_equal_names_the_last_counts(make_sample: MakeSample) -> None:
+    assert centers(make_sample, ("0,0,5", "0,0,1"), (NEAR,), (NAMES[0], NAMES[0])) == [1.0, 0.5]
+    assert centers(make_sample, ("0,0,1", "0,0,5"), (NEAR,), (NAMES[0], NAMES[0])) == [0.0, 0.5]
+
+
+def test_a_detect_section_needs_no_header_and_may_say_anything(make_sample: MakeSample) -> None:
+    sample = make_sample(centers_m=(NEAR,))
+    for header in ("", "Here they are.", "Find 7 relevant objects:"):
+        text = detected(("0,0,1", NAMES[0]), header=header)
+        assert score_response(text, Path.DTR, sample, RELEASED).total == pytest.approx(1.0)
+        assert score_response(text, Path.DTR, sample, OWN).format == 0.0
+    astray = f"So: {detected(('0,0,1', NAMES[0]))}"
+    assert score_response(astray, Path.DTR, sample, RELEASED).format == 0.0
+
+
+def test_a_question_about_the_first_image_scores_zero_for_detection_where_there_are_several(
+    make_sample: MakeSample,
+) -> None:
+    text = detected(("0,0,1", NAMES[0]))
+    one = make_sample(centers_m=(NEAR,), question="Which is closer in the first image?")
+    two = one.replace(images=one.images * 2)
+    scores = [score_response(text, Path.DTR, sample, RELEASED).center for sample in (one, two)]
+    assert scores == [1.0, 0.0]
+    assert score_response(text, Path.DTR, two, OWN).center == 1.0
+
+
+@pytest.mark.parametrize(
+    "answer", ["C", "c", "(C)", "[c]", "$C$", r"\boxed{C}", r"\boxed{(c)}", r"\text{C}", r"\(C\)", "{C}"]
+)
+def test_a_dressed_letter_is_right(make_sample: MakeSample, answer: str) -> None:
+    sample = make_sample(ChoiceAnswer(letter="C", num_options=4))
+    assert score_response(f"<think>x</think><answer>{answer}</answer>", Path.LOR, sample, RELEASED).total == 1.0
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "D", "(D)", "C.", "C)", "(C", "**C**", "C. left", "C D", "(C, D)", "the answer is C"]
+)
+def test_what_mathruler_takes_for_no_letter_is_wrong(make_sample: MakeSample, answer: str) -> None:
+    sample = make_sample(ChoiceAnswer(letter="C", num_options=4))
+    assert score_response(f"<think>x</think><answer>{answer}</answer>", Path.LOR, sample, RELEASED).accuracy == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "released", "own"),
+    [
+        ("move_right:0.4,rotate_up:5", 1.0, 1.0),
+        ("move_right:0.4, rotate_up:5", 1.0, 1.0),
+        ("move_right: 0.4, rotate_up: 5", 0.0, 1.0),
+        ("It moves: move_right:0.4 and then rotate_up:5.", 1.0, 0.0),
+        ("move_right:0.4", 0.5, 0.5),
+    ],
+)
+def test_moves_are_words_and_numbers_without_a_space_anywhere(
+    make_sample: MakeSample, answer: str, released: float, own: float
+) -> None:
+    sample = make_sample(MotionAnswer(moves={"move_right": 0.4, "rotate_up": 5.0}))
+    text = f"<think>x</think><answer>{answer}</answer>"
+    scores = [score_response(text, Path.LOR, sample, config).accuracy for config in (RELEASED, OWN)]
+    assert scores == [released, own]
 
 
 def test_an_answer_with_a_unit_scores_zero(make_sample: MakeSample) -> None:
