@@ -32,9 +32,11 @@ from corpora.sentences import (
     asked_unit,
     asks_yes_or_no,
     is_sentence,
+    names_a_unit,
     numbers_in,
     read_one_quantity,
     read_yes_or_no,
+    written_quantities,
 )
 from rewards.accuracy import read_motion
 from spatial.places import read_box_2d
@@ -58,6 +60,7 @@ _MARK_WORDS = re.compile(rf"\b(red|blue|green|yellow)[ _]{MARK_KIND}\b", re.IGNO
 _OBJECT = re.compile(r"\b[Oo]bject[ _]?(A|[0-9]{1,2})\b")
 _LETTER_ALONE = re.compile(r"\(?[A-Z][.):]?")
 _MOTION = re.compile(r"\s*[a-z_]+\s*:")
+_MOVES = re.compile(r"\b(?:mov(?:e|es|ed|ing)|rotat\w+|turn(?:s|ed)?|tilt\w*|pan(?:s|ned)?)\b", re.IGNORECASE)
 
 Share = Annotated[float, Field(ge=0, le=1000)]
 _Point = Annotated[list[Share], Field(min_length=2, max_length=2)]
@@ -272,6 +275,8 @@ def answer_of(text: str, question: str, unit: Unit | None, config: MarkedReader)
         if left >= right or top >= bottom:
             raise RowError("answer", text, "no box: give left, top, right and bottom")
         return Box2DAnswer(box_xyxy=(left, top, right, bottom))
+    if _MOVES.search(text) and len(written_quantities(text)) > 1:
+        raise RowError("answer", text, "several moves in words; give move_right:0.4,rotate_up:5,… with each move once")
     said = read_yes_or_no(text, question)
     if said and asks_yes_or_no(question):
         return TextAnswer(text=said)
@@ -293,6 +298,8 @@ def _words(text: str, unit: Unit | None, config: MarkedReader) -> TextAnswer:
             raise RowError("answer", text, "an area or a volume; no reward can score its unit")
         what = "several numbers" if len(numbers) > 1 else f"no number in {unit}"
         raise RowError("answer", text, f"{what}; give one quantity, with its unit or bare")
+    if unit not in (None, "count") and names_a_unit(text):
+        raise RowError("answer", text, f"names a unit, but no number that can be read in {unit}")
     if is_sentence(text):
         raise RowError(
             "answer", text, "a sentence that no reward could compare; keep_sentences=true keeps it for a cold start"

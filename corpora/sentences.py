@@ -59,12 +59,17 @@ _UNITS: dict[str, Unit] = {
 _LENGTHS: tuple[Unit, ...] = ("m", "cm", "mm", "km", "ft", "in")
 _ANY_UNIT = "|".join(f"(?P<{unit}>{pattern})" for pattern, unit in _UNITS.items())
 _NO_POWER = r"(?!\w|\s*(?:squared|cubed|per\b|/|\^|²|³))"
-_NUMBER = r"(?<![\w.,\[(/-])-?\d{1,3}(?:,\d{3})+(?:\.\d+)?|(?<![\w.\[/-])-?\d+(?:\.\d+)?"
+# Digits are taken whole; a comma groups thousands, and as a decimal point it makes no number.
+_NUMBER = r"(?<![\w.,\[/-])-?(?:\d{1,3}+(?:,\d{3})++(?!\d)|\d++)(?:\.\d++)?+"
 _QUANTITY = re.compile(rf"(?P<number>{_NUMBER})[\s-]*(?:{_ANY_UNIT}){_NO_POWER}", re.IGNORECASE)
 _BARE_NUMBER = re.compile(rf"(?P<number>{_NUMBER})(?![\w%°/]|\.\d|,\d)(?P<then>\s+[a-z]+)?", re.IGNORECASE)
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_COUNT_IN_WORDS = re.compile(rf"\b({'|'.join(_WORDS)})(?=[\s-]+[a-z])", re.IGNORECASE)
+_COUNT_IN_WORDS = re.compile(rf"\b({'|'.join(_WORDS)})(?=[\s-]+[a-z]|\W*$)", re.IGNORECASE)
 _LENGTH_IN_WORDS = re.compile(rf"\b({'|'.join(_WORDS)})(?=[\s-]+(?:{_ANY_UNIT}){_NO_POWER})", re.IGNORECASE)
+_ANY_NUMBER = re.compile(rf"(?:{_NUMBER})(?!(?:st|nd|rd|th)\b)")
+_UNIT_WORD = re.compile(
+    r"\b(?:(?:centi|milli|kilo)?met(?:er|re)s?|cm|mm|km|feet|foot|ft|inch(?:es)?|yards?|degrees?)\b"
+)
 # Names that end in a number are no quantity.
 _NAMES = re.compile(
     r"\b(?:region|object|image|frame|view|picture|photo|figure|camera|mask|box|point|option|step|room|area)s?[\s_#-]*"
@@ -154,7 +159,12 @@ def read_one_quantity(text: str, unit: Unit) -> float | None:
 
 def numbers_in(text: str) -> list[float]:
     """The numbers of a text, with a unit or without; those that belong to names ("region 1") are none."""
-    return [_value(match[0]) for match in re.finditer(_NUMBER, _NAMES.sub("it", text))]
+    return [_value(match[0]) for match in _ANY_NUMBER.finditer(_NAMES.sub("it", text))]
+
+
+def names_a_unit(text: str) -> bool:
+    """Whether a text speaks of a unit at all ("one and a half meters")."""
+    return _UNIT_WORD.search(text) is not None
 
 
 def asked_unit(question: str) -> Unit | None:

@@ -5,8 +5,11 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spatial.sample import ChoiceAnswer, NumberAnswer, Path
+from tests.corpora.fuzz import FEW, spoil
 from tests.corpora.marked_rows import Row, a_row, read_sr_real, reject, sample, turns
 
 POINT = {"center_cam": [0.46, -0.21, 2.25], "label": "bin", "bbox_2d": [511, 327, 743, 594]}
@@ -256,6 +259,17 @@ def test_masks_alone_are_regions_with_boxes_around_them(tmp_path: FilePath) -> N
     boxed = one_image(red_point=None, bbox=[[0, 0, 800, 400]], rle=rle, conversations=asked)
     assert sample(read_sr_real(tmp_path, boxed)).regions[0].rle_counts == (0, 50, 19950)
     assert reject(read_sr_real(tmp_path, boxed | {"rle": rle * 2})).field == "rle"
+
+
+@FEW
+@given(data=st.data())
+def test_whatever_stands_in_a_row_it_is_a_sample_or_a_reject(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    at = {"red_point": views(1, [-0.1, -2.0, 2.9], [0.5, -0.8, 3.3]), "blue_bbox": views(0, [0.5, 0.1, 2.2], [0, 0, 1])}
+    one = one_image(**{"3d_pos": {"red_point": POINT}, "rle": [{"size": [100, 200], "counts": [0, 50, 19950]}]})
+    row = data.draw(st.sampled_from([one, two_images(**{"3d_pos": at})]))
+    read_sr_real(tmp_path_factory.mktemp("spoilt"), spoil(row, data.draw))
 
 
 def test_sr_real_boxes_are_marked_by_number_and_named_where_their_masks_stood(tmp_path: FilePath) -> None:

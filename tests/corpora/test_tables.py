@@ -5,12 +5,15 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from corpora.columns import Columns, UnknownColumnError
 from corpora.hugging_face import read
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import Camera, ChoiceAnswer, NumberAnswer, Path, SpatialSample, TextAnswer, Unit
+from tests.corpora.fuzz import FEW, spoil
 from tests.corpora.test_hugging_face import Row, a_row, a_table, columns, read_one, split, write
 
 LOR = "<think>Two and one.</think><answer>3</answer>"
@@ -294,3 +297,20 @@ def test_columns_that_need_boxes_are_refused_without(tmp_path: FilePath) -> None
         columns(centers="at")
     with pytest.raises(ValueError, match="regions and boxes"):
         columns(regions="own", boxes="box")
+
+
+@FEW
+@given(data=st.data())
+def test_whatever_stands_in_a_row_it_is_a_sample_or_a_reject(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    full = {"at": [[0, 0.1, 2]], "what": ["cup"], "K": [[5, 0, 4], [0, 5, 3], [0, 0, 1]], "cot": "Near.", "dtr": DTR}
+    row = scene(mark=["red"], talk=TURNS, **full) | {"choices": ["1 m", "2 m"], "on": [0]}
+    spoilt = spoil(row, data.draw)
+    mapping = boxed(
+        centers="at", names="what", camera="K", chain_lor="cot", chain_dtr="dtr", box_images="on", marks="mark",
+        kind="talk.0.from",
+    )  # fmt: skip
+    root = tmp_path_factory.mktemp("spoilt")
+    config = write(root, [row, spoilt | {"uid": spoilt.get("uid", 3) if spoilt.get("uid") != 3 else 4}])
+    split(config.replace(columns=mapping), root)
