@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from learner.batch import SftRow, TrainingRow
-from learner.config import DeepSpeedConfig, LearnerConfig, OptimizerConfig, SftConfig
+from learner.config import ColdStartOptimizerConfig, DeepSpeedConfig, LearnerConfig, OptimizerConfig, SftConfig
 from rollout.trajectory import Trajectory, VersionSpan
 from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, Path, Region, SpatialSample
@@ -106,12 +106,12 @@ def gradient_sized(config: LearnerConfig) -> LearnerConfig:
 
 def make_config(zero_stage: int = 0, num_ranks: int = 1, **changes: Any) -> LearnerConfig:
     """Settings that move a toy model visibly in a few steps."""
-    optimizer = OptimizerConfig(learning_rate=1e-3, warmup_steps=2)
+    rate: dict[str, Any] = {"learning_rate": 1e-3, "warmup_steps": 2, "schedule": "constant"}
     config = LearnerConfig(
         num_ranks=num_ranks,
         deepspeed=DeepSpeedConfig(zero_stage=zero_stage, micro_batch_rows=3),
-        optimizer=optimizer,
-        sft=SftConfig(optimizer=optimizer, steps=6, rows_per_batch=8),
+        optimizer=OptimizerConfig(**rate),
+        sft=SftConfig(optimizer=ColdStartOptimizerConfig(**rate), steps=6, rows_per_batch=8),
     )
     return config.replace(**changes)
 
