@@ -28,9 +28,9 @@ earlier/001/ …      what a run that was begun again in this folder had left: m
 
 import json
 import logging
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
@@ -39,6 +39,7 @@ from actors.group import Group
 from actors.records import group_entry, group_lines
 from evaluation.marks import Judged
 from spatial.json_lines import CUT_SHORT, read_lines, read_object, to_json
+from vlm.files import is_for_want_of_space, no_space
 
 _log = logging.getLogger(__name__)
 
@@ -141,6 +142,23 @@ class RunFolder:
             raise FileExistsError(f"{self.config}: how a run was begun is written once")
         self._replace(self.config, [text])
 
+    def read_config(self) -> dict[str, Any] | None:
+        """The config that the run is trained with now: as it was begun, and what later starts changed of it; None: the
+        folder has none.
+
+        Raises:
+            ValueError: the file is damaged, or is no run's.
+        """
+        if not self.config.exists():
+            return None
+        content = json.loads(self.config.read_text())
+        if not isinstance(content, dict) or "training" not in content:
+            raise ValueError("it is no run's config")
+        for start in read_lines(self.starts):
+            for change in start.get("changes", ()):
+                _lay_over(content, change)
+        return content
+
     def append_start(self, start: Mapping[str, object]) -> None:
         _append(self.starts, [start])
 
@@ -205,25 +223,59 @@ class RunFolder:
 
     def write_summary(self, part: str, content: object) -> None:
         """Replace one part of `summary.json` and keep the others."""
-        summary = json.loads(self.summary.read_text()) if self.summary.exists() else {}
-        self._replace(self.summary, [to_json({**summary, part: content}, indent=1) + "\n"])
+        self._replace(self.summary, [to_json({**self.read_summary(), part: content}, indent=1) + "\n"])
+
+    def read_summary(self) -> dict[str, Any]:
+        """What `summary.json` holds; nothing where there is none, or a damaged one, which is said."""
+        if not self.summary.exists():
+            return {}
+        summary = read_object(self.summary.read_bytes())
+        if summary is None:
+            _log.warning("%s is damaged (a crash, or a full disk) and is passed over; remove it", self.summary)
+        return summary or {}
 
     def _keep_until(self, path: FilePath, last_step: int) -> None:
-        kept = [metrics for metrics in read_lines(path) if metrics.get("step", math.inf) <= last_step]
+        kept = [row for row in read_lines(path) if isinstance(row.get("step"), int) and row["step"] <= last_step]
         self._replace(path, (to_json(metrics) + "\n" for metrics in kept))
 
     @staticmethod
     def _replace(path: FilePath, lines: Iterable[str]) -> None:
         temporary = path.with_name(f".{path.name}.tmp")
-        with temporary.open("w") as file:
-            file.writelines(lines)
-        temporary.replace(path)
+        with _telling_of_a_full_disk(path):
+            try:
+                with temporary.open("w") as file:
+                    file.writelines(lines)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
+            temporary.replace(path)
+
+
+def _lay_over(content: dict[str, Any], change: Mapping[str, Any]) -> None:
+    *parents, name = change["field"].split(".")
+    for parent in parents:
+        content = content.setdefault(parent, {})
+    if "now" in change:
+        content[name] = change["now"]
+    else:
+        content.pop(name, None)
 
 
 def _append(path: FilePath, lines: Iterable[Mapping[str, object]]) -> None:
-    _end_last_line(path)
-    with path.open("a") as file:
-        file.writelines(to_json(line) + "\n" for line in lines)
+    with _telling_of_a_full_disk(path):
+        _end_last_line(path)
+        with path.open("a") as file:
+            file.writelines(to_json(line) + "\n" for line in lines)
+
+
+@contextmanager
+def _telling_of_a_full_disk(path: FilePath) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if is_for_want_of_space(error, path.parent):
+            raise OSError(error.errno, no_space(path)) from None
+        raise
 
 
 def _end_last_line(path: FilePath) -> None:

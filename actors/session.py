@@ -27,7 +27,7 @@ from evaluation.config import EvaluationConfig
 from evaluation.evaluate import chosen, evaluate
 from evaluation.exam import Exam
 from evaluation.marks import EvaluationResult, summarise
-from learner.checkpoint import latest_checkpoint, list_checkpoints, read_trainer_state
+from learner.checkpoint import newest_whole, read_trainer_state
 from learner.config import LearnerConfig
 from learner.correction import describe_correction
 from rewards.custom import load_reward
@@ -208,8 +208,9 @@ class Session:
 
     async def _fall_back(self, lost: BaseException) -> FilePath | None:
         """The checkpoint to go on from without the lost learner; None: from the beginning. Says what is done again."""
-        folder = self._folder.checkpoints
-        resume_from = await asyncio.to_thread(latest_checkpoint, folder) if list_checkpoints(folder) else None  # slow
+        resume_from, faults = await asyncio.to_thread(newest_whole, self._folder.checkpoints)  # slow
+        for fault in faults:
+            self._warnings.add(f"passed over: {fault}")
         last_step = read_trainer_state(resume_from)["step"] if resume_from else 0
         reached = self._trainer.version if self._trainer else 0
         self._warnings.add(f"{lost}; a new learner goes on from step {last_step}: {reached - last_step} are repeated")

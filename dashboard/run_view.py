@@ -1,6 +1,5 @@
 """A run as the page shows it: its files, which may be growing, and its live part while it is under way."""
 
-import json
 import threading
 import time
 from functools import cached_property
@@ -55,12 +54,15 @@ class RunView:
     @property
     def summary(self) -> dict[str, Any]:
         """`summary.json`: marks by phase; empty before there are any."""
-        return json.loads(self.folder.summary.read_text()) if self.folder.summary.exists() else {}
+        return self.folder.read_summary()
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved config; empty if the folder has none."""
-        return json.loads(self.folder.config.read_text()) if self.folder.config.exists() else {}
+        """The resolved config; empty if the folder has none, or a damaged one."""
+        try:
+            return self.folder.read_config() or {}
+        except ValueError:  # what the page shows of it is beside the point
+            return {}
 
     @cached_property
     def num_steps(self) -> int | None:

@@ -53,7 +53,13 @@ def attached(root: Path) -> Iterator[Any]:
     folder = RunFolder(root)
     if not folder.coordinator.is_file():
         raise ConfigError(explain_not_under_way(root))
-    place = json.loads(folder.coordinator.read_text())
+    try:
+        place = json.loads(folder.coordinator.read_text())
+        place = {key: place[key] for key in ("address", "namespace", "auth_mode")}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            f"{folder.coordinator} is damaged ({error!r}); remove it if the run is not under way"
+        ) from None
     _take_auth_mode(place["auth_mode"])
     import ray
 

@@ -10,7 +10,8 @@ from rich.console import Console
 from launch.config import RunConfig
 from launch.driver import Driver
 from launch.summary import print_marks
-from learner.checkpoint import latest_checkpoint, list_checkpoints
+from launch.targets import check_free_folder
+from learner.checkpoint import newest_whole
 
 RECORD = "base.json"
 
@@ -21,7 +22,8 @@ def make_base(config: RunConfig, preset: str, overrides: Sequence[str], out: Fil
     Beside the model stands `base.json`: the command, the seed, how much data and time it took, and what it can do.
     """
     checkpoints = FilePath(config.run) / "cold_start_checkpoints"
-    resume_from = latest_checkpoint(checkpoints).resolve() if list_checkpoints(checkpoints) else None
+    resume_from, _ = newest_whole(checkpoints.resolve())
+    check_free_folder(out, RECORD, "`sr-real base`")
     with Driver(config, console, phases=["cold_start"]) as run:
         marks = run.cold_start(resume_from)
     print_marks({"base": marks}, console)

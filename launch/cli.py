@@ -16,6 +16,7 @@ from launch.evaluate_cli import evaluate
 from launch.model_paths import model_folder, training_checkpoint, trajectories_folder
 from launch.options import AcceptChanges, Config, Overrides, console
 from launch.outcomes import RunFailedError, RunLostError, Stopped
+from launch.resume import check_resumable
 from launch.run_config import (
     COLD_START,
     COLD_START_RESUMED,
@@ -78,12 +79,16 @@ def demo(overrides: Overrides = None, config: Config = None, run: RunOption = No
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
     """The checkpoint to continue from. A scheduler repeats a job's command, so having none yet is no error."""
-    from learner.checkpoint import latest_checkpoint, list_checkpoints
+    from learner.checkpoint import newest_whole
 
-    if not list_checkpoints(checkpoints):
+    found, faults = newest_whole(checkpoints)
+    if found is None:
         console.print(f"no checkpoint in {checkpoints} yet: this is the beginning", highlight=False)
         return None
-    return latest_checkpoint(checkpoints).resolve()
+    for fault in faults:
+        console.print(f"[yellow]passed over[/]: {escape(fault)}", highlight=False, soft_wrap=True)
+    console.print(f"going on from {found}", highlight=False, soft_wrap=True)
+    return found.resolve()
 
 
 @app.command("cold-start")
@@ -113,6 +118,8 @@ def cold_start(
     resume_from = newest_checkpoint(folder_of(config, overrides).cold_start_checkpoints) if resume else None
     rule = COLD_START if resume_from is None else COLD_START_RESUMED
     settings = config_for(rule, config, overrides, console, accept)
+    if resume_from is not None:
+        check_resumable(resume_from, "cold-start", settings)
     with Driver(settings, console, phases=["cold_start"]) as driver:
         driver.cold_start(resume_from)
     print_summary(driver.folder, console)
@@ -181,6 +188,8 @@ def train(
     elif resume:
         resume_from = newest_checkpoint(folder.checkpoints)
     settings = config_for(TRAIN if resume_from is None else TRAIN_RESUMED, config, overrides, console, accept)
+    if resume_from is not None:
+        check_resumable(resume_from, "train", settings)
     start = start_of_training(folder, checkpoint, resume_from is not None, accept)
     with Driver(settings, console, phases=["train"]) as driver:
         driver.train(start, resume_from)
@@ -206,11 +215,13 @@ def export(
     Example: sr-real export out/ --checkpoint runs/mine/checkpoints/step-000050
     """
     from launch.driver import Driver
+    from launch.targets import export_target
 
     checkpoint = training_checkpoint(checkpoint, "--checkpoint")
+    folder = export_target(target, checkpoint)
     settings = config_for(EXPORT, config, with_run_of([checkpoint], config, with_run(overrides, run)), console)
     with Driver(settings, console, needs_data=False) as driver:
-        driver.export(checkpoint, target.resolve())
+        driver.export(checkpoint, folder)
     console.print(f"wrote {target}")
 
 

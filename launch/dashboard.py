@@ -102,7 +102,10 @@ def place_of(root: Path) -> Place | None:
     file = RunFolder(root).dashboard
     if not file.exists():
         return None
-    place = Place(**json.loads(file.read_text()))
+    try:
+        place = Place(**json.loads(file.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{file} is damaged ({error}); remove it if the run is not under way") from None
     address = urlsplit(place.url)
     try:
         socket.create_connection((address.hostname, address.port), timeout=3).close()

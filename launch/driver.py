@@ -21,13 +21,15 @@ from actors.runtime import Orphans, on_this_node, ray_runtime
 from evaluation.asking import Asked, Response
 from evaluation.config import EvaluationConfig
 from launch.attach import COORDINATOR, announce, namespace_of, withdraw
-from launch.config import RunConfig
+from launch.config import ConfigError, RunConfig
 from launch.exams import exams_of_training
 from launch.outcomes import RunFailedError, RunLostError, Stopped
 from launch.owner import owned
 from launch.prepare import check_model, check_reward, prepare_base_model, prepare_data, prepare_folder
 from launch.resume import resume_command
 from launch.run_record import begin_again, record_start
+from launch.space import check_space_for
+from launch.targets import ray_needs
 from learner.correction import describe_correction
 from rollout.errors import cause_of, told
 from spatial.dataset import BadDataError
@@ -57,7 +59,8 @@ class Driver:
         Args:
             needs_data: False: the run's data are not made ready; questions come from elsewhere.
             needs_model: False: the run's base model is not made ready.
-            phases: what the samples will be used for; whether they can be is told before anything starts.
+            phases: what the samples will be used for; whether they can be is told before anything starts,
+                and whether there is space for what is written.
         """
         self._needs_data, self._needs_model = needs_data, needs_model
         self._phases = phases
@@ -80,7 +83,17 @@ class Driver:
 
     def _start(self) -> None:
         self._runtime = ray_runtime(self.config.cluster, self.config.num_cpus, self.config.custom_resources)
-        self._runtime.__enter__()
+        if self.config.cluster.address is None:
+            ray_needs()
+        try:
+            self._runtime.__enter__()
+        except ConnectionError:
+            raise
+        except OSError as error:
+            raise ConfigError(
+                f"Ray cannot start ({error.strerror}: {error.filename}); it keeps a token in ~/.ray and logs in the "
+                "folder for temporary files: both must be writable, or others named with HOME=… and TMPDIR=…"
+            ) from error
         # A scheduler's stop is a person's stop: a checkpoint first. Only now, for Ray sets handlers of its own.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         self._orphans = Orphans()
@@ -111,6 +124,7 @@ class Driver:
                 bars.update(task, completed=1, total=1)
         if self._needs_model:
             self.base_model = prepare_base_model(self.config, self.folder)
+            check_space_for(self.config, self.folder, self.base_model, self._phases)
         if self._needs_data and self._needs_model:
             from launch.start_checks import check_samples  # loads torch, which other commands do without
 
@@ -232,8 +246,12 @@ class Driver:
             if isinstance(cause, BadDataError | CheckpointError):
                 raise cause from None
             traceback = self.folder.root / "error.txt"
-            traceback.write_text(f"{error}\n")
-            raise RunFailedError(f"{told(error)} (the whole traceback: {traceback})") from None
+            kept = f"the whole traceback: {traceback}"
+            try:
+                traceback.write_text(f"{error}\n")
+            except OSError as unwritten:
+                kept = f"its traceback could not be written: {unwritten.strerror}"
+            raise RunFailedError(f"{told(error)} ({kept})") from None
         except ray.exceptions.ActorDiedError as error:
             raise RunLostError(f"the coordinator died ({_first_line(error)}); {again}") from None
 

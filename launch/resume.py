@@ -8,6 +8,7 @@ from actors.run_folder import RunFolder
 from launch.config import RunConfig
 from launch.overrides import lay_over
 from launch.run_record import last_start, recorded_from
+from vlm.errors import CheckpointError
 
 SUBMITTED = "SR_REAL_SUBMITTED"
 """In a submitted job's environment: the beginning of the `sr-real submit …` that started it."""
@@ -39,3 +40,30 @@ def run_override(run: str) -> str:
     """`run=…`, in quotes if it would lose some that are its own."""
     plain = f"run={run}"
     return plain if lay_over({}, [plain], RunConfig).get("run") == run else f'run="{run}"'
+
+
+def check_resumable(checkpoint: FilePath, command: str, config: RunConfig) -> None:
+    """Whether a run with this config can go on from a checkpoint: asked of its small files, before anything is loaded.
+
+    Raises:
+        CheckpointError: it is of another command, it is damaged, or it is laid out by other settings.
+    """
+    from learner.checkpoint import read_trainer_state
+    from learner.state import check_layout
+
+    state = read_trainer_state(checkpoint)
+    wanted = {"train": ("step", "lanes"), "cold-start": ("losses", "seconds")}[command]
+    if missing := [key for key in wanted if key not in state]:
+        raise CheckpointError(
+            f"checkpoint {checkpoint} is none of `sr-real {command}`: its state tells no {' and no '.join(missing)}"
+        )
+    if command == "cold-start":
+        check_layout(checkpoint, config.learner.for_cold_start())
+        return
+    check_layout(checkpoint, config.learner)
+    trained = [path.value for path, number in config.training.groups_per_step.items() if number]
+    if new := [path for path in trained if path not in state["lanes"]]:
+        raise CheckpointError(
+            f"checkpoint {checkpoint}: {', '.join(new)} was not trained, but training.groups_per_step asks for it; "
+            "leave the paths as they were, or begin from an exported model in another folder: run=…"
+        )

@@ -129,8 +129,7 @@ def compare(
 def _marks_of(root: Path) -> dict[str, dict[str, Any]]:
     from actors.run_folder import RunFolder
 
-    file = RunFolder(root).summary
-    found = json.loads(file.read_text()) if file.exists() else {}
+    found = RunFolder(root).read_summary()
     return {f"{root.name} {name}": found[name] for name in ("cold_start", "rl") if name in found}
 
 

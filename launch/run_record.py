@@ -19,7 +19,17 @@ from spatial.json_lines import read_lines
 
 TRAINING = ("cold-start", "train")
 """Commands whose changes of the config are kept for the commands after them."""
-MADE = ("data", "model", "seed")
+MADE = (
+    "data.type",
+    "data.folder",
+    "data.scenes",
+    "data.num_train_scenes",
+    "data.num_validation_scenes",
+    "data.num_test_scenes",
+    "data.test_families",
+    "model",
+    "seed",
+)
 """What a run's folder holds was made with these fields."""
 _ABSENT: Any = object()
 
@@ -66,21 +76,13 @@ def own_config(folder: RunFolder) -> dict[str, Any] | None:
     Raises:
         ConfigError: the file is damaged, or is no run's.
     """
-    if not folder.config.exists():
-        return None
     try:
-        content = json.loads(folder.config.read_text())
+        return folder.read_config()
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{folder.config}: the record of how the run was trained cannot be read ({error}); put it back, or name "
-            "the config with --config after moving this file away"
+            f"{folder.config}: how the run was trained cannot be read ({error}); put the file back, or move it away "
+            "and name the config with --config; or give another run="
         ) from None
-    if not isinstance(content, dict) or "training" not in content:
-        raise ConfigError(f"{folder.config} is no run's config: {folder.root} is not a run's folder; give another run=")
-    for start in read_lines(folder.starts):
-        for change in start.get("changes", ()):
-            _lay(content, change)
-    return content
 
 
 def begin_again(folder: RunFolder, config: RunConfig, paths: Sequence[FilePath]) -> FilePath | None:
@@ -142,16 +144,6 @@ def _place(path: FilePath, root: FilePath) -> str:
 def _stored(change: Difference) -> dict[str, Any]:
     values = {"was": change.was, "now": change.now}
     return {"field": change.field} | {key: value for key, value in values.items() if value is not _ABSENT}
-
-
-def _lay(content: dict[str, Any], change: Mapping[str, Any]) -> None:
-    *parents, name = change["field"].split(".")
-    for parent in parents:
-        content = content.setdefault(parent, {})
-    if "now" in change:
-        content[name] = change["now"]
-    else:
-        content.pop(name, None)
 
 
 def _is_same_place(before: Any, after: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from actors.run_folder import RunFolder
 from launch.config import ConfigError
+from launch.run_record import own_config
 
 _KNOCK_S = 3.0
 
@@ -41,7 +42,7 @@ def state_of(root: Path) -> RunState:
     """How far the run in `root` got."""
     folder = RunFolder(root)
     summary = _read(folder.summary)
-    config = _read(folder.config)
+    config = own_config(folder) or {}
     if folder.metrics.is_file() and folder.metrics.stat().st_size:
         phase, file, part = "reinforcement learning", folder.metrics, "rl"
         planned = config.get("training", {}).get("num_steps")

@@ -37,7 +37,7 @@ _COLOURS = {"lor": "#d08020", "dtr": "#2060c0", "direct": "#508050"}
 
 def print_summary(folder: RunFolder, console: Console) -> None:
     """The marks of every phase that has some, beside each other."""
-    summary = json.loads(folder.summary.read_text()) if folder.summary.exists() else {}
+    summary = folder.read_summary()
     names = {"cold_start": "after cold start", "rl": "after RL"}
     print_marks({names[phase]: summary[phase] for phase in names if phase in summary}, console)
     if "seconds_total" in summary:
@@ -116,7 +116,7 @@ def draw_summary(folder: RunFolder) -> None:
     import matplotlib.pyplot as plt
 
     metrics = folder.read_metrics()
-    summary = json.loads(folder.summary.read_text())
+    summary = folder.read_summary()
     figure = plt.figure(figsize=(14, 9), layout="constrained")
     grid = figure.add_gridspec(2, 6)
     _draw_rewards(figure.add_subplot(grid[0, :3]), metrics)

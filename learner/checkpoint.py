@@ -17,6 +17,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from vlm.errors import CheckpointError
+from vlm.files import is_for_want_of_space, no_space
 
 _MANIFEST = "manifest.json"
 _STATE = "trainer_state.json"
@@ -51,21 +52,45 @@ class CheckpointStore:
             write: writes this rank's files into a folder (`LearnerEngine.save`).
         """
         temporary, final = self._root / f"{_TEMPORARY}step-{step:06d}", self._root / f"step-{step:06d}"
+        try:
+            if self._rank == 0:
+                self._root.mkdir(parents=True, exist_ok=True)
+                for leftover in self._root.glob(f"{_TEMPORARY}*"):
+                    shutil.rmtree(leftover)
+                temporary.mkdir()
+            self._barrier()
+            write(temporary)
+            self._barrier()
+            if self._rank == 0:
+                (temporary / _STATE).write_text(json.dumps(trainer_state, indent=1))
+                _commit(temporary, final)
+        except Exception as error:  # whatever it is: half a checkpoint must not fill the disk
+            self._give_up(error, temporary)
+            raise
         if self._rank == 0:
-            self._root.mkdir(parents=True, exist_ok=True)
-            for leftover in self._root.glob(f"{_TEMPORARY}*"):
-                shutil.rmtree(leftover)
-            temporary.mkdir()
-        self._barrier()
-        write(temporary)
-        self._barrier()
-        if self._rank == 0:
-            (temporary / _STATE).write_text(json.dumps(trainer_state, indent=1))
-            _commit(temporary, final)
             for old in list_checkpoints(self._root)[: -self._keep]:
                 shutil.rmtree(old)
         self._barrier()
         return final
+
+    def _give_up(self, error: Exception, temporary: FilePath) -> None:
+        """Remove what was written of a checkpoint; those before it stay whole.
+
+        Raises:
+            NoSpaceError: in place of `error`, if that came of a full disk.
+        """
+        older = list_checkpoints(self._root)
+        needed = _num_bytes(older[-1]) if older else 0
+        is_full = is_for_want_of_space(error, self._root, needed - _num_bytes(temporary))
+        words = no_space(self._root, needed)
+        shutil.rmtree(temporary, ignore_errors=True)
+        if is_full:
+            kept = f"; the checkpoint before it, {older[-1]}, is whole" if older else ""
+            raise NoSpaceError(f"checkpoint {temporary.name.removeprefix(_TEMPORARY)}: {words}{kept}") from error
+
+
+class NoSpaceError(CheckpointError):
+    """A checkpoint could not be written for want of space; the message says where, and how much is needed."""
 
 
 def list_checkpoints(root: FilePath) -> list[FilePath]:
@@ -99,8 +124,11 @@ def verify(checkpoint: FilePath) -> None:
     """
     try:
         manifest = json.loads((checkpoint / _MANIFEST).read_text())
-    except (FileNotFoundError, ValueError) as error:
-        raise CheckpointError(f"checkpoint {checkpoint}: the file {_MANIFEST} cannot be read ({error})") from None
+        wrong = _fault_of(manifest)
+    except (OSError, ValueError) as error:
+        wrong = str(error)
+    if wrong:
+        raise CheckpointError(f"checkpoint {checkpoint}: the file {_MANIFEST} cannot be read ({wrong})")
     for name, wanted in manifest.items():
         file = checkpoint / name
         if not file.is_file():
@@ -113,6 +141,35 @@ def verify(checkpoint: FilePath) -> None:
     for name, found in _describe(checkpoint, list(manifest)).items():
         if found != manifest[name]:
             raise CheckpointError(f"checkpoint {checkpoint}: the file {name} was altered (its SHA-256 differs)")
+
+
+def _fault_of(manifest: Any) -> str:
+    """Why a manifest lists no checkpoint's files; nothing if it does."""
+    if not isinstance(manifest, dict):
+        return f"it holds a {type(manifest).__name__}, not files with their sizes"
+    for name, wanted in manifest.items():
+        if not (isinstance(wanted, dict) and wanted.keys() >= {"num_bytes", "sha256"}):
+            return f"it has no size and SHA-256 of {name}"
+    return "" if _STATE in manifest else f"it does not list {_STATE}"
+
+
+def newest_whole(root: FilePath) -> tuple[FilePath | None, list[str]]:
+    """The newest checkpoint that is whole, and what is wrong with those after it; None: there is none yet.
+
+    Raises:
+        CheckpointError: there are some, and none is whole.
+    """
+    faults: list[str] = []
+    for checkpoint in reversed(list_checkpoints(root)):
+        try:
+            verify(checkpoint)
+        except CheckpointError as error:
+            faults.append(str(error))
+        else:
+            return checkpoint, faults
+    if faults:
+        raise CheckpointError("; ".join([*faults, f"there is no whole checkpoint in {root}"]))
+    return None, []
 
 
 def alternative(checkpoint: FilePath) -> str:
@@ -129,8 +186,23 @@ def alternative(checkpoint: FilePath) -> str:
 
 
 def read_trainer_state(checkpoint: FilePath) -> dict[str, Any]:
-    """What the caller of `CheckpointStore.save` gave as `trainer_state`."""
-    return json.loads((checkpoint / _STATE).read_text())
+    """What the caller of `CheckpointStore.save` gave as `trainer_state`.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    file = checkpoint / _STATE
+    try:
+        state = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {checkpoint}: the file {_STATE} cannot be read ({error})") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"checkpoint {checkpoint}: the file {_STATE} holds a {type(state).__name__}, no state")
+    return state
+
+
+def _num_bytes(folder: FilePath) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _commit(temporary: FilePath, final: FilePath) -> None:

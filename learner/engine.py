@@ -274,7 +274,7 @@ class LearnerEngine:
             NonFiniteError: a weight is not finite; nothing is written.
         """
         check_weights(self.vlm, folder)
-        save_state(self._engine, self.vlm, folder, {"num_updates": self._num_updates})
+        save_state(self._engine, self.vlm, folder, {"num_updates": self._num_updates}, self._config)
 
     def load(self, folder: FilePath) -> None:
         """Continue from what `save` wrote. Under ZeRO-3 the engine must be fresh (DeepSpeed's condition).
@@ -284,7 +284,7 @@ class LearnerEngine:
                 checkpoint before it, if there is one.
         """
         try:
-            self._num_updates = load_state(self._engine, self.vlm, folder)["num_updates"]
+            self._num_updates = load_state(self._engine, self.vlm, folder, self._config)["num_updates"]
         except CheckpointError as error:
             raise CheckpointError(f"{error}. {alternative(folder)}") from error
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from torch import nn
 
+from learner.config import LearnerConfig, OptimizerConfig
 from learner.partitioned import full_shape, named_weights, whole_weights
 from vlm.errors import CheckpointError
+from vlm.files import follow_umask
 from vlm.region_models import load_processor
 
 _TAG = "deepspeed"
@@ -15,15 +17,32 @@ _LAYOUT = "layout.json"
 _GATHER_BYTES = 256 * 2**20
 
 
-def _layout(engine: Any, vlm: nn.Module) -> dict[str, Any]:
+# What a checkpoint is laid out by, and the settings that must be as they were.
+_SETTINGS = {
+    "num_ranks": "num_ranks",
+    "zero_stage": "deepspeed.zero_stage",
+    "optimizer": "optimizer.type",
+    "freeze": "freeze",
+    "last_language_layers": "last_language_layers",
+}
+
+
+def _layout(vlm: nn.Module, config: LearnerConfig) -> dict[str, Any]:
+    shapes = {name: list(full_shape(parameter)) for name, parameter in named_weights(vlm)}
+    return {**_settings(config), "weights": shapes}
+
+
+def _settings(config: LearnerConfig) -> dict[str, Any]:
     return {
-        "num_ranks": engine.dp_world_size,
-        "zero_stage": int(engine.zero_optimization_stage()),
-        "weights": {name: list(full_shape(parameter)) for name, parameter in named_weights(vlm)},
+        "num_ranks": config.num_ranks,
+        "zero_stage": config.deepspeed.zero_stage,
+        "optimizer": config.optimizer.type,
+        "freeze": sorted(config.freeze),
+        "last_language_layers": config.last_language_layers,
     }
 
 
-def save_state(engine: Any, vlm: nn.Module, folder: FilePath, counters: dict[str, int]) -> None:
+def save_state(engine: Any, vlm: nn.Module, folder: FilePath, counters: dict[str, int], config: LearnerConfig) -> None:
     """Write weights, optimiser, schedule and counters; a collective, in which each rank writes its own files.
 
     Args:
@@ -31,28 +50,55 @@ def save_state(engine: Any, vlm: nn.Module, folder: FilePath, counters: dict[str
         vlm: the model in it.
         folder: exists, and is the same for all ranks.
         counters: to get back from `load_state`.
+        config: that the engine was made with.
     """
     engine.save_checkpoint(str(folder), tag=_TAG, client_state={"counters": counters}, save_latest=False)
     if engine.global_rank == 0:
-        (folder / _LAYOUT).write_text(json.dumps(_layout(engine, vlm), indent=1))
+        (folder / _LAYOUT).write_text(json.dumps(_layout(vlm, config), indent=1))
 
 
-def load_state(engine: Any, vlm: nn.Module, folder: FilePath) -> dict[str, int]:
-    """Read what `save_state` wrote, and return the counters; a collective.
+def read_layout(folder: FilePath) -> dict[str, Any]:
+    """How the checkpoint is laid out, and the shapes of its weights.
 
     Raises:
-        CheckpointError: a weight is missing, unknown or has another shape, or ranks or ZeRO stage differ.
+        CheckpointError: the file is missing or damaged.
     """
     file = folder / _LAYOUT
     if not file.is_file():
         raise CheckpointError(f"checkpoint {folder}: the file {_LAYOUT} is missing")
-    saved, wanted = json.loads(file.read_text()), _layout(engine, vlm)
-    for key, setting in (("num_ranks", "learner.num_ranks"), ("zero_stage", "learner.deepspeed.zero_stage")):
-        if saved[key] != wanted[key]:
+    try:
+        return dict(json.loads(file.read_text()))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"checkpoint {folder}: the file {_LAYOUT} cannot be read ({error})") from None
+
+
+def check_layout(folder: FilePath, config: LearnerConfig) -> dict[str, Any]:
+    """How the checkpoint is laid out. Reads one small file, so it can be asked before anything is loaded.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or a setting that the checkpoint is laid out by is another now;
+            names it, and both values.
+    """
+    saved = read_layout(folder)
+    for key, now in _settings(config).items():
+        if key in saved and saved[key] != now:  # checkpoints of earlier versions tell less
+            setting, was = f"learner.{_SETTINGS[key]}", json.dumps(saved[key])
             raise CheckpointError(
-                f"checkpoint {file}: {key} is {saved[key]}, but {setting} is {wanted[key]}; continue with "
-                f"{setting}={saved[key]}, or start from an exported model"
+                f"checkpoint {folder / _LAYOUT}: {key} is {was}, but {setting} is {json.dumps(now)}; continue with "
+                f"{setting}={was}, or start from an exported model"
             )
+    return saved
+
+
+def load_state(engine: Any, vlm: nn.Module, folder: FilePath, config: LearnerConfig) -> dict[str, int]:
+    """Read what `save_state` wrote, and return the counters; a collective. Rates, decays and the schedule are those of
+    `config`, and not those of the checkpoint.
+
+    Raises:
+        CheckpointError: a weight is missing, unknown or has another shape, or a setting of the layout differs.
+    """
+    file = folder / _LAYOUT
+    saved, wanted = check_layout(folder, config), _layout(vlm, config)
     for name in sorted(saved["weights"].keys() | wanted["weights"].keys()):
         have, want = saved["weights"].get(name), wanted["weights"].get(name)
         if have is None:
@@ -66,7 +112,23 @@ def load_state(engine: Any, vlm: nn.Module, folder: FilePath) -> dict[str, int]:
     except (KeyError, RuntimeError) as error:
         # What torch says when a key of a state dict is missing or misshapen names the key.
         raise CheckpointError(f"checkpoint {folder / _TAG} cannot be read: {error}") from error
+    _take_settings(engine, config.optimizer)
     return client_state["counters"]
+
+
+def _take_settings(engine: Any, config: OptimizerConfig) -> None:
+    """Put the config's numbers in place of those that a checkpoint brought along; the schedule's position stays."""
+    schedule = engine.lr_scheduler
+    schedule.base_lrs = [config.learning_rate] * len(schedule.base_lrs)
+    factor = schedule.lr_lambdas[0](schedule.last_epoch)
+    for group in engine.optimizer.param_groups:
+        group["initial_lr"] = config.learning_rate
+        group["lr"] = config.learning_rate * factor
+        group["weight_decay"] = config.weight_decay
+        if "betas" in group:
+            group["betas"], group["eps"] = config.betas, config.epsilon
+    if hasattr(engine.optimizer, "clip_grad"):  # ZeRO's own; without ZeRO the engine clips by its settings
+        engine.optimizer.clip_grad = config.max_grad_norm
 
 
 def export_model(vlm: Any, source: FilePath, folder: FilePath, is_writer: bool) -> None:
@@ -84,3 +146,4 @@ def export_model(vlm: Any, source: FilePath, folder: FilePath, is_writer: bool) 
     if is_writer:
         vlm.save_pretrained(folder, state_dict=state)
         load_processor(source).save_pretrained(folder)
+        follow_umask(folder)

@@ -7,6 +7,7 @@ import torch
 from transformers import AddedToken, AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from vlm.errors import CheckpointError
+from vlm.files import follow_umask
 from vlm.hub.configuration_regions import RegionQwen2_5_VLConfig, RegionQwen3VLConfig
 from vlm.hub.modeling_regions import RegionQwen2_5_VLForConditionalGeneration, RegionQwen3VLForConditionalGeneration
 from vlm.hub.region_prompts import REGION
@@ -74,3 +75,4 @@ def add_regions(checkpoint: FilePath | str, folder: FilePath, seed: int) -> None
         model.resize_token_embeddings(config.region_token_id + 1, mean_resizing=False)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
+    follow_umask(folder)

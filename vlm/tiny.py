@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from vlm.config import TinyModelConfig
+from vlm.files import follow_umask
 from vlm.hub.modeling_regions import RegionQwen3VLForConditionalGeneration
 from vlm.hub.region_prompts import REGION
 from vlm.region_families import region_config, region_processor
@@ -149,3 +150,4 @@ def build_tiny_checkpoint(folder: FilePath, texts: Iterable[str], config: TinyMo
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
     region_processor(build_processor(tokenizer, config)).save_pretrained(folder)
+    follow_umask(folder)

@@ -1,5 +1,6 @@
 """Resume commands that are printed work when they are pasted."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -8,10 +9,13 @@ from typer.testing import CliRunner
 
 from actors.run_folder import RunFolder
 from launch import cli
-from launch.config import load_config
-from launch.resume import SUBMITTED, resume_command, resume_command_of
+from launch.config import RunConfig, load_config
+from launch.resume import SUBMITTED, check_resumable, resume_command, resume_command_of
 from launch.run_config import folder_of
 from launch.run_record import record_start
+from learner.checkpoint import CheckpointStore
+from learner.state import _settings
+from vlm.errors import CheckpointError
 
 
 @pytest.mark.parametrize(
@@ -59,3 +63,46 @@ def test_a_printed_command_is_one_that_the_program_takes(tmp_path: Path) -> None
         if command == "train":
             done = CliRunner().invoke(cli.app, printed)
             assert "no model: there is no such folder" in str(done.exception)
+
+
+def checkpoint_of(tmp_path: Path, state: dict[str, object], config: RunConfig, is_train: bool = True) -> Path:
+    """A checkpoint's small files, without its weights."""
+    learner = config.learner if is_train else config.learner.for_cold_start()
+
+    def write(folder: Path) -> None:
+        (folder / "layout.json").write_text(json.dumps({**_settings(learner), "weights": {}}))
+
+    return CheckpointStore(tmp_path / "checkpoints", keep=1).save(3, state, write)
+
+
+LANES = {"step": 3, "lanes": {"lor": {}, "dtr": {}}}
+
+
+def test_what_a_checkpoint_was_made_with_can_go_on(tmp_path: Path) -> None:
+    config = load_config("demo")
+    check_resumable(checkpoint_of(tmp_path, LANES, config), "train", config)
+    cold = checkpoint_of(tmp_path, {"losses": [], "seconds": 1.0}, config, is_train=False)
+    check_resumable(cold, "cold-start", config)
+    with pytest.raises(CheckpointError, match=r"none of `sr-real train`: its state tells no step and no lanes"):
+        check_resumable(cold, "train", config)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.groups_per_step.direct=4", r"direct was not trained, but training\.groups_per_step asks for it"),
+        ("learner.freeze=[vision]", r'but learner\.freeze is \["vision"\]'),
+        (
+            "learner.optimizer={type: muon, learning_rate: 4e-3}",
+            r'optimizer is "adafactor", but learner\.optimizer\.type is "muon"',
+        ),
+        ("learner.last_language_layers=null", r"learner\.last_language_layers is null"),
+        ("learner.num_ranks=2", r"learner\.num_ranks is 2"),
+    ],
+)
+def test_what_a_checkpoint_does_not_fit_is_known_from_its_small_files(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    checkpoint = checkpoint_of(tmp_path, LANES, load_config("demo"))
+    with pytest.raises(CheckpointError, match=message):
+        check_resumable(checkpoint, "train", load_config("demo", [override]))

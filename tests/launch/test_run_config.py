@@ -136,6 +136,11 @@ def test_what_no_checkpoint_fits_is_refused_with_its_field_though_accepted(folde
         taken(folder, TRAIN, *overrides)  # from the beginning it may be
 
 
+def test_how_thoroughly_images_are_checked_may_change(folder: RunFolder) -> None:
+    config = taken(folder, TRAIN_RESUMED, "data.check_images=all")
+    assert config.data.model_dump()["check_images"] == "all"
+
+
 def test_fewer_groups_of_the_same_paths_may_resume(folder: RunFolder) -> None:
     assert taken(folder, TRAIN_RESUMED, "training.groups_per_step={lor: 8, dtr: 16}").training.num_steps == 7
 
@@ -200,7 +205,7 @@ def test_accepted_other_data_from_the_beginning_leave_a_true_record(tmp_path: Pa
     config = taken(folder, TRAIN, f"data={{type: files, folder: {tmp_path}}}", accept=True)
     begin_again(folder, config, folder.of_training)
     record_start(folder, config, "train")
-    assert json.loads(folder.config.read_text())["data"] == {"type": "files", "folder": str(tmp_path)}
+    assert json.loads(folder.config.read_text())["data"]["folder"] == str(tmp_path)
     assert json.loads((folder.earlier / "001" / "config.json").read_text())["data"]["type"] == "scenes"
 
 

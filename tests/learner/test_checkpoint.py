@@ -1,10 +1,20 @@
+import errno
 import json
 import threading
 from pathlib import Path
 
 import pytest
 
-from learner.checkpoint import CheckpointStore, latest_checkpoint, list_checkpoints, read_trainer_state, verify
+from learner.checkpoint import (
+    CheckpointStore,
+    NoSpaceError,
+    latest_checkpoint,
+    list_checkpoints,
+    newest_whole,
+    read_trainer_state,
+    verify,
+)
+from vlm import files
 from vlm.policy import CheckpointError
 
 
@@ -99,3 +109,57 @@ def test_ranks_write_their_own_files_into_one_checkpoint(tmp_path: Path) -> None
         thread.join()
     manifest = json.loads((latest_checkpoint(tmp_path) / "manifest.json").read_text())
     assert sorted(manifest) == ["rank-0.pt", "rank-1.pt", "rank-2.pt", "trainer_state.json"]
+
+
+@pytest.mark.parametrize("manifest", ["[]", "{}", '{"a": 3}', '{"a": {"num_bytes": 1}}', "", '"text"', "null"])
+def test_a_manifest_that_lists_no_checkpoint_is_named(root: Path, manifest: str) -> None:
+    (root / "step-000009" / "manifest.json").write_text(manifest)
+    with pytest.raises(CheckpointError, match=r"step-000009: the file manifest\.json cannot be read"):
+        verify(root / "step-000009")
+
+
+@pytest.mark.parametrize("state", ["", "[]", '{"step": 1', "null"])
+def test_a_damaged_state_is_named(root: Path, state: str) -> None:
+    (root / "step-000009" / "trainer_state.json").write_text(state)
+    with pytest.raises(CheckpointError, match=r"step-000009: the file trainer_state\.json"):
+        read_trainer_state(root / "step-000009")
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(root: Path) -> None:
+    (root / "step-000009" / "manifest.json").write_text("[]")
+    found, faults = newest_whole(root)
+    assert found == root / "step-000006"
+    assert ["step-000009" in fault for fault in faults] == [True]
+    (root / "step-000006" / "trainer_state.json").unlink()
+    with pytest.raises(CheckpointError, match=r"step-000009.*step-000006.*no whole checkpoint"):
+        newest_whole(root)
+    assert newest_whole(root / "nowhere") == (None, [])
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EDQUOT, "Disk quota exceeded")]
+)
+def test_a_full_disk_is_said_and_the_checkpoint_before_stays_whole(root: Path, error: OSError) -> None:
+    def fill(folder: Path) -> None:
+        write_weights(folder)
+        raise error
+
+    with pytest.raises(NoSpaceError) as said:
+        CheckpointStore(root, keep=2).save(12, {}, fill)
+    assert "no space left on /" in str(said.value)
+    assert f"at {root}: about 0 MB needed" in str(said.value)
+    assert str(said.value).endswith(f"the checkpoint before it, {root / 'step-000009'}, is whole")
+    assert [path.name for path in root.iterdir()] == ["step-000006", "step-000009"] or not list(root.glob(".tmp-*"))
+    verify(root / "step-000009")
+
+
+def test_a_full_disk_is_known_by_what_is_free_though_a_library_says_it_otherwise(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "free_bytes", lambda path: 4096)
+
+    def fill(folder: Path) -> None:
+        raise RuntimeError("unexpected pos 22400 vs 22294")
+
+    with pytest.raises(NoSpaceError, match="no space left on"):
+        CheckpointStore(root, keep=2).save(12, {}, fill)

@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from learner.batch import TrainingRow
-from learner.config import DeepSpeedConfig, GrpoLoss, GspoLoss, NoImportance, Part, SequenceMean, TokenRejection
+from learner.config import (
+    DeepSpeedConfig,
+    GrpoLoss,
+    GspoLoss,
+    NoImportance,
+    OptimizerConfig,
+    Part,
+    SequenceMean,
+    TokenRejection,
+)
 from learner.engine import LearnerEngine
 from learner.stack import part_of
 from learner.weights import DeepSpeedWeightSource
@@ -216,6 +225,64 @@ def test_six_steps_equal_three_and_a_load_and_three(
     resumed.grpo_update(rows)
     assert resumed.num_optimizer_steps == whole.num_optimizer_steps == 6
     assert_same_weights(weights_of(resumed), weights_of(whole), atol=ROUNDING)
+
+
+OPTIMIZER = OptimizerConfig(learning_rate=1e-3, warmup_steps=2, schedule="cosine")
+CHANGED = OPTIMIZER.replace(
+    learning_rate=4e-3, weight_decay=0.25, betas=(0.8, 0.9), epsilon=1e-6, max_grad_norm=0.5, warmup_steps=4
+)
+
+
+@pytest.mark.parametrize(
+    ("zero_stage", "type_"), [(0, "adamw"), (0, "muon"), (0, "adafactor"), (2, "adamw"), (3, "adamw")]
+)
+def test_a_load_takes_the_rates_of_the_config_and_not_of_the_checkpoint(
+    world: ToyWorld, start_engine: StartEngine, tmp_path: Path, zero_stage: int, type_: str
+) -> None:
+    config = make_config(zero_stage, kl_coefficient=0.0)
+    chains = sft_rows(world.samples, world.encoder)
+    first = start_engine(config.replace(optimizer=OPTIMIZER.replace(type=type_)))
+    assert first.sft_step(chains)["learning_rate"] == pytest.approx(1e-3)  # of the step to come
+    first.save(tmp_path)
+    changed = CHANGED.replace(type=type_)
+    resumed = start_engine(config.replace(optimizer=changed))
+    resumed.load(tmp_path)
+    inner = resumed._engine.optimizer
+    for group in inner.param_groups:
+        assert group["lr"] == pytest.approx(4e-3 * 2 / 4)  # where the new warm-up is after one step
+        assert group["weight_decay"] == 0.25
+        assert group.get("betas", (0.8, 0.9)) == (0.8, 0.9)
+    assert getattr(inner, "clip_grad", 0.5) == 0.5
+    assert resumed.sft_step(chains)["learning_rate"] == pytest.approx(4e-3 * 3 / 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"freeze": ("vision",)},
+            r"freeze is \[\], but learner.freeze is \[\"vision\"\]; continue with learner.freeze=\[\]",
+        ),
+        ({"optimizer": OPTIMIZER.replace(type="muon")}, r'learner.optimizer.type is "muon"'),
+        ({"last_language_layers": 1}, r"learner.last_language_layers is 1"),
+    ],
+)
+def test_a_checkpoint_that_other_weights_were_trained_in_is_refused_with_the_setting(
+    world: ToyWorld, start_engine: StartEngine, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    start_engine(make_config(kl_coefficient=0.0)).save(tmp_path)
+    with pytest.raises(CheckpointError, match=message):
+        start_engine(make_config(kl_coefficient=0.0).replace(**change)).load(tmp_path)
+
+
+def test_an_exported_model_may_be_read_by_whom_other_files_may_be(
+    world: ToyWorld, start_engine: StartEngine, tmp_path: Path
+) -> None:
+    (tmp_path / "plain").touch()
+    start_engine(make_config(kl_coefficient=0.0)).export(tmp_path / "model")
+    rights = {file.name: file.stat().st_mode for file in (tmp_path / "model").iterdir()}
+    assert "model.safetensors" in rights
+    assert set(rights.values()) == {(tmp_path / "plain").stat().st_mode}
 
 
 @pytest.mark.parametrize("zero_stage", [0, 3])

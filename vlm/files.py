@@ -1,0 +1,53 @@
+"""Files that others read, and disks that are full."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+# With less than this left, a write that failed in other words failed for want of space.
+_NOTHING_LEFT_BYTES = 2**20
+
+
+def follow_umask(folder: Path) -> None:
+    """Give every file of `folder` the rights that a plainly written file has. safetensors writes its files so that only
+    their owner may read them, and then nobody else can serve the model."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            file.chmod(0o666 & ~umask)
+
+
+def is_for_want_of_space(error: BaseException, folder: Path, needed_bytes: int = 0) -> bool:
+    """Whether a write into `folder` failed because its disk is full. Libraries say it in words of their own."""
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        return True
+    return free_bytes(folder) < max(_NOTHING_LEFT_BYTES, needed_bytes)
+
+
+def no_space(path: Path, needed_bytes: int | None = None) -> str:
+    """Such as "no space left on / at /runs/mine: about 1.2 GB needed, 0.3 GB free"."""
+    needed = "" if not needed_bytes else f"about {gigabytes(needed_bytes)} needed, "
+    return f"no space left on {disk_of(path)} at {path}: {needed}{gigabytes(free_bytes(path))} free"
+
+
+def free_bytes(path: Path) -> int:
+    """What a person without special rights may still write where `path` lies, or will lie."""
+    return shutil.disk_usage(_existing(path)).free
+
+
+def disk_of(path: Path) -> Path:
+    """Where the disk that `path` lies on is mounted."""
+    here = _existing(path).resolve()
+    return next(folder for folder in (here, *here.parents) if folder.is_mount() or folder == folder.parent)
+
+
+def gigabytes(num_bytes: float) -> str:
+    """Such as "1.2 GB", or "35 MB" of less than a tenth of one."""
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:.0f} MB"
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
