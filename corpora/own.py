@@ -41,7 +41,8 @@ def read(config: OwnReader, images: ImageStore, as_stored: bool = False) -> Iter
     upright, under another name.
 
     Args:
-        as_stored: for a check of what is trained on as it is. A stored image that would have to be turned is a reject.
+        as_stored: for a check of what is trained on as it is. Every stored image is decoded, and one that would have to
+            be turned is a reject.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -148,6 +149,11 @@ class _Source:
             raise RowError(f"{field}.sha256", name, advice)
         # Boxes are checked against what the sample says, and a prompt has as many image tokens as follow from it.
         _check_said(ref.model_dump(include={"width_px", "height_px"}), stored.model_dump(), field)
+        if self._as_stored:
+            try:
+                self._target.open(ref) if isinstance(ref, ImageRef) else self._target.open_depth(ref)
+            except (BadImageError, OSError) as error:
+                raise RowError(f"{field}.sha256", name, str(error)) from error
         return stored if isinstance(ref, ImageRef) else ref
 
 

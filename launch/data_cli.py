@@ -1,22 +1,19 @@
 """`sr-real data`: build, import and check data. Heavy modules load inside the commands."""
 
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from launch import data_build_cli
+from launch import data_build_cli, data_check_cli
 from launch.config import ConfigError, parse_settings, read_settings
+from launch.data_tables import print_counts
 from launch.options import console
 from launch.schema import models_of_type
 
 if TYPE_CHECKING:
     from corpora.importing import ImportConfig, ImportReport
-    from spatial.sample import SpatialSample
 
 app = typer.Typer(
     help="Data: [bold]import[/] sets of the field, [bold]build[/] questions and chains of thought from images that are "
@@ -25,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 data_build_cli.register(app)
+data_check_cli.register(app)
 
 Settings = Annotated[
     list[str] | None,
@@ -34,7 +32,6 @@ Settings = Annotated[
         show_default=False,
     ),
 ]
-_NUM_SHOWN = 10
 
 
 @app.command("import")
@@ -110,71 +107,10 @@ def _check_paths(config: "ImportConfig") -> None:
 def print_imported(report: "ImportReport") -> None:
     """What became of the rows."""
     for title, counts in (("split", report.splits), ("kind", report.kinds), ("path", report.paths)):
-        _print_counts(title, counts)
+        print_counts(title, counts)
     if report.rejects:
-        _print_counts("left out, by cause", report.rejects)
+        print_counts("left out, by cause", report.rejects)
         for cause in report.rejects:
             console.print(f"  {escape(report.examples[cause][0])}", highlight=False)
     for note in report.notes:
         console.print(f"[yellow]note[/]: {escape(note)}", highlight=False)
-
-
-@app.command()
-def check(
-    file: Annotated[Path, typer.Argument(help="A file with a sample a line (docs/data.md).")],
-    images: Annotated[
-        Path | None, typer.Option("--images", help="Its image store. Default: images/ beside the file.")
-    ] = None,
-    show: Annotated[int, typer.Option("--show", min=0, help="Number of samples to draw.")] = 0,
-    out: Annotated[Path, typer.Option("--out", help="The picture of them.")] = Path("samples.png"),
-) -> None:
-    """Check that every line of a file is a sample whose images are there; count what is in it, and say what is wrong.
-
-    Exits with status 1 if a line is bad.
-
-    Example: sr-real data check data/mine/train.jsonl --show 12
-    """
-    from corpora.own import OwnReader, read
-    from launch.data_picture import draw_samples
-    from spatial.dataset import Reject
-    from spatial.images import ImageStore
-
-    if not file.is_file():
-        raise ConfigError(f"{file}: there is no such file")
-    store = ImageStore(images or file.parent / "images")
-    counts = {"kind": Counter[str](), "path": Counter[str](), "domain": Counter[str](), "answer": Counter[str]()}
-    rejects: Counter[str] = Counter()
-    chosen: list[SpatialSample] = []
-    for item in read(OwnReader(file=file, images=store.root), store):
-        if isinstance(item, Reject):
-            rejects[item.field] += 1
-            if rejects.total() <= _NUM_SHOWN:
-                console.print(f"[red]bad[/] {escape(str(item))}", highlight=False)
-            continue
-        counts["kind"][item.kind] += 1
-        counts["path"].update(path.value for path in item.paths)
-        counts["domain"][item.domain] += 1
-        counts["answer"][item.answer.type] += 1
-        if len(chosen) < show:
-            chosen.append(item)
-    for title, found in counts.items():
-        _print_counts(title, dict(found.most_common()))
-    console.print(f"{counts['answer'].total():,} samples, {rejects.total():,} bad lines", highlight=False)
-    if chosen:
-        draw_samples(chosen, store, out)
-        console.print(f"drew {len(chosen)} of them: {out}", highlight=False)
-    raise typer.Exit(1 if rejects else 0)
-
-
-def _print_counts(title: str, counts: dict[str, int]) -> None:
-    table = Table(title, "number")
-    table.columns[1].justify = "right"
-    for name, number in _shortened(counts.items()):
-        table.add_row(escape(name), f"{number:,}")
-    console.print(table)
-
-
-def _shortened(counts: Iterable[tuple[str, int]], most: int = 20) -> list[tuple[str, int]]:
-    found = list(counts)
-    rest = found[most:]
-    return found[:most] + ([(f"… and {len(rest)} others", sum(number for _, number in rest))] if rest else [])

@@ -22,7 +22,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from spatial.strict import StrictModel
 
-_SPECIAL_TOKEN = re.compile(r"<\|\w+\|>")
+SPECIAL_TOKEN = re.compile(r"<\|\w+\|>")
+"""What tokenizers of the Qwen family read as no text: an image, a region, the end of a turn."""
 Vector3 = tuple[float, float, float]
 Unit = Literal["m", "cm", "mm", "km", "ft", "in", "deg", "oclock", "count"]
 Length = Annotated[float, Field(gt=0)]
@@ -35,7 +36,7 @@ MAX_ASPECT_RATIO = 200
 
 
 def _holds_no_special_token(text: str) -> str:
-    if special := _SPECIAL_TOKEN.search(text):
+    if special := SPECIAL_TOKEN.search(text):
         raise ValueError(
             f"holds {special[0]}: the prompt places its own tokens for images, regions and turns; write what is "
             "meant in words (red point)"

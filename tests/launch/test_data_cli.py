@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from launch.cli import app
 from launch.config import ConfigError
 from launch.data_cli import load_import_config
-from tests.corpora.test_own import lay_out, write
+from tests.corpora.test_own import by_file, lay_out, write
 
 RUNNER = CliRunner()
 
@@ -87,3 +87,34 @@ def test_check_names_bad_lines_and_ends_with_status_1(tmp_path: Path) -> None:
     checked = RUNNER.invoke(app, ["data", "check", str(file)], env={"COLUMNS": "200"})
     assert checked.exit_code == 1
     assert "rows.jsonl:2: sample_id" in checked.output.replace("\n", "")
+
+
+def test_check_says_what_looks_wrong_draws_it_first_and_leaves_the_store_alone(tmp_path: Path) -> None:
+    file, rows = lay_out(tmp_path, num=4, num_images=4)
+    for row in rows:
+        row["camera"] = {"fx_px": 8.0, "fy_px": 8.0, "cx_px": 4.0, "cy_px": 4.0}
+        row["regions"][0]["center_m"] = [-0.3, -0.3, 1.5]
+    # The third of them has y pointing up, and so lies below the camera's middle instead of above it.
+    rows[2]["regions"][0] |= {"center_m": [-0.3, 0.6, 1.5]}
+    write(file, rows)
+    before = sorted((tmp_path / "images").rglob("*"))
+    picture = tmp_path / "samples.png"
+    arguments = ["data", "check", str(file), "--show", "2", "--out", str(picture)]
+    checked = RUNNER.invoke(app, arguments, env={"COLUMNS": "300"})
+    assert checked.exit_code == 1, checked.output
+    assert "looks wrong: 1 of 4 (25.0%) 3D centres do not lie in their region's box" in checked.output
+    assert "such as s2: 1 of them would if they were in a frame in which y points up" in checked.output
+    assert "4 samples, 0 bad lines; 1 thing looks wrong" in checked.output
+    assert "drew 2 samples" in checked.output
+    assert sorted((tmp_path / "images").rglob("*")) == before
+
+
+def test_check_reads_rows_that_name_files_before_they_are_imported(tmp_path: Path) -> None:
+    file, rows = by_file(tmp_path, num=3)
+    rows[1]["images"] = [{"file": "lost.png"}]
+    write(file, rows)
+    checked = RUNNER.invoke(app, ["data", "check", str(file)], env={"COLUMNS": "300"})
+    assert checked.exit_code == 1
+    assert "rows.jsonl:2: images.0.file" in checked.output
+    assert "2 samples, 1 bad lines" in checked.output
+    assert not list((tmp_path / "images").rglob("*.jpg"))

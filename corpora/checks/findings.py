@@ -1,0 +1,64 @@
+"""What a check says of a file: in plain words, with how many samples, the first of them, and what to do."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from spatial.sample import SpatialSample
+
+_NUM_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a person should look at."""
+
+    words: str
+    """What it is about the samples, as the end of "3 of 40 …"."""
+    remedy: str
+    num: int
+    num_checked: int
+    """Of how many: those that it could be true of."""
+    sample_ids: tuple[str, ...]
+    """The first of them."""
+    is_wrong: bool = True
+    """False: only to be known."""
+
+    def __str__(self) -> str:
+        share = f"{self.num / self.num_checked:.1%}"
+        named = f", such as {', '.join(self.sample_ids)}" if self.sample_ids else ""
+        return f"{self.num:,} of {self.num_checked:,} ({share}) {self.words}{named}: {self.remedy}"
+
+
+class Check(Protocol):
+    """Looks at every sample once, and says at the end what it found."""
+
+    def add(self, sample: SpatialSample) -> bool:
+        """Whether this sample looks wrong by itself."""
+
+    def findings(self) -> list[Finding]: ...
+
+
+@dataclass
+class Tally:
+    """Counts of one thing that may be found."""
+
+    words: str
+    remedy: str
+    is_wrong: bool = True
+    num: int = 0
+    num_checked: int = 0
+    sample_ids: list[str] = field(default_factory=list)
+
+    def add(self, sample_id: str, is_found: bool) -> bool:
+        """Count a sample that it could be true of; returns whether it is."""
+        self.num_checked += 1
+        self.num += is_found
+        if is_found and len(self.sample_ids) < _NUM_NAMED and sample_id not in self.sample_ids:
+            self.sample_ids.append(sample_id)
+        return is_found
+
+    def findings(self) -> list[Finding]:
+        if not self.num:
+            return []
+        ids = tuple(self.sample_ids)
+        return [Finding(self.words, self.remedy, self.num, self.num_checked, ids, self.is_wrong)]
