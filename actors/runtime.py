@@ -14,6 +14,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.config import ClusterConfig
+from actors.joining import join, start_local
 from rollout.processes import has_exited
 
 _log = logging.getLogger(__name__)
@@ -46,11 +47,14 @@ def ray_runtime(config: ClusterConfig, num_cpus: float, resources: Mapping[str, 
             scoring and updates take turns, and a laptop should not refuse a second engine.
         resources: custom ones that they ask for; on this machine they get these too.
 
+    Raises:
+        ClusterError: Ray cannot be joined or started.
+
     Every process that was started is ended: what does not go by itself within `deadlines.stop_s` is killed, and said.
     """
     if config.address is not None or _JOB in os.environ:
         # Within `ray job submit` the cluster is there already.
-        ray.init(address=config.address or "auto", log_to_driver=False, logging_level=logging.ERROR)
+        join(config.address or "auto")
         try:
             yield
         finally:
@@ -60,18 +64,14 @@ def ray_runtime(config: ClusterConfig, num_cpus: float, resources: Mapping[str, 
     _adopt_orphans()
     before = set(psutil.Process().children(recursive=True))
     cpus = max(len(os.sched_getaffinity(0)), math.ceil(num_cpus))
-    ray.init(
-        # One of its own, though another be running on this machine, or have left word of itself.
-        address="local",
-        num_cpus=cpus,
-        resources=dict(resources),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        # Else Ray starts a process for each of these CPUs, most of them for nothing.
-        _system_config={"prestart_worker_first_driver": False},
-    )
     try:
+        # Always a new cluster, even if another runs here or left its address behind.
+        start_local(
+            num_cpus=cpus,
+            resources=dict(resources),
+            # Else Ray starts a process for each of these CPUs, most of them for nothing.
+            _system_config={"prestart_worker_first_driver": False},
+        )
         yield
     finally:
         started = [process for process in psutil.Process().children(recursive=True) if process not in before]

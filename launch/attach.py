@@ -1,7 +1,6 @@
 """Reaching a run that is under way from another terminal: its folder says where its coordinator is."""
 
 import json
-import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from actors.errors import ClusterError
 from actors.run_folder import RunFolder
 from launch.config import ConfigError
 from launch.resume import resume_command_of
@@ -49,6 +49,7 @@ def attached(root: Path) -> Iterator[Any]:
 
     Raises:
         ConfigError: the run is not under way, or does not answer.
+        ClusterError: its cluster refuses this process.
     """
     folder = RunFolder(root)
     if not folder.coordinator.is_file():
@@ -63,14 +64,19 @@ def attached(root: Path) -> Iterator[Any]:
     _take_auth_mode(place["auth_mode"])
     import ray
 
+    from actors.joining import join
+
     try:
         _knock(place["address"])
-        ray.init(place["address"], namespace=place["namespace"], log_to_driver=False, logging_level=logging.ERROR)
+        # Something answers there: if it refuses this process, that is no sign that the run was killed.
+        join(place["address"], namespace=place["namespace"])
         coordinator = ray.get_actor(COORDINATOR)
-    except (OSError, ValueError, RuntimeError) as error:
+    except ClusterError:
+        raise
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"the run in {root} left {folder.coordinator}, but nobody answers at {place['address']}: it was killed. "
-            f"`{resume_command_of(root)}` goes on from its last checkpoint ({str(error).splitlines()[0]})"
+            f"`{resume_command_of(root)}` continues from its last checkpoint ({str(error).splitlines()[0]})"
         ) from None
 
     def call(method: str, *arguments: object) -> Any:

@@ -275,6 +275,7 @@ machine_cli.register(app)
 
 def main() -> None:
     """Entry point: faults of the user's making are told in words, all others with their traceback."""
+    from actors.errors import ClusterError
     from spatial.dataset import BadDataError
     from vlm.errors import CheckpointError
 
@@ -289,7 +290,7 @@ def main() -> None:
     except RunLostError as lost:
         console.print(f"[red]lost[/]: {escape(str(lost))}", highlight=False, soft_wrap=True)
         sys.exit(1)
-    except (ConfigError, BadDataError, CheckpointError) as error:
+    except (ConfigError, ClusterError, BadDataError, CheckpointError) as error:
         console.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
 

@@ -86,7 +86,7 @@ class RunPage:
             place = ray.get(self._asked.pop())
         except ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[-1]
-            console.print(f"[yellow]the run goes on without a page: {reason}[/]", highlight=False)
+            console.print(f"[yellow]the run continues without a page: {reason}[/]", highlight=False)
             return
         # Made before anything is written: nobody else may read it at any time.
         self._folder.dashboard.touch(mode=0o600)

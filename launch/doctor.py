@@ -397,4 +397,4 @@ def print_findings(findings: Sequence[Finding], console: Console | None = None) 
     num_failed = sum(finding.status == "fail" for finding in findings)
     num_warned = sum(finding.status == "warn" for finding in findings)
     verdict = "this machine is fit" if not num_failed else "this machine is not fit yet"
-    console.print(f"\n{verdict}: {num_failed} to repair, {num_warned} to know of")
+    console.print(f"\n{verdict}: {num_failed} problem(s), {num_warned} warning(s)")

@@ -1,6 +1,5 @@
 """`sr-real doctor --config X`: what a config needs, and whether the cluster has it, before anything starts."""
 
-import logging
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -119,14 +118,16 @@ def find_nodes(address: str | None) -> list[Node]:
     """The nodes of a running cluster, or this machine's GPUs as one; empty where there are neither.
 
     Raises:
-        ConnectionError: there is an address, and nobody answers.
+        ConnectionError: there is an address, and nobody answers, or the cluster refuses this process.
     """
     if address is None:
         return _this_machine()
     import ray
 
+    from actors.joining import join
+
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        join(address)
         return [Node(node["Resources"]) for node in ray.nodes() if node["Alive"]]
     finally:
         with suppress(RuntimeError):

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from launch.config import ConfigError, load_config
 from launch.options import Overrides, console
@@ -53,7 +54,7 @@ def submit(
     try:
         job = submit_job(address, arguments, python, console)
     except ConnectionError as error:
-        raise ConfigError(f"no cluster at {address}: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"--address {address}: {error}") from None
     if follow:
         try:
             raise typer.Exit(follow_job(address, job))
@@ -91,7 +92,9 @@ def doctor(
         try:
             nodes = find_nodes(settings.cluster.address)
         except ConnectionError as error:
-            console.print(f"[yellow]no cluster at {settings.cluster.address}[/]: {str(error).splitlines()[0]}")
+            console.print(
+                f"[yellow]cluster.address={settings.cluster.address}[/]: {escape(str(error))}", highlight=False
+            )
             nodes = []
         try:
             findings += examine_config(settings, nodes, gpu_gib, rollout_gpu_gib)

@@ -8,9 +8,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 from rich.console import Console
 
+from actors.errors import ClusterError
+from actors.joining import TOKEN_ADVICE
 from launch.config import ConfigError, find_config
 from launch.resume import SUBMITTED
 
@@ -44,11 +47,11 @@ def submit_job(address: str, arguments: Sequence[str], python: str, console: Con
         python: an interpreter on the cluster's head that has what the project needs.
 
     Raises:
-        ConnectionError: nobody answers at the address.
+        ConnectionError: nobody answers at the address, or the cluster wants a token.
     """
     # It tells of every file that it leaves out.
     logging.getLogger("ray").setLevel(logging.ERROR)
-    client = JobSubmissionClient(address)
+    client = _client(address)
     job = client.submit_job(
         entrypoint=shlex.join([python, "-m", "launch.cli", *arguments]),
         runtime_env={
@@ -68,9 +71,21 @@ def submit_job(address: str, arguments: Sequence[str], python: str, console: Con
     return job
 
 
+def _client(address: str) -> JobSubmissionClient:
+    try:
+        return JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise ClusterError(f"the cluster wants a token ({str(error).splitlines()[0]}). {TOKEN_ADVICE}") from None
+    except ConnectionError as error:
+        raise ClusterError(
+            f"no Ray dashboard answers there ({str(error).splitlines()[0]}); its port is 8265 unless the cluster was "
+            "started with another"
+        ) from None
+
+
 def follow_job(address: str, job: str) -> int:
     """Print the job's log until it ends; its exit status: the run's own, 130 for a job that was stopped."""
-    return asyncio.run(_follow(JobSubmissionClient(address), job))
+    return asyncio.run(_follow(_client(address), job))
 
 
 async def _follow(client: JobSubmissionClient, job: str) -> int:

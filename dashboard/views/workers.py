@@ -32,7 +32,7 @@ def layout(can_change: bool) -> Any:
             html.Div(id="workers"),
             dmc.Group(
                 [
-                    dmc.NumberInput(id="wanted-size", label="Rollout workers there shall be", min=0, value=1, w=220),
+                    dmc.NumberInput(id="wanted-size", label="Target number of rollout workers", min=0, value=1, w=220),
                     dmc.Button("Scale", id="scale", variant="light"),
                 ],
                 align="flex-end",

@@ -144,7 +144,7 @@ def test_a_run_under_way_moves_and_its_page_adds_a_worker(model: FilePath, tmp_p
         before = page.evaluate(points)
         run.until(lambda: page.evaluate(points) > before, "the curve goes on")
         page.get_by_role("tab", name="Workers").click()
-        page.get_by_label("Rollout workers there shall be").fill("2")
+        page.get_by_label("Target number of rollout workers").fill("2")
         page.get_by_role("button", name="Scale").click()
         expect(page.get_by_text("scale to 2 rollout workers?")).to_be_visible()
         page.get_by_role("button", name="Yes").click()

@@ -179,7 +179,7 @@ def test_the_table_shows_every_finding_with_its_advice_as_it_is_written() -> Non
     text = output.getvalue()
     assert "pip install -e '.[flash]'" in text
     assert "2 usable" in text
-    assert "this machine is not fit yet: 1 to repair, 0 to know of" in text
+    assert "this machine is not fit yet: 1 problem(s), 0 warning(s)" in text
 
 
 def test_this_machine_is_examined_within_3_seconds(tmp_path: Path) -> None:
