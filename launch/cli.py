@@ -30,6 +30,7 @@ from launch.run_config import (
     with_run_of,
 )
 from launch.run_naming import RunOption, with_run
+from launch.run_record import check_data
 
 app = typer.Typer(
     help="Train a spatial vision-language model to reason along two paths: in words only (LOR), or by detecting 3D "
@@ -120,6 +121,7 @@ def cold_start(
     settings = config_for(rule, config, overrides, console, accept)
     if resume_from is not None:
         check_resumable(resume_from, "cold-start", settings)
+        check_data(folder_of(config, overrides), accept)
     with Driver(settings, console, phases=["cold_start"]) as driver:
         driver.cold_start(resume_from)
     print_summary(driver.folder, console)
@@ -190,6 +192,7 @@ def train(
     settings = config_for(TRAIN if resume_from is None else TRAIN_RESUMED, config, overrides, console, accept)
     if resume_from is not None:
         check_resumable(resume_from, "train", settings)
+        check_data(folder, accept)
     start = start_of_training(folder, checkpoint, resume_from is not None, accept)
     with Driver(settings, console, phases=["train"]) as driver:
         driver.train(start, resume_from)

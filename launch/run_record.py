@@ -4,6 +4,7 @@ config.json   how it was begun: written once, and set aside only with the result
 starts.jsonl  a line for each command that was started here; those that train say what they changed of the config
 """
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ MADE = (
     "seed",
 )
 """What a run's folder holds was made with these fields."""
+_NUM_PARTS, _PART_BYTES = 64, 65536
 _ABSENT: Any = object()
 
 
@@ -131,9 +133,40 @@ def record_start(folder: RunFolder, config: RunConfig, command: str, start: File
             "arguments": sys.argv[1:],
             "version": version("sr-real"),
             **({} if start is None else {"from": _place(start, folder.root)}),
+            **({"data": data_mark(folder)} if command in TRAINING else {}),
             "changes": [_stored(change) for change in changes],
         }
     )
+
+
+def check_data(folder: RunFolder, accept: bool) -> None:
+    """Whether the samples are still those that the run was trained on: a resume goes on at a place in their order.
+
+    Raises:
+        ConfigError: they are others, and nobody accepts that.
+    """
+    was, now = (last_start(folder) or {}).get("data"), data_mark(folder)
+    there = "is missing" if now is None else f"has {now['num_bytes']} with {now['digest']}"
+    if was is not None and was != now and not accept:
+        raise ConfigError(
+            f"{folder.data / 'train.jsonl'} is not what the run was trained on: it had {was['num_bytes']} bytes with "
+            f"digest {was['digest']}, and now {there}; put "
+            "the former file back, begin again without --resume, or go on all the same with --accept-changes"
+        )
+
+
+def data_mark(folder: RunFolder) -> dict[str, Any] | None:
+    """By which the run's training samples are known again: their number of bytes, and a digest of parts of them, for
+    the whole may be many gigabytes. None: there are none."""
+    file = folder.data / "train.jsonl"
+    if not file.is_file():
+        return None
+    size, digest = file.stat().st_size, hashlib.sha256()
+    with file.open("rb") as content:
+        for part in range(_NUM_PARTS):
+            content.seek(part * max(0, size - _PART_BYTES) // (_NUM_PARTS - 1))
+            digest.update(content.read(_PART_BYTES))
+    return {"num_bytes": size, "digest": digest.hexdigest()[:16]}
 
 
 def _place(path: FilePath, root: FilePath) -> str:

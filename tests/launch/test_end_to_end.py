@@ -122,7 +122,10 @@ def test_six_steps_equal_three_and_a_resume_and_three(demo: tuple[Path, str], tm
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run(*common, f"run={whole}", "training.num_steps=6")
     run(*common, f"run={parts}", "training.num_steps=3")
-    run(*common, f"run={parts}", "training.num_steps=6", "--resume")
+    record = (parts / "config.json").read_bytes()
+    said = run(*common, f"run={parts}", "training.num_steps=6", "--resume")
+    assert "training.num_steps: 3 → 6" in said
+    assert (parts / "config.json").read_bytes() == record
     assert [row["step"] for row in metrics(parts)] == [1, 2, 3, 4, 5, 6]
     for one, other in zip(metrics(whole), metrics(parts), strict=True):
         for key in ("lor/reward_mean", "dtr/reward_mean", "lor/response_tokens_mean", "groups_trained"):
@@ -161,11 +164,16 @@ def test_ctrl_c_writes_a_checkpoint_and_leaves_no_process(demo: tuple[Path, str]
         assert process.poll() is None, process.communicate()[0][-6000:]
         assert time.monotonic() < deadline_s
         time.sleep(0.2)
+    second = start("train", "--from", str(demo[0] / "cold_start_model"), f"run={folder}", *SMALL)
+    refused, _ = second.communicate(timeout=120)
+    assert second.returncode == 2, refused[-6000:]
+    assert "is in use by `sr-real train --from" in " ".join(refused.split())
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) > 4
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output[-6000:]
+    assert f"sr-real train --resume --from {demo[0] / 'cold_start_model'} run={folder}" in output
     steps = [int(path.name.removeprefix("step-")) for path in (folder / "checkpoints").glob("step-*")]
     assert max(steps) >= 2
     alive = [p for p in psutil.process_iter(["pid", "cmdline"]) if p.pid not in before and _is_ours(p)]

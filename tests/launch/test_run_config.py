@@ -22,7 +22,7 @@ from launch.run_config import (
     start_of_training,
     with_run_of,
 )
-from launch.run_record import begin_again, own_config, record_start
+from launch.run_record import begin_again, check_data, own_config, record_start
 
 
 class Said:
@@ -221,6 +221,22 @@ def test_where_training_started_from_is_taken_again_by_a_resume(folder: RunFolde
     assert start_of_training(folder, tmp_path / "other", True, True) == tmp_path / "other"
     with pytest.raises(ConfigError, match="does not exist: run `sr-real cold-start` first"):
         start_of_training(folder, None, False, False)
+
+
+def test_samples_that_are_others_in_the_same_place_are_refused_by_a_resume(folder: RunFolder, tmp_path: Path) -> None:
+    folder.data.symlink_to(tmp_path / "mine")
+    file = tmp_path / "mine" / "train.jsonl"
+    file.write_text('{"sample_id": 1}\n' * 100_000)
+    check_data(folder, accept=False)  # an earlier version recorded nothing
+    record_start(folder, taken(folder, TRAIN), "train")
+    check_data(folder, accept=False)
+    file.write_text('{"sample_id": 1}\n' * 50_000 + '{"sample_id": 2}\n' * 50_000)
+    with pytest.raises(ConfigError, match=r"train\.jsonl is not what the run was trained on: it had 1700000 bytes"):
+        check_data(folder, accept=False)
+    check_data(folder, accept=True)
+    file.unlink()
+    with pytest.raises(ConfigError, match="is missing"):
+        check_data(folder, accept=False)
 
 
 def test_the_run_of_a_checkpoint_is_the_one_that_it_lies_in(folder: RunFolder, tmp_path: Path) -> None:
