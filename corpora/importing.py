@@ -19,6 +19,7 @@ from spatial.strict import StrictModel
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _NUM_EXAMPLES = 5
+_REPORT = "report.json"
 _MIN_ROWS_JUDGED = 1000
 """The share of rejects is judged from here on: among a few rows one bad one is a large share."""
 
@@ -74,6 +75,7 @@ def import_data(config: ImportConfig, on_progress: Callable[[int], None] = lambd
         FileNotFoundError: a file of a data set is not there.
     """
     partial = config.out / "incomplete"
+    _refuse_others(config.out, partial)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     counts = {name: Counter[str]() for name in ("splits", "kinds", "domains", "paths", "rejects")}
@@ -120,11 +122,27 @@ def import_data(config: ImportConfig, on_progress: Callable[[int], None] = lambd
         examples=examples,
         notes=notes_on_empty(counts["splits"], *shares),
     )
-    (partial / "report.json").write_text(report.model_dump_json(indent=1) + "\n")
-    for file in partial.iterdir():
+    (partial / _REPORT).write_text(report.model_dump_json(indent=1) + "\n")
+    # The report first: by it the next import knows that the others are its own.
+    for file in sorted(partial.iterdir(), key=lambda file: file.name != _REPORT):
         file.replace(config.out / file.name)
     partial.rmdir()
     return report
+
+
+def _refuse_others(out: FilePath, partial: FilePath) -> None:
+    """
+    Raises:
+        BadDataError: files would be replaced that no import has written.
+    """
+    ours = {*(f"{split}.jsonl" for split in SPLITS), _REPORT}
+    taken = [] if (out / _REPORT).is_file() else [out / name for name in sorted(ours) if (out / name).exists()]
+    taken += [file for file in partial.glob("*") if file.name not in ours]
+    if taken or partial.is_symlink():
+        raise BadDataError(
+            f"{out} holds files that no import has written ({', '.join(map(str, taken or [partial]))}), and they would "
+            "be replaced: give another folder with out=…"
+        )
 
 
 def _judge(number: int, rejects: Counter[str], examples: dict[str, list[str]], max_bad_share: float) -> None:

@@ -267,6 +267,17 @@ def test_an_import_is_what_training_reads_and_no_image_is_in_two_splits(tmp_path
     assert {path.name: path.read_bytes() for path in config.out.glob("*.json*")} == before
 
 
+@pytest.mark.parametrize("name", ["train.jsonl", "test.jsonl", "incomplete/notes.txt"])
+def test_an_import_replaces_nothing_that_no_import_has_written(tmp_path: FilePath, name: str) -> None:
+    config = importing(tmp_path, num=10)
+    file = config.out / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    with pytest.raises(BadDataError, match=rf"out holds files that no import has written \(.*{name}\)"):
+        import_data(config)
+    assert file.read_text() == "mine"
+
+
 def test_an_id_of_an_earlier_set_is_a_reject(tmp_path: FilePath) -> None:
     readers = tuple(write(*lay_out(tmp_path / name, num=num)) for name, num in (("a", 20), ("b", 21)))
     config = ImportConfig(out=tmp_path / "out", readers=readers, validation_share=0, test_share=0, max_bad_share=0.5)
