@@ -30,22 +30,26 @@ _OPTION_START = re.compile(r"(?:(?<=^)|(?<=[\s;,|(]))([A-Z])[.):]\s*(?=\S)")
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
 _MISSING = ("", "none", "null", "nan", "n/a", "[]", "{}")
 _TAGGED = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL | re.IGNORECASE)
+_LEFT_OPEN = re.compile(r"<answer>((?:(?!</?answer>).)*\S)\s*$", re.DOTALL | re.IGNORECASE)
+_INTRODUCED = re.compile(r"(?:the )?(?:final |correct |right )?answer(?: is|:| is:)\s+(\S.*)", re.IGNORECASE)
+_HOW_MANY = re.compile(r"\bhow many\b", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\{(?:\\text\{)?([^{}]*)\}?\}")
 _OPTION_IN_TEXT = re.compile(r"(?:^|[\s(])([A-Z])[.):](?=\s)")
 
 
 def bare_answer(text: str, field: str) -> str:
-    """What stands within the answer tags of a response, or in a box of LaTeX; the whole text where there is neither.
+    """What stands in the answer tags of a response, in a box of LaTeX, or after "The answer is"; else the whole text.
 
     Raises:
         RowError: there are several such answers, which differ.
     """
-    found = {match[1].strip() for match in _TAGGED.finditer(text)} or {
-        match[1].strip() for match in _BOXED.finditer(text)
-    }
+    written = _TAGGED.findall(text) or _LEFT_OPEN.findall(text) or _BOXED.findall(text)
+    found = {answer.strip() for answer in written}
     if len(found) > 1:
         raise RowError(field, text, "several answers in tags, which differ; give one")
-    return (found.pop() if found else text).strip()
+    bare = (found.pop() if found else text).strip()
+    introduced = _INTRODUCED.fullmatch(bare)
+    return introduced[1].removesuffix(".") if introduced else bare
 
 
 def read_options(cell: Any, field: str) -> tuple[str, ...]:
@@ -106,7 +110,7 @@ def _listed_in(text: str, field: str) -> list[Any]:
         try:
             return _listed(orjson.loads(text), field)
         except orjson.JSONDecodeError:
-            quoted = [match[1] or match[2] for match in _QUOTED.finditer(text)]
+            quoted = [re.sub(r"\\(.)", r"\1", match[1] or match[2] or "") for match in _QUOTED.finditer(text)]
             if quoted and text[0] == "[" and not _QUOTED.sub("", text).strip("[], \n\t"):
                 return quoted
             raise RowError(field, text, "no list of texts: give JSON") from None
@@ -195,17 +199,19 @@ def read_answer(
         return _choice(cell, text, options, num_options, field)
     if kind == "text":
         return TextAnswer(text=text), text
-    if number := _number(text, unit or asked_unit(question)):
+    wanted = unit or asked_unit(question) or ("count" if _HOW_MANY.search(question) else None)
+    if number := _number(text, wanted):
         return number, _written(number.value, number.unit)
     if kind == "number":
-        raise RowError(field, cell, f"cannot be read as a number in {unit or 'count'}")
-    if numbers_in(text) and (unit is not None or _is_number(text)):
-        wanted = f"cannot be read in {unit}" if unit else "a number without a unit: set unit"
-        raise RowError(field, cell, f"{wanted}; or set answer_type=text to keep it as a text")
+        raise RowError(field, cell, f"cannot be read as a number in {wanted or 'count'}")
+    if numbers_in(text) and (wanted is not None or _is_number(text)):
+        fault = f"cannot be read in {wanted}" if wanted else "a number without a unit: set unit"
+        raise RowError(field, cell, f"{fault}; or set answer_type=text to keep it as a text")
     if is_sentence(text):
         if (said := read_yes_or_no(text, question)) is None:
             raise RowError(field, cell, "a sentence that no reward could compare; answer_type=text keeps it as a text")
         text = said
+    text = text.rstrip(".") or text
     return TextAnswer(text=text), text
 
 

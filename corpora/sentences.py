@@ -60,9 +60,13 @@ _LENGTHS: tuple[Unit, ...] = ("m", "cm", "mm", "km", "ft", "in")
 _ANY_UNIT = "|".join(f"(?P<{unit}>{pattern})" for pattern, unit in _UNITS.items())
 _NO_POWER = r"(?!\w|\s*(?:squared|cubed|per\b|/|\^|²|³))"
 # Digits are taken whole; a comma groups thousands, and as a decimal point it makes no number.
-_NUMBER = r"(?<![\w.,\[/-])-?(?:\d{1,3}+(?:,\d{3})++(?!\d)|\d++)(?:\.\d++)?+"
+_NUMBER = r"(?<!\d:)(?<![\w.,\[/-])-?(?:\d{1,3}+(?:,\d{3})++(?!\d)|\d++)(?:\.\d++)?+"
 _QUANTITY = re.compile(rf"(?P<number>{_NUMBER})[\s-]*(?:{_ANY_UNIT}){_NO_POWER}", re.IGNORECASE)
-_BARE_NUMBER = re.compile(rf"(?P<number>{_NUMBER})(?![\w%°/]|\.\d|,\d)(?P<then>\s+[a-z]+)?", re.IGNORECASE)
+_FEET_AND_INCHES = re.compile(
+    rf"(?P<feet>{_NUMBER})[\s-]*(?:feet|foot|ft)[\s,]*(?:and\s+)?(?P<inches>\d++(?:\.\d++)?+)[\s-]*(?:inch(?:es)?|in)\b",
+    re.IGNORECASE,
+)
+_BARE_NUMBER = re.compile(rf"(?P<number>{_NUMBER})(?![\w%°/]|[.,:]\d)(?P<then>\s+[a-z]+)?", re.IGNORECASE)
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _COUNT_IN_WORDS = re.compile(rf"\b({'|'.join(_WORDS)})(?=[\s-]+[a-z]|\W*$)", re.IGNORECASE)
 _LENGTH_IN_WORDS = re.compile(rf"\b({'|'.join(_WORDS)})(?=[\s-]+(?:{_ANY_UNIT}){_NO_POWER})", re.IGNORECASE)
@@ -130,7 +134,7 @@ def written_quantities(text: str) -> list[tuple[float, Unit]]:
     """The numbers of a text that have a unit, in order; lengths keep theirs."""
     if _RANGE.search(text) or _BOUND.search(text):
         return []
-    text = _digits(text, counts=False)
+    text = _FEET_AND_INCHES.sub(_in_feet, _digits(text, counts=False))
     return [(_value(match["number"]), _unit_of(match)) for match in _QUANTITY.finditer(_NAMES.sub("it", text))]
 
 
@@ -196,6 +200,10 @@ def _unit_of(match: re.Match[str]) -> Unit:
 
 def _value(number: str) -> float:
     return float(number.replace(",", ""))
+
+
+def _in_feet(match: re.Match[str]) -> str:
+    return f"{_value(match['feet']) + _value(match['inches']) / 12:.6f} feet"
 
 
 def _digits(text: str, counts: bool) -> str:

@@ -47,7 +47,10 @@ def bad(root: FilePath, row: Row, **settings: Any) -> Reject:
         ("250 cm", "m", NumberAnswer(value=2.5, unit="m")),
         ("7.0", None, NumberAnswer(value=7, unit="count")),
         ("1,200", None, NumberAnswer(value=1200, unit="count")),
+        ("<answer>7", None, NumberAnswer(value=7, unit="count")),
+        ("The answer is 7.", None, NumberAnswer(value=7, unit="count")),
         ("Yes, it is.", None, TextAnswer(text="yes")),
+        ("Left.", None, TextAnswer(text="Left")),
         ("<answer>a cup</answer>", None, TextAnswer(text="a cup")),
     ],
 )
@@ -55,6 +58,12 @@ def test_an_answer_is_what_stands_in_tags_or_what_a_sentence_states(
     tmp_path: FilePath, gold: str, unit: Unit | None, answer: Any
 ) -> None:
     assert good(tmp_path, a_row(q="What?", choices=None, gold=gold), unit=unit).answer == answer
+
+
+@pytest.mark.parametrize("gold", ["7", "seven", "7 chairs", "There are seven chairs.", 7, 7.0])
+def test_how_many_asks_for_a_count(tmp_path: FilePath, gold: Any) -> None:
+    found = good(tmp_path, a_row(q="How many chairs are there?", choices=None, gold=gold))
+    assert found.answer == NumberAnswer(value=7, unit="count")
 
 
 def test_the_unit_that_a_question_asks_for_is_that_of_a_bare_answer(tmp_path: FilePath) -> None:
@@ -88,6 +97,7 @@ def test_what_no_reward_could_compare_is_no_silent_text(
         "['left', 'right']",
         '["left", "right"]',
         "['left' 'right']",  # as NumPy prints them
+        "['left', 'r\\ight']",
         "A. left\nB. right",
         "A. left B. right",
         "(A) left (B) right",
