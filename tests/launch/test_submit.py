@@ -56,7 +56,7 @@ def test_nobody_at_the_address_is_said_in_words() -> None:
         [SR_REAL, "submit", "--address", f"http://127.0.0.1:{free_port()}"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert "no cluster at http://127.0.0.1" in done.stdout
+    assert "no Ray dashboard answers there" in done.stdout
 
 
 @pytest.mark.stack
