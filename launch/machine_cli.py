@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from launch.config import ConfigError, load_config
 from launch.options import Overrides, console
@@ -84,21 +83,13 @@ def doctor(
     """
     from launch.doctor import print_findings, run_doctor
 
-    findings = run_doctor()
-    if config is not None:
-        from launch.fit import examine_config, find_nodes
+    if config is None:
+        findings = run_doctor()
+    else:
+        from launch.fit import findings_for
 
         settings = load_config(config, with_run(overrides, run))
-        try:
-            nodes = find_nodes(settings.cluster.address)
-        except ConnectionError as error:
-            console.print(
-                f"[yellow]cluster.address={settings.cluster.address}[/]: {escape(str(error))}", highlight=False
-            )
-            nodes = []
-        try:
-            findings += examine_config(settings, nodes, gpu_gib, rollout_gpu_gib)
-        except OSError as error:
-            raise ConfigError(f"model.path={getattr(settings.model, 'path', '')}: {error}") from None
+        with console.status(f"what {config} needs"):
+            findings = findings_for(settings, gpu_gib, rollout_gpu_gib)
     print_findings(findings)
     raise typer.Exit(any(finding.status == "fail" for finding in findings))

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from launch.doctor import GIB, Finding
+from launch.model_paths import find_checkpoint
 from learner.config import DeepSpeedConfig, LearnerConfig
 from rollout.config import EngineConfig, GlooTransferConfig, NcclTransferConfig, TransferConfig
 from vlm.config import LOGIT_ROWS
 
 SPARE_SHARE = 0.1
 """Of a GPU's memory, what fragments and libraries take."""
-# Logits are held four times: themselves, log-softmax, exponent, gradient.
-_LOGIT_COPIES = 4
+# Logits are held four times: themselves, log-softmax, exponent, gradient. A bonus on the entropy has its own gradient.
+_LOGIT_COPIES, _LOGIT_COPIES_WITH_ENTROPY = 4, 6
 # DeepSpeed's stage3_max_live_parameters.
 _MAX_GATHERED = 1_000_000_000
 # vLLM runs a prompt in pieces of so many tokens.
@@ -44,7 +45,7 @@ class ModelShape:
         """From a checkpoint's config.json alone: no weight is read or made.
 
         Raises:
-            OSError: there is no such checkpoint.
+            ConfigError: there is no such checkpoint, here or in the hub's cache; the network is not asked.
         """
         import torch
         from transformers import AutoConfig, AutoModelForImageTextToText
@@ -52,7 +53,7 @@ class ModelShape:
         from learner.stack import freeze
         from vlm import region_models  # noqa: F401 - makes models with region tokens known to transformers
 
-        config: Any = AutoConfig.from_pretrained(folder)
+        config: Any = AutoConfig.from_pretrained(find_checkpoint(str(folder)))
         with torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(config)
         freeze(model, learner)
@@ -92,6 +93,8 @@ def learner_needs(shape: ModelShape, config: LearnerConfig, engine: EngineConfig
     is_half = layout.dtype == "bfloat16"
     moments = {"adamw": 8, "muon": 8, "adafactor": 0}[config.optimizer.type]
     trained = shape.num_trained
+    copies = _LOGIT_COPIES_WITH_ENTROPY if config.entropy_coefficient else _LOGIT_COPIES
+    largest_bytes = shape.vocab_size * shape.hidden_size * _BYTES[engine.dtype]
     return [
         Need("weights", shape.num_parameters * width / of_weights),
         Need("gradients", trained * (width + (4 if is_half else 0)) / of_gradients),
@@ -99,8 +102,8 @@ def learner_needs(shape: ModelShape, config: LearnerConfig, engine: EngineConfig
         Need("reference", shape.num_parameters * width / of_weights if config.kl_coefficient else 0.0),
         Need("gathered layers", min(shape.num_parameters, _MAX_GATHERED) * width if layout.zero_stage == 3 else 0.0),
         Need("activations", _activation_bytes(shape, layout, engine.max_model_len)),
-        Need("logits", _LOGIT_COPIES * LOGIT_ROWS * shape.vocab_size * 4.0),
-        Need("push buffers", _push_bytes(engine.transfer, trained * _BYTES[engine.dtype])),
+        Need("logits", copies * LOGIT_ROWS * shape.vocab_size * 4.0),
+        Need("push buffers", _push_bytes(engine.transfer, trained * _BYTES[engine.dtype], largest_bytes)),
     ]
 
 
@@ -118,11 +121,13 @@ def _activation_bytes(shape: ModelShape, layout: DeepSpeedConfig, max_row_tokens
     return tokens * _BYTES[layout.dtype] * (kept + (inside if layout.activation_checkpointing else 0.0))
 
 
-def _push_bytes(transfer: TransferConfig, sent_bytes: float) -> float:
-    """On the sender's GPU: weights packed before the pause, and the buffers that travel. gloo packs in host memory."""
+def _push_bytes(transfer: TransferConfig, sent_bytes: float, largest_bytes: float) -> float:
+    """On the sender's GPU: weights packed before the pause, and the buffers that travel, which for CUDA IPC hold the
+    largest tensor. gloo packs in host memory."""
     if isinstance(transfer, GlooTransferConfig):
         return 0.0
-    return min(transfer.pack_gib * GIB, sent_bytes) + _buffer_bytes(transfer)
+    buffer_bytes = max(_buffer_bytes(transfer), largest_bytes) if transfer.type == "ipc" else _buffer_bytes(transfer)
+    return min(transfer.pack_gib * GIB, sent_bytes) + buffer_bytes
 
 
 def _buffer_bytes(transfer: TransferConfig) -> float:

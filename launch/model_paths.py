@@ -8,6 +8,8 @@ from pathlib import Path
 
 from launch.config import ConfigError
 
+_PROGRAM = Path(__file__).parents[1]
+
 
 def model_folder(path: Path, flag: str) -> Path:
     """A Hugging Face folder.
@@ -31,6 +33,21 @@ def model_folder(path: Path, flag: str) -> Path:
         there = f"; in it are {', '.join(str(path / name) for name in models)}" if models else ""
         raise ConfigError(f"{flag} {path} is a run's folder, and a model is needed here{there}")
     raise ConfigError(f"{flag} {path} is no model folder: it has no config.json")
+
+
+def find_checkpoint(path: str) -> str:
+    """What `model.path` means: a folder here, one that comes with this program (`assets/…`), or a name in the hub's
+    cache.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    for folder in (Path(path), _PROGRAM / path):
+        if (folder / "config.json").is_file():
+            return str(folder.resolve())
+    if path.startswith((".", "/", "assets/")) or path.count("/") != 1:
+        raise ConfigError(f"model.path={path}: there is no model folder (one with config.json)")
+    return str(cached_model(path))
 
 
 def cached_model(name: str) -> Path:

@@ -11,7 +11,9 @@ from pathlib import Path as FilePath
 import spatial.scenes
 from actors.run_folder import RunFolder
 from launch.config import ConfigError, RunConfig, SceneDataConfig
-from launch.model_paths import cached_model
+from launch.doctor import HOME_ADVICE
+from launch.machine import find_version, home_fault, ray_needs_home
+from launch.model_paths import find_checkpoint
 from launch.run_record import own_config
 from rewards.custom import load_reward
 from spatial.dataset import open_samples
@@ -26,7 +28,6 @@ Progress = Callable[[int, int], None]
 TINY_INSTEAD = "model.type=tiny learner.sft.freeze=[] learner.freeze=[] learner.last_language_layers=null"
 """What a tiny model, which knows nothing yet, needs in place of a pretrained one."""
 
-_PROGRAM = FilePath(__file__).parent.parent
 # Every kind of question comes up in far fewer.
 _NUM_TEXTS_CHECKED = 20_000
 # In what a run has made: by which settings.
@@ -65,6 +66,21 @@ def check_reward(config: RunConfig) -> None:
         raise ConfigError(str(error)) from error
 
 
+def check_machine(config: RunConfig) -> None:
+    """Look for what Ray, or the learner after minutes of loading, would fail at (`sr-real doctor` looks for more).
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    if config.cluster.address is None and ray_needs_home() and (fault := home_fault()) is not None:
+        raise ConfigError(f"{fault}, and Ray keeps its token there: {HOME_ADVICE}")
+    if config.learner.deepspeed.attention == "flash_attention_2" and find_version("flash-attn") is None:
+        raise ConfigError(
+            "learner.deepspeed.attention=flash_attention_2, and the package flash-attn is not installed: take auto or "
+            "sdpa, or build it: pip install --no-build-isolation -e '.[flash]'"
+        )
+
+
 def check_model(config: RunConfig) -> None:
     """Look for the base model, before hours go into data.
 
@@ -72,7 +88,7 @@ def check_model(config: RunConfig) -> None:
         ConfigError: it is not there.
     """
     if not isinstance(config.model, TinyModelConfig):
-        _find_checkpoint(config.model.path)
+        find_checkpoint(config.model.path)
 
 
 def prepare_data(config: RunConfig, folder: RunFolder, num_workers: int, on_progress: Progress) -> None:
@@ -182,7 +198,7 @@ def prepare_base_model(config: RunConfig, folder: RunFolder) -> FilePath:
     logging.disable_progress_bar()
     model = config.model
     if not isinstance(model, TinyModelConfig):
-        checkpoint = _find_checkpoint(model.path)
+        checkpoint = find_checkpoint(model.path)
         _check_words(config, folder, checkpoint)
         if not config.prompt.has_region_tokens or knows_regions(checkpoint):
             return FilePath(checkpoint)
@@ -218,18 +234,8 @@ def _recipe_of_own(folder: RunFolder, recipe: Mapping[str, object]) -> Mapping[s
     if own is None:
         return None
     model = own["model"]
-    asked = model if model["type"] == "tiny" else _find_checkpoint(model["path"])
+    asked = model if model["type"] == "tiny" else find_checkpoint(model["path"])
     return {**recipe, "model": asked, "seed": own["seed"], **({"data": own["data"]} if "data" in recipe else {})}
-
-
-def _find_checkpoint(path: str) -> str:
-    """A folder here, one that comes with this program (`assets/…`), or one in the hub's cache by its name there."""
-    for folder in (FilePath(path), _PROGRAM / path):
-        if (folder / "config.json").is_file():
-            return str(folder.resolve())
-    if path.startswith((".", "/", "assets/")) or path.count("/") != 1:
-        raise ConfigError(f"model.path={path}: there is no model folder (one with config.json)")
-    return str(cached_model(path))
 
 
 def _check_words(config: RunConfig, folder: RunFolder, checkpoint: str) -> None:

@@ -8,7 +8,10 @@ import pytest
 from rich.console import Console
 
 from launch import doctor
+from launch.config import ConfigError, load_config
 from launch.doctor import GIB, Finding, TorchBuild
+from launch.driver import Driver
+from launch.machine import Wanted, home_fault, ray_needs_home
 
 CPU_TORCH = TorchBuild("2.13.0+cpu", None)
 CUDA_TORCH = TorchBuild("2.13.0", "13.0")
@@ -111,6 +114,62 @@ def test_gpu_packages_are_wanted_only_where_there_are_gpus() -> None:
     assert doctor.check_nccl(None, ["NVIDIA H100"]).status == "fail"
     assert doctor.check_flash_attention(None, []).status == "ok"
     assert doctor.check_flash_attention(None, ["NVIDIA H100"]).status == "warn"
+
+
+def test_what_a_config_names_and_this_machine_lacks_fails() -> None:
+    assert doctor.check_nccl(None, [], is_named=True).status == "fail"
+    assert doctor.check_nccl("2.29", [], is_named=True).status == "ok"
+    named = doctor.check_flash_attention(None, [], is_named=True)
+    assert (named.status, "learner.deepspeed.attention" in named.advice) == ("fail", True)
+    assert doctor.check_flash_attention("2.8.3", [], is_named=True).status == "ok"
+    assert [doctor.check_gpus(["NVIDIA H100"] * found, CUDA_TORCH, 8).status for found in (0, 7, 8)] == [
+        *("fail", "fail", "ok")
+    ]
+    on_gpu = Wanted(learner_on_gpu=True, engines_on_gpu=True)
+    assert doctor.check_torch(CPU_TORCH, [], on_gpu).status == "fail"
+    assert doctor.check_torch(CUDA_TORCH, [], on_gpu).status == "ok"
+    assert doctor.check_vllm("0.32.0", None, CPU_TORCH, "0.32.0", on_gpu).status == "fail"
+    assert doctor.check_vllm(None, "0.32.0", CUDA_TORCH, "0.32.0", on_gpu).status == "ok"
+
+
+def test_a_home_that_cannot_be_written_to_fails_where_ray_keeps_its_token_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "made" / "by" / "ray"))
+    assert home_fault() is None
+    assert list(tmp_path.iterdir()) == []
+    # Not even root can make a folder there.
+    monkeypatch.setenv("HOME", "/proc/1/nobody")
+    fault = home_fault()
+    assert fault is not None
+    assert fault.startswith("the home folder /proc/1/nobody is not writable")
+    finding = doctor.check_home(fault, ray_needs_home())
+    assert (finding.status, "HOME=" in finding.advice) == ("fail", True)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "x")
+    assert doctor.check_home(fault, ray_needs_home()).status == "warn"
+    assert doctor.check_home(None, True).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("home", "overrides", "told"),
+    [
+        ("/proc/1/nobody", [], "the home folder /proc/1/nobody is not writable"),
+        ("", ["learner.deepspeed.attention=flash_attention_2"], "flash-attn is not installed: take auto or sdpa"),
+    ],
+)
+def test_a_start_says_in_a_sentence_what_it_lacks(
+    home: str, overrides: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", home or str(tmp_path))
+    with pytest.raises(ConfigError) as caught:
+        Driver(load_config("demo", [f"run={tmp_path / 'run'}", *overrides]), Console())
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """The arithmetic of memory, held against numbers worked out by hand."""
 
+import time
 from pathlib import Path
 
 import pytest
 
-from launch.config import load_config
+from launch.config import PRESETS, load_config
 from launch.doctor import GIB
-from launch.fit import Node, check_room, examine_config
+from launch.fit import Node, check_host, check_room, examine_config, findings_for, wanted_by
+from launch.machine import NOTHING_WANTED
 from launch.memory import (
     ModelShape,
     check_engine,
@@ -17,7 +19,7 @@ from launch.memory import (
     total,
 )
 from learner.config import DeepSpeedConfig, LearnerConfig, OptimizerConfig
-from rollout.config import EngineConfig, NcclTransferConfig
+from rollout.config import EngineConfig, IpcTransferConfig, NcclTransferConfig
 
 # A round model: 8 G parameters, 36 layers.
 SHAPE = ModelShape(
@@ -100,6 +102,85 @@ def test_an_engine_holds_its_share_of_the_weights_and_gives_the_rest_to_keys_and
     assert (finding.status, check_engine(SHAPE, ENGINE, 11).status) == ("ok", "fail")
     assert check_engine(SHAPE, ENGINE, 20).status == "warn"
     assert "--rollout-gpu-gib" in check_engine(SHAPE, ENGINE, None).advice
+
+
+def test_a_bonus_on_the_entropy_keeps_two_more_tensors_of_logits() -> None:
+    assert by_name(make_learner(3, 8).replace(entropy_coefficient=0.001))["logits"] == 6 * 1024 * 150_000 * 4
+
+
+def test_a_shared_buffer_is_counted_as_large_as_the_largest_tensor() -> None:
+    def push_bytes(bucket_mb: float) -> float:
+        engine = ENGINE.replace(transfer=IpcTransferConfig(bucket_mb=bucket_mb, pack_gib=0))
+        return {need.what: need.num_bytes for need in learner_needs(SHAPE, make_learner(3, 8), engine)}["push buffers"]
+
+    assert push_bytes(2048) == 2.048e9
+    assert push_bytes(1024) == 150_000 * 4096 * 2
+
+
+def test_host_memory_that_is_not_there_fails() -> None:
+    needed = {"learner": 60.0 * GIB, "engines": 37.6 * GIB}
+    finding = check_host(needed, int(23 * GIB))
+    assert (finding.status, finding.detail) == (
+        "fail",
+        "97.6 GiB of host memory for tensors (learner and engines), 23.0 GiB available",
+    )
+    assert check_host(needed, int(98 * GIB)).status == "ok"
+    assert check_host(needed, None).status == "ok"
+
+
+def test_only_what_computes_on_the_host_takes_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ModelShape, "of_checkpoint", lambda path, learner: SHAPE)
+
+    def found(*overrides: str) -> dict[str, str]:
+        config = load_config("qwen3vl_8gpu", overrides)
+        return {f.name: f.status for f in examine_config(config, [], gpu_gib=80, available_bytes=20 * GIB)}
+
+    assert found() == {"model": "ok", "learner's GPU": "fail", "engine's GPU": "ok"}
+    on_host = ["rollout.gpus_per_worker=0", "rollout.engine.transfer={type: gloo}"]
+    assert found(*on_host) == {"model": "ok", "learner's GPU": "fail", "memory for tensors": "fail"}
+    assert found("cluster.learner_rank_gpus=0") == {
+        "model": "ok",
+        "engine's GPU": "ok",
+        "memory for tensors": "fail",
+    }
+
+
+def test_a_machine_without_gpus_is_not_fit_for_a_config_that_asks_for_eight() -> None:
+    wanted = wanted_by(load_config("qwen3vl_8gpu"))
+    assert (wanted.num_gpus, wanted.learner_on_gpu, wanted.engines_on_gpu, wanted.nccl) == (8, True, True, True)
+    assert not wanted.flash_attention
+    # A cluster's GPUs are not this machine's.
+    assert wanted_by(load_config("cluster_8b")).num_gpus == 0
+    assert wanted_by(load_config("cluster_8b")).on_gpu
+    assert wanted_by(load_config("demo")) == NOTHING_WANTED
+
+
+def test_no_preset_names_an_attention_that_its_lock_leaves_out() -> None:
+    lock = Path("requirements/gpu.lock").read_text(encoding="utf-8")
+    assert "flash-attn==" not in lock
+    for preset in PRESETS.glob("*.yaml"):
+        assert load_config(preset).learner.deepspeed.attention in ("auto", "sdpa", "eager")
+
+
+def test_a_model_that_is_not_there_is_one_finding_among_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = load_config("qwen3vl_8gpu", ["model.path=Nobody/No-Such-Model"])
+    started_s = time.monotonic()
+    findings = {finding.name: finding for finding in findings_for(config, None, None)}
+    # The network is not asked.
+    assert time.monotonic() - started_s < 20
+    assert findings["model"].status == "fail"
+    assert "`hf download Nobody/No-Such-Model`" in findings["model"].detail
+    assert {"python", "disk", "home", "torch build", "NCCL", "GPUs"} <= findings.keys()
+    assert findings["NCCL"].status == findings["GPUs"].status == "fail"
+
+
+def test_no_cluster_at_the_address_is_a_finding_too() -> None:
+    findings = findings_for(load_config("demo", ["cluster.address=127.0.0.1:1"]), None, None)
+    (cluster,) = [finding for finding in findings if finding.name == "cluster"]
+    assert (cluster.status, "127.0.0.1:1" in cluster.detail) == ("warn", True)
+    assert any(finding.name == "memory for tensors" for finding in findings)
 
 
 def test_a_learner_that_does_not_fit_is_told_what_to_change() -> None:

@@ -1,0 +1,100 @@
+"""Looking at this machine and this install, without importing what is heavy; and what a config asks of them."""
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a config asks of this machine and install; without one, nothing."""
+
+    num_gpus: int = 0
+    """On this machine; those of a cluster are counted there."""
+    learner_on_gpu: bool = False
+    engines_on_gpu: bool = False
+    nccl: bool = False
+    flash_attention: bool = False
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.learner_on_gpu or self.engines_on_gpu
+
+
+NOTHING_WANTED = Wanted()
+
+
+def find_version(*names: str) -> str | None:
+    """The version of the first of these packages that is installed."""
+    for name in names:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def find_package_folder(name: str) -> Path | None:
+    spec = importlib.util.find_spec(name)
+    return Path(spec.origin).parent if spec is not None and spec.origin else None
+
+
+def torchvision_is_cpu_build() -> bool:
+    """From its version file, which states the build in full; a machine's own build has no label and is trusted."""
+    folder = find_package_folder("torchvision")
+    if folder is None or not (folder / "version.py").exists():
+        return False
+    return "+cu" not in (folder / "version.py").read_text(encoding="utf-8").splitlines()[0]
+
+
+def find_gpus() -> list[str]:
+    """The names of the NVIDIA GPUs; empty where there is no driver."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=2, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [line.strip() for line in result.stdout.splitlines() if line.strip()] if result.returncode == 0 else []
+
+
+def find_taken_ports(ports: Sequence[int]) -> list[int]:
+    """The ports of this machine on which something answers."""
+    taken = []
+    for port in ports:
+        with socket.socket() as probe:
+            probe.settimeout(0.2)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                taken.append(port)
+    return taken
+
+
+def find_compiler() -> str | None:
+    return next((name for name in ("g++", "c++") if shutil.which(name)), None)
+
+
+def home_fault() -> str | None:
+    """Why Ray, vLLM and the caches cannot use this user's home; None: they can.
+
+    Tried rather than asked: who may write is not all that decides it.
+    """
+    home = Path.home()
+    there = next((folder for folder in (home, *home.parents) if folder.exists()), home)
+    try:
+        with tempfile.TemporaryDirectory(dir=there, prefix=".sr-real-"):
+            return None
+    except OSError as error:
+        return f"the home folder {home} is not writable ({error.strerror})"
+
+
+def ray_needs_home() -> bool:
+    """Whether Ray would write its token there: it starts no cluster without one."""
+    if os.environ.get("RAY_AUTH_MODE") == "disabled" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        return False
+    return not (Path.home() / ".ray" / "auth_token").is_file()
