@@ -56,4 +56,8 @@ def _path_metrics(path: Path, groups: Sequence[Group]) -> dict[str, float | None
     }
     if path is Path.DTR:
         metrics[f"{path.value}/center_mean"] = mean(center_scores)
-    return metrics
+    extra: dict[str, list[float]] = {}
+    for score in scores:
+        for name, value in score.extra.items():
+            extra.setdefault(name, []).append(value)
+    return metrics | {f"{path.value}/{name}_mean": fmean(values) for name, values in sorted(extra.items())}

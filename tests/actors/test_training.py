@@ -366,3 +366,19 @@ def test_all_groups_are_recorded_or_an_even_share_of_them_the_same_after_a_resum
     second.trainer.restore(first.learner.saved[6])
     second.run()
     assert recorded_indices(second) == recorded_indices(whole)
+
+
+def test_what_a_reward_measured_besides_becomes_a_mean_of_its_path() -> None:
+    extras = ({"num_steps": 2.0}, {"num_steps": 4.0, "rare": 7.0}, {})
+    (request,) = make_requests(1)
+    group = Group(
+        index=0,
+        sample=request.sample,
+        path=request.path,
+        trajectories=tuple(make_trajectory(request, 0) for _ in extras),
+        scores=tuple(Score(total=1.0, accuracy=1.0, format=1.0, extra=extra) for extra in extras),
+    )
+    metrics = step_metrics([group], [], 0, weight_version=0)
+    path, other = (Path.LOR, Path.DTR) if request.path is Path.LOR else (Path.DTR, Path.LOR)
+    assert (metrics[f"{path}/num_steps_mean"], metrics[f"{path}/rare_mean"]) == (3.0, 7.0)
+    assert f"{other}/num_steps_mean" not in metrics

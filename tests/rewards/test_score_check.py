@@ -66,3 +66,27 @@ def test_what_is_no_score_is_refused_by_sample_and_value(given: object) -> None:
     with pytest.raises(ScoreError, match=r"^sample s7: the reward gave .*, no Score") as caught:
         plain_score(given, "s7")
     assert repr(given) in str(caught.value)
+
+
+def test_more_that_a_reward_measured_comes_along_as_plain_numbers() -> None:
+    score = plain_score(Score(**FINE, extra={"num_steps": np.int64(4), "nats": torch.tensor(-2.5)}), "s7")  # type: ignore[arg-type]
+    assert score.extra == {"num_steps": 4.0, "nats": -2.5}
+    assert all(type(value) is float for value in score.extra.values())
+    assert plain_score(Score(**FINE), "s7").extra == {}
+
+
+@pytest.mark.parametrize(
+    ("extra", "named"),
+    [
+        ({"num_steps": float("nan")}, "extra num_steps is nan"),
+        ({"num_steps": "4"}, "extra num_steps is '4'"),
+        ({"accuracy": 1.0}, "the name 'accuracy'"),
+        ({"a/b": 1.0}, "the name 'a/b'"),
+        ({3: 1.0}, "the name 3"),
+        ([1.0], "must map names to numbers"),
+    ],
+)
+def test_what_cannot_be_a_metric_is_named(extra: object, named: str) -> None:
+    with pytest.raises(ScoreError, match="sample s7") as caught:
+        plain_score(Score(**FINE, extra=extra), "s7")  # type: ignore[arg-type]
+    assert named in str(caught.value)
