@@ -131,8 +131,11 @@ class TrainingConfig(StrictModel):
 class DeadlineConfig(StrictModel):
     """Seconds after which a wait is an error that names who waited for whom."""
 
-    start_s: Annotated[float, Field(gt=0)] = 300
-    """An actor's start: construction, loading its model, and the first answer."""
+    place_s: Annotated[float, Field(gt=0)] = 1800
+    """Finding room for an actor: on a cluster that scales itself, Ray waits for a node to be added and set up. On a
+    single machine (`address: null`) it is two minutes at most."""
+    start_s: Annotated[float, Field(gt=0)] = 600
+    """An actor's start once it has its room: loading its model, and the first answer."""
     generate_s: Annotated[float, Field(gt=0)] = 300
     """The responses of one group."""
     probe_s: Annotated[float, Field(gt=0)] = 30

@@ -1,5 +1,6 @@
 """Learner ranks: one DeepSpeed process each, and the group that calls them as one."""
 
+import asyncio
 import logging
 import math
 import socket
@@ -14,7 +15,7 @@ import ray
 from actors.calls import DeadlineError, answers, why_gone
 from actors.config import ClusterConfig
 from actors.group import Group
-from actors.placement import runtime_env
+from actors.placement import await_room, runtime_env
 from actors.publisher import PushReceipt
 from learner.config import LearnerConfig
 from learner.errors import PortTakenError
@@ -253,12 +254,14 @@ class LearnerGroup:
     ) -> None:
         """
         Args:
-            report: is told, in words, of every optimiser step that was left out.
+            report: is told, in words, of every optimiser step that was left out, and of ranks that find no room.
         """
         self._spec = spec
         self._rollout_engine = rollout_engine
         self._deadlines = cluster.deadlines
         self._report = report
+        asked = {"CPU": cluster.learner_rank_cpus, "GPU": cluster.learner_rank_gpus} | cluster.learner_resources
+        self._asked = {name: amount for name, amount in asked.items() if amount}
         options: dict[str, Any] = {
             "num_cpus": cluster.learner_rank_cpus,
             "num_gpus": cluster.learner_rank_gpus,
@@ -279,10 +282,13 @@ class LearnerGroup:
         """Start every rank; returns the attention that is active.
 
         Raises:
-            DeadlineError: a rank found no room in the cluster, or did not load in time.
+            NoRoomError: a rank found no room in the cluster.
+            LearnerLostError: a rank did not load in time.
             PortTakenError: however often a free port was chosen, another process took it first.
+            Exception: a rank cannot load; as it was raised, with the rank's name as a note.
         """
         for tries_left in reversed(range(_PORT_TRIES)):
+            await self._await_room()
             address, port = await self._address()
             try:
                 return await self._call("start", address, port, timeout_s=self._deadlines.start_s)
@@ -294,6 +300,15 @@ class LearnerGroup:
                 self.shutdown()
                 self._ranks = self._make_ranks()
         raise AssertionError("unreachable")
+
+    async def _await_room(self) -> None:
+        place_s = self._deadlines.place_s
+        await asyncio.gather(
+            *(
+                await_room(rank.address.remote(), self._asked, place_s, who=name, report=self._report)
+                for name, rank in zip(self._names, self._ranks, strict=True)
+            )
+        )
 
     async def load_chains(self, file: FilePath, max_bad_share: float, left_out: frozenset[str]) -> int:
         return await self._call("load_chains", file, max_bad_share, left_out, timeout_s=self._deadlines.start_s)
@@ -343,10 +358,13 @@ class LearnerGroup:
             ray.kill(rank)
         self._ranks = []
 
+    @property
+    def _names(self) -> list[str]:
+        return [f"learner-{index}" for index in range(len(self._ranks))]
+
     async def _address(self) -> tuple[str, int]:
         first = {"learner-0": self._ranks[0].address.remote()}
-        what = f"its address (a rank asks Ray for {self._spec.config.num_ranks} places)"
-        return (await answers(first, self._deadlines.start_s, waiter="coordinator", what=what))[0]
+        return (await answers(first, self._deadlines.start_s, waiter="coordinator", what="its address"))[0]
 
     async def _report_left_out(self, metrics: Sequence[Mapping[str, float]]) -> None:
         if any(one["nonfinite_steps"] for one in metrics):
@@ -358,7 +376,9 @@ class LearnerGroup:
         Raises:
             LearnerLostError: a rank died, or did not answer in time. The others may hang in a collective.
         """
-        calls = {f"learner-{index}": getattr(rank, method).remote(*arguments) for index, rank in enumerate(self._ranks)}
+        calls = {
+            name: getattr(rank, method).remote(*arguments) for name, rank in zip(self._names, self._ranks, strict=True)
+        }
         try:
             return (await answers(calls, timeout_s, waiter="coordinator", what=method))[0]
         except ray.exceptions.RayError as error:

@@ -29,6 +29,10 @@ class WorkerLateError(WorkerError):
     """The worker did not answer before its deadline."""
 
 
+class CannotStartError(WorkerError):
+    """The worker's engine cannot start, and the message says why: another try would end the same way."""
+
+
 class WorkerDiedError(WorkerError):
     """The worker's process is gone."""
 
@@ -41,8 +45,15 @@ class Worker(Protocol):
         WorkerError: anything else, a passed deadline among it.
     """
 
+    async def place(self) -> None:
+        """Find room in the cluster."""
+
     async def start(self) -> None:
-        """Find a place in the cluster and load the engine."""
+        """Load the engine.
+
+        Raises:
+            CannotStartError: it cannot be loaded.
+        """
 
     async def generate(self, request: RolloutRequest) -> Trajectory | Failure:
         """One response; whoever stops waiting for it has given it up, and it is not generated on."""
@@ -92,6 +103,8 @@ class Member:
     since_s: float = field(default_factory=time.monotonic)
     """When it came into this state, on the monotonic clock."""
     worker: Worker | None = None
+    is_placed: bool = False
+    """Its worker has found room in the cluster."""
     incarnation: int = 0
     """How many workers have had this place before."""
     version: int | None = None
@@ -141,7 +154,7 @@ class Member:
         """Its worker is gone; the next one has everything to show."""
         self.worker, self.version, self.load = None, None, 0
         self.vitals, self.tokens_per_s, self.group_s = None, None, None
-        self.shall_restart = False
+        self.shall_restart = self.is_placed = False
         self.incarnation += 1
 
     @property

@@ -33,7 +33,7 @@ def make_rollouts(
     """
     spec = RolloutSpec(checkpoint, images, config.prompt, config.rollout)
     return RolloutPool(
-        lambda name, number: RayRolloutWorker(spec, name, number, config.cluster.deadlines),
+        lambda name, number: RayRolloutWorker(spec, name, number, config.cluster.deadlines, report),
         config.rollout.health,
         config.rollout.engine.max_num_seqs,
         config.training.max_attempts,
@@ -57,7 +57,7 @@ def make_learner(
     Args:
         learner: the run's own settings, or those of its cold start.
         total_steps: planned optimiser steps.
-        report: is told, in words, of optimiser steps that were left out.
+        report: is told, in words, of optimiser steps that were left out, and of ranks that find no room.
         checkpoints: where its training state is kept, if not with that of reinforcement learning.
     """
     spec = LearnerSpec(
@@ -84,8 +84,8 @@ def make_publisher(
     return WeightPublisher(learner, rollouts, config.training.max_attempts, canary)
 
 
-def make_reward_pool(config: SessionConfig) -> RewardPool:
-    return RewardPool(config.rewards, config.cluster, config.training.max_attempts)
+def make_reward_pool(config: SessionConfig, report: Callable[[str], None]) -> RewardPool:
+    return RewardPool(config.rewards, config.cluster, config.training.max_attempts, report)
 
 
 def samples_of(config: SessionConfig, folder: RunFolder, split: str) -> Sequence[SpatialSample]:

@@ -1,6 +1,25 @@
-"""What an actor sees of the machine that it is placed on: the config decides, not the cards that are there."""
+"""Where an actor finds room, and what it sees of the machine there: the config decides, not the cards."""
 
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+import ray
+
+from rollout.errors import told
+
+T = TypeVar("T")
+
+# A resource of the Ray that a run starts for itself on one machine. No room comes to it from elsewhere.
+OWN_RAY = "sr_real_own_ray"
+# So long, at most, until an actor that was ended has given its room back.
+_OWN_RAY_S = 120.0
+# Longer than Ray takes where there is room.
+_FIRST_LOOK_S = 15.0
+
+
+class NoRoomError(RuntimeError):
+    """The cluster has no room for an actor; the message says what it asks for and what there is."""
 
 
 def runtime_env(num_gpus: float, **variables: str) -> dict[str, Any]:
@@ -11,3 +30,69 @@ def runtime_env(num_gpus: float, **variables: str) -> dict[str, Any]:
     """
     hidden = {} if num_gpus else {"CUDA_VISIBLE_DEVICES": ""}
     return {"env_vars": hidden | variables}
+
+
+async def await_room(
+    placed: Awaitable[T],
+    asked: Mapping[str, float],
+    timeout_s: float,
+    *,
+    who: str,
+    report: Callable[[str], None],
+    first_look_s: float = _FIRST_LOOK_S,
+) -> T:
+    """Wait until Ray has placed `who`; say after a while that it has not, and what is lacking.
+
+    Args:
+        placed: ends when it has.
+        asked: the resources that it asks for, of one node.
+        timeout_s: how long nodes may take to come (`deadlines.place_s`). A Ray of the run's own gets none.
+
+    Raises:
+        NoRoomError: it was not placed in time, or never can be.
+    """
+    total = ray.cluster_resources()
+    if OWN_RAY in total:
+        timeout_s = min(timeout_s, _OWN_RAY_S)
+        if (never := what_lacks(asked, total, total)) is not None:
+            raise NoRoomError(f"{who} finds no room: {never}")
+    waiting = asyncio.ensure_future(placed)
+    try:
+        done, _ = await asyncio.wait([waiting], timeout=min(first_look_s, timeout_s))
+        if not done:
+            report(f"{who} waits for room in the cluster: {_lack_now(asked)}")
+            done, _ = await asyncio.wait([waiting], timeout=max(0.0, timeout_s - first_look_s))
+        if not done:
+            raise NoRoomError(f"{who} found no room within {timeout_s:g} s: {_lack_now(asked)}")
+        return await waiting
+    finally:
+        waiting.cancel()
+
+
+def _lack_now(asked: Mapping[str, float]) -> str:
+    try:
+        total, free = ray.cluster_resources(), ray.available_resources()
+    except Exception as error:  # asked for words alone
+        return f"it asks Ray for {_amounts(asked)} ({told(error)})"
+    return what_lacks(asked, total, free) or (
+        f"it asks Ray for {_amounts(asked)}, and no single node has that much free, or its process is still starting"
+    )
+
+
+def what_lacks(asked: Mapping[str, float], total: Mapping[str, float], free: Mapping[str, float]) -> str | None:
+    """Which of the resources that are asked for a cluster has too little of; None: it has enough of each.
+
+    >>> what_lacks({"CPU": 1, "GPU": 2}, {"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0, "GPU": 1.0})
+    'it asks Ray for 1 CPU and 2 GPU; of 2 GPU in the cluster 1 are free'
+    """
+    short = [name for name, amount in asked.items() if free.get(name, 0.0) < amount]
+    if not short:
+        return None
+    lacks = " and ".join(
+        f"of {total.get(name, 0):g} {name} in the cluster {free.get(name, 0):g} are free" for name in short
+    )
+    return f"it asks Ray for {_amounts(asked)}; {lacks}"
+
+
+def _amounts(asked: Mapping[str, float]) -> str:
+    return " and ".join(f"{amount:g} {name}" for name, amount in asked.items()) or "nothing"

@@ -2,7 +2,7 @@
 
 import asyncio
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import psutil
@@ -10,7 +10,7 @@ import ray
 
 from actors.calls import DeadlineError, answer, why_gone
 from actors.config import ClusterConfig
-from actors.placement import runtime_env
+from actors.placement import await_room, runtime_env
 from rewards.config import RewardConfig
 from rewards.custom import load_reward
 from rewards.score import Failure, Score, ScoreError
@@ -29,12 +29,16 @@ class RewardWorker:
     """
 
     def __init__(self, config: RewardConfig, memory_gib: float | None = None) -> None:
-        self._reward = load_reward(config)
+        self._config = config
         self._memory_gib = memory_gib
-        _bound_memory(memory_gib)
 
     def ready(self) -> bool:
         return True
+
+    def load(self) -> None:
+        """Make ready to score."""
+        self._reward = load_reward(self._config)
+        _bound_memory(self._memory_gib)
 
     def score(self, items: Sequence[Item]) -> list[Score | Failure]:
         return [self._score(*item) for item in items]
@@ -81,10 +85,18 @@ class RewardPool:
         config: the reward.
         cluster: how many workers, what each may take, and how long scoring may.
         max_attempts: how often a response is tried before its failure is final.
+        report: is told when a worker finds no room in the cluster.
     """
 
-    def __init__(self, config: RewardConfig, cluster: ClusterConfig, max_attempts: int) -> None:
+    def __init__(
+        self,
+        config: RewardConfig,
+        cluster: ClusterConfig,
+        max_attempts: int,
+        report: Callable[[str], None] = lambda message: None,
+    ) -> None:
         self._config = config
+        self._report = report
         self._cluster = cluster
         self._max_attempts = max_attempts
         self._free: asyncio.Queue[ray.actor.ActorHandle] = asyncio.Queue()
@@ -93,7 +105,7 @@ class RewardPool:
         """Start every worker.
 
         Raises:
-            DeadlineError: one of them did not come up in time.
+            NoRoomError: one of them found no room in the cluster.
             RewardStartError: one of them cannot; the message says why.
         """
         for worker in await asyncio.gather(*(self._new_worker() for _ in range(self._cluster.num_reward_workers))):
@@ -104,14 +116,10 @@ class RewardPool:
         worker = _REMOTE.options(num_cpus=cpus, runtime_env=runtime_env(0)).remote(
             self._config, self._cluster.reward_memory_gib
         )
+        deadlines, who = self._cluster.deadlines, "reward worker"
         try:
-            await answer(
-                worker.ready.remote(),
-                self._cluster.deadlines.start_s,
-                waiter="coordinator",
-                callee="reward worker",
-                what=f"start (it asks Ray for {cpus:g} CPUs)",
-            )
+            await await_room(worker.ready.remote(), {"CPU": cpus}, deadlines.place_s, who=who, report=self._report)
+            await answer(worker.load.remote(), deadlines.start_s, waiter="coordinator", callee=who, what="start")
         except ray.exceptions.RayError as error:
             raise RewardStartError(f"a reward worker cannot start: {why_gone(error)}") from None
         return worker

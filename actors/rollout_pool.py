@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from actors.member import Member, MemberStatus, State, Worker, WorkerDiedError, WorkerError
+from actors.member import CannotStartError, Member, MemberStatus, State, Worker, WorkerDiedError, WorkerError
 from actors.requests import Requests
 from actors.waits import Waits
 from rewards.score import Failure
@@ -53,22 +53,39 @@ class RolloutPool:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._pulse = asyncio.Event()
         self._served_version: int | None = None
+        self._cannot_start = False
+        """An engine could not be loaded, for a reason that it told."""
 
     # -- size --------------------------------------------------------------------------------------------------------
 
     async def start(self, size: int) -> None:
-        """Bring up `size` workers and wait until all are loaded.
+        """Bring up `size` workers and wait until one is loaded, and all that have found room in the cluster.
+
+        Those that wait for room, or for another try, join later; that is reported.
 
         Raises:
-            PoolStartError: one of them did not come up; all are ended.
+            PoolStartError: an engine cannot start, or none came up; all are ended.
         """
         self.scale(size)
         members = list(self._members.values())
-        await self.wait_until(lambda: all(member.state is not State.STARTING for member in members))
-        if dead := [member for member in members if member.state is State.DEAD]:
-            reasons = "; ".join(f"{member.name}: {member.reason}" for member in dead)
+
+        def has_failed() -> bool:
+            return bool(members) and (self._cannot_start or all(member.failures for member in members))
+
+        def is_under_way() -> bool:
+            is_loading = any(member.state is State.STARTING and member.is_placed for member in members)
+            return not members or (not is_loading and any(member.is_loaded for member in members))
+
+        await self.wait_until(lambda: has_failed() or is_under_way())
+        if has_failed():
+            reasons = "; ".join(f"{member.name}: {member.failures[-1]}" for member in members if member.failures)
             await self.shutdown()
             raise PoolStartError(reasons)
+        if missing := [member for member in members if not member.is_loaded]:
+            self._report(
+                f"{len(members) - len(missing)} of {size} rollout workers begin; others join when they can: "
+                + "; ".join(f"{member.name} {member.state}: {member.reason}" for member in missing)
+            )
 
     def scale(self, size: int) -> None:
         """Grow or shrink to `size` workers; returns at once. Members in quarantine get another chance.
@@ -229,8 +246,11 @@ class RolloutPool:
                 try:
                     await self._look_after(member, number)
                 except WorkerError as error:
-                    await self._bury(member, str(error))
-                    await self._wait_to_restart(member)
+                    cannot_start = isinstance(error, CannotStartError)
+                    self._cannot_start |= cannot_start
+                    is_hopeless = cannot_start and member.failures[-1:] == [str(error)]
+                    await self._bury(member, str(error), "cannot start" if cannot_start else "is lost")
+                    await self._wait_to_restart(member, is_hopeless)
             await self._drain(member)
         finally:
             if member.worker is not None:
@@ -247,6 +267,10 @@ class RolloutPool:
             WorkerError: it did not start, died, or failed two probes in a row.
         """
         member.worker = self._spawn(member.name, number)
+        member.reason = "waits for room in the cluster"
+        await member.worker.place()
+        member.is_placed, member.reason = True, "loads its engine"
+        self._notify()
         await member.worker.start()
         self._move(member, State.STALE, "loaded, without the published weights")
         while True:
@@ -273,8 +297,8 @@ class RolloutPool:
                 elif member.state is State.SERVING:
                     member.failures.clear()
 
-    async def _bury(self, member: Member, reason: str) -> None:
-        self._report(f"{member.name} is lost: {reason}")
+    async def _bury(self, member: Member, reason: str, what: str) -> None:
+        self._report(f"{member.name} {what}: {reason}")
         member.failures.append(reason)
         if member.state is not State.RETIRING:
             self._move(member, State.DEAD, reason)
@@ -282,9 +306,13 @@ class RolloutPool:
             await member.worker.kill()
         member.forget_worker()
 
-    async def _wait_to_restart(self, member: Member) -> None:
+    async def _wait_to_restart(self, member: Member, is_hopeless: bool) -> None:
+        """
+        Args:
+            is_hopeless: it failed to start twice in a row, for the same reason.
+        """
         num_failures = len(member.failures)
-        member.is_quarantined = num_failures >= self._health.max_failures
+        member.is_quarantined = is_hopeless or num_failures >= self._health.max_failures
         if member.is_quarantined:
             self._report(f"{member.name} is in quarantine after {num_failures} losses: {'; '.join(member.failures)}")
             self._notify()

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, TypeVar
@@ -14,8 +14,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from actors.calls import DeadlineError, answer, why_gone
 from actors.config import DeadlineConfig
-from actors.member import WorkerDiedError, WorkerError, WorkerLateError
-from actors.placement import runtime_env
+from actors.member import CannotStartError, WorkerDiedError, WorkerError, WorkerLateError
+from actors.placement import NoRoomError, await_room, runtime_env
 from rewards.score import Failure
 from rollout.canary import Canary
 from rollout.config import RolloutConfig
@@ -138,21 +138,39 @@ _REMOTE = ray.remote(max_restarts=0)(RolloutWorker)
 class RayRolloutWorker:
     """The pool's hand on one `RolloutWorker`: places it, calls it under deadlines, and sees to its end."""
 
-    def __init__(self, spec: RolloutSpec, name: str, number: int, deadlines: DeadlineConfig) -> None:
+    def __init__(
+        self,
+        spec: RolloutSpec,
+        name: str,
+        number: int,
+        deadlines: DeadlineConfig,
+        report: Callable[[str], None] = lambda message: None,
+    ) -> None:
         self._spec = spec
         self.name = name
         self._number = number
         self._deadlines = deadlines
+        self._report = report
         self._placement: ray.util.placement_group.PlacementGroup | None = None
         self._processes: Processes | None = None
         self.actor: ray.actor.ActorHandle | None = None
 
-    async def start(self) -> None:
+    async def place(self) -> None:
         config = self._spec.rollout
         asked = {"CPU": config.cpus_per_worker, "GPU": config.gpus_per_worker}
         bundle = {key: amount for key, amount in asked.items() if amount} | config.resources_per_worker
         # One group a worker: a cluster that scales itself adds a node for it, and takes the node away with it.
         self._placement = placement_group([bundle])
+        try:
+            await await_room(
+                self._placement.ready(), bundle, self._deadlines.place_s, who=self.name, report=self._report
+            )
+        except (NoRoomError, ray.exceptions.RayError) as error:
+            raise WorkerError(told(error)) from None
+
+    async def start(self) -> None:
+        config = self._spec.rollout
+        assert self._placement is not None
         self.actor = _REMOTE.options(
             num_cpus=config.cpus_per_worker,
             num_gpus=config.gpus_per_worker,
@@ -162,8 +180,12 @@ class RayRolloutWorker:
             max_concurrency=2 * config.engine.max_num_seqs + 64,
             scheduling_strategy=PlacementGroupSchedulingStrategy(self._placement),
         ).remote(self._spec, self.name, _cores_of(self._number, config))
-        what = f"engine start (it asks Ray for {bundle})"
-        self._processes = await self._answer(self.actor.start.remote(), self._deadlines.start_s, what)
+        try:
+            self._processes = await self._answer(self.actor.start.remote(), self._deadlines.start_s, "start")
+        except WorkerDiedError:
+            raise
+        except WorkerError as error:
+            raise CannotStartError(str(error)) from None
 
     async def generate(self, request: RolloutRequest) -> Trajectory | Failure:
         what = f"a response to {request.sample.sample_id} through {request.path}"

@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.config import ClusterConfig
 from actors.joining import join, start_local
+from actors.placement import OWN_RAY
 from rollout.processes import has_exited
 
 _log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def ray_runtime(config: ClusterConfig, num_cpus: float, resources: Mapping[str, 
         # Always a new cluster, even if another runs here or left its address behind.
         start_local(
             num_cpus=cpus,
-            resources=dict(resources),
+            resources={**resources, OWN_RAY: 1},
             # Else Ray starts a process for each of these CPUs, most of them for nothing.
             _system_config={"prestart_worker_first_driver": False},
         )

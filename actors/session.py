@@ -122,7 +122,7 @@ class Session:
         checkpoint; marks at the end. `exams` are asked now and then."""
         started_s = time.perf_counter()
         self._begin("RL: loading", 0)
-        rewards = make_reward_pool(self._config)
+        rewards = make_reward_pool(self._config, self._warnings.add)
         telemetry = await Telemetry.begin(self._config.telemetry, self._folder, self._resolved, self._warnings.add)
 
         def on_step(metrics: Mapping[str, Any]) -> None:
@@ -242,7 +242,7 @@ class Session:
     async def rollout_only(self, checkpoint: FilePath) -> None:
         """The training loops without a learner: the same weights answer every step. Trajectories are recorded."""
         self._begin("rollout only: loading engines", 0)
-        rewards = make_reward_pool(self._config)
+        rewards = make_reward_pool(self._config, self._warnings.add)
         rollouts, _ = await asyncio.gather(self._start_rollouts(checkpoint), rewards.start())
         self._trainer = Trainer(
             self._config.training,

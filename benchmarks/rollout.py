@@ -28,6 +28,7 @@ import numpy as np
 
 from rollout.config import EngineConfig
 from rollout.engine import RolloutEngine
+from rollout.responses import sampling_params
 from rollout.trajectory import RolloutRequest
 from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, Path, Region, SpatialSample
@@ -98,7 +99,7 @@ class Arms:
             "multi_modal_data": {"image": list(encoded.images)},
             "mm_processor_kwargs": {"regions": regions},
         }
-        sampling = self._engine._sampling(request)
+        sampling = sampling_params(request, 1.0, self._engine._encoder.banned_token_ids)
         async for output in self._llm.generate(prompt, sampling, self._engine._request_id()):
             last = output
         return len(last.outputs[0].token_ids)

@@ -96,7 +96,7 @@ class EngineConfig(StrictModel):
     generate_timeout_s: Seconds = 600.0
     """Seconds for one response, waiting and pauses included."""
     control_timeout_s: Seconds = 60.0
-    """Seconds for pause, resume, cache resets, version, checksums, canary, health probe."""
+    """Seconds for pause, resume, cache resets, version, checksums, canary."""
     transfer_timeout_s: Seconds = 300.0
     """Seconds for forming a transfer group, and for one whole weight update."""
     shutdown_timeout_s: Seconds = 15.0

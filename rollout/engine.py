@@ -15,15 +15,17 @@ from rollout.canary import Canary
 from rollout.completeness import ExpectedWeights
 from rollout.config import EngineConfig, GlooTransferConfig
 from rollout.engine_arguments import engine_arguments
-from rollout.errors import RolloutTimeout, TransferError
+from rollout.errors import EngineStartError, RolloutTimeout, TransferError
 from rollout.processes import ChildProcesses, prepare_environment, require_build
-from rollout.trajectory import RolloutRequest, Trajectory, VersionSpan
+from rollout.responses import sampling_params, trajectory_of
+from rollout.start_errors import start_errors
+from rollout.trajectory import RolloutRequest, Trajectory
 from rollout.vitals import EngineUsage, usage_logger
 from spatial.images import ImageStore
 from vlm.config import PromptConfig
 
 if TYPE_CHECKING:
-    from vllm import RequestOutput, SamplingParams
+    from vllm import RequestOutput
     from vllm.inputs import TokensPrompt
     from vllm.v1.engine.output_processor import RequestOutputCollector
 
@@ -101,12 +103,20 @@ class RolloutEngine:
     async def start(self) -> None:
         """Load the checkpoint and start vLLM's processes (28 s on CPU for a tiny model).
 
+        Raises:
+            EngineStartError: it cannot start, and why.
+
         After a failure end this process: loading that passed its deadline goes on in its thread, and whatever it still
         starts follows this process into death (see `rollout.plugin`).
         """
         try:
-            with self._children.watch():
-                await self._within("start", self._config.start_timeout_s, asyncio.to_thread(self._load))
+            with start_errors() as errors, self._children.watch():
+                try:
+                    await self._within("start", self._config.start_timeout_s, asyncio.to_thread(self._load))
+                except RolloutTimeout:
+                    raise
+                except Exception as error:  # whatever vLLM raises here, its cause may be another process's
+                    raise EngineStartError(errors.reason(error)) from error
         except BaseException:
             await asyncio.to_thread(self._children.end, 0.0)
             raise
@@ -151,7 +161,7 @@ class RolloutEngine:
             ValueError: the prompt leaves no room for a whole response.
         """
         output = await self._within("generate", self._config.generate_timeout_s, self._generate(request))
-        trajectory = self._trajectory(request, output)
+        trajectory = trajectory_of(request, output, self._encoder, self.name)
         self.num_tokens += len(trajectory.response_token_ids)
         return trajectory
 
@@ -163,7 +173,8 @@ class RolloutEngine:
             self._check_length(request, len(prompt["prompt_token_ids"]))
             (rendered,) = await self._llm.renderer.render_cmpl_async([prompt])
             self._check_length(request, len(rendered["prompt_token_ids"]))
-            queue = await self._llm.add_request(self._request_id(), rendered, self._sampling(request))
+            sampling = sampling_params(request, self._top_p, self._encoder.banned_token_ids)
+            queue = await self._llm.add_request(self._request_id(), rendered, sampling)
         return await self._output(queue)
 
     async def _output(self, queue: "RequestOutputCollector") -> "RequestOutput":
@@ -185,45 +196,6 @@ class RolloutEngine:
                 f"room for a response of max_response_tokens={request.max_response_tokens} in rollout.engine."
                 f"max_model_len={self._config.max_model_len}; raise that, or ask for shorter responses"
             )
-
-    def _sampling(self, request: RolloutRequest) -> "SamplingParams":
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        return SamplingParams(
-            temperature=request.temperature,
-            top_p=self._top_p,
-            seed=request.seed,
-            max_tokens=request.max_response_tokens,
-            logit_bias=dict.fromkeys(self._encoder.banned_token_ids, -100.0),
-            logprobs=0,  # of the sampled token alone
-            flat_logprobs=True,
-            detokenize=False,  # once at the end is cheaper than token by token
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-
-    def _trajectory(self, request: RolloutRequest, output: "RequestOutput") -> Trajectory:
-        from vlm.prompt import decode
-
-        (completion,) = output.outputs
-        if completion.finish_reason not in ("stop", "length"):
-            raise RuntimeError(
-                f"engine {self.name}: the response to sample {request.sample.sample_id} ended by "
-                f"{completion.finish_reason!r} after {len(completion.token_ids)} tokens"
-            )
-        return Trajectory.answering(
-            request,
-            prompt_token_ids=tuple(output.prompt_token_ids),
-            response_token_ids=tuple(completion.token_ids),
-            rollout_logprobs=tuple(completion.logprobs.logprobs),
-            version_spans=tuple(
-                VersionSpan(weight_version=int(span.version), num_tokens=span.end - span.start)
-                for span in completion.weight_versions
-            ),
-            response_text=decode(self._encoder.tokenizer, completion.token_ids),
-            finish_reason=completion.finish_reason,
-            engine=self.name,
-        )
 
     # --- weights ------------------------------------------------------------------------------------------------------
 
@@ -353,15 +325,15 @@ class RolloutEngine:
         return [logprobs[token].logprob for logprobs, token in zip(seen, response, strict=True)]
 
     async def health_probe(self) -> None:
-        """Generate one token (while paused: ask the engine for its state).
+        """Generate one token (while paused: ask the engine for its state). Whoever asks sets the deadline.
 
         Raises:
             Exception: the engine's processes have died.
         """
         if self._is_paused:
-            await self._control("health probe", self._llm.is_paused())
+            await self._llm.is_paused()
         else:
-            await self._control("health probe", self._generate_one_token())
+            await self._generate_one_token()
 
     async def _generate_one_token(self) -> None:
         from vllm import SamplingParams

@@ -47,6 +47,10 @@ class RolloutTimeout(TimeoutError):  # noqa: N818 - reads as its base does
         return f"engine {self.engine}: '{self.operation}' did not finish within {self.seconds:g} s"
 
 
+class EngineStartError(RuntimeError):
+    """An engine cannot start; the message says why, in the words of the process that failed first."""
+
+
 class TransferError(RuntimeError):
     """A weight transfer failed; its group is unusable, and receivers may hold a mixture of old and new weights."""
 

@@ -12,6 +12,7 @@ from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 
 from rollout.config import GlooTransferConfig, NcclTransferConfig
 from rollout.processes import die_with_parent
+from rollout.start_errors import record_errors
 from vlm import region_families  # noqa: F401 - makes the configurations of the models with region tokens known
 
 
@@ -33,5 +34,6 @@ def register() -> None:
     # A layer that an update does not bring keeps its weights; `rollout.completeness` knows whether it was to come.
     layerwise = logging.getLogger("vllm.model_executor.model_loader.reload.layerwise")
     layerwise.addFilter(lambda record: "Failed to load weights" not in record.msg)
+    record_errors()
     if multiprocessing.parent_process() is not None:
         die_with_parent()

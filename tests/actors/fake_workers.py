@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from actors.member import WorkerDiedError, WorkerError
+from actors.member import CannotStartError, WorkerDiedError, WorkerError
 from actors.publisher import PushReceipt
 from actors.rollout_pool import RolloutPool
 from rewards.score import Failure
@@ -47,8 +47,9 @@ class FakeWorker:
         self.is_dead = self.is_hung = self.is_stopped = False
         self.fails_to_start = self.has_no_engine = self.refuses = False
         self.fails_at: set[str] = set()
-        self.answers = asyncio.Event()
-        self.answers.set()
+        self.answers, self.has_room, self.may_load = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        for event in (self.answers, self.has_room, self.may_load):
+            event.set()
         self.calls: list[str] = []
         self.num_asked = 0
 
@@ -61,10 +62,16 @@ class FakeWorker:
         if what in self.fails_at:
             raise WorkerError(f"{self.name}: {what} failed")
 
+    async def place(self) -> None:
+        await asyncio.sleep(0)
+        await self.has_room.wait()
+
     async def start(self) -> None:
         await asyncio.sleep(0)
+        await self.may_load.wait()
         if self.fails_to_start:
-            raise WorkerError(f"{self.name}: no room in the cluster")
+            raise CannotStartError(f"{self.name}: no such package")
+        await self._pass("start")
 
     async def generate(self, request: RolloutRequest) -> Trajectory | Failure:
         self.num_asked += 1
@@ -154,10 +161,21 @@ class Spawner:
     def __init__(self) -> None:
         self.made: dict[str, list[FakeWorker]] = defaultdict(list)
         self.broken: set[str] = set()
+        self.homeless: set[str] = set()
+        """Those that find no room in the cluster."""
+        self.slow: set[str] = set()
+        """Those that find room, and load for ever."""
+        self.dying: set[str] = set()
+        """Those of which the first worker dies while it loads."""
 
     def __call__(self, name: str, number: int) -> FakeWorker:
         worker = FakeWorker(name, number)
         worker.fails_to_start = name in self.broken
+        if name in self.homeless:
+            worker.has_room.clear()
+        if name in self.slow:
+            worker.may_load.clear()
+        worker.is_dead = name in self.dying and not self.made[name]
         self.made[name].append(worker)
         return worker
 

@@ -130,6 +130,9 @@ class PlayedGroup(LearnerGroup):
         self._new_rank = lambda spec, rank: PlayedRank(rank, ports, taken, self.started)
         self._ranks = self._make_ranks()
 
+    async def _await_room(self) -> None:
+        """There is no Ray to ask."""
+
     def shutdown(self) -> None:
         self.num_ended += len(self._ranks)
         self._ranks = []

@@ -145,7 +145,7 @@ async def test_one_that_fails_again_and_again_is_quarantined_with_its_reasons_un
     assert said[-1].startswith("rollout-0 is in quarantine after 3 losses: rollout-0 died during: probe; rollout-0: no")
     # Its death, and two restarts that failed.
     assert len(spawner.made["rollout-0"]) == 3
-    assert "no room in the cluster" in pool.status()[0].reason
+    assert "no such package" in pool.status()[0].reason
     await asyncio.sleep(0.05)
     assert len(spawner.made["rollout-0"]) == 3
     spawner.broken.clear()
@@ -233,7 +233,7 @@ async def test_a_request_that_always_fails_is_a_failure_with_its_reason_and_numb
 async def test_a_pool_that_cannot_start_says_why_and_leaves_nobody_behind() -> None:
     pool, spawner = make_pool()
     spawner.broken.add("rollout-1")
-    with pytest.raises(PoolStartError, match="rollout-1: no room in the cluster"):
+    with pytest.raises(PoolStartError, match="rollout-1: no such package"):
         await pool.start(2)
     assert pool.status() == []
     assert spawner.latest("rollout-0").is_dead
@@ -243,3 +243,56 @@ def test_a_member_refuses_a_change_that_its_states_do_not_have() -> None:
     member = Member("rollout-0")
     with pytest.raises(ValueError, match="rollout-0 cannot go from starting to serving"):
         member.move(State.SERVING)
+
+
+async def test_a_pool_begins_with_whoever_is_there_and_says_who_is_missing_and_why() -> None:
+    said: list[str] = []
+    spawner = Spawner()
+    spawner.homeless = {"rollout-1", "rollout-2"}
+    pool = RolloutPool(spawner, HEALTH, 8, 3, report=said.append)
+    async with asyncio.timeout(2):
+        await pool.start(3)
+    assert states(pool) == {"rollout-0": "stale", "rollout-1": "starting", "rollout-2": "starting"}
+    assert said == [
+        "1 of 3 rollout workers begin; others join when they can: rollout-1 starting: waits for room in the cluster; "
+        "rollout-2 starting: waits for room in the cluster"
+    ]
+    spawner.latest("rollout-2").has_room.set()
+    await until(lambda: states(pool)["rollout-2"] == "stale")
+    await pool.shutdown()
+
+
+async def test_a_pool_waits_for_those_that_load_but_not_for_one_that_died_while_it_loaded() -> None:
+    pool, spawner = make_pool()
+    spawner.slow, spawner.dying = {"rollout-1"}, {"rollout-0"}
+    starting = asyncio.create_task(pool.start(3))
+    await until(lambda: states(pool).get("rollout-0") == "stale")
+    await asyncio.sleep(0.02)
+    assert not starting.done()
+    spawner.latest("rollout-1").may_load.set()
+    async with asyncio.timeout(2):
+        await starting
+    assert states(pool) == {"rollout-0": "stale", "rollout-1": "stale", "rollout-2": "stale"}
+    assert len(spawner.made["rollout-0"]) == 2
+    await pool.shutdown()
+
+
+async def test_a_pool_of_which_nobody_comes_up_says_why_at_once() -> None:
+    pool, spawner = make_pool()
+    spawner.dying = {"rollout-0"}
+    with pytest.raises(PoolStartError, match="rollout-0: rollout-0 died during: start"):
+        await pool.start(1)
+    assert len(spawner.made["rollout-0"]) == 1
+
+
+async def test_one_that_cannot_start_twice_for_the_same_reason_is_not_tried_a_third_time() -> None:
+    said: list[str] = []
+    spawner = Spawner()
+    pool = RolloutPool(spawner, HEALTH.replace(max_failures=100), 8, 3, report=said.append)
+    await pool.start(1)
+    spawner.broken.add("rollout-0")
+    spawner.latest("rollout-0").is_dead = True
+    await until(lambda: pool.status()[0].is_quarantined)
+    assert len(spawner.made["rollout-0"]) == 3
+    assert said[1:3] == ["rollout-0 cannot start: rollout-0: no such package"] * 2
+    await pool.shutdown()

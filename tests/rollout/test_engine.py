@@ -1,5 +1,6 @@
 """The engine on real vLLM: what comes out, and what new weights change."""
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -15,8 +16,9 @@ from learner.stack import freeze
 from learner.weights import DeepSpeedWeightSource
 from rollout.buckets import plan_buckets
 from rollout.canary import choose_canary, mean_difference
-from rollout.config import CanaryConfig
-from rollout.errors import TransferError, WorkersFailedError
+from rollout.config import CanaryConfig, EngineConfig
+from rollout.engine import RolloutEngine
+from rollout.errors import EngineStartError, TransferError, WorkersFailedError
 from rollout.gloo_group import GlooGroup, in_background
 from rollout.gloo_transfer import GlooUpdateInfo
 from rollout.trajectory import Trajectory
@@ -24,7 +26,7 @@ from rollout.transfer_client import FanOutClient
 from spatial.sample import BadImageError, ImageRef, Path, SpatialSample
 from vlm.policy import Policy
 
-from .conftest import QUESTION, EngineHost, PolicySource, TinyWorld
+from .conftest import PROMPT, QUESTION, EngineHost, PolicySource, TinyWorld
 
 pytestmark = pytest.mark.stack
 TOLERANCE = 1e-4
@@ -297,3 +299,11 @@ def test_shutdown_leaves_no_child_process(host: EngineHost) -> None:
     host.run(host.engine.shutdown())
     assert host.engine.child_pids == []
     assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_an_engine_that_cannot_start_says_why_in_the_words_of_the_process_that_failed(world: TinyWorld) -> None:
+    config = EngineConfig(max_model_len=512, kv_cache_gib=1e-6)
+    engine = RolloutEngine(world.checkpoint, world.images, PROMPT, config, "rollout-0")
+    with pytest.raises(EngineStartError, match=r"^ValueError: No available memory for the cache blocks"):
+        asyncio.run(engine.start())
+    assert engine.child_pids == []

@@ -1,0 +1,67 @@
+"""Why an engine does not start. vLLM's own error says that a process of it failed, and not why: that is in a log, of
+another process. So while an engine starts, each of its processes also writes the errors that it logs to a file."""
+
+import logging
+import os
+import re
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path as FilePath
+
+from rollout.errors import told
+
+_VARIABLE = "SR_REAL_START_ERRORS"
+# As vLLM tells of a process that a signal ended: "{'EngineCore': -9}".
+_SIGNAL = re.compile(r": -(\d+)\b")
+
+
+class StartErrors:
+    """What went wrong in the processes of one start."""
+
+    def __init__(self, file: FilePath) -> None:
+        self._file = file
+
+    def reason(self, error: BaseException) -> str:
+        """Why a start failed, that ended here with `error`: the first error of any process, if one has told of it."""
+        earlier = self._file.read_text(encoding="utf-8", errors="replace").splitlines() if self._file.exists() else []
+        if earlier:
+            return earlier[0]
+        ended_by = _SIGNAL.search(str(error))
+        if ended_by is None:
+            return told(error)
+        name = signal.Signals(int(ended_by[1])).name
+        cause = ", mostly because the machine had no memory left" if name == "SIGKILL" else ""
+        return f"a process of it was ended by {name}{cause}"
+
+
+@contextmanager
+def start_errors() -> Iterator[StartErrors]:
+    """Have the processes that are started inside the block write down their errors."""
+    with tempfile.TemporaryDirectory(prefix="sr-real-engine-") as folder:
+        file = FilePath(folder) / "errors.txt"
+        os.environ[_VARIABLE] = str(file)
+        try:
+            yield StartErrors(file)
+        finally:
+            del os.environ[_VARIABLE]
+
+
+def record_errors() -> None:
+    """In a process of vLLM's: do so."""
+    if file := os.environ.get(_VARIABLE):
+        logging.getLogger("vllm").addHandler(_Recorder(FilePath(file)))
+
+
+class _Recorder(logging.Handler):
+    def __init__(self, file: FilePath) -> None:
+        super().__init__(logging.ERROR)
+        self._file = file
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        # After the start the folder is gone.
+        if error is not None and self._file.parent.exists():
+            with self._file.open("a", encoding="utf-8") as stream:
+                stream.write(f"{told(error)}\n")
