@@ -120,7 +120,7 @@ def import_data(config: ImportConfig, on_progress: Callable[[int], None] = lambd
         rejects=dict(counts["rejects"].most_common()),
         num_rejects=counts["rejects"].total(),
         examples=examples,
-        notes=notes_on_empty(counts["splits"], *shares),
+        notes=notes_on_empty(counts["splits"], *shares) + _note_on_turned(images),
     )
     (partial / _REPORT).write_text(report.model_dump_json(indent=1) + "\n")
     # The report first: by it the next import knows that the others are its own.
@@ -143,6 +143,15 @@ def _refuse_others(out: FilePath, partial: FilePath) -> None:
             f"{out} holds files that no import has written ({', '.join(map(str, taken or [partial]))}), and they would "
             "be replaced: give another folder with out=…"
         )
+
+
+def _note_on_turned(images: ImageStore) -> list[str]:
+    if not images.num_turned:
+        return []
+    return [
+        f"{images.num_turned} image files lay on their side (EXIF orientation) and were stored upright; boxes and "
+        "points of their samples are taken to count the pixels of the upright image, as viewers show it"
+    ]
 
 
 def _judge(number: int, rejects: Counter[str], examples: dict[str, list[str]], max_bad_share: float) -> None:

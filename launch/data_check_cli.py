@@ -76,7 +76,7 @@ class _Checked:
         default_factory=lambda: {name: Counter() for name in ("kind", "path", "domain", "answer")}
     )
     rejects: Counter[str] = field(default_factory=Counter)
-    """By the field at fault."""
+    """By cause."""
     shown: "list[Reject]" = field(default_factory=list)
     """The first of them."""
     findings: "list[Finding]" = field(default_factory=list)
@@ -104,7 +104,7 @@ def _read(config: "OwnReader", store: "ImageStore", num_shown: int) -> _Checked:
     suspicious: list[SpatialSample] = []
     for item in read(config, store, as_stored=True):
         if isinstance(item, Reject):
-            checked.rejects[item.field] += 1
+            checked.rejects[item.cause] += 1
             if checked.rejects.total() <= _NUM_SHOWN:
                 checked.shown.append(item)
             continue
@@ -123,7 +123,7 @@ def _print(checked: _Checked) -> None:
     for title, found in checked.counts.items():
         print_counts(title, dict(found.most_common()))
     if checked.rejects:
-        print_counts("bad lines, by field", dict(checked.rejects.most_common()))
+        print_counts("bad lines, by cause", dict(checked.rejects.most_common()))
     for finding in checked.findings:
         head = "[red]looks wrong[/]" if finding.is_wrong else "[yellow]note[/]"
         console.print(f"{head}: {escape(str(finding))}", highlight=False)

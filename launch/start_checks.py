@@ -18,7 +18,7 @@ from launch.config import ConfigError, FileDataConfig, RunConfig
 from learner.sft import check_chains, name_of_task
 from spatial.dataset import BadDataError, open_samples
 from spatial.images import ImageStore
-from spatial.sample import BadImageError, ImageRef, Path, SpatialSample
+from spatial.sample import BadImageError, DepthRef, ImageRef, Path, SpatialSample
 from vlm.prompt import PromptEncoder
 
 _log = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ SPLITS = ("train", "validation", "test")
 _NUM_NAMED = 3
 _NUM_IMAGES_TRIED = 100
 """Of a file: a wrong size or orientation is usually that of a whole set."""
+_NUM_CHAINS_MEASURED = 1000
 _BATCH = 256
 
 
@@ -82,6 +83,7 @@ def check_samples(config: RunConfig, folder: RunFolder, checkpoint: FilePath, ph
         left_out += [LeftOut(split, name, f"{fault.cause.words}: {fault.detail}") for name, fault in faults.items()]
         if split == "train":
             offer.check(folder.data / "train.jsonl", phases)
+            _warn_of_long_chains(offer.some, encoder, config)
     folder.write_left_out(left_out)
 
 
@@ -94,12 +96,16 @@ class _Offer:
         """Paths, and the kinds of question that may be asked through them."""
         self._chains: dict[str, list[int]] = {}
         self._has_objects = False
+        self.some: list[SpatialSample] = []
+        """The first of those with chains."""
 
     def add(self, sample: SpatialSample) -> None:
         self._asked |= {(path, sample.kind) for path in sample.paths}
         for path in sample.chains:
             self._chains.setdefault(name_of_task(sample, path, self._config.learner.sft), [0])
             self._has_objects = self._has_objects or bool(sample.objects)
+        if sample.chains and len(self.some) < _NUM_CHAINS_MEASURED:
+            self.some.append(sample)
 
     def check(self, file: FilePath, phases: Collection[Phase]) -> None:
         """
@@ -203,13 +209,13 @@ def _without_special_tokens(encoder: PromptEncoder) -> Check:
 
 
 def _broken_images(samples: Sequence[SpatialSample], images: ImageStore, every_one: bool) -> dict[str, Fault]:
-    """By sample, an image that cannot be decoded or has another size than it should. Either every image is looked at,
-    or those of a few samples, evenly spread."""
+    """By sample, an image or a depth map that cannot be decoded or has another size than it should. Either every one is
+    looked at, or those of a few samples, evenly spread."""
 
     @lru_cache(maxsize=100_000)
-    def fault_of(image: ImageRef) -> str:
+    def fault_of(image: ImageRef | DepthRef) -> str:
         try:
-            images.open(image)
+            images.open(image) if isinstance(image, ImageRef) else images.open_depth(image)
         except (BadImageError, OSError) as error:
             return str(error)
         return ""
@@ -218,6 +224,9 @@ def _broken_images(samples: Sequence[SpatialSample], images: ImageStore, every_o
         for index, image in enumerate(sample.images):
             if why := fault_of(image):
                 return Fault(_BROKEN, f"images.{index}: {why}")
+        for index, depth in enumerate(sample.depths):
+            if depth and (why := fault_of(depth)):
+                return Fault(_BROKEN, f"depths.{index}: {why}")
         return None
 
     step = 1 if every_one else max(1, len(samples) // _NUM_IMAGES_TRIED)
@@ -228,6 +237,22 @@ def _broken_images(samples: Sequence[SpatialSample], images: ImageStore, every_o
             faults = zip(batch, pool.map(check, batch), strict=True)
             found |= {sample.sample_id: fault for sample, fault in faults if fault}
     return found
+
+
+def _warn_of_long_chains(samples: Sequence[SpatialSample], encoder: PromptEncoder, config: RunConfig) -> None:
+    """A cold start teaches a chain of any length; in reinforcement learning one that is too long is cut."""
+    most = config.rollout.sampling.max_response_tokens
+    chains = [(text, sample.sample_id) for sample in samples for text in sample.chains.values()]
+    # None of its tokens is shorter than a byte, but for the one that ends it.
+    measured = [(len(encoder.response_token_ids(text)), name) for text, name in chains if len(text.encode()) >= most]
+    too_long = [(num, name) for num, name in measured if num > most]
+    if too_long:
+        longest, name = max(too_long)
+        _log.warning(
+            "of the first %d chains %d are longer than rollout.sampling.max_response_tokens=%d (the longest has %d "
+            "tokens, sample %s): the model could not write them whole; raise that, or shorten them",
+            *(len(chains), len(too_long), most, longest, name),
+        )
 
 
 def _summary(file: FilePath, faults: Mapping[str, Fault], total: int, config: RunConfig) -> str:

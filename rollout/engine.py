@@ -169,7 +169,8 @@ class RolloutEngine:
         async with self._submission:
             # In mode "keep" a prompt's keys and values must not serve requests that come after a push.
             prompt = self._prompts.prompt(request.sample, request.path, salt=f"update {self._num_updates}")
-            # Checked before rendering too: vLLM's own message would not name the sample.
+            # Checked before rendering too: vLLM's own messages would not name the sample.
+            self._check_images(request)
             self._check_length(request, len(prompt["prompt_token_ids"]))
             (rendered,) = await self._llm.renderer.render_cmpl_async([prompt])
             self._check_length(request, len(rendered["prompt_token_ids"]))
@@ -187,6 +188,14 @@ class RolloutEngine:
 
     def _request_id(self) -> str:
         return f"{self.name}-{next(self._request_numbers)}"
+
+    def _check_images(self, request: RolloutRequest) -> None:
+        num, most = len(request.sample.images), self._config.max_images_per_prompt
+        if num > most:
+            raise ValueError(
+                f"sample {request.sample.sample_id} has {num} images, but rollout.engine.max_images_per_prompt={most}; "
+                f"set that to {num}, or leave the sample out"
+            )
 
     def _check_length(self, request: RolloutRequest, num_tokens: int) -> None:
         # vLLM would cut the response to what is left, and nothing would tell it from one that the model ended late.

@@ -31,6 +31,8 @@ class ImageStore:
         self.root = FilePath(root)
         self._also = tuple(map(FilePath, also))
         self._cache_mib = cache_mib
+        self.num_turned = 0
+        """Files that were put and did not lie upright."""
         self._decoded: LRUCache[str, Image.Image] = LRUCache(
             cache_mib * 2**20, getsizeof=lambda i: 3 * i.width * i.height
         )
@@ -71,7 +73,10 @@ class ImageStore:
                 return ref
             upright = as_rgb(image)  # decoded: a file that is cut short is told now, not in the middle of a training
             is_upright = orientation_of(image) == 1  # asked again: a PNG may hold its orientation behind its pixels
-        return self._put(data, suffix, width, height) if is_upright else self.put(np.asarray(upright))
+        if is_upright:
+            return self._put(data, suffix, width, height)
+        self.num_turned += 1
+        return self.put(np.asarray(upright))
 
     def put_depth_file(self, data: bytes) -> DepthRef:
         """Store the bytes of a depth map as they are: a PNG of one channel.

@@ -28,7 +28,7 @@ FRAMES: Mapping[str, Turn] = {
 _EXPLAINED = 0.8
 """Share of misplaced centres that another frame must put in place to be named."""
 _TOLERATED = 0.02
-"""Share of misplaced centres that is no sign of anything: things that are cut off by the image's border."""
+"""Share of misplaced centres that need not be wrong: things may be cut off by the image's border."""
 
 
 def project(center_m: Vector3, camera: Camera) -> tuple[float, float] | None:
@@ -110,9 +110,11 @@ class FrameCheck:
     def findings(self) -> list[Finding]:
         found = self._off_middle.findings() + self._no_camera.findings()
         num = self._misplaced.num
-        if num <= _TOLERATED * self._misplaced.num_checked:
+        if not num:
             return found
         (misplaced,) = self._misplaced.findings()
+        if num <= _TOLERATED * self._misplaced.num_checked:
+            return [replace(misplaced, is_wrong=False), *found]
         frame, most = max(self._explained.items(), key=lambda item: item[1], default=("", 0))
         if self._resized >= max(most, _EXPLAINED * num):
             why = f"{self._resized} of them would if the camera were scaled to the image's size: it is another size's"

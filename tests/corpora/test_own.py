@@ -323,6 +323,14 @@ def test_no_split_that_is_wanted_is_empty_and_no_image_is_in_two(tmp_path: FileP
     assert report["notes"] == []
 
 
+def test_images_that_were_turned_are_said(tmp_path: FilePath) -> None:
+    file, rows = by_file(tmp_path, num=4)
+    write(file, rows)
+    report = import_data(ImportConfig(out=tmp_path / "out", readers=(OwnReader(file=file),)))
+    assert sum(report.splits.values()) == 4
+    assert report.notes[0].startswith("1 image files lay on their side (EXIF orientation) and were stored upright")
+
+
 def test_a_share_that_takes_every_image_leaves_one_to_train_on(tmp_path: FilePath) -> None:
     splits = import_images(tmp_path, num_images=3, num=3, validation_share=0.0, test_share=0.999)
     assert {split: len(images) for split, images in splits.items()} == {"train": 1, "validation": 0, "test": 2}

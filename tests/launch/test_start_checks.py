@@ -184,3 +184,15 @@ def test_a_missing_split_is_named(run: Make) -> None:
         ConfigError, match=r"there is no .*test\.jsonl: a run needs train\.jsonl, validation\.jsonl and"
     ):
         check_samples(config, folder, MODEL, [])
+
+
+def test_chains_that_no_response_can_be_as_long_as_are_told(run: Make, caplog: pytest.LogCaptureFixture) -> None:
+    config, folder = run(lambda rows: None, "rollout.sampling.max_response_tokens=40")
+    check_samples(config, folder, MODEL, ["cold_start"])
+    encoder = PromptEncoder(MODEL, ImageStore(folder.images), config.prompt)
+    chains = [text for sample in samples_of(config, folder, "train") for text in sample.chains.values()]
+    lengths = [len(encoder.response_token_ids(text)) for text in chains]
+    assert max(lengths) > 40
+    (told,) = caplog.messages
+    assert f"of the first {len(lengths)} chains {sum(length > 40 for length in lengths)} are longer" in told
+    assert f"max_response_tokens=40 (the longest has {max(lengths)} tokens" in told

@@ -285,6 +285,9 @@ def test_a_missing_image_and_a_prompt_that_is_too_long_are_named(host: EngineHos
         return request.sample.replace(question=question)
 
     # 500 tokens of text fit into the 512 of max_model_len, but not with the image's 16.
+    two = type(request)(**{**vars(request), "sample": request.sample.replace(images=request.sample.images * 2)})
+    with pytest.raises(ValueError, match=r"sample-0 has 2 images, but rollout\.engine\.max_images_per_prompt=1; set"):
+        host.run(host.engine.generate(two))
     # The last prompt leaves 23 tokens, and the request asks for 24: vLLM would cut the response without a word.
     for num_words in (490, 900, 512 - len(world.encoder.prompt_token_ids(asked(" red"), Path.DTR)) + 1 - 23):
         long = type(request)(**{**vars(request), "sample": asked(" red" * num_words)})
