@@ -57,6 +57,7 @@ _INSTRUCTED = re.compile(r".*<answer>.*\bQuestion:", re.DOTALL)
 """A question that stands at the end of an instruction how to answer: the prompt gives its own."""
 # What the model is shown is called a point, whatever shape it has.
 _MARK_WORDS = re.compile(rf"\b(red|blue|green|yellow)[ _]{MARK_KIND}\b", re.IGNORECASE)
+_NAMED = re.compile(r"\b(red|blue|green|yellow)[ _](?:point|bbox|bounding box)\b", re.IGNORECASE)
 _OBJECT = re.compile(r"\b[Oo]bject[ _]?(A|[0-9]{1,2})\b")
 _LETTER_ALONE = re.compile(r"\(?[A-Z][.):]?")
 _MOTION = re.compile(r"\s*[a-z_]+\s*:")
@@ -197,6 +198,18 @@ def regions_of(row: MarkedRow, config: MarkedReader, question: str, images: Sequ
     if numbered and not any(re.search(rf"\b{region.label}\b", question) for region in numbered):
         raise RowError("conversations", question, "the question names none of the listed marks (object0, object1, …)")
     return tuple(regions[mark] for mark in (*COLOURS, *(region.mark for region in numbered)) if mark in regions)
+
+
+def check_named(row: MarkedRow, place: int, regions: Sequence[Region]) -> None:
+    """
+    Raises:
+        RowError: the question at `place` speaks of a mark that the row has not.
+    """
+    field, text = f"conversations.{2 * place}.value", row.conversations[2 * place].text
+    marked = {region.mark for region in regions}
+    if missing := [colour for colour in map(str.lower, _NAMED.findall(text)) if colour not in marked]:
+        advice = f"speaks of the {missing[0]} point, but the row has neither {missing[0]}_point nor {missing[0]}_bbox"
+        raise RowError(field, text, advice)
 
 
 def _marks(row: MarkedRow, kind: str) -> dict[Mark, list[float]]:

@@ -30,7 +30,7 @@ from pydantic import Field
 
 from corpora.cameras import Matrix, camera_of, put_depth
 from corpora.grounding import checked
-from corpora.marked import MarkedReader, MarkedRow, answer_of, num_questions, regions_of, unpacked
+from corpora.marked import MarkedReader, MarkedRow, answer_of, check_named, num_questions, regions_of, unpacked
 from corpora.rows import ImageImporter, Item, Raw, RowError, inside, items, json_rows, known_ids, value_of
 from spatial.images import ImageStore
 from spatial.sample import Camera, DepthRef, ImageRef, Path, SpatialSample, Unit
@@ -112,6 +112,7 @@ def _samples(
     question, written = raw.question_and_answer(place)
     refs = tuple(importer.put(name, f"image.{index}") for index, name in enumerate(raw.image_names))
     regions = regions_of(raw, config, question, refs)
+    check_named(raw, place, regions)
     domain = config.domain or "spar"
     turn = f"-{place + 1}" if place else ""
     yield SpatialSample(

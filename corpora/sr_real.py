@@ -13,7 +13,7 @@ from pathlib import Path as FilePath
 from typing import Any, Literal
 
 from corpora.centers import frames_of, with_centers
-from corpora.marked import COLOURS, MarkedReader, MarkedRow, answer_of, num_questions, regions_of, unpacked
+from corpora.marked import COLOURS, MarkedReader, MarkedRow, answer_of, check_named, num_questions, regions_of, unpacked
 from corpora.placeholders import label
 from corpora.region_boxes import BoxUnit, PlacedBox, boxes_of
 from corpora.rows import ImageImporter, Item, RowError, items, json_rows, known_ids, value_of
@@ -68,6 +68,7 @@ def _samples(
     ]
     question, written = raw.model_copy(update={"conversations": turns}).question_and_answer(place)
     regions = _boxed(regions_of(raw, config, question, refs), labelled.marks, boxes)
+    check_named(raw, place, regions)
     if config.with_centers:
         regions = with_centers(row.get("3d_pos"), regions, len(refs))
     regions = _asked_about(regions, question, num_questions(row))

@@ -28,7 +28,7 @@ _ADVICE = {
 
 _VARIABLE = re.compile(
     r"<[^<>]* object at [^<>]*>|(?<!\w)'[^']*'(?!\w)|(?<!\w)\"[^\"]*\"(?!\w)|\[[^\n]*\]|\{[^\n]*\}"
-    r"|(?<!\w)[\w.~-]*/[^\s;:,)]*|\b(?:red|blue|green|yellow|cyan|magenta|orange|white) point\b"
+    r"|(?<!\w)[\w.~-]*/[^\s;:,)]*|\b(?:red|blue|green|yellow|cyan|magenta|orange|white)(?: point\b|_(?:point|bbox)\b)"
     r"|\b0x[0-9a-f]+\b|\b[0-9a-f]{12,}…?|(?<!\w)[-+]?\d+(?:[.,x]\d+)*%?(?!\w)",
     re.IGNORECASE,
 )

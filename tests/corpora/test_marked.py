@@ -134,6 +134,8 @@ def test_boxes_are_called_points_as_the_prompt_calls_them(tmp_path: FilePath) ->
         ({"red_point": [[320, float("nan")]]}, "line"),
         ({"red_point": [[3, 5], [4, 6]]}, "red_point"),
         ({"point_img_idx": [[0, 2]]}, "point_img_idx"),
+        ({"blue_point": None, "point_img_idx": None}, "conversations.0.value"),
+        ({"conversations": turns("Is it the green bbox?", "no")}, "conversations.0.value"),
         ({"point_img_idx": [[0]]}, "point_img_idx"),
         ({"point_img_idx": [[0, -1]]}, "point_img_idx"),
         ({"red_point": None, "red_bbox": [[300, 100, 200, 300]]}, "sample"),
