@@ -26,7 +26,7 @@ _EITHER_CASE = rf"{_START}(?P<letter>[%s]|[%a](?=\)|\s*(?:[.,;:!\n]|$))){_END}"
 _THING = r"(?:point|image|picture|photo|box|region|object|circle|marker)"
 _ANSWER = (
     r"\b(?P<final>final\s+)?(?:(?:correct|right|best|only|my|chosen|appropriate|suitable|most\s+\w+)\s+)*"
-    r"(?:answer|choice|option|selection)(?:\s+(?:here|to\s+(?:the|this)\s+question))?"
+    r"(?<!each )(?<!every )(?<!which )(?:answer|choice|option|selection)(?:\s+(?:here|to\s+(?:the|this)\s+question))?"
 )
 _IS = (
     r"(?:\s*[:=–—-]\s*|\s+(?:(?:would|should|must|will)\s+)?(?:be|is)\b"
@@ -64,7 +64,11 @@ _ENDS = re.compile(r"\s*(?:[.;:)\n]|$)")
 _IN_BRACKETS = r"\((?P<letter>[%s](?:(?:\s|,|/|&|and\b|or\b)+[%s])*)\)"
 _THING_IN_BRACKETS = rf"(?i:{_THING})\s\((?P<letter>[%s])\)"
 
-_DENIED = re.compile(r"(?:\b(?:not|nor|neither|than)|n't)\s+(?:(?:option|choice)\s+)?\(?$|不(?:是|选|为)\s*\(?$", re.I)
+_DENIED = re.compile(
+    r"(?:\b(?:not|nor|neither|than)|n't)\s+(?:(?:option|choice)\s+)?\(?$|\b(?:neither|none\s+of)\b[^.,:;\n]*$"
+    r"|不(?:是|选|为)\s*\(?$",
+    re.IGNORECASE,
+)
 _DENIED_AFTER = re.compile(
     r"\s+(?:is|was|does|do|can|could|would)(?:n't|\s*not)\b|\s+(?:is|would be)\s+(?:wrong|incorrect)\b"
 )
@@ -88,6 +92,12 @@ _BEFORE_PLACE = re.compile(
     re.IGNORECASE,
 )
 """Before a letter that is the name of a place ("from position A")."""
+_UNDECIDED = re.compile(
+    r"\b(?:neither|none\s+of|impossible|not\s+possible|(?:cannot|can't|can\s+not)\s+(?:be\s+)?(?:tell|say|determine))",
+    re.I,
+)
+_ALSO = r"[^.;\n]*?(?:,|\bor|\band)\s+(?:option\s+)?\((?P<letter>[%s])\)(?!\s+(?:is|was|has|lies|does)\b)"
+"""After a letter: another one beside it ("(A) the second or (B) the third")."""
 _ANSWER_IS = re.compile(rf"{_ANSWER}{_IS}", re.IGNORECASE)
 
 _OTHER = ""
@@ -162,7 +172,8 @@ def _stated(text: str, letters: str) -> Sequence[str]:
             found = [last]
     # "The second image (B) fits. So the answer is (A)": it contradicts itself.
     things = _compiled(_THING_IN_BRACKETS, letters).finditer(text) if found else ()
-    return [_letter(match) for match in (*found, *things)]
+    others = (_compiled(_ALSO, letters).match(match.string, match.end()) for match in found)
+    return [_letter(match) for match in (*found, *others, *things) if match]
 
 
 def _chosen(text: str, letters: str) -> Sequence[str]:
@@ -206,7 +217,7 @@ def _nearest(text: str, letters: str) -> Sequence[str]:
 
 
 def _alone(text: str, letters: str) -> Sequence[str]:
-    if _ANSWER_IS.search(text):
+    if _ANSWER_IS.search(text) or _UNDECIDED.search(text):
         return [_OTHER]
     found = (match for match in _compiled("@", letters).finditer(text) if _is_meant(text, match))
     return [_OTHER if _is_place(text, match.start("letter")) else _letter(match) for match in found]

@@ -27,3 +27,31 @@ def test_a_program_ends_with_a_line_of_json_that_has_its_figures(arguments: list
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert figures <= found.keys()
+
+
+def test_letters_are_counted_beside_the_published_extraction(tmp_path: Path) -> None:
+    rows = [
+        {"full_prediction": "The answer is (B).", "prediction": "(B)"},  # all read it
+        {"full_prediction": "The correct answer is **B**. Option A fails.", "prediction": "(B)"},  # ours and others
+        {"full_prediction": "Neither (A) nor (B).", "prediction": "(Z) none"},
+        {"full_prediction": "A", "prediction": "(B)"},  # all read it otherwise
+    ]
+    for model, split in (("model", rows), ("model, concatenate images", rows)):
+        (tmp_path / model).mkdir()
+        (tmp_path / model / "Relative_Depth.json").write_text(json.dumps({"val": split}))
+    command = [sys.executable, "-m", "benchmarks.letters", "--outputs", str(tmp_path), "--show", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "--- model, Relative Depth: A, extracted B\nA\n" in done.stdout
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["answers"] == 4
+    assert found["rules"]["ours"] == {
+        "read": 3,
+        "share_read": 0.75,
+        "other": 1,
+        "share_other": pytest.approx(1 / 3, abs=1e-6),
+        "where_none": 0,
+    }
+    assert {"VLMEvalKit", "lmms-eval"} < found["rules"].keys()
+    assert found["rules"]["VLMEvalKit"]["read"] == 2
+    assert found["ratio"] == 1.5

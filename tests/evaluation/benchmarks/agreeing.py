@@ -154,7 +154,7 @@ def rows_in_readme(*head: str) -> list[str]:
 def moves(scale: float) -> st.SearchStrategy[dict[str, float]]:
     """Answers of SPAR-Bench's questions of how the camera moved."""
     names = st.sampled_from([move for axis in AXES for move in axis])
-    return st.dictionaries(names, st.integers(0, 90).map(lambda value: value * scale), min_size=1, max_size=6)
+    return st.dictionaries(names, st.integers(0, 90).map(lambda value: round(value * scale, 4)), min_size=1, max_size=6)
 
 
 def written(moved: Mapping[str, float]) -> str:

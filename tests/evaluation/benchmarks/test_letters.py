@@ -54,6 +54,8 @@ CALLED_THE_ANSWER = (
     "Neither (A) nor its mirror: the answer is (B)",
     "The correct answer is **B**. Option A fails, for it lies behind.",
     "Looking at point A first. The answer is Point B.",
+    "So the best choice is:\n(B) Picture B, one triangle that points up, as in set (C).",
+    "The answer is B, (A) is behind.",
 )
 CHOSEN = ("I choose B", "I would go with option B.", "B is the correct answer.", "Option B is right", "(B) is correct.")
 CHINESE = (
@@ -114,6 +116,8 @@ LISTS = (
     "Which one fits?\nOption A: one\nOption B: two\nOption C: three\nOption D: four\nPlease pick one.",
     "The correct answer is:\nA) left\nB) right",
     "So the answers are:\n(A) left\n(D) down",
+    "Therefore, the answer is (A) the second image or (B) the third image.",
+    "Therefore, the correct answer is (A) picture A, (B) picture B and (C) picture C.",
 )
 NO_LETTERS = (
     "No, the board is not left of the bed. A man stands behind it.",
@@ -135,7 +139,15 @@ PLACES = (
     "From point A one sees the door.",
     "The surface colors at points A and B appear to be about the same.",
 )
-DENIED = ("Neither A nor B", "It is not A.", "I don't think the answer is A.", "Point A is not closer than point B.")
+DENIED = (
+    "Neither A nor B",
+    "It is not A.",
+    "I don't think the answer is A.",
+    "Point A is not closer than point B.",
+    "Neither box A nor box B encloses the dress. Box A surrounds the face.",
+    "So neither choice (A) or (B) is more correct.",
+    "It is not possible to tell which is closer. Point B appears larger.",
+)
 CONTRADICTIONS = (
     "The answer is A.\nThe answer is B.",
     "The second image (B) fits better. So the answer is (A).",
@@ -154,6 +166,12 @@ def test_a_conclusion_in_brackets_is_not_overruled_by_a_list_of_verdicts() -> No
     verdicts = "(A) has four sides.\n(B) has three.\n(C) has none.\n"
     assert read_letter(f"{verdicts}Therefore, the correct answer is:\n(B) picture B", num_options=4) == "B"
     assert read_letter(f"{verdicts}Image (A) could be right, too.", num_options=4) is None
+
+
+def test_what_opens_a_list_of_verdicts_is_not_the_answer() -> None:
+    verdicts = "Let's look at each option:\n\nOption (A):\nIt is too small.\n\nOption (B):\nIt fits.\n\n"
+    assert read_letter(verdicts, num_options=2) is None
+    assert read_letter(f"{verdicts}The answer is (B).", num_options=2) == "B"
 
 
 def test_a_letter_on_the_first_line_needs_a_long_explanation_to_come_back_to_it() -> None:
