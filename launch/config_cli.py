@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,9 +11,10 @@ import yaml
 from rich.markup import escape
 from rich.padding import Padding
 
-from launch.config import ConfigError, RunConfig, load_config
+from launch.config import ConfigError, RunConfig, load_config, parse_config
 from launch.faults import KNOWN_ELSEWHERE_AS
 from launch.options import console
+from launch.overrides import OverrideError, lay_over
 from launch.run_naming import RunOption, the_run
 from launch.schema import Setting, settings_of
 
@@ -43,12 +45,13 @@ def show_config(
     wanted = [word for word in words or () if "=" not in word]
     named = [override for override in overrides if override.startswith("run=")]
     if config is None and (run is not None or named):
-        # The run's own config, as it was written; there is no other to lay this name over.
-        config = str(the_run(named, run) / "config.json")
-        overrides = [override for override in overrides if override not in named]
-    if config is None and (overrides or as_yaml):
+        values = values_of_run(the_run(named, run), [override for override in overrides if override not in named])
+    elif config is not None:
+        values = load_config(config, overrides).model_dump(mode="json")
+    elif overrides or as_yaml:
         raise ConfigError("key=value and --yaml need a config: give --config PRESET, or run=RUN")
-    values = None if config is None else load_config(config, overrides).model_dump(mode="json")
+    else:
+        values = None
     if as_yaml:
         print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), end="")
         return
@@ -57,6 +60,25 @@ def show_config(
         raise ConfigError(f"no setting is about {' '.join(wanted)!r}; `sr-real config` lists all")
     for setting in found:
         _print(setting, values)
+
+
+def values_of_run(root: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """The config that a run is trained with now, what later starts changed included, with `overrides` over it.
+
+    Raises:
+        ConfigError: the run has no config, or an override does not fit it.
+    """
+    from actors.run_folder import RunFolder
+    from launch.run_record import own_config
+
+    own = own_config(RunFolder(root))
+    if own is None:
+        raise ConfigError(f"run={root}: it has no config.json")
+    try:
+        laid = lay_over(own, overrides, RunConfig)
+    except OverrideError as error:
+        raise ConfigError(str(error)) from None
+    return parse_config(laid, source=str(root)).model_dump(mode="json")
 
 
 def search(words: Sequence[str], values: dict[str, Any] | None = None) -> list[Setting]:

@@ -52,6 +52,8 @@ def check(
 
     if not file.is_file():
         raise ConfigError(f"{file}: there is no such file")
+    if images is not None and not images.is_dir():
+        raise ConfigError(f"--images {images}: there is no such folder")
     config = OwnReader(file=file, images=images)
     with tempfile.TemporaryDirectory() as folder:
         # Images that the file names, or that are not upright, are put there; the store itself is only read.

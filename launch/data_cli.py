@@ -83,10 +83,15 @@ def load_import_config(file: Path | None, settings: list[str]) -> "ImportConfig"
     types = [text.partition("=")[2] for text in settings if text.startswith("type=")]
     reader = models_of_type(READERS, types[-1]) if types else []
     content = read_settings(file, settings, ImportConfig, *reader, source="import")
-    if "type" in content:
+    is_single = "type" in content
+    if is_single:
         own = {key: content.pop(key) for key in list(content) if key not in ImportConfig.model_fields}
         content["readers"] = [own, *content.get("readers", [])]
-    return parse_settings(content, ImportConfig, source="import: the settings cannot be used")
+    try:
+        return parse_settings(content, ImportConfig, source="import: the settings cannot be used")
+    except ConfigError as error:
+        # A single reader's settings are named as they were given.
+        raise ConfigError(str(error).replace("readers.0.", "") if is_single else str(error)) from None
 
 
 def _check_paths(config: "ImportConfig") -> None:

@@ -25,7 +25,15 @@ from launch.config import ConfigError, RunConfig
 from launch.exams import exams_of_training
 from launch.outcomes import RunFailedError, RunLostError, Stopped
 from launch.owner import owned
-from launch.prepare import check_machine, check_model, check_reward, prepare_base_model, prepare_data, prepare_folder
+from launch.prepare import (
+    check_data,
+    check_machine,
+    check_model,
+    check_reward,
+    prepare_base_model,
+    prepare_data,
+    prepare_folder,
+)
 from launch.resume import resume_command
 from launch.run_record import begin_again, record_start
 from launch.space import check_space_for
@@ -68,6 +76,8 @@ class Driver:
         self.console = console
         check_reward(config)
         check_machine(config)
+        if needs_data:
+            check_data(config)
         if needs_model:
             check_model(config)
         self.folder = RunFolder(FilePath(config.run).resolve())

@@ -70,6 +70,8 @@ def evaluate(
     Examples: sr-real evaluate run=runs/mine ·
     sr-real evaluate run=runs/mine --benchmark cv --folder /sets/CV-Bench --checkpoint A --checkpoint B
     """
+    if folder is not None and not folder.exists() and (folder.is_absolute() or len(folder.parts) != 2):
+        raise ConfigError(f"--folder {folder}: there is no such folder")  # nor is it a name on the hub
     checkpoints = None if not checkpoint else [model_folder(path, "--checkpoint") for path in checkpoint]
     settings = config_for(USE, config, with_run_of(checkpoints or (), config, with_run(overrides, run)), console)
     asked = evaluation_of(settings, paths, samples, temperature, limit, is_benchmark=benchmark is not None)

@@ -60,7 +60,11 @@ KNOWN_ELSEWHERE_AS = {
 
 def describe_faults(error: ValidationError, model: Model) -> str:
     """How many faults there are, and a line for each."""
-    lines = [line for fault in error.errors() for line in _describe(fault, model)]
+    faults = error.errors()
+    # A list is too short without its bad entries, which are told.
+    inside = {fault["loc"][:depth] for fault in faults for depth in range(len(fault["loc"]))}
+    told = [fault for fault in faults if fault["loc"] not in inside]
+    lines = [line for fault in told for line in _describe(fault, model)]
     return "\n  ".join([f"{len(lines)} fault{'s' if len(lines) > 1 else ''}", *lines])
 
 
@@ -105,7 +109,8 @@ def _describe(fault: Mapping[str, Any], model: Model) -> Iterator[str]:
             yield f"{key}.type: missing; one of {', '.join(_types(field))}"
         case "union_tag_invalid":
             given = fault["input"].get("type") if isinstance(fault["input"], Mapping) else fault["input"]
-            yield f"{key}.type: there is no type {given!r}; {_nearest(given, _types(field))}"
+            known = [tag.strip(" '") for tag in str(fault["ctx"]["expected_tags"]).split(",")]
+            yield f"{key}.type: there is no type {given!r}; {_nearest(given, known)}"
         case "model_type" | "model_attributes_type" | "dict_type":
             yield f"{key}: {_section_wanted(key, fault['input'], field)}"
         case "tuple_type" | "list_type":

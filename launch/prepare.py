@@ -10,7 +10,7 @@ from pathlib import Path as FilePath
 
 import spatial.scenes
 from actors.run_folder import RunFolder
-from launch.config import ConfigError, RunConfig, SceneDataConfig
+from launch.config import ConfigError, FileDataConfig, RunConfig, SceneDataConfig
 from launch.doctor import HOME_ADVICE
 from launch.machine import find_version, home_fault, ray_needs_home
 from launch.model_paths import find_checkpoint
@@ -91,6 +91,20 @@ def check_model(config: RunConfig) -> None:
         find_checkpoint(config.model.path)
 
 
+def check_data(config: RunConfig) -> None:
+    """Look for files to train on, before anything is made.
+
+    Raises:
+        ConfigError: they are not there.
+    """
+    if isinstance(config.data, FileDataConfig):
+        folder = FilePath(config.data.folder)
+        if not folder.is_dir():
+            raise ConfigError(f"data.folder={folder}: there is no such folder")
+        if not (folder / "train.jsonl").is_file():
+            raise ConfigError(f"data.folder={folder}: there is no train.jsonl in it")
+
+
 def prepare_data(config: RunConfig, folder: RunFolder, num_workers: int, on_progress: Progress) -> None:
     """Data and image store in the run's folder: scenes are made (once), files are linked.
 
@@ -101,9 +115,8 @@ def prepare_data(config: RunConfig, folder: RunFolder, num_workers: int, on_prog
         _prepare_scenes(config, config.data, folder, num_workers, on_progress)
         _link(folder.images, folder.data / "images")
     else:
+        check_data(config)
         source = FilePath(config.data.folder).resolve()
-        if not (source / "train.jsonl").is_file():
-            raise ConfigError(f"data.folder={config.data.folder}: there is no train.jsonl in it")
         _make_way(folder, source)
         _link(folder.data, source)
         _link(folder.images, folder.data / "images")

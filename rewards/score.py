@@ -57,8 +57,8 @@ def plain_score(given: object, sample_id: str) -> Score:
     """What a reward of the user's gave, with every part a plain float: NumPy's and torch's numbers become such.
 
     Raises:
-        ScoreError: it is no `Score`, or a part of it is no number in [0, 1]. None is allowed for `center` alone. Or what
-            is in `extra` has no name of its own, or is no finite number.
+        ScoreError: it is no `Score`, or a part of it is no number in [0, 1] (None is allowed for `center` alone), or
+            what is in `extra` has no name of its own or is no finite number.
     """
     if not isinstance(given, Score):
         raise ScoreError(f"sample {sample_id}: the reward gave {given!r:.200}, no Score")

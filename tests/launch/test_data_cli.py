@@ -23,9 +23,9 @@ def test_an_import_of_one_set_takes_its_settings_at_the_top(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        (["out=x", "type=sparr", "file=a"], "readers.0"),
-        (["out=x", "type=spar", "file=a", "images=b", "fle=c"], "fle"),
-        (["type=spar", "file=a", "images=b"], "out"),
+        (["out=x", "type=sparr", "file=a"], "  type: there is no type 'sparr'; did you mean 'spar'"),
+        (["out=x", "type=spar", "file=a", "images=b", "fle=c"], "  fle: unknown key; did you mean 'file'"),
+        (["type=spar", "file=a", "images=b"], "out: missing"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named_before_anything_is_read(settings: list[str], told: str) -> None:

@@ -169,6 +169,10 @@ def test_config_shows_the_values_of_a_preset_or_a_run(tmp_path: Path) -> None:
     root = make_run(tmp_path / "run", planned=7)
     for named in (["--run", str(root)], [f"run={root}"]):
         assert "training.num_steps = 7" in CliRunner().invoke(app, ["config", *named, "num_steps"]).output
+    assert (
+        "training.num_steps = 9"
+        in CliRunner().invoke(app, ["config", f"run={root}", "training.num_steps=9", "num_steps"]).output
+    )
     saved = tmp_path / "saved.yaml"
     saved.write_text(CliRunner().invoke(app, ["config", "--config", "demo", "--yaml"]).output)
     assert load_config(saved) == load_config("demo")
