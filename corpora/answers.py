@@ -11,6 +11,7 @@ import orjson
 from corpora.rows import RowError
 from corpora.sentences import (
     asked_unit,
+    asks_how_many,
     is_sentence,
     numbers_in,
     read_one_quantity,
@@ -32,7 +33,6 @@ _MISSING = ("", "none", "null", "nan", "n/a", "[]", "{}")
 _TAGGED = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL | re.IGNORECASE)
 _LEFT_OPEN = re.compile(r"<answer>((?:(?!</?answer>).)*\S)\s*$", re.DOTALL | re.IGNORECASE)
 _INTRODUCED = re.compile(r"(?:the )?(?:final |correct |right )?answer(?: is|:| is:)\s+(\S.*)", re.IGNORECASE)
-_HOW_MANY = re.compile(r"\bhow many\b", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\{(?:\\text\{)?([^{}]*)\}?\}")
 _OPTION_IN_TEXT = re.compile(r"(?:^|[\s(])([A-Z])[.):](?=\s)")
 
@@ -199,7 +199,7 @@ def read_answer(
         return _choice(cell, text, options, num_options, field)
     if kind == "text":
         return TextAnswer(text=text), text
-    wanted = unit or asked_unit(question) or ("count" if _HOW_MANY.search(question) else None)
+    wanted = unit or asked_unit(question) or ("count" if asks_how_many(question) else None)
     if number := _number(text, wanted):
         return number, _written(number.value, number.unit)
     if kind == "number":

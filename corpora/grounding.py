@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 
 from corpora.rows import Raw, ReaderConfig, RowError
 from corpora.solids import Box, Solid, part_in_view, projected_box, upright_extent
-from spatial.dataset import Reject, shorten
+from spatial.dataset import Reject, dotted, shorten
 from spatial.grammar import Box3D, decimals, format_box, format_response
 from spatial.sample import (
     Answer,
@@ -171,7 +171,7 @@ def checked(model: type[_Row], value: Any, field: str) -> _Row:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join([field, *map(str, first["loc"])]) if field else ".".join(map(str, first["loc"])) or "row"
+        where = ".".join(filter(None, (field, dotted(first["loc"])))) or "row"
         # Bounded: a pickle can hold few objects that take hours to write down.
         raise RowError(where, _Shown(reprlib.repr(first["input"])), first["msg"]) from error
 

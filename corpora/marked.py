@@ -30,6 +30,7 @@ from corpora.placeholders import MARK_KIND
 from corpora.rows import Raw, ReaderConfig, RowError
 from corpora.sentences import (
     asked_unit,
+    asks_how_many,
     asks_yes_or_no,
     is_sentence,
     names_a_unit,
@@ -49,6 +50,9 @@ _ORDERS: Mapping[str, tuple[Colour, ...]] = {
     "spatial_imagination": ("green", "blue", "red", "yellow"),
 }
 """By the beginning of a task's name: the colours in the order of `…_img_idx`; of all other tasks `COLOURS`."""
+
+TASK_UNITS: Mapping[str, Unit | None] = {"obj_count": "count", "spatial_volume_infer": None, "room_size": None}
+"""Of bare numbers by task, where it is not the reader's; None: there is none."""
 
 MAX_TURNS = 128
 """A conversation of more turns is a reject."""
@@ -294,7 +298,7 @@ def answer_of(text: str, question: str, unit: Unit | None, config: MarkedReader)
     if said and asks_yes_or_no(question):
         return TextAnswer(text=said)
     if unit is not None:
-        unit = asked_unit(question) or unit
+        unit = asked_unit(question) or ("count" if asks_how_many(question) else unit)
         if (value := read_one_quantity(text, unit)) is not None:
             return NumberAnswer(value=value, unit=unit)
     if said:

@@ -35,9 +35,10 @@ class _Rle(Raw):
 
 
 class _Boxes(Raw):
-    bbox: Annotated[list[_Numbers], Field(max_length=99)] | dict[str, list[_Numbers] | None] | None = None
+    bbox: Annotated[list[_Numbers], Field(max_length=99)] | dict[str, list[_Numbers] | None] | _Numbers | None = None
     mask_idx: (
-        list[_Index]
+        int
+        | list[_Index]
         | list[Annotated[list[_Index], Field(min_length=2, max_length=2)]]
         | dict[str, Annotated[list[_Index], Field(min_length=2, max_length=2)] | None]
         | None
@@ -64,7 +65,7 @@ def boxes_of(row: dict[str, Any], images: Sequence[ImageRef], unit: BoxUnit) -> 
     raw = checked(_Boxes, row, "")
     if not raw.bbox:
         return _around_masks(raw, images)
-    placed = _in_order(raw.bbox, raw.mask_idx) if isinstance(raw.bbox, list) else _by_image(raw.bbox, raw.mask_idx)
+    placed = _by_image(raw.bbox, raw.mask_idx) if isinstance(raw.bbox, dict) else _in_order(raw.bbox, raw.mask_idx)
     for place, (index, _, _) in enumerate(placed):
         if index >= len(images):
             raise RowError(f"mask_idx.{place}", index, f"the row has {len(images)} images")
@@ -80,8 +81,11 @@ def boxes_of(row: dict[str, Any], images: Sequence[ImageRef], unit: BoxUnit) -> 
     )
 
 
-def _in_order(boxes: list[list[float]], mask_idx: Any) -> list[tuple[int, list[float], str]]:
+def _in_order(given: list[Any], mask_idx: Any) -> list[tuple[int, list[float], str]]:
     """Boxes in a list, each with its image: the first, where `mask_idx` does not say."""
+    boxes: list[list[float]] = given if isinstance(given[0], list) else [given]
+    if isinstance(mask_idx, int):  # how many there are
+        mask_idx = None if mask_idx == len(boxes) else [0] * mask_idx
     indices = mask_idx or [0] * len(boxes)
     if isinstance(indices, dict) or any(isinstance(index, list) for index in indices):
         pairs = list(indices.values()) if isinstance(indices, dict) else indices
@@ -103,7 +107,7 @@ def _by_image(boxes: dict[str, list[list[float]] | None], mask_idx: Any) -> list
         there[int(key)] = found or []
     # [0, 0, 0, 0] fills the place of an image without boxes.
     real = {(index, n) for index, found in there.items() for n, box in enumerate(found) if any(box)}
-    if mask_idx:
+    if mask_idx and not isinstance(mask_idx, int):
         entries = mask_idx.items() if isinstance(mask_idx, dict) else enumerate(mask_idx)
         numbered = sorted((int(key), pair) for key, pair in entries if pair is not None and str(key).isdecimal())
         order = [(pair[0], pair[1]) if isinstance(pair, list) else (pair, 0) for _, pair in numbered]

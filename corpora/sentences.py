@@ -114,6 +114,11 @@ def asks_yes_or_no(question: str) -> bool:
     return _ASKS_YES_OR_NO.search(question) is not None
 
 
+def asks_how_many(question: str) -> bool:
+    """Whether a question asks for a count."""
+    return re.search(r"\bhow many\b", question, re.IGNORECASE) is not None
+
+
 def read_yes_or_no(text: str, question: str) -> YesOrNo | None:
     """What a sentence says to `question` by its opening; None where it opens otherwise."""
     contrary = _CONTRARY.match(text)

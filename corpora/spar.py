@@ -30,16 +30,23 @@ from pydantic import Field
 
 from corpora.cameras import Matrix, camera_of, put_depth
 from corpora.grounding import checked
-from corpora.marked import MarkedReader, MarkedRow, answer_of, check_named, num_questions, regions_of, unpacked
+from corpora.marked import (
+    TASK_UNITS,
+    MarkedReader,
+    MarkedRow,
+    answer_of,
+    check_named,
+    num_questions,
+    regions_of,
+    unpacked,
+)
 from corpora.rows import ImageImporter, Item, Raw, RowError, inside, items, json_rows, known_ids, value_of
 from spatial.images import ImageStore
-from spatial.sample import Camera, DepthRef, ImageRef, Path, SpatialSample, Unit
+from spatial.sample import Camera, DepthRef, ImageRef, Path, SpatialSample
 
 Form = Literal["select", "fill", "judge", "sentence"]
 _FORMS: tuple[Form, ...] = ("select", "fill", "judge", "sentence")
 _IN_NAME = re.compile(rf"({'|'.join(_FORMS)})(?:_\d+)?")
-_UNITS: dict[str, Unit | None] = {"obj_count": "count", "spatial_volume_infer": None, "room_size": None}
-"""By task, where it is not the metre; None: there is none."""
 _MAX_MATRIX_BYTES = 4096
 _Depths = Callable[[str, ImageRef], DepthRef]
 
@@ -122,7 +129,7 @@ def _samples(
         paths=(Path.LOR, Path.DTR) if regions else (Path.LOR,),
         images=refs,
         question=question,
-        answer=answer_of(written, question, _UNITS.get(raw.task, "m"), config),
+        answer=answer_of(written, question, TASK_UNITS.get(raw.task, "m"), config),
         regions=regions,
         camera=_camera(config, raw.image_names[0], refs[0]),
         depths=_depths_of(raw, refs, depths) if config.with_depth else (),

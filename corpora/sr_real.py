@@ -7,13 +7,23 @@ maps are left alone: theirs are relative, of 8 bits.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, Literal
 
 from corpora.centers import frames_of, with_centers
-from corpora.marked import COLOURS, MarkedReader, MarkedRow, answer_of, check_named, num_questions, regions_of, unpacked
+from corpora.marked import (
+    COLOURS,
+    TASK_UNITS,
+    MarkedReader,
+    MarkedRow,
+    answer_of,
+    check_named,
+    num_questions,
+    regions_of,
+    unpacked,
+)
 from corpora.placeholders import label
 from corpora.region_boxes import BoxUnit, PlacedBox, boxes_of
 from corpora.rows import ImageImporter, Item, RowError, items, json_rows, known_ids, value_of
@@ -59,14 +69,15 @@ def _samples(
     row = value_of(row)
     if not isinstance(row, dict):
         raise RowError("row", row, "give an object with conversations and image")
-    raw = _with_frames(MarkedRow.model_validate(row), row.get("3d_pos"))
+    raw = MarkedRow.model_validate(row)
     refs = tuple(importer.put(name, f"image.{index}") for index, name in enumerate(raw.image_names))
     boxes = boxes_of(row, refs, config.boxes)
     labelled = label([turn.text for turn in raw.conversations], _coloured(raw), len(boxes))
-    turns = [
-        turn.model_copy(update={"text": text}) for turn, text in zip(raw.conversations, labelled.texts, strict=True)
-    ]
-    question, written = raw.model_copy(update={"conversations": turns}).question_and_answer(place)
+    images_of_marks = frames_of(row.get("3d_pos")) | {
+        mark: box.image_index for mark, box in zip(labelled.marks, boxes, strict=False)
+    }
+    raw = _completed(raw, labelled.texts, images_of_marks)
+    question, written = raw.question_and_answer(place)
     regions = _boxed(regions_of(raw, config, question, refs), labelled.marks, boxes)
     check_named(raw, place, regions)
     if config.with_centers:
@@ -80,7 +91,7 @@ def _samples(
         paths=(Path.LOR, Path.DTR) if regions else (Path.LOR,),
         images=refs,
         question=question,
-        answer=answer_of(written, question, config.unit, config),
+        answer=answer_of(written, question, TASK_UNITS.get(raw.task, config.unit), config),
         regions=regions,
     )
 
@@ -94,14 +105,15 @@ def _coloured(raw: MarkedRow) -> tuple[Mark, ...]:
     return tuple(c for c in COLOURS if getattr(raw, f"{c}_point") or getattr(raw, f"{c}_bbox"))
 
 
-def _with_frames(raw: MarkedRow, centers: Any) -> MarkedRow:
-    """With the images of its marks out of `3d_pos`, where `…_img_idx` does not say."""
-    frames = {mark: index for mark, index in frames_of(centers).items() if 0 <= index < len(raw.image_names)}
-    changes = {}
+def _completed(raw: MarkedRow, texts: Sequence[str], images_of_marks: Mapping[Mark, int]) -> MarkedRow:
+    """With labels in its texts, and the images of its marks where `…_img_idx` does not say them."""
+    turns = (turn.model_copy(update={"text": text}) for turn, text in zip(raw.conversations, texts, strict=True))
+    changes: dict[str, Any] = {"conversations": list(turns)}
+    known = {mark: index for mark, index in images_of_marks.items() if 0 <= index < len(raw.image_names)}
     for kind in ("point", "bbox"):
         marks = [colour for colour in raw.order if getattr(raw, f"{colour}_{kind}")]
-        if marks and not getattr(raw, f"{kind}_img_idx") and all(mark in frames for mark in marks):
-            changes[f"{kind}_img_idx"] = [frames[mark] for mark in marks]
+        if not getattr(raw, f"{kind}_img_idx") and any(mark in known for mark in marks):
+            changes[f"{kind}_img_idx"] = [known.get(mark, 0) for mark in marks]
     return raw.model_copy(update=changes)
 
 

@@ -33,6 +33,7 @@ _VARIABLE = re.compile(
     re.IGNORECASE,
 )
 """What an advice quotes of its row: names, files, marks and numbers."""
+_BRANCH = re.compile(r"[a-z-]+\[.*\]|str|int|float", re.DOTALL)
 _PLACE = re.compile(r"^\d+$|^(?:red|blue|green|yellow)_(?=(?:point|bbox)$)")
 
 
@@ -58,7 +59,7 @@ class Reject:
     def of(cls, file: FilePath, line: int, error: ValidationError, text: str = "") -> Self:
         """What is wrong first with a row; `text` is shown where the fault is the row's as a whole."""
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "sample"
+        field = dotted(first["loc"]) or "sample"
         # The input of a whole-sample error is the whole row: its message names the field already.
         value = repr(text or "…") if field == "sample" else repr(first["input"])
         advice = _ADVICE.get(first["type"], "give what the type asks for")
@@ -234,6 +235,11 @@ def _summary(file: FilePath, num_good: int, rejects: Iterable[Reject], max_bad_s
     shown = [*reasons[:_NUM_SHOWN], *([f"… and {len(reasons) - _NUM_SHOWN} more"] if len(reasons) > _NUM_SHOWN else [])]
     head = f"{file}: {len(reasons)} of {total} samples are bad, and at most {max_bad_share:.1%} may be:"
     return "\n  ".join([head, *shown])
+
+
+def dotted(location: Iterable[int | str]) -> str:
+    """Where a pydantic error is, without the branches of unions ("image.list[str].0")."""
+    return ".".join(str(part) for part in location if not (isinstance(part, str) and _BRANCH.fullmatch(part)))
 
 
 def shorten(text: str) -> str:

@@ -62,6 +62,22 @@ def test_boxes_by_image_go_to_the_marks_that_their_masks_name(tmp_path: FilePath
     ]
 
 
+def test_a_mark_is_on_the_image_of_its_box_where_nothing_else_says_it(tmp_path: FilePath) -> None:
+    found = sample(read_sr_real(tmp_path, two_images(point_img_idx=None, bbox_img_idx=None)))
+    assert [(mark, index) for mark, index, _, _ in places(found)] == [("red", 1), ("blue", 0)]
+    contrary = two_images(point_img_idx=[[0]])
+    assert reject(read_sr_real(tmp_path, contrary)).field == "bbox.0"
+
+
+def test_tasks_that_count_or_measure_rooms_have_their_own_units(tmp_path: FilePath) -> None:
+    asked = "How large is it? (red point)"
+    count = one_image(type="obj_count", conversations=turns(asked, "There are 4 chairs."))
+    assert sample(read_sr_real(tmp_path, count)).answer == NumberAnswer(value=4, unit="count")
+    many = one_image(conversations=turns("How many chairs are near the red point?", "4"))
+    assert sample(read_sr_real(tmp_path, many)).answer == NumberAnswer(value=4, unit="count")
+    assert reject(read_sr_real(tmp_path, count | {"type": "room_size", "conversations": turns(asked, "20.5")}))
+
+
 def test_texts_of_json_are_read_like_what_they_hold(tmp_path: FilePath) -> None:
     row = two_images(**{"3d_pos": {"red_point": views(1, [1, 2, 3], [1, 2, 4]), "blue_bbox": None}})
     packed = {key: json.dumps(value) if isinstance(value, (dict, list)) else value for key, value in row.items()}
@@ -91,6 +107,10 @@ def test_every_mark_may_have_a_box_and_a_centre(tmp_path: FilePath, colour: str,
         ({"bbox": {"0": [[240, 180, 400, 220]]}}, (60, 45, 100, 55)),
         ({"bbox": {"0": [[240, 180, 400, 220]]}, "mask_idx": {"0": [0, 0]}}, (60, 45, 100, 55)),
         ({"red_point": None}, (60, 45, 100, 55)),  # the words say which mark it is
+        ({"bbox": [240, 180, 400, 220]}, (60, 45, 100, 55)),
+        ({"mask_idx": 1}, (60, 45, 100, 55)),
+        ({"mask_idx": [0]}, (60, 45, 100, 55)),
+        ({"mask_idx": [[0, 0]]}, (60, 45, 100, 55)),
         ({"bbox": []}, (60, 48, 68, 52)),
         ({"bbox": {"0": []}}, (60, 48, 68, 52)),
         ({"bbox": None, "image_hw": None}, (60, 48, 68, 52)),
@@ -139,6 +159,8 @@ def test_masks_are_tied_to_the_mark_beside_them(tmp_path: FilePath, question: st
         ({"bbox": [[240, 180, 400]]}, "bbox"),
         ({"bbox": [[240, 180, 400, 220, 400]]}, "bbox.0"),
         ({"bbox": "boxes.npy"}, "bbox"),
+        ({"mask_idx": 2}, "mask_idx"),
+        ({"mask_idx": [[1, 0]]}, "mask_idx"),
         ({"bbox": "[[240"}, "bbox"),
         ({"bbox": {"first": [[240, 180, 400, 220]]}}, "bbox"),
         ({"bbox": {"1": [[240, 180, 400, 220]]}}, "mask_idx"),
