@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from evaluation.benchmarks.plain import plain
@@ -38,6 +38,8 @@ _NOT_INCHES = re.compile(r"\s+(?!(?:and|apart|away|between|by|deep|from|high|lon
 """What follows the "in" of "2 in front of it", but of no inches."""
 _OTHER_UNIT = re.compile(r"\s*(?:[(,/=≈~]|or\b|which is\b|that is\b|i\.e\.)", re.IGNORECASE)
 """What stands between a length and the same in another unit; "to", "-" and "and" stand between two lengths."""
+_PARTS = ((UNITS["ft"], UNITS["in"]), (UNITS["m"], UNITS["cm"]))
+_SIDE_BY_SIDE = re.compile(r"\s*(?:,|,?\s*and)?\s*")
 _STATED = re.compile(r"(?:\banswer\s*(?:is|:|=)|答案(?:是|为|:))[^\n]*?(?=[.。;]\s|\n|$)", re.IGNORECASE)
 _QUOTED = re.compile(r"(?<!\w)([\"'“‘])(-?[0-9.]+)[\"'”’](?!\w)")
 _FULL_HOUR = re.compile(r"\b([0-9]{1,2}):00\b")
@@ -55,21 +57,23 @@ class _Quantity:
     """No unit is written after it, known or not."""
     start: int
     end: int
+    is_joined: bool = False
+    """Of two that belong together ("5 ft 3 in")."""
 
 
 def read_measure(answer: str, unit: Unit) -> float | None:
     """The one number in an answer, in `unit`; None where there is none, or several ("2 to 3 m", "5 ft 3 in").
 
     A bare number is in `unit`. Its own unit is converted ("about 120 cm" is 1.2 in metres), and a length in two units
-    is one ("2 meters (6.6 feet)"). A number with an unknown unit, or one of another dimension ("3 o'clock" for a
-    length), is none. After a count any word may stand ("3 boxes"), and an area is a count of square metres. If numbers
-    are called the answer ("So the answer is 2 m"), these alone count.
+    is one ("2 meters (6.6 feet)", "5 ft 3 in (1.6 m)"). A number with an unknown unit, or one of another dimension ("3
+    o'clock" for a length), is none. After a count any word may stand ("3 boxes"), and an area is a count of square
+    metres. If numbers are called the answer ("So the answer is 2 m"), these alone count.
     """
     value = read_quantity(answer, unit)
     if value is not None:
         return value
     text = _FULL_HOUR.sub(r"\1 o'clock", _QUOTED.sub(r"\2", plain(answer).replace("−", "-")))
-    quantities = list(_quantities(text))
+    quantities = list(_joined(_quantities(text), text))
     stated = [match.span() for match in _STATED.finditer(text)]
     called = [each for each in quantities if any(start <= each.start < end for start, end in stated)]
     return _only(called or quantities, text, unit)
@@ -84,6 +88,23 @@ def _quantities(text: str) -> Iterator[_Quantity]:
         is_bare = not (written or _SIGN.match(text, number.end()) or _CHINESE_WORD.match(text, number.end()))
         end = written.end() if written and unit else number.end()
         yield _Quantity(read_number(number[0].rstrip(".")), unit, is_bare, number.start(), end)
+
+
+def _joined(quantities: Iterator[_Quantity], text: str) -> Iterator[_Quantity]:
+    """With feet and inches, or metres and centimetres, that stand side by side as one quantity of the larger unit."""
+    held: _Quantity | None = None
+    for each in quantities:
+        if held and (held.unit, each.unit) in _PARTS and _SIDE_BY_SIDE.fullmatch(text, held.end, each.start):
+            assert held.unit is not None
+            assert each.unit is not None
+            if held.value is not None and each.value is not None:
+                value = held.value + each.value * each.unit.size / held.unit.size
+                each = replace(held, value=value, end=each.end, is_joined=True)
+        elif held:
+            yield held
+        held = each
+    if held:
+        yield held
 
 
 def _is_no_unit(written: re.Match[str]) -> bool:
@@ -111,7 +132,7 @@ def _only(quantities: Sequence[_Quantity], text: str, unit: Unit) -> float | Non
     if any(each.unit is not None and value is not None for each, value in valued):
         valued = [(each, value) for each, value in valued if each.is_bare or (each.unit and value is not None)]
     values = [value for _, value in valued if value is not None]
-    if not values or len(values) < len(valued):
+    if not values or len(values) < len(valued) or (len(valued) == 1 and valued[0][0].is_joined):
         return None
     if len(set(values)) == 1 or _is_one_in_several_units([each for each, _ in valued], values, text):
         return next((value for each, value in valued if _is_in(each, unit) and value is not None), values[0])

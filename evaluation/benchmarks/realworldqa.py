@@ -1,5 +1,6 @@
 """RealWorldQA (xAI): 765 questions about photographs, many from cars; options, or a word or number."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 from corpora.answers import num_options_in
 from corpora.rows import Raw
 from evaluation.benchmarks.choices import ASKED_THROUGH, ask, lettered, mark_choice, shares
+from evaluation.benchmarks.plain import plain
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
 from evaluation.benchmarks.types import Marked, Question
 from spatial.dataset import Reject
@@ -17,6 +19,8 @@ from spatial.sample import SpatialSample, TextAnswer
 
 # A model that is to think first cannot answer with the letter "and nothing else".
 _DIRECTLY = "Please answer directly with only the letter of the correct option and nothing else."
+
+_ANSWER_IS = re.compile(r"(?:the )?(?:final |correct )?answer(?: is)?:?\s+", re.IGNORECASE)
 
 
 class _Row(Raw):
@@ -66,4 +70,5 @@ class RealWorldQa:
 
 
 def _bare(text: str) -> str:
-    return text.strip().rstrip(".").strip().casefold()
+    """A word or number without what stands around it ("**Answer:** Yes." is "yes")."""
+    return _ANSWER_IS.sub("", plain(text)).strip(" \n\"'").rstrip(".").rstrip().casefold()

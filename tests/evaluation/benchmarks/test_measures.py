@@ -71,6 +71,8 @@ NO_LENGTH = (
     *("2 to 3 m", "2-3 m", "2–3 m", "2~3 m", "between 2 and 3 m", "2 or 3 m", "2 m to 7 ft", "2 m - 7 ft", "2 ± 0.1 m"),
     *(
         "2 meters (10 feet)",
+        "2 m (6 ft 1 in, 9 ft)",
+        "1 m 98 cm",
         "the answer is 2 to 3 m",
         "1.5 + 0.5 = 2.0",
         "5 ft 3 in",

@@ -44,6 +44,10 @@ def test_options_become_a_choice_and_the_rest_a_text(tmp_path: Path) -> None:
     [
         ("2", "2", 1.0),
         ("2", " 2. ", 1.0),
+        ("2", "**2**", 1.0),
+        ("2", "**Answer:** 2", 1.0),
+        ("2", r"\boxed{2}", 1.0),
+        ("Yes", "The answer is: Yes.", 1.0),
         ("2", "two", 0.0),
         ("Yes", "yes", 1.0),
         ("Downhill.", "DOWNHILL", 1.0),
@@ -51,7 +55,7 @@ def test_options_become_a_choice_and_the_rest_a_text(tmp_path: Path) -> None:
         ("Yes", None, 0.0),
     ],
 )
-def test_a_word_is_exact_but_for_case_and_full_stop(
+def test_a_word_is_exact_but_for_case_full_stop_and_what_stands_around_it(
     tmp_path: Path, true: str, answer: str | None, score: float
 ) -> None:
     write_parquet(tmp_path / TEST, [{**WORD, "answer": true}])
