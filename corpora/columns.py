@@ -22,6 +22,7 @@ class Columns(StrictModel):
     """
 
     question: Annotated[str, Field(min_length=1)]
+    """The question's text."""
     answer: Annotated[str, Field(min_length=1)]
     """The answer alone, or a response with the answer in tags."""
     image: Annotated[str, Field(min_length=1)]

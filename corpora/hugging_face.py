@@ -61,6 +61,7 @@ class HuggingFaceReader(ReaderConfig):
     split: str = "train"
     """Of a folder, read the files with this word in their names or folders; empty: all of them."""
     columns: Columns
+    """Which column of the table holds what."""
     answer_type: AnswerType = "auto"
     """auto: a choice where there are options; a number where it states one; else yes, no or a text. text: whatever it
     says, as a text."""

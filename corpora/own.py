@@ -25,6 +25,7 @@ class OwnReader(ReaderConfig):
 
     type: Literal["own"] = "own"
     file: FilePath
+    """JSONL: a sample a line (docs/data.md)."""
     images: FilePath | None = None
     """The folder of the files that rows name, or an image store (`9f/9f86d0….png`). Default: files lie where `file`
     does, a store in images/ beside it."""

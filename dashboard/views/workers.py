@@ -19,7 +19,7 @@ _HEAD = (
 )
 _ACTION = "worker-action"
 _ONE_LINE = {"whiteSpace": "nowrap"}
-_NO_TOKEN = "Only who has the token may change the run: open the page by the link that the run showed when it began."
+_NO_TOKEN = "Read-only. To make changes, open the link that the run printed at its start (sr-real dashboard run=RUN)."
 
 
 def layout(can_change: bool) -> Any:

@@ -75,7 +75,7 @@ def test_on_loopback_looking_needs_no_token_and_changing_does(root: FilePath, li
     assert visitor.get("/", base_url=LOCAL).status_code == 200
     status, text = scale(visitor)
     assert (status, live.scaled_to) == (200, [])
-    assert "Only who has the token" in text
+    assert "Read-only. To make changes" in text
     assert visitor.get("/?token=another", base_url=LOCAL).status_code == 401
     let_in = visitor.get(f"/?token={TOKEN}", base_url=LOCAL)
     assert (let_in.status_code, let_in.headers["Location"]) == (303, "/")
