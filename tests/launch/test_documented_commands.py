@@ -20,8 +20,8 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{file.name}" for file in s
 
 def commands_in(document: str) -> list[str]:
     """Lines of code that begin with sr-real, and what stands in backticks so."""
-    text = (PROJECT / document).read_text()
-    lines = re.findall(r"^ {4,}(?:[\w./]*/)?(sr-real .*)$", text, flags=re.MULTILINE)
+    text = re.sub(r"\\\n\s*", "", (PROJECT / document).read_text())  # a command of several lines is one
+    lines = re.findall(r"^ {4,}(?:\$ )?(?:[\w./]*/)?(sr-real .*)$", text, flags=re.MULTILINE)
     inline = [" ".join(found.split()) for found in re.findall(r"`(sr-real [^`]*)`", text)]
     return [*lines, *inline]
 
