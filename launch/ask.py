@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -15,8 +15,9 @@ from launch.config import ConfigError
 from launch.model_paths import model_folder
 from rewards.center import distance_m
 from spatial.grammar import ParsedResponse, parse_response
+from spatial.image_files import as_rgb
 from spatial.images import ImageStore
-from spatial.sample import COLOURS, Region, SpatialSample, TextAnswer
+from spatial.sample import COLOURS, BadImageError, Region, SpatialSample, TextAnswer
 from spatial.sample import Path as ReasoningPath
 from vlm.regions import draw_marks
 
@@ -46,8 +47,8 @@ def make_sample(images: Sequence[Path], question: str, regions: Sequence[str], s
     for file in images:
         try:
             with Image.open(file) as image:
-                refs.append(store.put(np.asarray(ImageOps.exif_transpose(image).convert("RGB"))))
-        except (OSError, Image.DecompressionBombError) as error:
+                refs.append(store.put(np.asarray(as_rgb(image))))
+        except (OSError, BadImageError, Image.DecompressionBombError) as error:
             raise ConfigError(f"{file}: no image that can be read: {error}") from None
     sizes = [(ref.width_px, ref.height_px) for ref in refs]
     marked = tuple(read_region(text, sizes) for text in regions)

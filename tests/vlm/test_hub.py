@@ -17,7 +17,7 @@ from spatial.sample import ChoiceAnswer, Region, SpatialSample
 from spatial.sample import Path as ReasoningPath
 from vlm.config import PromptConfig, TinyModelConfig
 from vlm.export import describe_prompts
-from vlm.hub.processing_regions import COLOURS, read_region
+from vlm.hub.processing_regions import COLOURS, as_shown, read_region
 from vlm.policy import PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import PromptEncoder
 from vlm.tiny import build_tiny_checkpoint
@@ -199,3 +199,15 @@ def test_a_mark_means_the_same_beside_an_export_as_in_the_project() -> None:
 def test_a_region_that_cannot_be_read_is_refused_by_field(region: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_region(region, (100, 100), 0)
+
+
+def test_an_exported_model_sees_the_pixels_that_training_stores(tmp_path: Path) -> None:
+    exif, random = Image.Exif(), np.random.default_rng(0)
+    exif[0x0112] = 6
+    Image.fromarray(random.integers(0, 255, (8, 16, 3), dtype=np.uint8)).save(tmp_path / "phone.jpg", exif=exif)
+    Image.fromarray(random.integers(0, 255, (8, 16, 4), dtype=np.uint8)).save(tmp_path / "alpha.png")
+    store = ImageStore(tmp_path / "store")
+    for name in ("phone.jpg", "alpha.png"):
+        stored = store.open(store.put_encoded((tmp_path / name).read_bytes()))
+        with Image.open(tmp_path / name) as image:
+            np.testing.assert_array_equal(np.asarray(as_shown(image)), np.asarray(stored))

@@ -10,6 +10,7 @@ print(processor.answer(inputs, tokens))
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from PIL import Image, ImageOps
 from transformers import Qwen2_5_VLProcessor, Qwen3VLProcessor
 
 from .region_inputs import REGION_TENSORS, RegionInputs
@@ -17,6 +18,17 @@ from .region_prompts import REGION, ShownRegion, describe_boxes, describe_points
 
 COLOURS = ("red", "blue", "green", "yellow", "cyan", "magenta", "orange", "white")
 _DESCRIBE = {"tokens": lambda regions, num_images, grid: "", "marks": describe_boxes, "points": describe_points}
+
+
+def as_shown(image: Image.Image) -> Image.Image:
+    """The pixels that the model was trained on, and that viewers show: upright, transparent parts on white."""
+    image = ImageOps.exif_transpose(image)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    with_alpha = image.convert("RGBA")
+    opaque = Image.new("RGB", image.size, "white")
+    opaque.paste(with_alpha, mask=with_alpha.getchannel("A"))
+    return opaque
 
 
 def read_region(region: Mapping[str, Any], image_size_px: tuple[int, int], image_index: int) -> ShownRegion:
@@ -87,7 +99,7 @@ class _ProcessorWithRegions:
 
         Args:
             question: calls regions by their marks ("red point", "region 3").
-            images: PIL images.
+            images: PIL images; regions are counted on them as a viewer shows them, upright.
             regions: for each image its regions; empty: none.
             path: "lor" (reason in words), "dtr" (detect, then reason) or "direct" (the answer alone).
 
@@ -99,7 +111,7 @@ class _ProcessorWithRegions:
         """
         if path not in self.paths:
             raise ValueError(f"path={path!r}: this model was trained on {', '.join(self.paths) or 'no path'}")
-        images = [image.convert("RGB") for image in images]
+        images = [as_shown(image) for image in images]
         regions = regions or [()] * len(images)
         if len(regions) != len(images):
             raise ValueError(f"regions are given for {len(regions)} images, but there are {len(images)}")
