@@ -10,6 +10,7 @@ from launch.schema import Model, docs_of, field_at, models_in_list, models_of, m
 
 _MOST_GIVEN_LETTERS = 120
 _MOST_SUGGESTIONS = 4
+_MOST_LINES = 20
 
 KNOWN_ELSEWHERE_AS = {
     "lr": ("learner.optimizer.learning_rate", "learner.sft.optimizer.learning_rate"),
@@ -65,7 +66,12 @@ def describe_faults(error: ValidationError, model: Model) -> str:
     inside = {fault["loc"][:depth] for fault in faults for depth in range(len(fault["loc"]))}
     told = [fault for fault in faults if fault["loc"] not in inside]
     lines = [line for fault in told for line in _describe(fault, model)]
-    return "\n  ".join([f"{len(lines)} fault{'s' if len(lines) > 1 else ''}", *lines])
+    shown = (
+        lines
+        if len(lines) <= _MOST_LINES
+        else [*lines[: _MOST_LINES - 1], f"… and {len(lines) - _MOST_LINES + 1} more"]
+    )
+    return "\n  ".join([f"{len(lines)} fault{'s' if len(lines) > 1 else ''}", *shown])
 
 
 def keys_named(words: str, model: Model) -> list[str]:
@@ -116,6 +122,8 @@ def _describe(fault: Mapping[str, Any], model: Model) -> Iterator[str]:
         case "tuple_type" | "list_type":
             entry = fault["input"] if isinstance(fault["input"], str | int | float) else "…"
             yield f"{key}: this takes a list, such as {key}=[{entry}] (given: {_given(fault['input'])})"
+        case "string_type":
+            yield f"{key}: this takes text (given: {_given(fault['input'])}); in a YAML file, put it in quotes"
         case "value_error":
             yield f"{key or 'config'}: {fault['msg'].removeprefix('Value error, ')}"
         case _:

@@ -22,7 +22,6 @@ from launch.attach import attached
 ROOT = Path(__file__).parents[2]
 SR_REAL = str(Path(sys.executable).with_name("sr-real"))
 SMALL = [
-    "prompt={instructions: short, regions: tokens}",
     "rollout.num_workers=1",
     "data.num_train_scenes=60",
     "data.num_validation_scenes=2",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from corpora.hugging_face import HuggingFaceReader
 from launch.cli import app
 from launch.config import ConfigError
 from launch.data_cli import load_import_config
@@ -18,6 +19,13 @@ def test_an_import_of_one_set_takes_its_settings_at_the_top(tmp_path: Path) -> N
     config = load_import_config(None, ["out=data/x", "type=spar", "file=a.jsonl", "images=b", "max_bad_share=0.2"])
     assert config.max_bad_share == 0.2
     assert [(reader.type, str(reader.file)) for reader in config.readers] == [("spar", "a.jsonl")]  # type: ignore[union-attr]
+
+
+def test_an_empty_split_means_all_of_them() -> None:
+    columns = ["columns.question=q", "columns.answer=a", "columns.image=i"]
+    (reader,) = load_import_config(None, ["out=x", "type=hugging_face", "hub=x/y", "split=", *columns]).readers
+    assert isinstance(reader, HuggingFaceReader)
+    assert reader.split == ""
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ BASE = ROOT / "assets" / "tiny-base"
 SMALL = [
     # The demo does without a reference.
     "learner.kl_coefficient=0.01",
-    "prompt={instructions: short, regions: tokens}",
     "rollout.num_workers=1",
     "data.num_train_scenes=24",
     "data.num_validation_scenes=2",

@@ -195,3 +195,17 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path: Path) -> None:
     assert "holds a list" in refused(config=tmp_path / "list.yaml")
     (tmp_path / "empty.yaml").write_text("")
     assert "training: missing" in refused(config=tmp_path / "empty.yaml")
+
+
+def test_text_that_yaml_takes_for_a_number_is_told_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("run: 2026\n")
+    assert "run: this takes text (given: 2026); in a YAML file, put it in quotes" in refused(
+        config=tmp_path / "mine.yaml"
+    )
+
+
+def test_a_config_of_another_trainer_does_not_fill_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text("trainer:\n" + "".join(f"  zork_{number}: 1\n" for number in range(50)))
+    told = refused(config=tmp_path / "other.yaml").splitlines()
+    assert len(told) == 22
+    assert told[-1].strip().startswith("… and ")
