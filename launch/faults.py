@@ -65,12 +65,9 @@ def describe_faults(error: ValidationError, model: Model) -> str:
     # A list is too short without its bad entries, which are told.
     inside = {fault["loc"][:depth] for fault in faults for depth in range(len(fault["loc"]))}
     told = [fault for fault in faults if fault["loc"] not in inside]
-    lines = [line for fault in told for line in _describe(fault, model)]
-    shown = (
-        lines
-        if len(lines) <= _MOST_LINES
-        else [*lines[: _MOST_LINES - 1], f"… and {len(lines) - _MOST_LINES + 1} more"]
-    )
+    lines = list(dict.fromkeys(line for fault in told for line in _describe(fault, model)))
+    num_left = len(lines) - _MOST_LINES + 1
+    shown = lines if num_left <= 1 else [*lines[: _MOST_LINES - 1], f"… and {num_left} more"]
     return "\n  ".join([f"{len(lines)} fault{'s' if len(lines) > 1 else ''}", *shown])
 
 
