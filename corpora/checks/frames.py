@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from corpora.checks.findings import Finding, Tally
-from spatial.sample import Box3DAnswer, Camera, PointAnswer, Region, SpatialSample, Vector3
+from spatial.grammar import parse_response
+from spatial.sample import Box3DAnswer, Camera, Path, PlacesAnswer, PointAnswer, Region, SpatialSample, Vector3
 
 Turn = Callable[[Vector3], Vector3]
 FRAMES: Mapping[str, Turn] = {
@@ -49,12 +50,26 @@ def lies_in_box(pixel: tuple[float, float] | None, box: tuple[float, float, floa
 
 
 def centers_of(sample: SpatialSample) -> list[tuple[Region, Vector3]]:
-    """Regions of the first image with what the sample says of their centres: itself, or as its answer."""
+    """Regions of the first image with what the sample says of their centres: itself, or as its answer, or in its
+    chain."""
     regions = sample.regions_of(0)
-    found = [(region, region.center_m) for region in regions if region.center_m is not None]
-    if not found and len(sample.regions) == len(regions) == 1 and isinstance(sample.answer, (PointAnswer, Box3DAnswer)):
-        found = [(regions[0], sample.answer.center_m)]
-    return found
+    if found := [(region, region.center_m) for region in regions if region.center_m is not None]:
+        return found
+    if len(sample.regions) == len(regions) == 1 and isinstance(sample.answer, (PointAnswer, Box3DAnswer)):
+        return [(regions[0], sample.answer.center_m)]
+    parsed = parse_response(Path.DTR, sample.chains.get(Path.DTR, ""))
+    if parsed.reference_frame is not None:
+        return []
+    return [(region, box.center_m) for box in parsed.boxes for region in regions if f"({region.label})" in box.name]
+
+
+def _answer_centers_m(sample: SpatialSample) -> list[Vector3]:
+    match sample.answer:
+        case PointAnswer(center_m=center_m) | Box3DAnswer(center_m=center_m):
+            return [center_m]
+        case PlacesAnswer(centers_m=centers_m):
+            return list(centers_m.values())
+    return []
 
 
 class FrameCheck:
@@ -82,8 +97,10 @@ class FrameCheck:
 
     def add(self, sample: SpatialSample) -> bool:
         centers = centers_of(sample)
+        told_m = _answer_centers_m(sample)
+        looks_wrong = bool(told_m) and self._behind.add(sample.sample_id, min(c[2] for c in told_m) <= 0)
         if not centers:
-            return False
+            return looks_wrong
         image, camera = sample.images[0], sample.camera
         self._no_camera.add(sample.sample_id, camera is None)
         slack = 0.02 * max(image.width_px, image.height_px)
@@ -95,7 +112,6 @@ class FrameCheck:
             side = float(max(image.width_px, image.height_px))
             camera = Camera(fx_px=side, fy_px=side, cx_px=image.width_px / 2, cy_px=image.height_px / 2)
             slack = side / 4
-        looks_wrong = False
         for region, center_m in centers:
             self._behind.add(sample.sample_id, center_m[2] <= 0)
             is_misplaced = not lies_in_box(project(center_m, camera), region.box_xyxy_px, slack)
@@ -111,10 +127,10 @@ class FrameCheck:
         found = self._off_middle.findings() + self._no_camera.findings()
         num = self._misplaced.num
         if not num:
-            return found
+            return self._behind.findings() + found
         (misplaced,) = self._misplaced.findings()
         if num <= _TOLERATED * self._misplaced.num_checked:
-            return [replace(misplaced, is_wrong=False), *found]
+            return [replace(misplaced, is_wrong=False), *self._behind.findings(), *found]
         frame, most = max(self._explained.items(), key=lambda item: item[1], default=("", 0))
         if self._resized >= max(most, _EXPLAINED * num):
             why = f"{self._resized} of them would if the camera were scaled to the image's size: it is another size's"

@@ -1,5 +1,8 @@
 """All checks of samples."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from corpora.checks.answers import AnswerCheck
 from corpora.checks.findings import Check, Finding
 from corpora.checks.frames import FrameCheck
@@ -7,6 +10,8 @@ from corpora.checks.texts import ChainCheck, LeakCheck, MarkCheck, RepeatCheck
 from corpora.checks.units import UnitCheck
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
+
+_MAX_DOMAINS = 100
 
 
 class CheckSuite:
@@ -18,9 +23,9 @@ class CheckSuite:
             images: the store with their depth maps.
         """
         self._checks: tuple[Check, ...] = (
-            FrameCheck(),
-            UnitCheck(images),
-            AnswerCheck(),
+            _ByDomain(FrameCheck),
+            _ByDomain(lambda: UnitCheck(images)),
+            _ByDomain(AnswerCheck),
             MarkCheck(),
             ChainCheck(),
             LeakCheck(),
@@ -35,3 +40,23 @@ class CheckSuite:
         """What looks wrong first, then what is only to be known."""
         found = [finding for check in self._checks for finding in check.findings()]
         return sorted(found, key=lambda finding: not finding.is_wrong)
+
+
+class _ByDomain:
+    """A check of each domain by itself: what comes from one place shares its frame and its unit."""
+
+    def __init__(self, make: Callable[[], Check]) -> None:
+        self._make = make
+        self._checks: dict[str, Check] = {}
+
+    def add(self, sample: SpatialSample) -> bool:
+        name = sample.domain if sample.domain in self._checks or len(self._checks) < _MAX_DOMAINS else "others"
+        if name not in self._checks:
+            self._checks[name] = self._make()
+        return self._checks[name].add(sample)
+
+    def findings(self) -> list[Finding]:
+        found = [(domain, finding) for domain, check in self._checks.items() for finding in check.findings()]
+        if len(self._checks) == 1:
+            return [finding for _, finding in found]
+        return [replace(finding, words=f"{finding.words} (domain {domain})") for domain, finding in found]

@@ -12,7 +12,7 @@ import numpy as np
 from corpora.checks.findings import Finding, Tally
 from corpora.checks.frames import centers_of
 from spatial.images import ImageStore
-from spatial.sample import BadImageError, Region, SpatialSample, Vector3
+from spatial.sample import BadImageError, Box3DAnswer, Region, SpatialSample, Vector3
 
 _MAX_SIZE_M, _MAX_DEPTH_M = 15.0, 100.0
 _MIN_SIZE_M, _MIN_DEPTH_M = 0.003, 0.05
@@ -40,6 +40,11 @@ class UnitCheck:
             "correct the centres, or `metres_per_level` of the depth maps",
         )
 
+        self._sizes = Tally(
+            "3D boxes are of another size than their centre and 2D box allow",
+            "give `size_m` in metres: width, height and length",
+        )
+
     def add(self, sample: SpatialSample) -> bool:
         image = sample.images[0]
         focal_px = sample.camera.fx_px if sample.camera else float(max(image.width_px, image.height_px))
@@ -51,6 +56,8 @@ class UnitCheck:
             size = math.sqrt((right - left) * (bottom - top)) / focal_px * depth
             looks_wrong |= self._large.add(sample.sample_id, depth, size, depth > _MAX_DEPTH_M or size > _MAX_SIZE_M)
             looks_wrong |= self._small.add(sample.sample_id, depth, size, depth < _MIN_DEPTH_M or size < _MIN_SIZE_M)
+            if isinstance(sample.answer, Box3DAnswer) and len(centers) == 1 and size > 0:
+                looks_wrong |= self._sizes.add(sample.sample_id, not 0.2 <= max(sample.answer.size_m) / size <= 6.0)
         if centers and sample.depths and sample.depths[0] is not None and self._apart.num_checked < _NUM_DEPTHS_READ:
             looks_wrong |= self._compare(sample, centers)
         return looks_wrong
@@ -83,7 +90,8 @@ class UnitCheck:
             found = self._apart.findings()
             if by_map:
                 found = [replace(found[0], remedy=f"they seem to be in {by_map}; give metres")]
-        return found
+        # Of things that are cut off, the 2D box is too small.
+        return found + (self._sizes.findings() if self._sizes.num > _APART * self._sizes.num_checked else [])
 
 
 class _Lengths:

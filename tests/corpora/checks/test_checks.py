@@ -14,6 +14,7 @@ from spatial.dataset import load_samples
 from spatial.grammar import format_detect_block, format_response
 from spatial.images import ImageStore
 from spatial.sample import (
+    Box3DAnswer,
     Camera,
     ChoiceAnswer,
     ImageRef,
@@ -150,6 +151,61 @@ def test_another_unit_is_found_by_size_and_by_answers(factor: float, unit: str) 
     assert f"they seem to be in {unit}" in by_size.remedy
     assert by_size.num == 80
     assert f"distances by the centres are those of the answers in {unit}" in by_answer.remedy
+
+
+def test_domains_are_judged_by_themselves() -> None:
+    samples = distances()
+    for index in range(0, 10):
+        samples[index] = move(lambda c: (c[0], -c[1], -c[2]))(samples[index]).replace(domain="blender")
+    for index in range(10, 20):
+        samples[index] = move(lambda c: (c[0], -c[1], c[2]))(samples[index]).replace(domain="unity")
+    blender, unity = found(samples)
+    assert (blender.num, blender.num_checked) == (20, 20)
+    assert blender.words.endswith("(domain blender)")
+    assert "y points up and z backward" in blender.remedy
+    assert "y points up;" in unity.remedy
+    assert unity.sample_ids[0] == "s10"
+
+
+def test_centres_that_only_a_chain_tells_are_projected_too() -> None:
+    def turned(sample: SpatialSample) -> SpatialSample:
+        centers = [region.center_m for region in sample.regions if region.center_m]
+        detect = format_detect_block([(x, -y, z) for x, y, z in centers], ["chair (red point)", "table (blue point)"])
+        answer = f"{sample.answer.value:.2f} m" if isinstance(sample.answer, NumberAnswer) else ""
+        return sample.replace(
+            regions=tuple(region.replace(center_m=None) for region in sample.regions),
+            chains={Path.DTR: format_response(Path.DTR, detect=detect, think="So.", answer=answer)},
+        )
+
+    (finding,) = found([turned(sample) for sample in distances()])
+    assert "y points up;" in finding.remedy
+
+
+def box_answer(factor: float, z_sign: int = 1) -> Change:
+    def change(sample: SpatialSample) -> SpatialSample:
+        x, y, z = sample.regions[0].center_m or (0, 0, 0)
+        answer = Box3DAnswer(center_m=(x, y, z_sign * z), size_m=(factor * 0.4, factor * 0.3, factor * 0.4), yaw_deg=0)
+        region = sample.regions[0].replace(center_m=None)
+        return sample.replace(question="Which 3D box holds the red point?", answer=answer, regions=(region,), chains={})
+
+    return change
+
+
+def test_the_size_and_place_of_a_3d_box_are_checked() -> None:
+    assert found([box_answer(1.0)(sample) for sample in distances()]) == []
+    (size,) = found([box_answer(100.0)(sample) for sample in distances()])
+    assert "3D boxes are of another size" in size.words
+    assert (size.num, size.num_checked) == (40, 40)
+    (frame,) = found([box_answer(1.0, z_sign=-1)(sample) for sample in distances()])
+    assert "z points backward" in frame.remedy
+
+
+def test_an_answer_behind_the_camera_is_found_without_any_region() -> None:
+    where = PointAnswer(center_m=(0.1, 0.2, -3.0))
+    samples = [ask(f"Where is chair {i}?", where, regions=())(sample) for i, sample in enumerate(distances(3))]
+    (finding,) = found(samples)
+    assert "behind the camera" in finding.words
+    assert finding.num == 3
 
 
 def test_small_lengths_are_found() -> None:
