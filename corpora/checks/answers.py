@@ -30,7 +30,9 @@ _OTHER_LENGTH = re.compile(
     re.IGNORECASE,
 )
 _DISTANCE = re.compile(r"\b(distance|how far|far apart)\b", re.IGNORECASE)
-_DEPTH = re.compile(r"\b(depth|how far)\b", re.IGNORECASE)
+_DEPTH = re.compile(r"\bdepth\b", re.IGNORECASE)
+_FAR_AWAY = re.compile(r"\b(how far|distance)\b", re.IGNORECASE)
+_CAMERA = re.compile(r"\b(camera|viewer|observer|you|us)\b", re.IGNORECASE)
 _CLOSER = re.compile(r"\b(closer|closest|nearer|nearest)\b(?! to the (?!camera|viewer|observer))", re.IGNORECASE)
 _FARTHER = re.compile(r"\b(farther|further|farthest|furthest)\b(?! from the (?!camera|viewer|observer))", re.IGNORECASE)
 _SIDES = (
@@ -109,9 +111,10 @@ def _expected_m(sample: SpatialSample, centers_m: Mapping[str, Vector3]) -> list
     question, centers = sample.question, list(centers_m.values())
     if _OTHER_LENGTH.search(question):
         return []
-    if len(centers) == 2 and _DISTANCE.search(question):
+    to_camera = _CAMERA.search(question) is not None
+    if len(centers) == 2 and _DISTANCE.search(question) and not to_camera:
         return [math.dist(*centers)]
-    if len(centers) == 1 and _DEPTH.search(question):
+    if len(centers) == 1 and (_DEPTH.search(question) or (to_camera and _FAR_AWAY.search(question))):
         return [abs(centers[0][2]), math.hypot(*centers[0])]
     return []
 
@@ -138,7 +141,7 @@ def _agrees(sample: SpatialSample, centers_m: Mapping[str, Vector3]) -> bool | N
         if words.search(sample.question) and len(centers_m) == 2 and said in (low, high):
             one, other = (center[axis] for center in centers_m.values())
             return abs(one - other) < _FAR_OFF_M or (one < other) == (said == low)
-    if said not in centers_m or len(centers_m) < 2:
+    if said not in centers_m or len(centers_m) < 2 or not _CAMERA.search(sample.question):
         return None
     away_m = {label: center[2] for label, center in centers_m.items()}
     others = [value for label, value in away_m.items() if label != said]

@@ -250,6 +250,11 @@ CLOSER = "Which is closer to the camera? red point (A) or blue point (B)"
         ),
         (ask("Is the red point above or below the blue point?", TextAnswer(text="below")), "answers contradict"),
         (ask("Where is the red point, beside the blue point?", PointAnswer(center_m=(9, 9, 9))), ""),
+        (ask("How far are the red point and blue point from the door?", TextAnswer(text="9 m")), ""),
+        (
+            ask("How far is the red point, left of the blue point, from the camera?", NumberAnswer(value=99, unit="m")),
+            "",
+        ),
     ],
 )  # fmt: skip
 def test_an_answer_that_contradicts_the_centres_is_found(change: Change, words: str) -> None:
@@ -259,7 +264,7 @@ def test_an_answer_that_contradicts_the_centres_is_found(change: Change, words: 
     samples[index] = change(samples[index])
     findings = found(samples)
     if not words:
-        assert findings == []  # two marks: which of them is meant is not judged
+        assert findings == []  # which of two marks is meant is not judged
         return
     assert any(word in findings[0].words for word in words.split("|"))
     assert (findings[0].num, findings[0].sample_ids) == (1, (samples[index].sample_id,))
