@@ -137,7 +137,8 @@ class DeadlineConfig(StrictModel):
     start_s: Annotated[float, Field(gt=0)] = 600
     """An actor's start once it has its room: loading its model, and the first answer."""
     generate_s: Annotated[float, Field(gt=0)] = 300
-    """The responses of one group."""
+    """One response, from the moment an engine is given it. What waits in the coordinator for a free engine is not
+    counted."""
     probe_s: Annotated[float, Field(gt=0)] = 30
     """The one token that a health probe asks of a rollout worker; after two missed probes the worker is replaced."""
     score_s: Annotated[float, Field(gt=0)] = 10
@@ -153,7 +154,16 @@ class DeadlineConfig(StrictModel):
     patience_s: Annotated[float, Field(gt=0)] = 120
     """A loop that waits longer than this is reported: whom it waits for, and the state of every worker."""
     stop_s: Annotated[float, Field(gt=0)] = 60
-    """The end of the whole run after a stop was requested, the last checkpoint included."""
+    """Ending all processes when a run is over; those that are left after that are killed."""
+    finish_s: Annotated[float, Field(gt=0)] | None = None
+    """Finishing the update that is under way and writing a checkpoint, after Ctrl-C or SIGTERM. After that the run ends
+    without this checkpoint, and `--resume` takes the one before. null: update_s + push_s + save_s. Where a scheduler
+    kills a job some time after its SIGTERM, that time minus `stop_s` is right."""
+
+    @property
+    def until_checkpoint_s(self) -> float:
+        """From the request to stop to its checkpoint."""
+        return self.update_s + self.push_s + self.save_s if self.finish_s is None else self.finish_s
 
 
 class ClusterConfig(StrictModel):
@@ -266,6 +276,30 @@ class SessionConfig(StrictModel):
                 f"rollout.engine.transfer_timeout_s={transfer_s:g}: a transfer that passes its own deadline would be "
                 "cut off before it can end, and the learner be taken for lost instead of the engine; raise push_s or "
                 "lower transfer_timeout_s"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _inner_deadlines_can_fire(self) -> Self:
+        """What waits longest must not be cut off first: its own message, which says more, would never be seen."""
+        engine, outer = self.rollout.engine, self.cluster.deadlines
+        for inner, within in (
+            ("start_timeout_s", "start_s"),
+            ("generate_timeout_s", "generate_s"),
+            ("control_timeout_s", "push_s"),
+            ("shutdown_timeout_s", "stop_s"),
+        ):
+            inner_s, outer_s = getattr(engine, inner), getattr(outer, within)
+            if inner_s >= outer_s:
+                raise ValueError(
+                    f"rollout.engine.{inner}={inner_s:g} lies within cluster.deadlines.{within}={outer_s:g} and could "
+                    f"never pass: make {inner} shorter, or {within} longer"
+                )
+        collective_s = self.learner.deepspeed.collective_timeout_s
+        if collective_s >= outer.update_s:
+            raise ValueError(
+                f"learner.deepspeed.collective_timeout_s={collective_s:g} lies within cluster.deadlines.update_s="
+                f"{outer.update_s:g} and could never pass: make the first shorter, or the second longer"
             )
         return self
 

@@ -1,7 +1,9 @@
 """The coordinator: one Ray actor that owns a run's session, so that whoever watches or steers reaches it by Ray."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path as FilePath
+from typing import TypeVar
 
 import ray
 
@@ -16,6 +18,8 @@ from evaluation.config import EvaluationConfig
 from evaluation.exam import Exam
 from spatial.sample import SpatialSample
 
+T = TypeVar("T")
+
 
 class Coordinator:
     """Runs one phase at a time; the other calls answer while it runs."""
@@ -23,27 +27,36 @@ class Coordinator:
     def __init__(self, config: SessionConfig, root: FilePath, resolved: Mapping[str, object]) -> None:
         self._session = Session(config, RunFolder(root), resolved)
 
-    async def cold_start(self, checkpoint: FilePath, resume_from: FilePath | None) -> dict[str, object]:
-        return await self._session.cold_start(checkpoint, resume_from)
+    async def _unless_stopped(self, phase: Awaitable[T]) -> T | None:
+        """What a phase returns; None where a stop has cancelled it."""
+        try:
+            return await phase
+        except asyncio.CancelledError:
+            if not self._session.is_stopping:
+                raise
+            return None
+
+    async def cold_start(self, checkpoint: FilePath, resume_from: FilePath | None) -> dict[str, object] | None:
+        return await self._unless_stopped(self._session.cold_start(checkpoint, resume_from))
 
     async def train(
         self, checkpoint: FilePath, resume_from: FilePath | None, exams: Sequence[Exam]
-    ) -> dict[str, object]:
-        return await self._session.train(checkpoint, resume_from, exams)
+    ) -> dict[str, object] | None:
+        return await self._unless_stopped(self._session.train(checkpoint, resume_from, exams))
 
     async def evaluate(
         self, checkpoint: FilePath, samples: Sequence[SpatialSample], config: EvaluationConfig, images: FilePath
     ) -> Asked[Response] | None:
-        return await self._session.evaluate(checkpoint, samples, config, images)
+        return await self._unless_stopped(self._session.evaluate(checkpoint, samples, config, images))
 
     async def rollout_only(self, checkpoint: FilePath) -> None:
-        await self._session.rollout_only(checkpoint)
+        await self._unless_stopped(self._session.rollout_only(checkpoint))
 
-    async def learner_only(self, checkpoint: FilePath, recorded: FilePath) -> list[dict[str, float]]:
-        return await self._session.learner_only(checkpoint, recorded)
+    async def learner_only(self, checkpoint: FilePath, recorded: FilePath) -> list[dict[str, float]] | None:
+        return await self._unless_stopped(self._session.learner_only(checkpoint, recorded))
 
     async def export(self, base: FilePath, checkpoint: FilePath, target: FilePath) -> None:
-        await self._session.export(base, checkpoint, target)
+        await self._unless_stopped(self._session.export(base, checkpoint, target))
 
     async def status(self) -> RunStatus:
         return self._session.status()

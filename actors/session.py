@@ -48,8 +48,10 @@ class Session:
         self._rollouts: RolloutPool | None = None
         self._learner: LearnerGroup | None = None
         self._trainer: Trainer | None = None
-        self._asking: asyncio.Future[Asked[Response]] | None = None
-        self._stopping = False
+        self._phase: asyncio.Task[Any] | None = None
+        self._saves = False
+        """The phase that is under way ends by itself when asked to, after a checkpoint."""
+        self.is_stopping = False
         self._waits = Waits()
         self._scaling = make_scaling(config.rollout)
         self._warnings = Warnings()
@@ -85,8 +87,8 @@ class Session:
             state = read_trainer_state(resume_from)
             losses, earlier_s = list(state["losses"]), state["seconds"]
         self._folder.truncate_cold_start_metrics(len(losses))
-        self._begin("cold start", config.sft.steps)
-        while len(losses) < config.sft.steps and not self._stopping:
+        self._begin("cold start", config.sft.steps, saves=True)
+        while len(losses) < config.sft.steps and not self.is_stopping:
             steps = await learner.cold_start_steps(len(losses), min(_COLD_START_CHUNK, config.sft.steps - len(losses)))
             self._folder.append_cold_start_metrics(
                 {"step": number, **step} for number, step in enumerate(steps, start=len(losses) + 1)
@@ -94,10 +96,10 @@ class Session:
             losses += [step.get("loss") for step in steps]
             self._advance(len(losses), steps[-1])
             is_due = len(losses) % config.sft.checkpoint_every < len(steps)
-            if is_due or self._stopping:
+            if is_due or self.is_stopping:
                 seconds = earlier_s + time.perf_counter() - started_s
                 await learner.save_checkpoint(len(losses), {"losses": losses, "seconds": seconds})
-        if self._stopping:
+        if self.is_stopping:
             return {"stopped_at_step": len(losses)}
         await learner.export(self._folder.cold_start_model)
         publisher = make_publisher(self._config, self._folder, learner, rollouts)
@@ -139,7 +141,7 @@ class Session:
                 result = await self._reinforce(checkpoint, resume_from, engines, graders, rewards, exams, on_step)
                 break
             except* LearnerLostError as lost:
-                if self._stopping or not restarts_left:
+                if self.is_stopping or not restarts_left:
                     raise
                 resume_from = await self._fall_back(cause_of(lost))
         await telemetry.close()
@@ -196,10 +198,10 @@ class Session:
                 # What the engines hold is unknown (their first weights, or another phase's, or younger ones).
                 async with publisher.exclusive:
                     await publisher.publish(trainer.version)
-                self._begin("RL", config.training.num_steps)
-                if not self._stopping:
+                self._begin("RL", config.training.num_steps, saves=True)
+                if not self.is_stopping:
                     await trainer.run()
-                if self._stopping:
+                if self.is_stopping:
                     return None
                 await learner.export(self._folder.final_model)
                 return await self._evaluate("RL: held-out questions")
@@ -220,8 +222,8 @@ class Session:
 
     async def evaluate(
         self, checkpoint: FilePath, samples: Sequence[SpatialSample], config: EvaluationConfig, images: FilePath
-    ) -> Asked[Response] | None:
-        """What `checkpoint` answers to `samples`, whose images are in the store `images`; None when stopped."""
+    ) -> Asked[Response]:
+        """What `checkpoint` answers to `samples`, whose images are in the store `images`."""
         self._begin("loading engines", 0)
         if self._rollouts is not None:  # with the weights of a checkpoint before, and without a learner to push others
             await self._rollouts.shutdown()
@@ -230,14 +232,7 @@ class Session:
         self._begin(f"questions to {checkpoint.name}", 0)
         async with beside(rollouts.serve_as_loaded()):
             sampling = Sampling.of(config, self._config.rollout)
-            asking = ask(chosen(samples, config), rollouts.generate, Response.of, sampling, self._show_asked)
-            self._asking = asyncio.ensure_future(asking)
-            try:
-                return await self._asking
-            except asyncio.CancelledError:
-                if self._stopping:
-                    return None
-                raise
+            return await ask(chosen(samples, config), rollouts.generate, Response.of, sampling, self._show_asked)
 
     async def rollout_only(self, checkpoint: FilePath) -> None:
         """The training loops without a learner: the same weights answer every step. Trajectories are recorded."""
@@ -257,7 +252,7 @@ class Session:
             waits=self._waits,
             report=self._warnings.add,
         )
-        self._begin("rollout only", self._config.training.num_steps)
+        self._begin("rollout only", self._config.training.num_steps, saves=True)
         async with beside(rollouts.serve_as_loaded()):
             await self._trainer.run()
 
@@ -285,12 +280,12 @@ class Session:
         learner.shutdown()
 
     def stop(self) -> None:
-        """End soon, after a checkpoint."""
-        self._stopping = True
+        """End soon: after a checkpoint where there is training to keep, else at once (loading, questions)."""
+        self.is_stopping = True
         if self._trainer is not None:
             self._trainer.stop()
-        if self._asking is not None:
-            self._asking.cancel()
+        if self._phase is not None and not self._saves:
+            self._phase.cancel()
 
     async def shutdown(self) -> None:
         """End every worker and its processes."""
@@ -396,8 +391,11 @@ class Session:
     def _show_asked(self, done: int, total: int) -> None:
         self._advance(done, {}, total)
 
-    def _begin(self, phase: str, total: int) -> None:
+    def _begin(self, phase: str, total: int, saves: bool = False) -> None:
+        if self.is_stopping and not saves:
+            raise asyncio.CancelledError
         self.progress = Progress(phase=phase, total=total)
+        self._phase, self._saves = asyncio.current_task(), saves
 
     def _advance(self, done: int, metrics: Mapping[str, object], total: int | None = None) -> None:
         self.progress.done = done

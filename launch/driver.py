@@ -219,6 +219,7 @@ class Driver:
             RunFailedError: a part of the run failed; says which, and why.
         """
         stopping_since_s: float | None = None
+        finish_s = self.config.cluster.deadlines.until_checkpoint_s
         num_warnings = 0
         with _progress(self.console) as bars:
             tasks: dict[str, Any] = {}
@@ -242,9 +243,12 @@ class Driver:
                     if stopping_since_s is not None:
                         raise  # asked twice: at once
                     stopping_since_s = time.monotonic()
-                    self.console.print("[yellow]stopping: writing a checkpoint (Ctrl-C again: at once)")
+                    self.console.print(
+                        "[yellow]stopping: a checkpoint is written when the update under way is done (Ctrl-C again: at once)"
+                    )
                     ray.get(self._coordinator.stop.remote(), timeout=60)
-                if stopping_since_s and time.monotonic() - stopping_since_s > self.config.cluster.deadlines.stop_s:
+                if stopping_since_s and time.monotonic() - stopping_since_s > finish_s:
+                    again = f"no checkpoint was written within {finish_s:g} s (cluster.deadlines.finish_s); {again}"
                     break
             _finish(bars, tasks)
         if stopping_since_s is not None:

@@ -80,7 +80,7 @@ class DeepSpeedConfig(StrictModel):
     """Recompute activations in the backward pass: about a third slower, far less memory."""
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = "auto"
     """"auto": flash-attn where a GPU, bfloat16 and the package are there, else PyTorch's own."""
-    collective_timeout_s: Positive = 1800.0
+    collective_timeout_s: Positive = 1500.0
     """A collective that waits longer than this for another rank ends the process."""
 
     @model_validator(mode="after")

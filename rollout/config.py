@@ -91,9 +91,9 @@ class EngineConfig(StrictModel):
     """The check that engines compute what the learner computes."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     """Level of vLLM's own log."""
-    start_timeout_s: Seconds = 600.0
+    start_timeout_s: Seconds = 570.0
     """Seconds until the engine must be up."""
-    generate_timeout_s: Seconds = 600.0
+    generate_timeout_s: Seconds = 280.0
     """Seconds for one response, waiting and pauses included."""
     control_timeout_s: Seconds = 60.0
     """Seconds for pause, resume, cache resets, version, checksums, canary."""

@@ -6,6 +6,8 @@ from pathlib import Path as FilePath
 
 import pytest
 
+from actors.coordinator import Coordinator
+from actors.rollout_pool import RolloutPool
 from actors.run_folder import RunFolder
 from actors.session import Session
 from launch.config import load_config
@@ -50,3 +52,42 @@ async def test_a_resume_with_another_number_of_workers_than_the_config_says_is_t
     (warning,) = session.status().warnings
     assert "rollout workers: 0, as when" in warning
     assert "step-000004 was written, and not rollout.num_workers=2" in warning
+
+
+class LoadingForEver(Session):
+    async def _start_rollouts(
+        self, checkpoint: FilePath, resume_from: FilePath | None = None, images: FilePath | None = None
+    ) -> RolloutPool:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@pytest.mark.anyio
+async def test_a_stop_where_there_is_nothing_to_save_ends_the_phase_at_once(tmp_path: FilePath) -> None:
+    config = load_config("demo", [])
+    coordinator = Coordinator(config, tmp_path, {})
+    coordinator._session = LoadingForEver(config, RunFolder(tmp_path), {})
+    phase = asyncio.create_task(coordinator.evaluate(tmp_path, [], config.evaluation, tmp_path))
+    await asyncio.sleep(0.01)
+    assert not phase.done()
+    await coordinator.stop()
+    async with asyncio.timeout(1):
+        assert await phase is None
+    # Nor does another begin.
+    with pytest.raises(asyncio.CancelledError):
+        coordinator._session._begin("questions", 0)
+
+
+@pytest.mark.anyio
+async def test_a_stop_does_not_cancel_a_phase_that_writes_a_checkpoint_first(tmp_path: FilePath) -> None:
+    session = Session(load_config("demo", []), RunFolder(tmp_path), {})
+
+    async def train() -> str:
+        session._begin("RL", 10, saves=True)
+        await asyncio.sleep(0.02)
+        return "saved"
+
+    phase = asyncio.create_task(train())
+    await asyncio.sleep(0.01)
+    session.stop()
+    assert await phase == "saved"

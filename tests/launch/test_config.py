@@ -33,6 +33,11 @@ def test_overrides_win_over_the_file() -> None:
         ("rollout.sampling.top_p=0.9", "top_p=0.9"),
         ("cluster.deadlines.push_s=329", "rollout.engine.transfer_timeout_s=300"),
         ("rollout.engine.transfer_timeout_s=360", "cluster.deadlines.push_s=360"),
+        ("cluster.deadlines.generate_s=280", "rollout.engine.generate_timeout_s=280 lies within cluster.deadlines."),
+        ("rollout.engine.start_timeout_s=600", "cluster.deadlines.start_s=600 and could never pass"),
+        ("cluster.deadlines.stop_s=15", "rollout.engine.shutdown_timeout_s=15 lies within cluster.deadlines.stop_s"),
+        ("rollout.engine.control_timeout_s=361", "cluster.deadlines.push_s=360 and could never pass"),
+        ("cluster.deadlines.update_s=900", "learner.deepspeed.collective_timeout_s=1500 lies within"),
         ("rollout.sampling.max_response_tokens=4096", "leaves no room for a prompt"),
         ("training.groups_per_step={lor: 0, dtr: 0}", "every path has 0 groups"),
         ("data.scenes.dtr_weights={dpeth: 1}", "did you mean 'depth'?"),
@@ -45,7 +50,14 @@ def test_a_wrong_key_or_value_is_named_with_the_nearest_right_one(override: str,
 
 
 def test_the_clock_of_a_push_lies_outside_that_of_its_transfer() -> None:
-    config = load_config("demo", ["rollout.engine.transfer_timeout_s=20", "cluster.deadlines.push_s=50"])
+    config = load_config(
+        "demo",
+        [
+            "rollout.engine.transfer_timeout_s=20",
+            "rollout.engine.control_timeout_s=20",
+            "cluster.deadlines.push_s=50",
+        ],
+    )
     assert config.cluster.deadlines.push_s - config.rollout.engine.transfer_timeout_s == LEAST_PUSH_MARGIN_S
     for preset in ("demo", "base", "qwen3vl_8gpu", "cluster_8b"):
         config = load_config(preset)
@@ -108,3 +120,8 @@ def test_steps_are_planned_as_many_as_a_batch_allows(batches: str, steps: int) -
 def test_a_filter_that_nothing_can_pass_is_refused_by_both_fields() -> None:
     with pytest.raises(ConfigError, match=r"filter.min_mean_reward=0.99 is not below filter.max_mean_reward=0.2"):
         load_config("demo", ["training.filter={min_mean_reward: 0.99, max_mean_reward: 0.2}"])
+
+
+def test_a_stop_waits_for_the_update_under_way_and_its_checkpoint() -> None:
+    assert load_config("demo").cluster.deadlines.until_checkpoint_s == 1800 + 360 + 900
+    assert load_config("demo", ["cluster.deadlines.finish_s=20"]).cluster.deadlines.until_checkpoint_s == 20
