@@ -84,11 +84,11 @@ def newest_checkpoint(checkpoints: Path) -> Path | None:
 
     found, faults = newest_whole(checkpoints)
     if found is None:
-        console.print(f"no checkpoint in {checkpoints} yet: this is the beginning", highlight=False)
+        console.print(f"no checkpoint in {escape(str(checkpoints))} yet: this is the beginning", highlight=False)
         return None
     for fault in faults:
         console.print(f"[yellow]passed over[/]: {escape(fault)}", highlight=False, soft_wrap=True)
-    console.print(f"going on from {found}", highlight=False, soft_wrap=True)
+    console.print(f"continuing from {escape(str(found))}", highlight=False, soft_wrap=True)
     return found.resolve()
 
 
@@ -145,7 +145,7 @@ def base(
 
     overrides = with_run(overrides, run)
     make_base(load_config(config or "base", overrides), config or "base", overrides, out, console)
-    console.print(f"wrote {out}")
+    console.print(f"wrote {escape(str(out))}", highlight=False)
 
 
 @app.command()
@@ -225,7 +225,7 @@ def export(
     settings = config_for(EXPORT, config, with_run_of([checkpoint], config, with_run(overrides, run)), console)
     with Driver(settings, console, needs_data=False) as driver:
         driver.export(checkpoint, folder)
-    console.print(f"wrote {target}")
+    console.print(f"wrote {escape(str(target))}", highlight=False)
 
 
 @app.command("rollout-only")
@@ -288,7 +288,7 @@ def main() -> None:
         console.print(f"[yellow]stopped[/]: {escape(str(stopped))}", highlight=False, soft_wrap=True)
         sys.exit(130)
     except RunFailedError as failed:
-        console.print(f"[red]failed[/]: {escape(str(failed))}", highlight=False)
+        console.print(f"[red]failed[/]: {escape(str(failed))}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except RunLostError as lost:
         console.print(f"[red]lost[/]: {escape(str(lost))}", highlight=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 import time
 
 from rich.console import Console
+from rich.markup import escape
 
 from launch.centers import draw_centers
 from launch.config import RunConfig
@@ -21,6 +22,6 @@ def run_demo(config: RunConfig, console: Console) -> None:
     draw_summary(run.folder)
     draw_centers(run.folder)
     console.print(
-        f"everything is in [bold]{config.run}[/]; the pictures are [bold]{run.folder.picture.name}[/] and "
+        f"everything is in [bold]{escape(config.run)}[/]; the pictures are [bold]{run.folder.picture.name}[/] and "
         f"[bold]{run.folder.centers_picture.name}[/] (where detected centres lie)"
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
@@ -201,11 +202,11 @@ class Driver:
         """Set aside what an earlier run left at `paths`, with the config that it was made with."""
         earlier = begin_again(self.folder, self.config, paths)
         if earlier is not None:
-            self.console.print(f"what an earlier run left in {self.config.run} is in {earlier} now", highlight=False)
+            self.console.print(f"what an earlier run left there is now in {escape(str(earlier))}", highlight=False)
 
     def _resumes(self, command: str, start: FilePath | None = None) -> str:
         again = resume_command(self.folder, self.config.run, command, start)
-        return f"`{again}` goes on from the last checkpoint"
+        return f"`{again}` continues from the last checkpoint"
 
     def _watch(self, result: "ray.ObjectRef", again: str) -> Any:
         """Show progress until `result` is there; Ctrl-C asks the run to stop and waits for its checkpoint.
@@ -232,7 +233,7 @@ class Driver:
                     _show(bars, tasks, status.progress)
                     log.show(status.progress)
                     for warning in status.warnings_after(num_warnings):
-                        self.console.print(f"[yellow]{warning}[/]", highlight=False)
+                        self.console.print(f"[yellow]{escape(warning)}[/]", highlight=False)
                     num_warnings = status.num_warnings
                     self._orphans.reap()
                     if self._page is not None:

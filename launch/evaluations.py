@@ -9,6 +9,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from actors.parts import samples_of
 from actors.run_folder import RunFolder
@@ -158,7 +159,8 @@ def _compared(
     for baseline in baselines:
         if differing := differing_settings(baseline.settings, one.results.settings):
             console.print(
-                f"[yellow]{baseline.checkpoint} was asked otherwise[/]: {', '.join(differing)}", highlight=False
+                f"[yellow]{escape(baseline.checkpoint)} was asked differently[/]: {escape(', '.join(differing))}",
+                highlight=False,
             )
         try:
             comparisons += compare_results(exam, baseline, one.results)

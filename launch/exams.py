@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path as FilePath
 
 from rich.console import Console
+from rich.markup import escape
 
 from actors.run_folder import RunFolder
 from evaluation.benchmarks.registry import find_benchmark
@@ -33,7 +34,7 @@ def read_exam(
         except FileNotFoundError as error:
             raise ConfigError(f"{benchmark.title}: {error}") from None
     for reject in exam.rejects[:5]:
-        console.print(f"[yellow]left out[/]: {reject}", highlight=False)
+        console.print(f"[yellow]left out[/]: {escape(str(reject))}", highlight=False)
     console.print(f"{benchmark.title}: {len(exam.questions)} questions, {len(exam.rejects)} rows left out")
     return exam
 

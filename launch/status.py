@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from actors.member import MemberStatus
@@ -30,8 +31,8 @@ def status_lines(status: RunStatus) -> list[RenderableType]:
         workers_table(status.workers),
         *([left] if status.num_reissued else []),
         f"off-policy correction: {status.correction}",
-        *(f"  {wait}" for wait in status.waits),
-        *(f"[yellow]{warning}[/]" for warning in status.warnings[-3:]),
+        *(f"  {escape(str(wait))}" for wait in status.waits),
+        *(f"[yellow]{escape(warning)}[/]" for warning in status.warnings[-3:]),
     ]
 
 
@@ -49,6 +50,6 @@ def workers_table(workers: Sequence[MemberStatus]) -> RenderableType:
             str(worker.load),
             "–" if worker.tokens_per_s is None else f"{worker.tokens_per_s:,.0f}",
             str(worker.incarnation),
-            worker.reason,
+            escape(worker.reason),
         )
     return table if workers else "no rollout workers"

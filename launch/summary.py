@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from actors.run_folder import RunFolder
@@ -46,7 +47,7 @@ def print_summary(folder: RunFolder, console: Console) -> None:
 
 def print_marks(phases: dict[str, dict[str, Any]], console: Console) -> None:
     """One column a phase; then one table of kinds of question."""
-    table = Table("held-out scenes", *(f"[bold]{name}" for name in phases), title="Marks")
+    table = Table("held-out scenes", *(f"[bold]{escape(name)}" for name in phases), title="Marks")
     for key, label in _ROWS.items():
         if any(marks.get(key) is not None for marks in phases.values()):
             table.add_row(label, *(_with_interval(key, marks) for marks in phases.values()))
@@ -55,7 +56,8 @@ def print_marks(phases: dict[str, dict[str, Any]], console: Console) -> None:
     kinds = Table("kind of question", *(f"{path.upper()} {name}" for path in paths for name in phases))
     for kind in sorted({kind for marks in phases.values() for path in paths for kind in _by_kind(marks, path)}):
         kinds.add_row(
-            kind, *(_shown(kind, _by_kind(marks, path).get(kind)) for path in paths for marks in phases.values())
+            escape(kind),
+            *(_shown(kind, _by_kind(marks, path).get(kind)) for path in paths for marks in phases.values()),
         )
     console.print(kinds)
     _print_same_questions(phases, console)
@@ -69,7 +71,9 @@ def _print_same_questions(phases: dict[str, dict[str, Any]], console: Console) -
         table = Table("asked both ways", *(f"{path} {name}" for path in ("LOR", "DTR") for name in phases))
         for kind in kinds:
             found = [marks.get("same_questions", {}).get(kind, {}) for marks in phases.values()]
-            table.add_row(kind, *(_shown(kind, by_path.get(path)) for path in ("lor", "dtr") for by_path in found))
+            table.add_row(
+                escape(kind), *(_shown(kind, by_path.get(path)) for path in ("lor", "dtr") for by_path in found)
+            )
         console.print(table)
 
 
@@ -85,7 +89,7 @@ def _print_centers(phases: dict[str, dict[str, Any]], console: Console) -> None:
         table = Table("detected centres", "", "median error", *(f"< {limit} m" for limit in limits))
         for domain, name, found in sorted(rows, key=lambda row: row[0]):
             shares = (f"{found['hit_rates'][limit]:.0%}" for limit in limits)
-            table.add_row(domain, name, f"{found['error_m_median']:.2f} m", *shares)
+            table.add_row(escape(domain), escape(name), f"{found['error_m_median']:.2f} m", *shares)
         console.print(table)
 
 
