@@ -20,7 +20,7 @@ from spatial.sample import SpatialSample, TextAnswer
 # A model that is to think first cannot answer with the letter "and nothing else".
 _DIRECTLY = "Please answer directly with only the letter of the correct option and nothing else."
 
-_ANSWER_IS = re.compile(r"(?:the )?(?:final |correct )?answer(?: is)?:?\s+", re.IGNORECASE)
+_ANSWER_IS = re.compile(r"(?:the )?(?:final |correct )?answer(?:(?: is)?:\s*| is\s+)", re.IGNORECASE)
 
 
 class _Row(Raw):
