@@ -8,15 +8,15 @@
                    "all_frame_3d": {"0": {"center_cam": […]}, "1": …}}}                       and in every image's
     [[0.46, -0.21, 2.25], …]                                             a centre for each region, in order
 
-Here centres are kept in the frame of the first image. What is none of these forms is an error: a centre that is passed
-over is a reward that is never given.
+Here centres are kept in the frame of the first image, and those of the others beside them. What is none of these forms
+is an error: a centre that is passed over is a reward that is never given.
 """
 
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from corpora.grounding import checked
 from corpora.rows import Raw, RowError
@@ -56,6 +56,7 @@ def with_centers(value: Any, regions: tuple[Region, ...], num_images: int) -> tu
     if not isinstance(value, dict):
         raise RowError("3d_pos", value, "an unknown form: give an object with the centre of each mark")
     entries: dict[str, tuple[Vector3, str]] = {}
+    everywhere: dict[str, tuple[Vector3 | None, ...]] = {}
     by_mark = {region.mark: region for region in regions}
     for key, entry in value.items():
         if entry is None:  # tables write out what a row leaves out
@@ -67,8 +68,13 @@ def with_centers(value: Any, regions: tuple[Region, ...], num_images: int) -> tu
         if mark in entries:
             raise RowError("3d_pos", key, f"a second centre for the {by_mark[mark].label}")
         entries[mark] = _entry(entry, f"3d_pos.{key}", by_mark[mark], num_images)
+        everywhere[mark] = _by_image(entry.get("all_frame_3d"), num_images)
     return tuple(
-        region.replace(center_m=entries[region.mark][0], name=entries[region.mark][1] or region.name)
+        region.replace(
+            center_m=entries[region.mark][0],
+            name=entries[region.mark][1] or region.name,
+            centers_by_image_m=everywhere[region.mark],
+        )
         if region.mark in entries
         else region
         for region in regions
@@ -129,6 +135,23 @@ def _of_first_image(everywhere: Any, field: str) -> tuple[Any, str]:
     if not isinstance(everywhere, dict):
         raise RowError(field, everywhere, "give an object with an entry for each image")
     return next(((found, f"{field}.{key}") for key, found in everywhere.items() if str(key) == "0"), (None, field))
+
+
+def _by_image(everywhere: Any, num_images: int) -> tuple[Vector3 | None, ...]:
+    """The centre in each image's frame; empty for one image. What cannot be read there is not known."""
+    if isinstance(everywhere, list):
+        everywhere = dict(enumerate(everywhere))
+    if num_images == 1 or not isinstance(everywhere, dict):
+        return ()
+    found = (everywhere.get(str(index), everywhere.get(index)) for index in range(num_images))
+    return tuple(_center_if_any(entry) for entry in found)
+
+
+def _center_if_any(entry: Any) -> Vector3 | None:
+    try:
+        return _vector(_Center.model_validate(entry).center_cam)
+    except ValidationError:
+        return None
 
 
 def _name(*entries: dict[str, Any]) -> str:

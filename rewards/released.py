@@ -15,6 +15,7 @@ from spatial.grammar import ParsedResponse, find_boxes, read_number
 from spatial.sample import Answer, ChoiceAnswer, MotionAnswer, NumberAnswer, Region, SpatialSample, Vector3
 
 _DRESS = re.compile(r"\\(?:boxed|text|textbf|mathrm|mathbf)\b|[\s$%{}\\]")
+_FRAME = re.compile(r"\breference frame ([0-9]{1,4})\b", re.IGNORECASE)
 _MOVE = re.compile(r"(\w+):([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))")
 
 
@@ -50,21 +51,25 @@ def _is_letter(answer: str, letter: str) -> bool:
     return bare in (letter, f"({letter})", f"[{letter}]")
 
 
-def released_center_score(
-    detect: str | None, sample: SpatialSample, true_m: Sequence[Vector3], steps: Sequence[CenterStep]
-) -> float:
-    """The centre score of a detect section's inside, 0 or above, not bounded by 1."""
+def released_center_score(detect: str | None, sample: SpatialSample, steps: Sequence[CenterStep]) -> float:
+    """The centre score of a detect section's inside, 0 or above, not bounded by 1.
+
+    Of several views, centres are compared in the frame of the image that the response names, counted from 0; in that of
+    the first where it names none.
+    """
     if detect is None or _asks_about_first_of_several(sample):
         return 0.0
     predicted = _centers_by_name(detect)
     if not predicted:
         return 0.0
+    frame = _FRAME.search(detect)
+    true_m = {region: _true_center_m(region, int(frame[1]) if frame else 0) for region in sample.regions}
     # An object is found by its mark inside a name, and one name may hold the marks of several.
     distances = (
         _leading_distance_m(center, true)
-        for region, true in zip(sample.regions, true_m, strict=True)
+        for region, true in true_m.items()
         for name, center in predicted.items()
-        if _is_named(region, name)
+        if true is not None and _is_named(region, name)
     )
     # Fault: divided by the number of predictions, so a missed object costs nothing.
     return math.fsum(step_score(distance, steps) for distance in distances) / len(predicted)
@@ -73,6 +78,12 @@ def released_center_score(
 def _asks_about_first_of_several(sample: SpatialSample) -> bool:
     """Fault: such a question scores 0 for detection, whatever was detected."""
     return len(sample.images) > 1 and "first image" in sample.question.lower()
+
+
+def _true_center_m(region: Region, frame: int) -> Vector3 | None:
+    if not region.centers_by_image_m:
+        return region.center_m
+    return region.centers_by_image_m[frame] if frame < len(region.centers_by_image_m) else None
 
 
 def _centers_by_name(detect: str) -> Mapping[str, tuple[float, ...]]:

@@ -70,5 +70,5 @@ def _score_centers(parsed: ParsedResponse, sample: SpatialSample, config: Reward
     if true_m is None:
         return None
     if config.released_code:
-        return released_center_score(parsed.detect, sample, true_m, config.center_steps)
+        return released_center_score(parsed.detect, sample, config.center_steps)
     return center_score([box.center_m for box in parsed.boxes], true_m, config.center_steps)

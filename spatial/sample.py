@@ -198,7 +198,10 @@ class Region(StrictModel):
     name: str = ""
     """What is there ("cube"); written in the detect block after the centre."""
     center_m: Vector3 | None = None
-    """True 3D centre, camera frame; None when unknown."""
+    """True 3D centre, camera frame (of several images: of the first); None when unknown."""
+    centers_by_image_m: tuple[Vector3 | None, ...] = ()
+    """The same in the camera frame of each image, in order, as far as known; for a response that names another frame
+    under the released reward."""
 
     @model_validator(mode="after")
     def _box_has_area(self) -> Self:
@@ -288,6 +291,11 @@ class SpatialSample(StrictModel):
         for region in self.regions:
             self._check_box(f"region '{region.mark}'", region.image_index, region.box_xyxy_px)
             image = self.images[region.image_index]
+            if region.centers_by_image_m and len(region.centers_by_image_m) != len(self.images):
+                raise ValueError(
+                    f"region '{region.mark}': centers_by_image_m has {len(region.centers_by_image_m)} entries for "
+                    f"{len(self.images)} images; give one (or null) for each"
+                )
             if region.rle_counts is not None and sum(region.rle_counts) != image.width_px * image.height_px:
                 raise ValueError(
                     f"region '{region.mark}': rle_counts add up to {sum(region.rle_counts)} pixels, but its image has "

@@ -39,6 +39,17 @@ def views(current: int, *centers: list[float] | None) -> Row:
     return {"current_frame": current, "all_frame_3d": everywhere}
 
 
+def test_the_centres_in_the_frames_of_the_other_views_are_kept_beside(tmp_path: FilePath) -> None:
+    at = {"red_point": views(1, [-0.1, -2.0, 2.9], [0.5, -0.8, 3.3]), "blue_bbox": views(0, [0.5, 0.1, 2.2])}
+    red, blue = sample(read_sr_real(tmp_path, two_images(**{"3d_pos": at}))).regions
+    assert red.centers_by_image_m == ((-0.1, -2.0, 2.9), (0.5, -0.8, 3.3))
+    assert blue.centers_by_image_m == ((0.5, 0.1, 2.2), None)
+    assert (
+        sample(read_sr_real(tmp_path, one_image(**{"3d_pos": {"red_point": POINT}}))).regions[0].centers_by_image_m
+        == ()
+    )
+
+
 def places(found: Any) -> list[tuple[str, int, tuple[float, ...], Any]]:
     return [(region.mark, region.image_index, region.box_xyxy_px, region.center_m) for region in found.regions]
 

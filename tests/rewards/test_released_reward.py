@@ -89,6 +89,18 @@ def test_a_question_about_the_first_image_scores_zero_for_detection_where_there_
     assert score_response(text, Path.DTR, two, OWN).center == 1.0
 
 
+def test_several_views_are_compared_in_the_frame_that_the_response_names(make_sample: MakeSample) -> None:
+    one = make_sample(centers_m=(NEAR,))
+    region = one.regions[0].replace(centers_by_image_m=(NEAR, FAR, None))
+    sample = one.replace(images=one.images * 3, regions=(region,))
+    scores = {}
+    for frame in (None, 0, 1, 2, 7):
+        header = None if frame is None else f"After aligning to the reference frame {frame}, find 1 relevant objects:"
+        text = detected(("0,0,5", NAMES[0]), header=header)
+        scores[frame] = score_response(text, Path.DTR, sample, RELEASED).center
+    assert scores == {None: 0.0, 0: 0.0, 1: 1.0, 2: 0.0, 7: 0.0}
+
+
 @pytest.mark.parametrize(
     "answer", ["C", "c", "(C)", "[c]", "$C$", r"\boxed{C}", r"\boxed{(c)}", r"\text{C}", r"\(C\)", "{C}"]
 )

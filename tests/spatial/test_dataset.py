@@ -124,6 +124,7 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], object], str, str]] = [
         "sample",
         "object 'cube': box_xyxy_px=[0.0, 0.0, 129.0, 9.0] lies outside",
     ),
+    (lambda s: s["regions"][0].update(centers_by_image_m=[None, [0, 0, 1]]), "sample", "2 entries for 1 images"),
     (lambda s: s["regions"][0].update(rle_counts=[5, 7]), "sample", "add up to 12 pixels, but its image has 128x128"),
     (lambda s: s["regions"][0].update(rle_counts=[16384]), "regions.0", "no area"),
     (lambda s: s.update(depths=[{"sha256": "0" * 64, "width_px": 9, "height_px": 9}]), "sample", "depths.0: 9x9 px"),
