@@ -58,6 +58,8 @@ def test_yes_and_no_are_read_by_how_a_sentence_opens(text: str, question: str, s
         ("between 1 and 2 meters", "m", None),
         ("2 meters or 3 meters", "m", None),
         ("It is less than 2 meters away.", "m", None),
+        ("less than 2", "m", None),
+        ("at least 2 chairs", "count", None),
         ("It is 2 yards away.", "m", None),
         ("It is 2 square meters.", "m", None),
         ("It is 0.5 m³.", "m", None),

@@ -171,6 +171,11 @@ def test_a_column_may_be_a_path_into_nested_ones(tmp_path: FilePath, turns: Any)
     assert found.chains == {Path.LOR: LOR, Path.DIRECT: "<answer>3</answer>"}
 
 
+def test_a_column_whose_own_name_has_dots_is_found(tmp_path: FilePath) -> None:
+    row = a_row(**{"q.0": "How many?"}, choices=None, gold="3")
+    assert good(tmp_path, row, columns=columns(question="q.0")).question == "How many?"
+
+
 def test_nested_columns_of_a_parquet_file_are_read(tmp_path: FilePath) -> None:
     a_table(
         tmp_path / "t.parquet", [{"talk": TURNS, "img": ["a.png"], "at": {"fx": 5.0, "fy": 5.0, "cx": 4.0, "cy": 3.0}}]
