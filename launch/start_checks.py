@@ -6,7 +6,7 @@ which and why. Every process of the run leaves out the same.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import islice
@@ -141,7 +141,11 @@ def _check_split(
     opened = open_samples(file, images, config.max_bad_share)
     faults: dict[str, Fault] = {}
     if isinstance(config.data, FileDataConfig):
-        faults = _broken_images(opened.samples, images, every_one=config.data.check_images == "all")
+        step = 1 if config.data.check_images == "all" else max(1, len(opened.samples) // _NUM_IMAGES_TRIED)
+        tried = range(0, len(opened.samples), step)
+        faults = _broken_images((opened.samples[place] for place in tried), images)
+        if len(faults) > max(1, config.max_bad_share * len(tried)):
+            raise BadDataError(_summary(file, faults, len(tried), config))
     for sample in opened.samples:
         if fault := faults.get(sample.sample_id) or next(filter(None, (check(sample) for check in checks)), None):
             faults[sample.sample_id] = fault
@@ -208,9 +212,8 @@ def _without_special_tokens(encoder: PromptEncoder) -> Check:
     return check
 
 
-def _broken_images(samples: Sequence[SpatialSample], images: ImageStore, every_one: bool) -> dict[str, Fault]:
-    """By sample, an image or a depth map that cannot be decoded or has another size than it should. Either every one is
-    looked at, or those of a few samples, evenly spread."""
+def _broken_images(samples: Iterator[SpatialSample], images: ImageStore) -> dict[str, Fault]:
+    """By sample, an image or a depth map that cannot be decoded or has another size than it should."""
 
     @lru_cache(maxsize=100_000)
     def fault_of(image: ImageRef | DepthRef) -> str:
@@ -229,11 +232,9 @@ def _broken_images(samples: Sequence[SpatialSample], images: ImageStore, every_o
                 return Fault(_BROKEN, f"depths.{index}: {why}")
         return None
 
-    step = 1 if every_one else max(1, len(samples) // _NUM_IMAGES_TRIED)
-    tried = (samples[place] for place in range(0, len(samples), step))
     found: dict[str, Fault] = {}
     with ThreadPoolExecutor() as pool:
-        while batch := list(islice(tried, _BATCH)):
+        while batch := list(islice(samples, _BATCH)):
             faults = zip(batch, pool.map(check, batch), strict=True)
             found |= {sample.sample_id: fault for sample, fault in faults if fault}
     return found

@@ -45,8 +45,10 @@ _LETTER_FIRST = re.compile(
     r"(?:^|(?<=[\s?]))(?:\(([A-Z])\)|([A-Z])[.):])\s+(.+?)(?=\s*(?:\([A-Z]\)|\b[A-Z][.):]\s|\n|$))"
 )
 _LETTER_LAST = re.compile(r"(?:^|[?,:]|\bor\b)\s*([^?,()]+?)\s*\(([A-Z])\)")
-_FAR_OFF, _FAR_OFF_M = 1.5, 0.3
-"""Values this many times apart, and by this much, do not mean the same."""
+_FAR_OFF = ((1.5, 0.3), (3.0, 0.1))
+"""Values so many times apart, and by so many metres, do not mean the same."""
+_CLEAR_M = 0.3
+"""Places that differ by less are neither left nor right of each other for sure."""
 
 
 class AnswerCheck:
@@ -74,11 +76,12 @@ class AnswerCheck:
 
     def findings(self) -> list[Finding]:
         found = self._contradicts.findings()
-        unit = unit_by_ratios(self._ratios)
-        if found and unit:
-            (one,) = found
+        if found and (unit := unit_by_ratios(self._ratios)):
             why = f"distances by the centres are those of the answers in {unit}; give the centres in metres"
-            return [replace(one, remedy=why)]
+            return [replace(found[0], remedy=why)]
+        if found and (unit := unit_by_ratios([1 / ratio for ratio in self._ratios])):
+            why = f"the answers seem to be numbers of {unit}; say so (`answer.unit`), or convert them"
+            return [replace(found[0], remedy=why)]
         return found
 
 
@@ -121,7 +124,7 @@ def _expected_m(sample: SpatialSample, centers_m: Mapping[str, Vector3]) -> list
 
 def _are_far_off(value_m: float, other_m: float) -> bool:
     low, high = sorted((abs(value_m), abs(other_m)))
-    return high - low > _FAR_OFF_M and high > _FAR_OFF * low
+    return any(high - low > least_m and high > times * low for times, least_m in _FAR_OFF)
 
 
 def _agrees(sample: SpatialSample, centers_m: Mapping[str, Vector3]) -> bool | None:
@@ -129,18 +132,18 @@ def _agrees(sample: SpatialSample, centers_m: Mapping[str, Vector3]) -> bool | N
     match sample.answer:
         case PointAnswer(center_m=told_m) | Box3DAnswer(center_m=told_m) if len(centers_m) == 1:
             (center_m,) = centers_m.values()
-            return math.dist(told_m, center_m) <= max(_FAR_OFF_M, (_FAR_OFF - 1) * math.hypot(*center_m))
+            return math.dist(told_m, center_m) <= max(_CLEAR_M, math.hypot(*center_m) / 2)
         case ChoiceAnswer(letter=letter):
             said = options_in(sample.question).get(letter, "")
         case TextAnswer(text=said):
             pass
         case _:
             return None
-    said = said.strip().rstrip(".").casefold()
+    said = said.strip().rstrip(".").casefold().removeprefix("the ")
     for words, axis, (low, high) in _SIDES if not _ELSEWHERE.search(sample.question) else ():
         if words.search(sample.question) and len(centers_m) == 2 and said in (low, high):
             one, other = (center[axis] for center in centers_m.values())
-            return abs(one - other) < _FAR_OFF_M or (one < other) == (said == low)
+            return abs(one - other) < _CLEAR_M or (one < other) == (said == low)
     if said not in centers_m or len(centers_m) < 2 or not _CAMERA.search(sample.question):
         return None
     away_m = {label: center[2] for label, center in centers_m.items()}

@@ -150,6 +150,20 @@ def test_an_image_of_another_size_or_cut_short_is_found(run: Make, tmp_path: Pat
     assert "no readable PNG" in last["why"]
 
 
+def test_a_store_of_which_much_is_broken_stops_the_run_though_few_images_are_looked_at(run: Make) -> None:
+    def many_of_wrong_size(rows: list[Row]) -> None:
+        rows[:] = [row | {"sample_id": f"{row['sample_id']}-{turn}"} for turn in range(4) for row in rows]
+        for row in rows[::2]:
+            row["images"] = [row["images"][0] | {"height_px": 129}]
+
+    config, folder = run(many_of_wrong_size)
+    num = len((folder.data / "train.jsonl").read_text().splitlines())
+    tried = len(range(0, num, num // 100))
+    assert tried < num / 2
+    with pytest.raises(BadDataError, match=rf"train\.jsonl: \d+ of {tried} samples cannot .*\n.*check_images=all"):
+        check_samples(config, folder, MODEL, [])
+
+
 def test_a_blend_that_the_chains_cannot_feed_is_told_in_a_sentence(run: Make) -> None:
     def without_dtr(rows: list[Row]) -> None:
         for row in rows:

@@ -208,6 +208,17 @@ def test_an_answer_behind_the_camera_is_found_without_any_region() -> None:
     assert finding.num == 3
 
 
+def test_answers_in_another_unit_than_they_say_are_found() -> None:
+    samples = [
+        number(round(100 * sample.answer.value))(sample)
+        for sample in distances()
+        if isinstance(sample.answer, NumberAnswer)
+    ]
+    (finding,) = found(samples)
+    assert "the answers seem to be numbers of centimetres" in finding.remedy
+    assert finding.num == 40
+
+
 def test_small_lengths_are_found() -> None:
     samples = [move(lambda c: (c[0] / 1000, c[1] / 1000, c[2] / 1000))(sample) for sample in distances()]
     assert "small or near for metres" in found(samples)[0].words
