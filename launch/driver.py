@@ -244,7 +244,7 @@ class Driver:
                     if stopping_since_s is not None:
                         raise  # asked twice: at once
                     stopping_since_s = time.monotonic()
-                    self.console.print("[yellow]stopping: first the update under way and a checkpoint (Ctrl-C: at once)")
+                    self.console.print("[yellow]stopping: first the update under way and a checkpoint (Ctrl-C: now)")
                     ray.get(self._coordinator.stop.remote(), timeout=60)
                 if stopping_since_s and time.monotonic() - stopping_since_s > finish_s:
                     again = f"no checkpoint was written within {finish_s:g} s (cluster.deadlines.finish_s); {again}"

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from launch.schema import Model, docs_of, field_at, models_in_list, models_of, models_of_type, settings_of, types_of
 
@@ -170,7 +170,7 @@ def _meant(unknown: str, value: Any, depth: int, models: Sequence[Model], root: 
     known = list(dict.fromkeys(name for model in models for name in model.model_fields))
     nearest = difflib.get_close_matches(parts[depth - 1], known, n=1)
     likeness = _likeness(parts[depth - 1], nearest)
-    elsewhere = keys_named(unknown, root)
+    elsewhere = _sections_of_type(value, root) if unknown == "type" else keys_named(unknown, root)
     wanted = 0.8  # of a key beside it, where another is called just so elsewhere
     if not elsewhere:
         elsewhere = keys_spelt_like(unknown, root)
@@ -187,6 +187,11 @@ def _meant(unknown: str, value: Any, depth: int, models: Sequence[Model], root: 
     return unknown, hint
 
 
+def _sections_of_type(value: Any, model: Model) -> list[str]:
+    """The `type` keys that may have this value."""
+    return [f"{key}.type" for key in _keys(model) if value in _types(field_at([model], key.split(".")))]
+
+
 def _likeness(word: str, others: Sequence[str]) -> float:
     return max((difflib.SequenceMatcher(None, word, other).ratio() for other in others), default=0.0)
 
@@ -201,13 +206,17 @@ def _nearest(given: object, known: Sequence[str]) -> str:
 
 
 def _section_wanted(key: str, given: Any, field: Any) -> str:
-    types = _types(field)
-    if len(types) > 1:
-        return f"this is a section (given: {_given(given)}); write {key}.type=…, one of {', '.join(types)}"
-    models: list[type[BaseModel]] = [] if field is None else models_of(field.annotation)
-    keys = [name for model in models for name in model.model_fields]
-    inside = f"; set a key in it, such as {key}.{keys[0]}=…" if keys else ", such as {lor: 1, dtr: 1}"
-    return f"this takes several keys with a value each (given: {_given(given)}){inside}"
+    """What to write in place of one value for a whole section."""
+    models = [] if field is None else models_of(field.annotation)
+    names = list(dict.fromkeys(name for model in models for name in model.model_fields if name != "type"))
+    types = types_of(models)
+    ways = [
+        *([f"{key}.type=… (one of {', '.join(types)})"] if len(types) > 1 else []),
+        *([f"a key in it, such as {key}.{names[-1] if types else names[0]}=…"] if names else []),
+    ]
+    return f"this takes several keys with a value each (given: {_given(given)}); write " + (
+        " or ".join(ways) or "them as {lor: 1, dtr: 1}"
+    )
 
 
 def _given(value: Any, quoted: bool = True) -> str:

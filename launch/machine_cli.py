@@ -83,12 +83,15 @@ def doctor(
     """
     from launch.doctor import print_findings, run_doctor
 
+    overrides = with_run(overrides, run)
+    if config is None and overrides:
+        raise ConfigError(f"{overrides[0]}: settings are checked together with a config: give one with --config")
     if config is None:
         findings = run_doctor()
     else:
         from launch.fit import findings_for
 
-        settings = load_config(config, with_run(overrides, run))
+        settings = load_config(config, overrides)
         with console.status(f"what {config} needs"):
             findings = findings_for(settings, gpu_gib, rollout_gpu_gib)
     print_findings(findings)

@@ -79,7 +79,7 @@ def test_a_section_that_the_file_leaves_out_starts_from_its_defaults(tmp_path: P
 def test_a_type_may_be_given_for_its_section() -> None:
     config = demo("learner.importance=none", "rollout.scaling=fixed", "learner.advantage=dr_grpo")
     assert (config.learner.importance.type, config.learner.advantage.type) == ("none", "dr_grpo")
-    assert "write learner.policy_loss.type=…, one of grpo, gspo" in refused("learner.policy_loss=ppo")
+    assert "write learner.policy_loss.type=… (one of grpo, gspo)" in refused("learner.policy_loss=ppo")
 
 
 def test_the_tiny_model_that_the_advice_names_is_one_setting() -> None:
@@ -174,6 +174,10 @@ def test_an_entry_of_a_list_is_changed_by_its_number() -> None:
         ("data.type=file", "there is no type 'file'; did you mean 'files'?"),
         ("learner.freeze=vision", "this takes a list, such as learner.freeze=[vision]"),
         ("training.groups_per_step=8", "this takes several keys with a value each"),
+        ("type=files", "did you mean data.type=files?"),
+        ("zero_stage=2", "did you mean learner.deepspeed.zero_stage=2?"),
+        ("optimizer=adamw", "did you mean learner.optimizer=adamw or learner.sft.optimizer=adamw?"),
+        ("model=assets/tiny-base", "model.path=…"),
         ("seed.x=1", "there is nothing below seed"),
         ("--resume", "'--resume' is no setting: write key=value"),
         ("data={type: files, folder: /tmp/a #b}", "put text with signs such as # : { } [ ] inside it in quotes"),

@@ -176,3 +176,7 @@ def test_config_shows_the_values_of_a_preset_or_a_run(tmp_path: Path) -> None:
     saved = tmp_path / "saved.yaml"
     saved.write_text(CliRunner().invoke(app, ["config", "--config", "demo", "--yaml"]).output)
     assert load_config(saved) == load_config("demo")
+
+
+def test_settings_for_the_doctor_need_a_config() -> None:
+    assert "give one with --config" in said("doctor", "learner.num_ranks=8")
