@@ -6,9 +6,11 @@ import signal
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import ray
 from rich.console import Console
 from rich.markup import escape
@@ -38,18 +40,22 @@ from launch.prepare import (
 from launch.resume import resume_command
 from launch.run_record import begin_again, record_start
 from launch.space import check_space_for
-from launch.targets import ray_needs
 from learner.correction import describe_correction
 from rollout.errors import cause_of, told
+from rollout.processes import has_exited
 from spatial.dataset import BadDataError
 from spatial.sample import SpatialSample
 from vlm.errors import CheckpointError
+from vlm.files import is_for_want_of_space, no_space
 
 if TYPE_CHECKING:
     from launch.dashboard import RunPage
     from launch.start_checks import Phase
 
 _POLL_S = 0.5
+# For a call to the coordinator, which answers between two steps of its loops.
+_ANSWER_S = 60.0
+_RAY_PROCESSES = ("gcs_server", "raylet")
 _REPEAT = "the same command begins again"
 
 
@@ -88,27 +94,24 @@ class Driver:
         prepare_folder(self.folder)
         with ExitStack() as stack:
             stack.enter_context(owned(self.folder, self.console))
-            self._prepare()
+            try:
+                self._prepare()
+            except OSError as error:
+                if is_for_want_of_space(error, self.folder.root):
+                    raise ConfigError(no_space(self.folder.root)) from error
+                raise
             self._start()
             self._owning = stack.pop_all()
         return self
 
     def _start(self) -> None:
         self._runtime = ray_runtime(self.config.cluster, self.config.num_cpus, self.config.custom_resources)
-        if self.config.cluster.address is None:
-            ray_needs()
-        try:
-            self._runtime.__enter__()
-        except ConnectionError:
-            raise
-        except OSError as error:
-            raise ConfigError(
-                f"Ray cannot start ({error.strerror}: {error.filename}); it keeps a token in ~/.ray and logs in the "
-                "folder for temporary files: both must be writable, or others named with HOME=… and TMPDIR=…"
-            ) from error
+        self._runtime.__enter__()
         # A scheduler's stop is a person's stop: a checkpoint first. Only now, for Ray sets handlers of its own.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         self._orphans = Orphans()
+        children = psutil.Process().children(recursive=True)
+        self._ray_pids = [process.pid for process in children if process.name() in _RAY_PROCESSES]
         try:
             self._coordinator = REMOTE_COORDINATOR.options(
                 name=COORDINATOR,
@@ -155,8 +158,9 @@ class Driver:
         withdraw(self.folder)
         try:
             # A coordinator that died has ended nobody; on this machine the runtime does.
-            with suppress(ray.exceptions.ActorDiedError):
-                ray.get(self._coordinator.shutdown.remote(), timeout=self.config.cluster.deadlines.stop_s)
+            with suppress(ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+                if not self._ray_has_ended():
+                    ray.get(self._coordinator.shutdown.remote(), timeout=self.config.cluster.deadlines.stop_s)
         finally:
             with self._owning:
                 self._runtime.__exit__(None, None, None)
@@ -167,7 +171,7 @@ class Driver:
             self._begin(*self.folder.of_cold_start, *self.folder.of_training, self.folder.summary)
         record_start(self.folder, self.config, "cold-start")
         result = self._coordinator.cold_start.remote(self.base_model, resume_from)
-        return self._watch(result, again=self._resumes("cold-start"))
+        return self._watch(result, partial(self._resumes, "cold-start"))
 
     def train(self, checkpoint: FilePath, resume_from: FilePath | None = None) -> dict[str, Any]:
         """Reinforcement learning from a Hugging Face folder, or on from a training checkpoint; the marks after it."""
@@ -178,25 +182,25 @@ class Driver:
             shutil.copyfile(checkpoint / "tokenizer.json", self.folder.tokenizer)
         self.console.print(f"off-policy correction: {describe_correction(self.config.learner)}", highlight=False)
         result = self._coordinator.train.remote(checkpoint, resume_from, self._exams)
-        return self._watch(result, again=self._resumes("train", checkpoint))
+        return self._watch(result, partial(self._resumes, "train", checkpoint))
 
     def evaluate(
         self, checkpoint: FilePath, samples: Sequence[SpatialSample], config: EvaluationConfig, images: FilePath
     ) -> Asked[Response]:
         """What a model answers to `samples`, whose images are in the store `images`."""
         result = self._coordinator.evaluate.remote(checkpoint, samples, config, images)
-        return self._watch(result, again=_REPEAT)
+        return self._watch(result)
 
     def rollout_only(self, checkpoint: FilePath) -> None:
         self._begin(*self.folder.of_steps)
         record_start(self.folder, self.config, "rollout-only", checkpoint)
-        self._watch(self._coordinator.rollout_only.remote(checkpoint), _REPEAT)
+        self._watch(self._coordinator.rollout_only.remote(checkpoint))
 
     def learner_only(self, checkpoint: FilePath, recorded: FilePath) -> list[dict[str, float]]:
-        return self._watch(self._coordinator.learner_only.remote(checkpoint, recorded), _REPEAT)
+        return self._watch(self._coordinator.learner_only.remote(checkpoint, recorded))
 
     def export(self, checkpoint: FilePath, target: FilePath) -> None:
-        self._watch(self._coordinator.export.remote(self.base_model, checkpoint, target), _REPEAT)
+        self._watch(self._coordinator.export.remote(self.base_model, checkpoint, target))
 
     def _begin(self, *paths: FilePath) -> None:
         """Set aside what an earlier run left at `paths`, with the config that it was made with."""
@@ -206,13 +210,21 @@ class Driver:
 
     def _resumes(self, command: str, start: FilePath | None = None) -> str:
         again = resume_command(self.folder, self.config.run, command, start)
-        return f"`{again}` continues from the last checkpoint"
+        there = self.folder.checkpoints if command == "train" else self.folder.cold_start_checkpoints
+        if any(there.glob("step-*")):
+            return f"`{again}` continues from the last checkpoint"
+        return f"there is no checkpoint yet: `{again}` begins again"
 
-    def _watch(self, result: "ray.ObjectRef", again: str) -> Any:
+    def _ray_has_ended(self) -> bool:
+        """Whether somebody has ended Ray beside this process, as a signal to the whole process group does. A call to it
+        would then wait for a minute, and end this process."""
+        return any(has_exited(pid) for pid in self._ray_pids)
+
+    def _watch(self, result: "ray.ObjectRef", again: Callable[[], str] = lambda: _REPEAT) -> Any:
         """Show progress until `result` is there; Ctrl-C asks the run to stop and waits for its checkpoint.
 
         Args:
-            again: how a person goes on after a stop.
+            again: says how a person goes on after a stop.
 
         Raises:
             Stopped: the run was stopped.
@@ -221,15 +233,15 @@ class Driver:
         """
         stopping_since_s: float | None = None
         finish_s = self.config.cluster.deadlines.until_checkpoint_s
-        num_warnings = 0
+        num_warnings, unfinished = 0, ""
         with _progress(self.console) as bars:
             tasks: dict[str, Any] = {}
             log = PlainLog(self.console)
             while True:
                 try:
-                    if ray.wait([result], timeout=_POLL_S)[0]:
+                    if self._ray_has_ended() or ray.wait([result], timeout=_POLL_S)[0]:
                         break
-                    status = ray.get(self._coordinator.status.remote(), timeout=60)
+                    status = ray.get(self._coordinator.status.remote(), timeout=_ANSWER_S)
                     _show(bars, tasks, status.progress)
                     log.show(status.progress)
                     for warning in status.warnings_after(num_warnings):
@@ -240,18 +252,26 @@ class Driver:
                         self._page.announce(self.console)
                 except ray.exceptions.ActorDiedError:
                     break
+                except ray.exceptions.ActorUnavailableError:
+                    time.sleep(_POLL_S)  # until Ray knows what became of it, or has ended itself
+                except ray.exceptions.GetTimeoutError:
+                    if stopping_since_s is None and not self._ray_has_ended():
+                        words = f"the coordinator has not answered for {_ANSWER_S:g} s; {again()}"
+                        raise RunLostError(words) from None
                 except KeyboardInterrupt:
                     if stopping_since_s is not None:
                         raise  # asked twice: at once
                     stopping_since_s = time.monotonic()
                     self.console.print("[yellow]stopping: first the update under way and a checkpoint (Ctrl-C: now)")
-                    ray.get(self._coordinator.stop.remote(), timeout=60)
+                    self._coordinator.stop.remote()
                 if stopping_since_s and time.monotonic() - stopping_since_s > finish_s:
-                    again = f"no checkpoint was written within {finish_s:g} s (cluster.deadlines.finish_s); {again}"
+                    unfinished = f"no checkpoint was written within {finish_s:g} s (cluster.deadlines.finish_s); "
                     break
             _finish(bars, tasks)
         if stopping_since_s is not None:
-            raise Stopped(again)
+            raise Stopped(unfinished + again())
+        if self._ray_has_ended():
+            raise RunLostError(f"Ray's processes on this machine were ended from outside; {again()}")
         try:
             return ray.get(result)
         except ray.exceptions.RayTaskError as error:
@@ -267,7 +287,7 @@ class Driver:
                 kept = f"its traceback could not be written: {unwritten.strerror}"
             raise RunFailedError(f"{told(error)} ({kept})") from None
         except ray.exceptions.ActorDiedError as error:
-            raise RunLostError(f"the coordinator died ({_first_line(error)}); {again}") from None
+            raise RunLostError(f"the coordinator died ({_first_line(error)}); {again()}") from None
 
 
 def _first_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ import typer
 from launch.config import ConfigError, load_config
 from launch.options import Overrides, console
 from launch.outcomes import Stopped
+from launch.run_config import folder_of
 from launch.run_naming import RunOption, with_run
 
 
@@ -31,6 +32,9 @@ def submit(
     command: Annotated[
         str, typer.Option("--command", help="What to run: train, cold-start, demo, evaluate, …")
     ] = "train",
+    start: Annotated[
+        str | None, typer.Option("--from", help="As for train: the model to start from, as the cluster names it.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="As for the command. Safe to repeat.")] = False,
     python: Annotated[
         str, typer.Option("--python", help="The interpreter on the cluster's head that has the project's packages.")
@@ -47,9 +51,11 @@ def submit(
     from launch.submit import follow_job, shipped_config, submit_job
 
     overrides = with_run(overrides, run)
-    load_config(config or "demo", overrides)  # a fault in it is told here, not there
+    if config is not None or not folder_of(None, overrides).config.exists():
+        load_config(config or "demo", overrides)  # a fault in it is told here, not there
     named = [] if config is None else ["--config", shipped_config(config)]
-    arguments = [command, *named, *(["--resume"] if resume else []), *overrides]
+    from_model = [] if start is None else ["--from", start]
+    arguments = [command, *named, *from_model, *(["--resume"] if resume else []), *overrides]
     try:
         job = submit_job(address, arguments, python, console)
     except ConnectionError as error:

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from actors.run_folder import RunFolder
 from launch.config import ConfigError
+from vlm.files import no_space
 
 # What file systems say that have no such locks.
 _NO_LOCKS = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
@@ -46,7 +47,10 @@ def owned(folder: RunFolder, console: Console) -> Iterator[None]:
             if error.errno not in _NO_LOCKS:
                 raise
             _check_without_lock(folder, _read(file), error, console)
-        _write(file, {"host": socket.gethostname(), "pid": os.getpid(), "command": _command(), "since": _now()})
+        try:
+            _write(file, {"host": socket.gethostname(), "pid": os.getpid(), "command": _command(), "since": _now()})
+        except OSError as error:
+            raise ConfigError(f"{no_space(folder.root)} ({error.strerror})") from None
         try:
             yield
         finally:

@@ -15,6 +15,7 @@ from launch.doctor import HOME_ADVICE
 from launch.machine import find_version, home_fault, ray_needs_home
 from launch.model_paths import find_checkpoint
 from launch.run_record import own_config
+from launch.targets import check_writable
 from rewards.custom import load_reward
 from spatial.dataset import open_samples
 from spatial.images import ImageStore
@@ -44,6 +45,9 @@ def prepare_folder(folder: RunFolder) -> None:
     check_folder(folder)
     try:
         folder.create()
+        for written in (folder.trajectories, folder.checkpoints, folder.cold_start_checkpoints, folder.evaluations):
+            if written.is_dir():
+                check_writable(written)
     except OSError as error:
         raise ConfigError(
             f"{error.filename}: cannot be made ({error.strerror}); give a folder that can be written to: run=…"

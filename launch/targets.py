@@ -1,7 +1,6 @@
 """Folders that a command is told to write to: looked at before anything is loaded."""
 
 import math
-import os
 import tempfile
 from pathlib import Path
 
@@ -79,19 +78,3 @@ def _model_bytes(checkpoint: Path) -> int:
     from learner.state import read_layout
 
     return 4 * sum(math.prod(shape) for shape in read_layout(checkpoint)["weights"].values())
-
-
-def ray_needs() -> None:
-    """Whether Ray can write where it keeps its sockets and logs.
-
-    Raises:
-        ConfigError: it cannot.
-    """
-    folder = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
-    try:
-        check_writable(folder)
-    except ConfigError as error:
-        raise ConfigError(
-            f"Ray keeps its logs and sockets in {folder}: {error}, with TMPDIR=…; {gigabytes(free_bytes(folder))} are "
-            f"free on {disk_of(folder)}"
-        ) from None

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from actors.run_folder import RunFolder
+from launch import owner
 from launch.config import ConfigError
 from launch.owner import owned
 
@@ -88,4 +89,13 @@ def test_a_folder_that_cannot_be_written_to_is_said_in_one_sentence(tmp_path: Pa
         pytest.raises(ConfigError, match="cannot be written to"),
         owned(RunFolder(tmp_path / "missing"), Console(quiet=True)),
     ):
+        pass
+
+
+def test_a_full_disk_is_said_before_anything_starts(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(owner, "_write", full)
+    with pytest.raises(ConfigError, match="no space left on /"), owned(folder, Console(quiet=True)):
         pass

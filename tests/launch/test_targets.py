@@ -9,7 +9,7 @@ from actors.run_folder import RunFolder
 from launch import cli, targets
 from launch.config import ConfigError, load_config
 from launch.space import check_space_for, checkpoint_bytes, count_parameters
-from launch.targets import check_free_folder, check_writable, export_target, ray_needs
+from launch.targets import check_free_folder, check_writable, export_target
 from learner.checkpoint import CheckpointStore
 from vlm.export import PROMPT_FILE
 
@@ -62,14 +62,6 @@ def test_a_folder_that_cannot_be_made_is_said_in_one_sentence(tmp_path: Path) ->
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"file/out cannot be written to .Not a directory."):
         check_writable(tmp_path / "file" / "out")
-
-
-def test_where_ray_cannot_write_is_known_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "file"))
-    monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    with pytest.raises(ConfigError, match=r"Ray keeps its logs and sockets in .*file: .* cannot be written to"):
-        ray_needs()
 
 
 def test_too_little_space_is_said_with_what_is_needed(
