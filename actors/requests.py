@@ -59,7 +59,7 @@ class Requests:
         self._on_free = on_free
         self._serving = ServingMembers()
         self._queue: deque[tuple[int, asyncio.Future[Seats]]] = deque()
-        self._nobody = ExitStack()
+        self._nobody: ExitStack | None = None
         """Holds the entry in `waits` while requests wait and nobody serves."""
         self.num_reissued = 0
         """Responses that were asked for again because their worker left before it had given them."""
@@ -161,9 +161,17 @@ class Requests:
                 self._add_load(member, number)
                 turn.set_result(Seats.at(member))
             self._queue.popleft()
-        self._nobody.close()
-        if self._queue and not len(self._serving):
+        self._note_wait()
+
+    def _note_wait(self) -> None:
+        """A queue is no wait to worry about as long as somebody serves."""
+        is_stuck = bool(self._queue) and not len(self._serving)
+        if is_stuck and self._nobody is None:
+            self._nobody = ExitStack()
             self._nobody.enter_context(self._waits.on("roll out", "a worker that serves"))
+        elif not is_stuck and self._nobody is not None:
+            self._nobody.close()
+            self._nobody = None
 
     def _give_back(self, seats: Seats, number: int) -> None:
         # A member's next worker starts with a load of its own.

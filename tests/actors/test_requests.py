@@ -159,8 +159,13 @@ async def test_a_seat_that_is_given_in_the_moment_of_a_cancellation_is_not_lost(
 
 async def test_a_queue_is_no_wait_to_worry_about_unless_nobody_serves() -> None:
     requests, members, _, waits = make(1)
-    tasks = await submit(requests, [4] * 5)
-    assert [wait.whom for wait in waits.current()] == ["a worker that serves"]
+    now_s = [0.0]
+    waits._now = lambda: now_s[0]
+    tasks = await submit(requests, [4] * 4)
+    now_s[0] = 10.0
+    tasks += await submit(requests, [4])
+    # A request that comes later does not make the wait look shorter.
+    assert [(wait.whom, wait.for_s) for wait in waits.current()] == [("a worker that serves", 10.0)]
     serve(requests, members)
     await asyncio.sleep(0.005)
     assert [(wait.whom, wait.number) for wait in waits.current()] == [("groups of rollout-0", 2)]
