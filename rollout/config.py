@@ -192,7 +192,7 @@ class RolloutConfig(StrictModel):
         if not self.min_workers <= self.num_workers <= self.max_workers:
             raise ValueError(
                 f"num_workers={self.num_workers} is not between min_workers={self.min_workers} and "
-                f"max_workers={self.max_workers}"
+                f"max_workers={self.max_workers}; change the bound (rollout.min_workers, rollout.max_workers) or the number"
             )
         if self.gpus_per_worker not in (0, self.engine.tensor_parallel_size):
             raise ValueError(
@@ -200,7 +200,10 @@ class RolloutConfig(StrictModel):
                 f"{self.engine.tensor_parallel_size}; a worker needs one GPU a rank, or none"
             )
         if self.gpus_per_worker == 0 and self.engine.transfer.type != "gloo":
-            raise ValueError(f"engine.transfer.type={self.engine.transfer.type!r} needs GPUs, but gpus_per_worker=0")
+            raise ValueError(
+                f"engine.transfer.type={self.engine.transfer.type!r} needs GPUs, but gpus_per_worker=0; give "
+                f"rollout.gpus_per_worker={self.engine.tensor_parallel_size} or rollout.engine.transfer.type=gloo"
+            )
         if self.gpus_per_worker == 0 and self.cpus_per_worker < self.engine.tensor_parallel_size:
             raise ValueError(
                 f"cpus_per_worker={self.cpus_per_worker} is less than engine.tensor_parallel_size="
@@ -209,6 +212,7 @@ class RolloutConfig(StrictModel):
         if self.sampling.max_response_tokens >= self.engine.max_model_len:
             raise ValueError(
                 f"sampling.max_response_tokens={self.sampling.max_response_tokens} leaves no room for a prompt in "
-                f"engine.max_model_len={self.engine.max_model_len}"
+                f"engine.max_model_len={self.engine.max_model_len}; raise rollout.engine.max_model_len, or ask for shorter "
+                "responses"
             )
         return self
