@@ -67,25 +67,29 @@ class RolloutPool:
             PoolStartError: an engine cannot start, or none came up; all are ended.
         """
         self.scale(size)
-        members = list(self._members.values())
-
-        def has_failed() -> bool:
-            return bool(members) and (self._cannot_start or all(member.failures for member in members))
-
-        def is_under_way() -> bool:
-            is_loading = any(member.state is State.STARTING and member.is_placed for member in members)
-            return not members or (not is_loading and any(member.is_loaded for member in members))
-
-        await self.wait_until(lambda: has_failed() or is_under_way())
-        if has_failed():
+        await self.wait_until(lambda: self._has_failed() or self._is_under_way())
+        members = self._staying()
+        if self._has_failed():
             reasons = "; ".join(f"{member.name}: {member.failures[-1]}" for member in members if member.failures)
             await self.shutdown()
             raise PoolStartError(reasons)
         if missing := [member for member in members if not member.is_loaded]:
             self._report(
-                f"{len(members) - len(missing)} of {size} rollout workers begin; others join when they can: "
+                f"{len(members) - len(missing)} of {len(members)} rollout workers begin; others join when they can: "
                 + "; ".join(f"{member.name} {member.state}: {member.reason}" for member in missing)
             )
+
+    def _has_failed(self) -> bool:
+        members = self._staying()
+        return bool(members) and (self._cannot_start or all(member.failures for member in members))
+
+    def _is_under_way(self) -> bool:
+        members = self._staying()
+        is_loading = any(member.state is State.STARTING and member.is_placed for member in members)
+        return not members or (not is_loading and any(member.is_loaded for member in members))
+
+    def _staying(self) -> list[Member]:
+        return [member for member in self._members.values() if member.state is not State.RETIRING]
 
     def scale(self, size: int) -> None:
         """Grow or shrink to `size` workers; returns at once. Members in quarantine get another chance.
@@ -137,7 +141,7 @@ class RolloutPool:
     @property
     def size(self) -> int:
         """Members that are here to stay, whatever their state."""
-        return sum(member.state is not State.RETIRING for member in self._members.values())
+        return len(self._staying())
 
     def status(self) -> list[MemberStatus]:
         return [MemberStatus.of(member) for member in self._members.values()]

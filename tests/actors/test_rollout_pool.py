@@ -296,3 +296,14 @@ async def test_one_that_cannot_start_twice_for_the_same_reason_is_not_tried_a_th
     assert len(spawner.made["rollout-0"]) == 3
     assert said[1:3] == ["rollout-0 cannot start: rollout-0: no such package"] * 2
     await pool.shutdown()
+
+
+async def test_a_pool_that_is_scaled_to_nothing_while_it_loads_has_started() -> None:
+    pool, spawner = make_pool()
+    spawner.slow = {"rollout-0"}
+    starting = asyncio.create_task(pool.start(1))
+    await until(lambda: bool(spawner.made["rollout-0"]))
+    pool.scale(0)
+    async with asyncio.timeout(2):
+        await starting
+    await pool.shutdown()
