@@ -1,5 +1,6 @@
 """Reading samples from a file: bad lines are named, counted and left out, up to a bound."""
 
+import difflib
 import hashlib
 import re
 from array import array
@@ -10,10 +11,10 @@ from pathlib import Path as FilePath
 from typing import Self
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from spatial.images import ImageStore
-from spatial.sample import DepthRef, ImageRef, SpatialSample
+from spatial.sample import Camera, DepthRef, ImageRef, Region, SeenObject, SpatialSample
 
 _NUM_SHOWN = 5
 _MAX_VALUE_CHARS = 60
@@ -25,6 +26,15 @@ _ADVICE = {
     "finite_number": "give a finite number, or leave an unknown truth out",
     "value_error": "correct the sample",
 }
+
+_PARTS: dict[str, type[BaseModel]] = {
+    "images": ImageRef,
+    "regions": Region,
+    "objects": SeenObject,
+    "camera": Camera,
+    "depths": DepthRef,
+}
+"""What the parts of a sample are."""
 
 _VARIABLE = re.compile(
     r"<[^<>]* object at [^<>]*>|(?<!\w)'[^']*'(?!\w)|(?<!\w)\"[^\"]*\"(?!\w)|\[[^\n]*\]|\{[^\n]*\}"
@@ -62,7 +72,7 @@ class Reject:
         field = dotted(first["loc"]) or "sample"
         # The input of a whole-sample error is the whole row: its message names the field already.
         value = repr(text or "…") if field == "sample" else repr(first["input"])
-        advice = _ADVICE.get(first["type"], "give what the type asks for")
+        advice = _misspelt(error) or _ADVICE.get(first["type"], "give what the type asks for")
         return cls(file, line, field, shorten(value), f"{first['msg']}; {advice}")
 
     @property
@@ -240,6 +250,23 @@ def _summary(file: FilePath, num_good: int, rejects: Iterable[Reject], max_bad_s
 def dotted(location: Iterable[int | str]) -> str:
     """Where a pydantic error is, without the branches of unions ("image.list[str].0")."""
     return ".".join(str(part) for part in location if not (isinstance(part, str) and _BRANCH.fullmatch(part)))
+
+
+def _misspelt(error: ValidationError) -> str:
+    """What a key was meant to be, where the first fault is that one is unknown, or missing beside an unknown one."""
+    first, *others = error.errors()
+    *place, name = map(str, first["loc"]) if first["loc"] else [""]
+    if first["type"] == "missing":
+        unknown = [
+            str(e["loc"][-1]) for e in others if e["type"] == "extra_forbidden" and e["loc"][:-1] == first["loc"][:-1]
+        ]
+        meant = difflib.get_close_matches(name, unknown, n=1)
+        return f"is '{meant[0]}' meant? Write '{name}'" if meant else ""
+    if first["type"] == "extra_forbidden":
+        model = _PARTS.get(place[0], SpatialSample) if place else SpatialSample
+        meant = difflib.get_close_matches(name, list(model.model_fields), n=1)
+        return f"remove it, or did you mean '{meant[0]}'?" if meant else ""
+    return ""
 
 
 def shorten(text: str) -> str:
