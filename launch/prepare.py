@@ -150,6 +150,8 @@ def _prepare_scenes(
             f"{folder.data} holds files that no run has made, and scenes are to be built there; move them away, train "
             f"on them (data.type=files data.folder=…), or give another folder: run=…"
         )
+    if (folder.data / "images").is_symlink():
+        raise ConfigError(f"{folder.data / 'images'} is a link: a run writes nothing through links; remove it")
     folder.data.mkdir(exist_ok=True)
     stamp.write_text("")  # ours from now on, though not whole
     tested = data.scenes.replace(families=data.test_families or data.scenes.families)

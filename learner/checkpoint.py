@@ -69,7 +69,7 @@ class CheckpointStore:
             raise
         if self._rank == 0:
             for old in list_checkpoints(self._root)[: -self._keep]:
-                shutil.rmtree(old)
+                _remove(old)
         self._barrier()
         return final
 
@@ -214,10 +214,18 @@ def _commit(temporary: FilePath, final: FilePath) -> None:
         retired = final.with_name(f"{_TEMPORARY}retired-{final.name}")
         final.rename(retired)
         temporary.rename(final)
-        shutil.rmtree(retired)
+        _remove(retired)
     else:
         temporary.rename(final)
     _sync(final.parent)
+
+
+def _remove(checkpoint: FilePath) -> None:
+    """A checkpoint that a person has moved and linked to is theirs: only the link goes."""
+    if checkpoint.is_symlink():
+        checkpoint.unlink()
+    else:
+        shutil.rmtree(checkpoint)
 
 
 def _describe(folder: FilePath, files: list[str]) -> dict[str, dict[str, Any]]:

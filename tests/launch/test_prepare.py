@@ -198,3 +198,15 @@ def test_a_model_that_is_not_there_is_told_before_data_are_made(tmp_path: Path) 
     with pytest.raises(ConfigError, match=r"model\.path=/nonexist: there is no model folder"):
         Driver(config, Console())
     assert not (tmp_path / "run").exists()
+
+
+def test_images_are_not_written_through_a_link_either(tmp_path: Path) -> None:
+    config = load_config("demo", [f"run={tmp_path / 'run'}", *SCENES])
+    folder = prepare(config)
+    shutil.move(folder.data / "images", tmp_path / "moved")
+    (folder.data / "images").symlink_to(tmp_path / "moved")
+    before = sorted((tmp_path / "moved").rglob("*"))
+    prepare(config)  # nothing is to be written
+    with pytest.raises(ConfigError, match="images is a link"):
+        prepare(load_config("demo", [f"run={tmp_path / 'run'}", *SCENES, "seed=7"]))
+    assert sorted((tmp_path / "moved").rglob("*")) == before

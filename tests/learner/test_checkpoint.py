@@ -163,3 +163,17 @@ def test_a_full_disk_is_known_by_what_is_free_though_a_library_says_it_otherwise
 
     with pytest.raises(NoSpaceError, match="no space left on"):
         CheckpointStore(root, keep=2).save(12, {}, fill)
+
+
+def test_a_checkpoint_that_a_person_moved_and_linked_to_is_theirs(root: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "archive"
+    (root / "step-000006").rename(moved)
+    (root / "step-000006").symlink_to(moved)
+    store = CheckpointStore(root, keep=1)
+    store.save(6, {"step": 6}, write_weights)
+    assert not (root / "step-000006").is_symlink()
+    assert read_trainer_state(moved)["cursor"] == [1, 2]
+    (root / "step-000003").symlink_to(moved)
+    store.save(12, {}, write_weights)
+    assert [path.name for path in list_checkpoints(root)] == ["step-000012"]
+    verify(moved)
