@@ -192,7 +192,7 @@ class RolloutConfig(StrictModel):
         if not self.min_workers <= self.num_workers <= self.max_workers:
             raise ValueError(
                 f"num_workers={self.num_workers} is not between min_workers={self.min_workers} and "
-                f"max_workers={self.max_workers}; change the bound (rollout.min_workers, rollout.max_workers) or the number"
+                f"max_workers={self.max_workers}; change the number, rollout.min_workers or rollout.max_workers"
             )
         if self.gpus_per_worker not in (0, self.engine.tensor_parallel_size):
             raise ValueError(
@@ -212,7 +212,7 @@ class RolloutConfig(StrictModel):
         if self.sampling.max_response_tokens >= self.engine.max_model_len:
             raise ValueError(
                 f"sampling.max_response_tokens={self.sampling.max_response_tokens} leaves no room for a prompt in "
-                f"engine.max_model_len={self.engine.max_model_len}; raise rollout.engine.max_model_len, or ask for shorter "
-                "responses"
+                f"engine.max_model_len={self.engine.max_model_len}; raise rollout.engine.max_model_len, or ask for "
+                "shorter responses"
             )
         return self
