@@ -19,7 +19,7 @@ _DRESS = " \t\n.,:;!?()<>-#_'"
 
 # A letter is no part of a word, of a name ("A.M.", "N/A") or of a possessive ("A's"), in any Latin script.
 _START = r"(?<![A-Za-z0-9À-ɏ.'’/&])\(?"
-_END = r"(?![A-Za-z0-9À-ɏ/&]|['’]\w|\.\w)\)?"
+_END = r"(?![A-Za-z0-9À-ɏ/&]|['’]\w|\.\w\b)\)?"
 _CAPITAL = rf"{_START}(?P<letter>[%s]){_END}"
 _EITHER_CASE = rf"{_START}(?P<letter>[%s]|[%a](?=\)|\s*(?:[.,;:!\n]|$))){_END}"
 
@@ -29,14 +29,14 @@ _ANSWER = (
     r"(?<!each )(?<!every )(?<!which )(?:answer|choice|option|selection)(?:\s+(?:here|to\s+(?:the|this)\s+question))?"
 )
 _IS = (
-    r"(?:\s*[:=–—-]\s*|\s+(?:(?:would|should|must|will)\s+)?(?:be|is)\b"
-    r"(?:\s+(?:likely|probably|clearly|therefore|thus|indeed))?\s*:?\s*)"
+    r"(?:\s*(?:=>|[:=→–—-])\s*|\s+(?:(?:would|should|must|will)\s+)?(?:be|is)\b"
+    r"(?:\s+(?:(?:most\s+)?likely|probably|clearly|definitely|certainly|actually|therefore|thus|indeed))?\s*:?\s*)"
 )
 _KIND = rf"(?:(?:the\s+)?(?:option|choice|letter|answer|{_THING})\b\s*:?\s*)?"
 _STATED = (
     rf"(?i:{_ANSWER}{_IS}{_KIND})@a",
     r"(?i:\banswer\s+)@",
-    r"(?:答案(?:应该|应|就)?(?:是|为|选|:)?|而是|(?<!不)(?:应该?|故|我)?选(?:择|项?是)?)\s*@a",
+    r"(?:答案(?:应该|应|就)?(?:是|为|选|:)?|而是|正确的?(?:选项|答案)?(?:是|为):?|(?<!不)(?:应该?|故|我)?选(?:择|项?是)?)\s*@a",
 )
 """What is called the answer."""
 _CHOSEN = (
@@ -51,15 +51,16 @@ _OPTION = (r"(?i:\boption\s+|选项\s*)@", r"@\s*选项")
 _NEAREST = (
     r"@(?:,[^.,\n]*,)?\s+(?:is|appears|seems|looks)\s+(?:to\s+be\s+)?(?:(?!not\b|no\b|less\b)\w+\s+)?"
     r"(?:closer|nearer|closest|nearest)(?=\s+(?:to\s+the\s+(?:camera|viewer|observer)|than)\b|\s*(?:[.,;!\n]|$))",
+    rf"(?i:\b(?:closer|nearer|closest|nearest)(?:\s+(?:one|{_THING}))?(?:\s+to\s+the\s+(?:camera|viewer))?\s+is\s+(?:{_THING}\s+)?)@",
 )
-_LABEL = r"\(?(?P<letter>[%s%a])(?:[):]|\.(?=\s|[^\x00-\x7f])|\s+[-–—]\s|,(?=\s))\s*(?=\S)"
+_LABEL = r"\(?(?P<letter>[%s%a])(?:[):]|\.(?=\s|[^\x00-\x7f]|[A-Za-z]{2})|\s+[-–—]\s|,(?=\s))\s*(?=\S)"
 _LABEL_OF_LINE = rf"[-•\s]*(?:\d+[.)]\s*)?(?:(?i:option|choice|{_THING})\s+)?\(?(?P<letter>[%s%a])[).:]"
 _AND = r"(?:\b(?:and|or)\b|[/&或和])"
 _ENUMERATION = (
     r"(?<![A-Za-z0-9À-ɏ.'’/&])\(?[%s]\)?"
     rf"(?:\s*+(?:,\s*+{_AND}|,|{_AND})\s*+(?:(?i:option)\s+)?\(?[%s]\)?(?![A-Za-z0-9À-ɏ'’]))++"
 )
-_GOES_ON_ALONE = re.compile(r"\s+(?:is|was|has|lies|does)\b")
+_VERB = re.compile(r"\s*\b(?:is|was|has|lies|does)\b")
 _ENDS = re.compile(r"\s*(?:[.;:)\n]|$)")
 _IN_BRACKETS = r"\((?P<letter>[%s](?:(?:\s|,|/|&|and\b|or\b)+[%s])*)\)"
 _THING_IN_BRACKETS = rf"(?i:{_THING})\s\((?P<letter>[%s])\)"
@@ -71,6 +72,7 @@ _DENIED = re.compile(
 )
 _DENIED_AFTER = re.compile(
     r"\s+(?:is|was|does|do|can|could|would)(?:n't|\s*not)\b|\s+(?:is|would be)\s+(?:wrong|incorrect)\b"
+    r"|\s*(?:选项)?是?(?:不对|不正确|错)"
 )
 _HYPOTHETICAL = re.compile(r"\b(?:if|whether|unless|not|cannot)\b|n't\b", re.IGNORECASE)
 _CORRECTED = re.compile(
@@ -153,7 +155,7 @@ def _without_lists(text: str, letters: str) -> str:
 
 def _unless_of_one(match: re.Match[str]) -> str:
     """Nothing for "A, B or C" and for "A, B" at a sentence's end, which name no one; "B, A is wrong" as it is."""
-    goes_on = _GOES_ON_ALONE.match(match.string, match.end())
+    goes_on = _VERB.match(match.string, match.end())
     is_list = not goes_on if re.search(_AND, match[0]) else _ENDS.match(match.string, match.end())
     return " " if is_list else match[0]
 
@@ -191,10 +193,12 @@ def _first_line(text: str, letters: str) -> Sequence[str]:
 
 def _labelled(text: str, letters: str) -> Sequence[str]:
     text = _without_lists(text, letters)
-    if _compiled(_LABEL, letters).match(text) is None:
+    match = _compiled(_LABEL, letters).match(text)
+    if match is None:
         return []
     labels = _compiled(rf"(?<!\S){_LABEL}", letters).finditer(text)
-    return [_letter(label) for label in labels if label.start() == 0 or label["letter"].isupper()]
+    listed = (label for label in labels if label["letter"].isupper() and not _VERB.match(text, label.end()))
+    return [match["letter"].upper(), *map(_letter, listed)]
 
 
 def _last_line(text: str, letters: str) -> Sequence[str]:

@@ -36,7 +36,7 @@ _NO_UNIT = re.compile(
 """What may follow a length whose unit is left out; any other word could be a unit that is not known here."""
 _NOT_INCHES = re.compile(r"\s+(?!(?:and|apart|away|between|by|deep|from|high|long|or|tall|thick|to|wide|x)\b)[A-Za-z]")
 """What follows the "in" of "2 in front of it", but of no inches."""
-_OTHER_UNIT = re.compile(r"\s*(?:[(,/=≈~]|or\b|which is\b|that is\b|i\.e\.)", re.IGNORECASE)
+_OTHER_UNIT = re.compile(r"\s*(?:[(\[,/=≈~]|or\b|which is\b|that is\b|i\.e\.)", re.IGNORECASE)
 """What stands between a length and the same in another unit; "to", "-" and "and" stand between two lengths."""
 _PARTS = ((UNITS["ft"], UNITS["in"]), (UNITS["m"], UNITS["cm"]))
 _SIDE_BY_SIDE = re.compile(r"\s*(?:,|,?\s*and)?\s*")
@@ -72,7 +72,7 @@ def read_measure(answer: str, unit: Unit) -> float | None:
     value = read_quantity(answer, unit)
     if value is not None:
         return value
-    text = _FULL_HOUR.sub(r"\1 o'clock", _QUOTED.sub(r"\2", plain(answer).replace("−", "-")))
+    text = _FULL_HOUR.sub(r"\1 o'clock", _QUOTED.sub(r"\2", plain(answer.replace("º", "°")).replace("−", "-")))
     quantities = list(_joined(_quantities(text), text))
     stated = [match.span() for match in _STATED.finditer(text)]
     called = [each for each in quantities if any(start <= each.start < end for start, end in stated)]

@@ -6,16 +6,16 @@ from evaluation.benchmarks.plain import plain
 
 _END = r"(?![A-Za-z])"
 _YES = (
-    rf"(?:(?:yes|yeah|yep|correct|true|indeed|right(?=\s*(?:[.,!]|$))){_END}"
-    r"|是(?!否|不是)的?|对(?!于|比|面|称)的?|正确)"
+    rf"(?:(?:yes|yeah|yep|correct|true|indeed|affirmative|right(?=\s*(?:[.,!]|$))){_END}"
+    r"|是(?!否|不是)的?|对(?!于|比|面|称)的?|正确|没错)"
 )
 _NO = (
-    rf"(?:(?:no(?!\s+(?:doubt|question|wonder))|nope|incorrect|false|wrong(?=\s*(?:[.,!]|$))){_END}"
-    r"|不(?:是|对|正确)?|否|没有|错误?)"
+    rf"(?:(?:no(?!\s+(?:doubt|question|wonder))|nope|incorrect|false|negative|wrong(?=\s*(?:[.,!]|$))){_END}"
+    r"|不(?!错)(?:是|对|正确)?|并[不非]|否|没有|错误?)"
 )
 _ANSWER = (
-    r"(?:\b(?:answer|conclusion)\b\s*(?:(?:is|would be|should be)\b|[:=])?|答案(?:应该)?(?:是|为|:)?)"
-    r"\s*:?\s*[\"'“(]*\s*"
+    r"(?:\b(?:answer|conclusion)\b(?:\s+to\s+(?:the|this|your)\s+question)?\s*(?:(?:is|would be|should be)\b|[:=])?"
+    r"|答案(?:应该)?(?:是|为|:)?)\s*:?\s*[\"'“(]*\s*"
 )
 _STATED_YES = re.compile(rf"{_ANSWER}{_YES}", re.IGNORECASE)
 _STATED_NO = re.compile(rf"{_ANSWER}{_NO}", re.IGNORECASE)
@@ -26,8 +26,12 @@ _OPENS_YES = re.compile(
 _OPENS_NO = re.compile(rf"\W*(?:{_NO}|that(?: is|['’]s) (?:false|incorrect|wrong)\b)", re.IGNORECASE)
 _OPENS_CONTRARY = re.compile(r"\W*(?:in fact|actually)\b", re.IGNORECASE)
 """Opens sentences of SpatialRGPT-Bench that say the contrary of what was asked."""
-_SAID_YES = re.compile(r"\byes\b", re.IGNORECASE)
-_SAID_NO = re.compile(r"(?:^|[,.:;!?\n]|\bsay)\W*no(?=\W*(?:[,.;!\n]|$))", re.IGNORECASE)
+_SAID_YES = re.compile(r"\b(?:yes|indeed)\b|\b(?:statement|claim|this|that|it) is (?:true|correct)\b", re.IGNORECASE)
+_SAID_NO = re.compile(
+    r"(?:^|[,.:;!?\n]|\b(?:say|is))\W*no(?=\W*(?:[,.;!\n]|$))"
+    r"|\b(?:statement|claim|this|that|it) is (?:false|incorrect|not (?:true|correct))\b",
+    re.IGNORECASE,
+)
 _BOTH = re.compile(
     r"\byes\W*(?:(?:or|and)\b|[/,])?\W*no\b(?=\W*$|\W*\n|\s*\?)|\byes(?:\s*/\s*|\s+(?:or|and)\s+)no\b", re.IGNORECASE
 )
@@ -38,7 +42,7 @@ _REFUSES = re.compile(
 )
 _CLAUSE_END = re.compile(r"[.;\n]|,?\s*\b(?:al)?though\b|,?\s*\bbut\b", re.IGNORECASE)
 
-_NUMBER = r"\[?\s*[0-9]{1,2}(?![0-9A-Za-z]|\.[0-9]|\s*(?:[cmk]?m|met(?:er|re)s?|ft|feet|foot|inch(?:es)?)\b)\s*\]?"
+_NUMBER = r"[\[#_]?\s*[0-9]{1,2}(?![0-9A-Za-z]|\.[0-9]|\s*(?:[cmk]?m|met(?:er|re)s?|ft|feet|foot|inch(?:es)?)\b)\s*\]?"
 REGIONS = re.compile(
     rf"(?:\bregions?|区域)\s*{_NUMBER}(?:(?:\s*,\s*{_NUMBER})*\s*,?\s*(?:\b(?:and|or)\b|[&和或])\s*{_NUMBER})?",
     re.IGNORECASE,

@@ -81,6 +81,30 @@ ALONE = (
     "Image B",
 )
 LINES = ("B\nIt stands left of the cup.", "It stands left of the cup.\nB", "**B**\n\nA is hidden, and C is behind.")
+ALSO = (
+    *(
+        "B.left",
+        "The answer is B.left",
+        "Answer → B",
+        "Answer\nB",
+        '{"answer": "B"}',
+        "<answer>B</answer>",
+        "answer is b",
+    ),
+    *("The answer is most likely B", "I'm not sure, but I think B.", "It can't be A, so it's B", "B?", "left (B)"),
+    *("A is wrong. B is right.", "A is incorrect, B is correct.", "The answer is **(B)**, because (A) is farther."),
+    *("(B), because (A) is behind.", "The answer is (B), not (A).", "Looking at A, B, C and D, I choose B."),
+    *("The correct answer is left, which is option B.", "A cat is on the mat. The answer is B.", r"\boxed{B. left}"),
+    *(
+        "B 是正确答案",
+        "正确选项为B",
+        "A不对，正确的是B",
+        "A错误，选B",
+        "B。因为A在后面",
+        "The final answer is $\\boxed{B}$.",
+    ),
+    *("The closest one is point B, and point A is farther.", "The closer point is B, not A."),
+)
 NEARER = (
     "Point B is closer to the camera than point A.",
     "Point B, on the car, is nearer than point A, on the wall.",
@@ -91,7 +115,7 @@ NEARER = (
 @pytest.mark.parametrize(
     "answer",
     [
-        *(*DRESSED, *LATEX, *BEFORE_ITS_OPTION, *CALLED_THE_ANSWER, *CHOSEN, *CHINESE, *ALONE, *LINES, *NEARER),
+        *(*DRESSED, *LATEX, *BEFORE_ITS_OPTION, *CALLED_THE_ANSWER, *CHOSEN, *CHINESE, *ALONE, *LINES, *ALSO, *NEARER),
         "The answer is A. No, the answer is B",
         "Answer: A\nWait, on second thought, the answer is B.",
         "Answer: A\nFinal answer: B",

@@ -65,6 +65,21 @@ TWO_METRES = (
         "2\nIt is so",
     ),
     *("Answer: 2 m. The table is 1.5 m tall.", "The table is 1.5 m tall. So the answer is 2 m.", "2 m. Yes, 2 m."),
+    *(
+        "2 meters [6.6 feet]",
+        "2 m ≈ 6.6 ft",
+        "6.6 feet, which is about 2 meters",
+        "2 meters, or about 6.6 feet",
+        "d = 2 m",
+    ),
+    *(
+        r"$\approx 2$ m",
+        r"\(2 \, \text{m}\)",
+        r"\frac{4}{2} m",
+        "\\scalar{200}\n\\distance_unit{cm}",
+        "2 (meters)",
+        "2 公尺",
+    ),
     *("2 chairs are 2 m apart", "The 2nd chair is 2 m away", "2 m away, at 3 o'clock", "2 m at 30 degrees"),
 )
 NO_LENGTH = (
@@ -94,7 +109,21 @@ NO_LENGTH = (
         "2 steps",
         "2把",
     ),
-    *("2 m/s", "2 m²", "2 m^2", "2 square meters", "2 hours", r"\scalar{1} \distance_unit{cubit}", "1.5 x 2 m", "两米"),
+    *(
+        "2 metros",
+        "2 kg",
+        "2 px",
+        "1{,}200 mm",
+        r"1\frac{1}{2} m",
+        "2 m/s",
+        "2 m²",
+        "2 m^2",
+        "2 square meters",
+        "2 hours",
+        r"\scalar{1} \distance_unit{cubit}",
+        "1.5 x 2 m",
+        "两米",
+    ),
 )
 
 
@@ -126,6 +155,7 @@ def test_an_unknown_unit_another_dimension_and_two_lengths_are_no_length(answer:
         ("−2 m", "m", -2.0),
         (r"$30^\circ$", "deg", 30.0),
         ("30度", "deg", 30.0),
+        ("30º", "deg", 30.0),
         ("3:00", "oclock", 3.0),
         ("3点钟方向", "oclock", 3.0),
         ("3 hours", "oclock", None),

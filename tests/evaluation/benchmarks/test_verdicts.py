@@ -24,7 +24,8 @@ YES = (
 NO = (
     *("No", "no.", "False.", "The answer is no.", "**Answer:** No", r"\text{No}", "Based on the image, no, it is not."),
     *("I'd say no", "It is not wider.", "It isn't.", "Not really.", "Region 1 is not wider than region 2.", "Nope"),
-    *("Actually, region 1 is below region 2.", "不是", "否", "不，区域1更窄。", "不对", "没有", "答案是否"),
+    *("Actually, region 1 is below region 2.", "不是", "否", "不，区域1更窄。", "不对", "没有", "答案是否", "并不是"),
+    *("The answer to this question is no.", "It is no.", "That is incorrect.", "**No**, region 1 is thinner"),
     "* **Yes**\n* **No**\n\n**Answer:** No",
 )
 NEITHER = (
@@ -35,7 +36,7 @@ SECOND = (
     *("region 2", "2", "**2**", "(2).", "Region [2] is more to the left.", "Answer: region 2. Region 1 is smaller."),
     *("**Answer:** 2", "Region 2 is wider than region 1.", "Compared to region 1, region 2 is wider."),
     *("It is region 2, not region 1.", "Between region 1 and region 2, region 2 is taller.", "区域2", "区域2比区域1宽"),
-    r"\boxed{\text{region 2}}",
+    *("Region #2", "region_2", "<region2>", "Region 2 (the chair)", r"\boxed{\text{region 2}}"),
 )
 NO_REGION = (
     *("Both regions 1 and 2 are alike.", "Regions [0] and [1]", "region 1 or 2", "region 1 or region 2", "the one"),
