@@ -188,6 +188,7 @@ class Driver:
         self, checkpoint: FilePath, samples: Sequence[SpatialSample], config: EvaluationConfig, images: FilePath
     ) -> Asked[Response]:
         """What a model answers to `samples`, whose images are in the store `images`."""
+        record_start(self.folder, self.config, "evaluate")
         result = self._coordinator.evaluate.remote(checkpoint, samples, config, images)
         return self._watch(result)
 
@@ -197,9 +198,11 @@ class Driver:
         self._watch(self._coordinator.rollout_only.remote(checkpoint))
 
     def learner_only(self, checkpoint: FilePath, recorded: FilePath) -> list[dict[str, float]]:
+        record_start(self.folder, self.config, "learner-only", checkpoint)
         return self._watch(self._coordinator.learner_only.remote(checkpoint, recorded))
 
     def export(self, checkpoint: FilePath, target: FilePath) -> None:
+        record_start(self.folder, self.config, "export")
         self._watch(self._coordinator.export.remote(self.base_model, checkpoint, target))
 
     def _begin(self, *paths: FilePath) -> None:

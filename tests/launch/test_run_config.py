@@ -247,3 +247,14 @@ def test_the_run_of_a_checkpoint_is_the_one_that_it_lies_in(folder: RunFolder, t
     assert with_run_of([tmp_path / "elsewhere"], None, None) == []
     with pytest.raises(ConfigError, match="several runs"):
         with_run_of([checkpoint, tmp_path / "elsewhere"], None, None)
+
+
+def test_a_config_that_was_only_evaluated_with_is_taken_again_and_binds_nobody(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    record_start(folder, load_config("demo", [f"run={folder.root}", "data.num_test_scenes=7"]), "evaluate")
+    assert taken(folder, USE).data.model_dump()["num_test_scenes"] == 7
+    config = taken(folder, COLD_START, f"data={{type: files, folder: {tmp_path}}}")
+    begin_again(folder, config, folder.of_cold_start)
+    record_start(folder, config, "cold-start")
+    assert json.loads(folder.config.read_text())["data"]["type"] == "files"
