@@ -97,11 +97,13 @@ def examine_config(
     of_rank = {"CPU": cluster.learner_rank_cpus, "GPU": cluster.learner_rank_gpus, **cluster.learner_resources}
     of_worker = {"CPU": rollout.cpus_per_worker, "GPU": rollout.gpus_per_worker, **rollout.resources_per_worker}
     findings = []
-    if nodes:
-        findings += [
-            check_room("learner ranks", of_rank, learner.num_ranks, nodes, may_grow=cluster.address is not None),
-            check_room("rollout workers", of_worker, rollout.num_workers, nodes, cluster.address is not None),
-        ]
+    for name, bundle, number in (
+        ("learner ranks", of_rank, learner.num_ranks),
+        ("rollout workers", of_worker, rollout.num_workers),
+    ):
+        is_cluster = cluster.address is not None
+        if nodes and (is_cluster or bundle["GPU"]):
+            findings.append(check_room(name, bundle, number, nodes, may_grow=is_cluster))
     if config.model.type != "checkpoint":
         return [*findings, Finding("model", "ok", "a tiny one, made on the spot: it fits anywhere")]
     try:
@@ -187,14 +189,17 @@ def _this_machine() -> list[Node]:
     except (OSError, subprocess.SubprocessError):
         return []
     sizes = [float(line) / 1024 for line in result.stdout.splitlines() if line.strip()]
-    return [_LocalNode({"GPU": float(len(sizes)), "CPU": float("inf")}, min(sizes))] if sizes else []
+    return [LocalNode({"GPU": float(len(sizes))}, min(sizes))] if sizes else []
 
 
 @dataclass(frozen=True)
-class _LocalNode(Node):
-    """This machine, whose GPUs say themselves how large they are."""
+class LocalNode(Node):
+    """This machine, whose GPUs say themselves how large they are. Of all else a run's own Ray has what is asked for."""
 
     local_gpu_gib: float
+
+    def holds(self, bundle: Mapping[str, float]) -> int:
+        return super().holds({"GPU": bundle.get("GPU", 0)})
 
     @property
     def gpu_gib(self) -> float | None:

@@ -20,8 +20,8 @@ from vlm.region_inputs import RegionSpec, positions_in_3d, region_inputs, shapes
 from vlm.region_models import load_processor
 from vlm.regions import describe_boxes, describe_points, draw_marks, region_label, relative_box
 
-# Prompts whose pixel values are kept: 0.4 MB each for one image of 128 pixels' side.
-_MAX_CACHED = 256
+# Of pixel values that are kept. An image of 128 pixels' side has 0.4 MB, one of a megapixel 23 MiB.
+_MAX_CACHED_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,13 @@ def question_text(sample: SpatialSample, path: Path, config: PromptConfig) -> st
 class PromptEncoder:
     """Turns samples into prompts, and prompts into token ids and pixel values, with a checkpoint's own processor."""
 
-    def __init__(self, checkpoint: FilePath | str, images: ImageStore, config: PromptConfig) -> None:
+    def __init__(
+        self,
+        checkpoint: FilePath | str,
+        images: ImageStore,
+        config: PromptConfig,
+        max_cached_bytes: int = _MAX_CACHED_BYTES,
+    ) -> None:
         self._processor = load_processor(checkpoint)
         self._images = images
         self._config = config
@@ -91,6 +97,7 @@ class PromptEncoder:
             )
         # A group's members and an update's micro-batches ask for the same prompt again and again.
         self._vision: dict[tuple[object, ...], VisionInputs] = {}
+        self._max_cached_bytes = max_cached_bytes
 
     def encode(self, sample: SpatialSample, path: Path) -> EncodedPrompt:
         """The prompt that asks `sample` through `path`.
@@ -219,8 +226,9 @@ class PromptEncoder:
         found = {key: self._vision[key] for key in keys if key in self._vision}
         found |= dict(zip(missing, self._process(list(missing.values())), strict=True))
         self._vision |= found
-        while len(self._vision) > _MAX_CACHED:
-            del self._vision[next(iter(self._vision))]
+        num_bytes = sum(inputs.pixel_values.nbytes for inputs in self._vision.values())
+        while num_bytes > self._max_cached_bytes:
+            num_bytes -= self._vision.pop(next(iter(self._vision))).pixel_values.nbytes
         return [found[key] for key in keys]
 
     def _process(self, asked: Sequence[tuple[SpatialSample, Path]]) -> list[VisionInputs]:

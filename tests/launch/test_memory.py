@@ -7,7 +7,7 @@ import pytest
 
 from launch.config import PRESETS, load_config
 from launch.doctor import GIB
-from launch.fit import Node, check_host, check_room, examine_config, findings_for, wanted_by
+from launch.fit import LocalNode, Node, check_host, check_room, examine_config, findings_for, wanted_by
 from launch.machine import NOTHING_WANTED
 from launch.memory import (
     ModelShape,
@@ -174,6 +174,21 @@ def test_a_model_that_is_not_there_is_one_finding_among_the_others(
     assert "`hf download Nobody/No-Such-Model`" in findings["model"].detail
     assert {"python", "disk", "home", "torch build", "NCCL", "GPUs"} <= findings.keys()
     assert findings["NCCL"].status == findings["GPUs"].status == "fail"
+
+
+def test_this_machines_gpus_bound_what_is_on_it_and_nothing_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ModelShape, "of_checkpoint", lambda path, learner: SHAPE)
+
+    def found(num_gpus: int, *overrides: str) -> dict[str, str]:
+        node = LocalNode({"GPU": num_gpus}, local_gpu_gib=141.0)
+        return {f.name: f.status for f in examine_config(load_config("qwen3vl_8gpu", overrides), [node])}
+
+    assert found(4)["learner ranks"] == found(4)["rollout workers"] == "ok"
+    assert (found(3)["learner ranks"], found(3)["engine's GPU"]) == ("fail", "ok")
+    # Custom resources and CPUs are given as they are asked for.
+    assert found(4, "cluster.learner_resources={learner: 1}")["learner ranks"] == "ok"
+    on_host = ["rollout.gpus_per_worker=0", "rollout.engine.transfer={type: gloo}"]
+    assert "rollout workers" not in found(4, *on_host)
 
 
 def test_no_cluster_at_the_address_is_a_finding_too() -> None:

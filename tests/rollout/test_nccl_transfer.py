@@ -75,9 +75,6 @@ class PlayedTrainer(NcclTrainerWeightTransferEngine):
         return type(self).open_with()
 
     def _broadcast(self, source: WeightSource, meta: object) -> None:
-        if not self.is_sender:
-            super()._broadcast(source, meta)
-            return
         for name, tensor in source:
             self.model_update_group.broadcast(name, tensor)
 

@@ -175,6 +175,20 @@ def test_many_samples_at_once_give_what_each_gives_alone(encoder: PromptEncoder,
         assert inputs.image_grid_thw.tolist() == alone.image_grid_thw.tolist()
 
 
+def test_pixels_are_kept_up_to_a_number_of_bytes_the_latest_ones(checkpoint: FilePath, store: ImageStore) -> None:
+    small = make_sample(store, 0)
+    one_bytes = PromptEncoder(checkpoint, store, PromptConfig()).vision_inputs(small, Path.DTR).pixel_values.nbytes
+    encoder = PromptEncoder(checkpoint, store, PromptConfig(), max_cached_bytes=3 * one_bytes)
+    samples = [make_sample(store, seed) for seed in range(5)]
+    first = [encoder.vision_inputs(sample, Path.DTR) for sample in samples]
+    again = [encoder.vision_inputs(sample, Path.DTR) for sample in reversed(samples)]
+    assert [mine is theirs for mine, theirs in zip(reversed(again), first, strict=True)] == [False] * 2 + [True] * 3
+    # One with four times the pixels leaves room for none of the others; what is asked for is given all the same.
+    large = make_sample(store, 7, images=(*small.images, *samples[1].images, *samples[2].images, *samples[3].images))
+    assert encoder.vision_inputs(large, Path.DTR).pixel_values.nbytes == 4 * one_bytes
+    assert encoder._vision == {}
+
+
 def test_logprobs_are_those_of_the_plain_model_over_tokens_that_may_be_sampled(
     encoder: PromptEncoder, checkpoint: FilePath, store: ImageStore
 ) -> None:
