@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.config import ClusterConfig
 from actors.joining import join, start_local
 from actors.placement import OWN_RAY
+from actors.process_groups import groups_apart
 from rollout.processes import has_exited
 
 _log = logging.getLogger(__name__)
@@ -66,13 +67,14 @@ def ray_runtime(config: ClusterConfig, num_cpus: float, resources: Mapping[str, 
     before = set(psutil.Process().children(recursive=True))
     cpus = max(len(os.sched_getaffinity(0)), math.ceil(num_cpus))
     try:
-        # Always a new cluster, even if another runs here or left its address behind.
-        start_local(
-            num_cpus=cpus,
-            resources={**resources, OWN_RAY: 1},
-            # Else Ray starts a process for each of these CPUs, most of them for nothing.
-            _system_config={"prestart_worker_first_driver": False},
-        )
+        with groups_apart():
+            # Always a new cluster, even if another runs here or left its address behind.
+            start_local(
+                num_cpus=cpus,
+                resources={**resources, OWN_RAY: 1},
+                # Else Ray starts a process for each of these CPUs, most of them for nothing.
+                _system_config={"prestart_worker_first_driver": False},
+            )
         yield
     finally:
         started = [process for process in psutil.Process().children(recursive=True) if process not in before]

@@ -34,8 +34,9 @@ def test_what_lacks_names_what_is_asked_for_and_what_there_is() -> None:
 @pytest.mark.anyio
 async def test_room_that_can_never_come_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeRay(monkeypatch, {"CPU": 8.0, OWN_RAY: 1.0}, {"CPU": 8.0})
+    placed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     with pytest.raises(NoRoomError, match=r"rollout-0 finds no room: it asks Ray for 1 GPU; of 0 GPU in the cluster"):
-        await await_room(asyncio.Event().wait(), {"GPU": 1}, 1800, who="rollout-0", report=print)
+        await await_room(placed, {"GPU": 1}, 1800, who="rollout-0", report=print)
 
 
 @pytest.mark.anyio
