@@ -65,7 +65,7 @@ class RewardConfig(StrictModel):
     )
     """Steps of the centre reward, nearest first (metres, score); 0 beyond the last."""
     released_code: bool = False
-    """Repeat the faults of the released reward (`rewards/released.py`), for comparison; on or off."""
+    """Score as the released code does, faults included (`rewards/released.py`), for comparison; on or off."""
     custom: str | None = None
     """Another reward in place of this one: "package.module:function", called with (text, path, sample); no unit."""
 

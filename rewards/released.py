@@ -16,7 +16,7 @@ from spatial.sample import Answer, ChoiceAnswer, MotionAnswer, NumberAnswer, Reg
 
 _DRESS = re.compile(r"\\(?:boxed|text|textbf|mathrm|mathbf)\b|[\s$%{}\\]")
 _FRAME = re.compile(r"\breference frame ([0-9]{1,4})\b", re.IGNORECASE)
-_MOVE = re.compile(r"(\w+):([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))")
+_MOVE = re.compile(r"(?<!\w)(\w++):([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))")
 
 
 def released_format_score(parsed: ParsedResponse) -> float:

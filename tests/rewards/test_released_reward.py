@@ -1,5 +1,6 @@
 """What the released reward does otherwise, as method.md lists it, beside what the project's own reward gives."""
 
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -152,3 +153,13 @@ def test_what_is_no_fault_scores_the_same(make_sample: MakeSample) -> None:
     bare = "<think>x</think><answer>1.3</answer>"
     sample = make_sample(NumberAnswer(value=1.2, unit="m"))
     assert score_response(bare, Path.LOR, sample, RELEASED) == score_response(bare, Path.LOR, sample, OWN)
+
+
+@pytest.mark.parametrize("piece", ["x", "move_right:", "move_right:0.4,", "9", "{", "\\boxed{", "reference frame "])
+def test_a_megabyte_of_anything_is_scored_in_time(make_sample: MakeSample, piece: str) -> None:
+    megabyte = piece * (1_000_000 // len(piece))
+    text = f"<detect>{megabyte}</detect><think>x</think><answer>{megabyte}</answer>"
+    start = time.perf_counter()
+    for truth in (ChoiceAnswer(letter="A", num_options=2), MotionAnswer(moves={"move_right": 0.4})):
+        score_response(text, Path.DTR, make_sample(truth, centers_m=(NEAR,)), RELEASED)
+    assert time.perf_counter() - start < 2.0
