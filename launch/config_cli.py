@@ -140,8 +140,10 @@ def _print(setting: Setting, values: dict[str, Any] | None) -> None:
     default = f", default {setting.default}" if setting.default not in ("", "required") else ""
     kind = setting.kind if setting.default != "required" else f"{setting.kind}, required"
     only_if = f"  (with {setting.only_if})" if setting.only_if else ""
-    console.print(
-        f"[bold]{escape(setting.key)}[/]{escape(value)}  [dim]{escape(kind + default + only_if)}[/]", highlight=False
-    )
+    head = f"[bold]{escape(setting.key)}[/]{escape(value)}  [dim]{escape(kind + default + only_if)}[/]"
+    if not console.is_terminal:  # a line each, so that they can be searched
+        console.print(f"{head}  {escape(setting.doc)}", highlight=False, soft_wrap=True)
+        return
+    console.print(head, highlight=False)
     if setting.doc:
         console.print(Padding(escape(setting.doc), (0, 0, 0, 4)), highlight=False)
