@@ -36,6 +36,11 @@ QUESTION = "Which is closer to the camera? A. red point B. blue point"
 RESPONSE = "<think>red z 2.03 , blue z 3.40 . red is closer</think><answer>A</answer>"
 # Smaller than the largest tensor, which has 0.2 MB.
 TRANSFER = GlooTransferConfig(bucket_mb=0.05)
+ON_GPU = torch.cuda.is_available()
+# Between the log-probabilities of engine and learner, both in float32, in nats. On CPUs the order of sums is all that
+# differs. On GPUs Triton's attention multiplies in tf32, which keeps 10 bits of a factor: 1.8e-3 was the largest
+# difference of test_regions.py on an H200.
+TOLERANCE = 5e-3 if ON_GPU else 1e-4
 # Through LOR regions are drawn: one engine serves both kinds side by side.
 PROMPT = PromptConfig(instructions="short", region_depth=True, lor_regions="marks")
 
@@ -188,7 +193,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
 def running_host(world: TinyWorld, **settings: Any) -> Iterator[EngineHost]:
     """An engine of `world`'s checkpoint, loaded, and ended with the block; `settings` of its `EngineConfig`."""
     config = EngineConfig(max_model_len=512, max_num_seqs=16, kv_cache_gib=0.25, transfer=TRANSFER, **settings)
-    host = EngineHost(RolloutEngine(world.checkpoint, world.images, PROMPT, config, "rollout-0", cpu_cores=(0,)))
+    engine = RolloutEngine(world.checkpoint, world.images, PROMPT, config, "rollout-0", cpu_cores=(0,), on_gpu=ON_GPU)
+    host = EngineHost(engine)
     try:
         host.run(host.engine.start())
         yield host

@@ -26,10 +26,9 @@ from rollout.transfer_client import FanOutClient
 from spatial.sample import BadImageError, ImageRef, Path, SpatialSample
 from vlm.policy import Policy
 
-from .conftest import PROMPT, QUESTION, EngineHost, PolicySource, TinyWorld
+from .conftest import PROMPT, QUESTION, TOLERANCE, EngineHost, PolicySource, TinyWorld
 
 pytestmark = pytest.mark.stack
-TOLERANCE = 1e-4
 
 
 def disturb(policy: Policy, scale: float, only: str = "") -> None:
