@@ -51,7 +51,12 @@ def check(
     from spatial.images import ImageStore
 
     if not file.is_file():
-        raise ConfigError(f"{file}: there is no such file")
+        advice = (
+            f"is a folder; name a file in it, such as {file / 'train.jsonl'}"
+            if file.is_dir()
+            else "there is no such file"
+        )
+        raise ConfigError(f"{file}: {advice}")
     if images is not None and not images.is_dir():
         raise ConfigError(f"--images {images}: there is no such folder")
     config = OwnReader(file=file, images=images)

@@ -83,10 +83,13 @@ def run_evaluations(config: RunConfig, wanted: Wanted, console: Console) -> list
         assert wanted.folder is not None
         exam = read_exam(config, wanted.benchmark, wanted.folder, wanted.limit, images, console)
     evaluated: list[Evaluated] = []
+    from launch.start_checks import check_questions  # loads torch, which a faulty config does without
+
     with Driver(config, console, needs_data=wanted.benchmark is None, needs_model=False) as run:
         if exam is None:
             exam = _own_exam(config, wanted.evaluation, run_folder)
         check_fit(exam, wanted.evaluation.paths, config)
+        check_questions(config, exam.samples, wanted.evaluation.paths, wanted.checkpoints[0], images)
         for checkpoint in wanted.checkpoints:
             asked = run.evaluate(checkpoint, exam.samples, wanted.evaluation, images)
             with console.status(f"marks of {checkpoint.name}, and their intervals"):

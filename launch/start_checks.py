@@ -174,7 +174,34 @@ def _images_fit(config: RunConfig) -> Check:
     return check
 
 
-def _response_fits(config: RunConfig, encoder: PromptEncoder) -> Check:
+def check_questions(
+    config: RunConfig, samples: Sequence[SpatialSample], paths: Sequence[Path], checkpoint: FilePath, images: FilePath
+) -> None:
+    """Whether questions that are no part of the run's data leave room for their responses.
+
+    Args:
+        paths: which they are asked through.
+        checkpoint: which is asked.
+        images: the store with their images.
+
+    Raises:
+        BadDataError: more do not than `max_bad_share` allows.
+        ConfigError: the checkpoint cannot be asked with the config's prompts.
+    """
+    try:
+        encoder = PromptEncoder(checkpoint, ImageStore(images), config.prompt)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    check = _response_fits(config, encoder, paths)
+    faults = {sample.sample_id: fault for sample in samples if (fault := check(sample))}
+    if faults:
+        summary = _summary(FilePath("questions"), faults, len(samples), config)
+        if len(faults) > config.max_bad_share * len(samples):
+            raise BadDataError(summary)
+        _log.warning("%s", summary)
+
+
+def _response_fits(config: RunConfig, encoder: PromptEncoder, paths: Sequence[Path] = tuple(Path)) -> Check:
     """Whether a whole response fits behind the prompt: one that is cut for want of room teaches the wrong thing."""
     longest, wanted = config.rollout.engine.max_model_len, config.rollout.sampling.max_response_tokens
     cause = Cause(
@@ -184,7 +211,7 @@ def _response_fits(config: RunConfig, encoder: PromptEncoder) -> Check:
     )
 
     def check(sample: SpatialSample) -> Fault | None:
-        for path in sample.paths:
+        for path in (path for path in sample.paths if path in paths):
             # Most prompts are far shorter, and that can be told without the tokenizer.
             if encoder.max_prompt_tokens(sample, path) + wanted > longest:
                 try:

@@ -12,7 +12,7 @@ from actors.parts import samples_of
 from actors.run_folder import RunFolder
 from launch.config import ConfigError, RunConfig, load_config
 from launch.prepare import prepare_data, prepare_folder
-from launch.start_checks import check_samples
+from launch.start_checks import check_questions, check_samples
 from spatial.dataset import BadDataError, load_samples
 from spatial.images import ImageStore
 from spatial.sample import Path as ReasoningPath
@@ -210,3 +210,13 @@ def test_chains_that_no_response_can_be_as_long_as_are_told(run: Make, caplog: p
     (told,) = caplog.messages
     assert f"of the first {len(lengths)} chains {sum(length > 40 for length in lengths)} are longer" in told
     assert f"max_response_tokens=40 (the longest has {max(lengths)} tokens" in told
+
+
+def test_questions_that_leave_no_room_for_an_answer_are_told(built: RunFolder) -> None:
+    config = load_config("demo")
+    samples = load_samples(built.data / "test.jsonl", ImageStore(built.images)).samples
+    check_questions(config, samples, tuple(ReasoningPath), MODEL, built.images)
+    engine = config.rollout.engine.replace(max_model_len=150)
+    tight = config.replace(rollout=config.rollout.replace(engine=engine))
+    with pytest.raises(BadDataError, match=r"no room for a response.*set rollout\.engine\.max_model_len=\d+"):
+        check_questions(tight, samples, tuple(ReasoningPath), MODEL, built.images)
