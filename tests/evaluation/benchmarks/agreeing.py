@@ -44,6 +44,13 @@ ANSWERS = (
     *("Answer: R", "The answer is R", "The correct answer is (R).", "Option R", "the option R is right", "So it is R"),
     *("R<newline>because it is so", "it is so<newline>R", "Neither (W) nor its mirror: the answer is (R)"),
     *("W", "(W)", "w", "W. text", "The answer is W", "It is R, not W", "It is not W, so R", "W or R"),
+    *(
+        "The answer is **R**. Option W fails.",
+        "Point R is closer than point W",
+        "r) text",
+        "答案是R",
+        "None of (R) or (W)",
+    ),
     *("", "42", "1.5 m", "text", "I cannot tell", "E", "Zebra", "[R]umour has it"),
 )
 """R stands for the letter of the right option and W for a wrong one, in either case; [R] also within a word."""
@@ -52,6 +59,7 @@ ANSWERS = (
 NUMBER_ANSWERS = (
     *("2.0", "2", "2.", " 2.0 ", "2.1", "1.5", "3.1", "0", "-2", "2 m", "2.0 meters", "about 2 m", "It is 2."),
     *("200 cm", "2e0", "two", "1.5 to 2 m", "2 or 3 m", "1.5 + 0.5 = 2.0", "2,0", "far", ""),
+    *("2 meters (6.6 feet)", "20 dm", "2 parsecs", "2 o'clock", "200厘米"),
 )
 """Of a truth of 2 metres."""
 
@@ -77,7 +85,9 @@ class Case:
         """Ours and theirs of one of `ANSWERS`, with the question's own letters in it."""
         wrong = "A" if self.letter != "A" else "B"
         letters = {"R": self.letter, "W": wrong, "r": self.letter.lower(), "w": wrong.lower()}
-        words = re.sub(r"\b[RWrw]\b(?!\])", lambda match: letters[match[0]], answer.replace("<newline>", "\n"))
+        words = re.sub(
+            r"(?<![A-Za-z])[RWrw](?![A-Za-z\]])", lambda match: letters[match[0]], answer.replace("<newline>", "\n")
+        )
         words = words.replace("[R]", self.letter)
         return self.benchmark.mark(self.question, words).score, self.theirs(self, words)
 
