@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from actors.learner_worker import LearnerRank
 from actors.parts import samples_of
 from actors.run_folder import RunFolder
 from launch.config import ConfigError, RunConfig, load_config
@@ -97,6 +99,13 @@ def test_a_sample_that_cannot_be_used_is_left_out_by_every_process_and_named(
     assert f"rollout.engine.max_model_len=512: {num} prompt tokens through" in far["why"]
     names = [sample.sample_id for sample in samples_of(config, folder, "train")]
     assert names == [row["sample_id"] for place, row in enumerate(rows) if place not in (3, 5)]
+    rank = LearnerRank(SimpleNamespace(images=folder.images, config=config.learner), 0)  # type: ignore[arg-type]
+    rank._encoder = encoder
+    file, share = folder.data / "train.jsonl", config.max_bad_share
+    num_all = rank.load_chains(file, share, frozenset())
+    assert num_all - rank.load_chains(file, share, folder.left_out_of("train")) == sum(
+        len(rows[place]["chains"]) for place in (3, 5)
+    )
     (told,) = caplog.messages
     assert f"2 of {len(rows)} samples cannot be used" in told
     assert f"{rows[3]['sample_id']} (2 images): set rollout.engine.max_images_per_prompt=2" in told
