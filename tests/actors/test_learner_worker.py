@@ -17,7 +17,9 @@ from learner.config import LearnerConfig
 from learner.errors import PortTakenError
 from learner.stack import join_process_group
 from rewards.score import Score
+from rollout.config import EngineConfig
 from spatial.sample import Path
+from tests.rollout.test_gloo_transfer import Receiver
 from vlm.config import PromptConfig
 
 from .fake_workers import make_requests
@@ -95,6 +97,26 @@ async def test_an_optimiser_step_that_was_left_out_is_told_to_the_run() -> None:
     told: list[str] = []
     await OneLeftOut(told.append).cold_start_steps(0, 2)
     assert told == ["optimiser step 2 was left out"]
+
+
+@pytest.mark.parametrize("rank_of_learner", [0, 1])
+def test_a_rank_connects_packs_and_pushes_at_a_port_of_its_own_choice(rank_of_learner: int) -> None:
+    model = torch.nn.Linear(3, 2)
+    rank, engine = make_rank(version=None)
+    rank._rank, engine.vlm, engine.device = rank_of_learner, model, torch.device("cpu")
+    receivers = [Receiver("one"), Receiver("two")]
+    for version, members in enumerate((receivers, receivers[1:]), start=1):
+        with torch.no_grad():
+            model.weight.fill_(version)
+        rank.connect(members, EngineConfig(transfer_timeout_s=20), "127.0.0.1")
+        rank.pack(version)
+        receipt = rank.push(version)
+        assert receipt.num_bytes == 4 * (6 + 2)
+        assert receipt.checksums.keys() == ({"weight", "bias"} if rank_of_learner == 0 else set())
+        for receiver in members if rank_of_learner == 0 else ():
+            assert receiver.version == version
+            assert torch.equal(receiver.tensors["weight"], model.weight)
+    assert receivers[0].version == (1 if rank_of_learner == 0 else None)
 
 
 class RemoteMethod:

@@ -13,7 +13,7 @@ from tests.vllm_server import vllm_server
 from vlm.policy import PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import question_text
 
-from .conftest import PROMPT, TinyWorld
+from .conftest import PROMPT, TOLERANCE, TinyWorld
 
 pytestmark = pytest.mark.stack
 RED = Region(mark="red", box_xyxy_px=(16.0, 32.0, 96.0, 112.0))
@@ -58,7 +58,7 @@ def test_the_server_answers_about_a_region_as_the_learner_would(url: str, world:
     batch = PolicyBatch.collate([row], world.encoder.pad_token_id, world.encoder.image_token_id)
     with torch.no_grad():
         mine, _ = load_policy(world.checkpoint)(batch, bans=False)
-    assert logprobs == pytest.approx(mine[batch.response_mask].tolist(), abs=1e-4)
+    assert logprobs == pytest.approx(mine[batch.response_mask].tolist(), abs=TOLERANCE)
 
 
 def test_another_region_is_another_question(url: str, world: TinyWorld) -> None:
