@@ -14,9 +14,10 @@ is an error: a centre that is passed over is a reward that is never given.
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from corpora.grounding import checked
 from corpora.rows import Raw, RowError
@@ -34,6 +35,15 @@ class _Center(Raw):
 
 class _Centers(Raw):
     centers_m: list[Annotated[list[float], Field(min_length=3, max_length=3)]]
+
+
+@dataclass(frozen=True)
+class _Known:
+    center_m: Vector3
+    """In the first image's frame."""
+    name: str
+    views_m: tuple[Vector3 | None, ...]
+    """In the frame of each of several images, as far as known."""
 
 
 def frames_of(value: Any) -> dict[str, int]:
@@ -55,8 +65,7 @@ def with_centers(value: Any, regions: tuple[Region, ...], num_images: int) -> tu
         return _in_order(value, regions)
     if not isinstance(value, dict):
         raise RowError("3d_pos", value, "an unknown form: give an object with the centre of each mark")
-    entries: dict[str, tuple[Vector3, str]] = {}
-    everywhere: dict[str, tuple[Vector3 | None, ...]] = {}
+    entries: dict[str, _Known] = {}
     by_mark = {region.mark: region for region in regions}
     for key, entry in value.items():
         if entry is None:  # tables write out what a row leaves out
@@ -68,14 +77,9 @@ def with_centers(value: Any, regions: tuple[Region, ...], num_images: int) -> tu
         if mark in entries:
             raise RowError("3d_pos", key, f"a second centre for the {by_mark[mark].label}")
         entries[mark] = _entry(entry, f"3d_pos.{key}", by_mark[mark], num_images)
-        everywhere[mark] = _by_image(entry.get("all_frame_3d"), num_images)
     return tuple(
-        region.replace(
-            center_m=entries[region.mark][0],
-            name=entries[region.mark][1] or region.name,
-            centers_by_image_m=everywhere[region.mark],
-        )
-        if region.mark in entries
+        region.replace(center_m=found.center_m, name=found.name or region.name, centers_by_image_m=found.views_m)
+        if (found := entries.get(region.mark))
         else region
         for region in regions
     )
@@ -94,8 +98,8 @@ def _in_order(value: Sequence[Any], regions: tuple[Region, ...]) -> tuple[Region
     return tuple(region.replace(center_m=_vector(at)) for region, at in zip(regions, centers, strict=True))
 
 
-def _entry(entry: Any, field: str, region: Region, num_images: int) -> tuple[Vector3, str]:
-    """A mark's centre in the first image's frame, and its name."""
+def _entry(entry: Any, field: str, region: Region, num_images: int) -> _Known:
+    """What is known of a mark."""
     if not isinstance(entry, dict):
         raise RowError(field, entry, f"an unknown form: {_FORMS}")
     own = entry.get("current_frame_3d")
@@ -103,17 +107,16 @@ def _entry(entry: Any, field: str, region: Region, num_images: int) -> tuple[Vec
     if not isinstance(own, dict):
         raise RowError(f"{field}.current_frame_3d", own, "give an object with center_cam")
     frame = _frame(entry, field, region, num_images)
-    everywhere = entry.get("all_frame_3d")
-    if everywhere is not None:
-        first, where = _of_first_image(everywhere, f"{field}.all_frame_3d")
-        if first is not None:
-            return _vector(checked(_Center, first, where).center_cam), _name(entry, own)
+    views = _views(entry.get("all_frame_3d"), f"{field}.all_frame_3d", num_images)
+    if views and views[0] is not None:
+        return _Known(views[0], _name(entry, own), views if num_images > 1 else ())
     for found, where in ((own, f"{field}.current_frame_3d"), (entry, field)):
         if found.get("center_cam") is not None:
             if frame != 0:
                 advice = f"is in the frame of image {frame}; give it in that of the first (all_frame_3d, 0)"
                 raise RowError(f"{where}.center_cam", found["center_cam"], advice)
-            return _vector(checked(_Center, found, where).center_cam), _name(entry, own)
+            center_m = _vector(checked(_Center, found, where).center_cam)
+            return _Known(center_m, _name(entry, own), (center_m, *views[1:]) if num_images > 1 and views else ())
     raise RowError(field, sorted(map(str, entry)), f"no centre in a known form: {_FORMS}")
 
 
@@ -129,29 +132,22 @@ def _frame(entry: dict[str, Any], field: str, region: Region, num_images: int) -
     return frame
 
 
-def _of_first_image(everywhere: Any, field: str) -> tuple[Any, str]:
+def _views(everywhere: Any, field: str, num_images: int) -> tuple[Vector3 | None, ...]:
+    """The centre in the frame of each image, None where that is not given; empty where none is."""
+    if everywhere is None:
+        return ()
     if isinstance(everywhere, list):
         everywhere = dict(enumerate(everywhere))
     if not isinstance(everywhere, dict):
         raise RowError(field, everywhere, "give an object with an entry for each image")
-    return next(((found, f"{field}.{key}") for key, found in everywhere.items() if str(key) == "0"), (None, field))
-
-
-def _by_image(everywhere: Any, num_images: int) -> tuple[Vector3 | None, ...]:
-    """The centre in each image's frame; empty for one image. What cannot be read there is not known."""
-    if isinstance(everywhere, list):
-        everywhere = dict(enumerate(everywhere))
-    if num_images == 1 or not isinstance(everywhere, dict):
-        return ()
-    found = (everywhere.get(str(index), everywhere.get(index)) for index in range(num_images))
-    return tuple(_center_if_any(entry) for entry in found)
-
-
-def _center_if_any(entry: Any) -> Vector3 | None:
-    try:
-        return _vector(_Center.model_validate(entry).center_cam)
-    except ValidationError:
-        return None
+    known = [str(index) for index in range(num_images)]
+    found: dict[str, Vector3] = {}
+    for key, entry in everywhere.items():
+        if str(key) not in known:
+            raise RowError(field, key, f"the row has {num_images} images, counted from 0")
+        if entry is not None:
+            found[str(key)] = _vector(checked(_Center, entry, f"{field}.{key}").center_cam)
+    return tuple(found.get(index) for index in known)
 
 
 def _name(*entries: dict[str, Any]) -> str:

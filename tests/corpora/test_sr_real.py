@@ -252,6 +252,9 @@ def test_a_centre_that_is_no_number_costs_its_row_alone(tmp_path: FilePath) -> N
         (views(0, [1, 2, 3], [1, 2, 4]), "3d_pos.red_point.current_frame"),  # it is on the other
         (views(2, [1, 2, 3], [1, 2, 4]), "3d_pos.red_point.current_frame"),
         (views(1, None, [1, 2, 4]), "3d_pos.red_point"),
+        (views(1, [1, 2, 3], [1, 2]), "3d_pos.red_point.all_frame_3d.1.center_cam"),
+        (views(1, [1, 2, 3], [1, 2, 4], [1, 2, 5]), "3d_pos.red_point.all_frame_3d"),
+        ({"current_frame": 1, "all_frame_3d": {"0": POINT, "1": [1, 2, 4]}}, "3d_pos.red_point.all_frame_3d.1"),
     ],
 )
 def test_with_several_images_centres_must_be_in_the_frame_of_the_first(
