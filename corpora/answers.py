@@ -18,6 +18,7 @@ from corpora.sentences import (
     read_yes_or_no,
     written_quantities,
 )
+from spatial.dataset import shorten
 from spatial.sample import Answer, ChoiceAnswer, NumberAnswer, TextAnswer, Unit
 
 AnswerType = Literal["auto", "choice", "number", "text"]
@@ -29,6 +30,7 @@ _NAMED_LETTER = re.compile(
 )
 _OPTION_START = re.compile(r"(?:(?<=^)|(?<=[\s;,|(]))([A-Z])[.):]\s*(?=\S)")
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
+_MAX_OPTIONS_CHARS = 20_000
 _MISSING = ("", "none", "null", "nan", "n/a", "[]", "{}")
 _TAGGED = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL | re.IGNORECASE)
 _LEFT_OPEN = re.compile(r"<answer>((?:(?!</?answer>).)*\S)\s*$", re.DOTALL | re.IGNORECASE)
@@ -106,6 +108,8 @@ def _listed(cell: Any, field: str) -> list[Any]:
 
 def _listed_in(text: str, field: str) -> list[Any]:
     """The options that a text lists: as JSON, as Python or NumPy print lists, one a line, or after letters."""
+    if len(text) > _MAX_OPTIONS_CHARS:
+        raise RowError(field, text[:40], f"more than {_MAX_OPTIONS_CHARS} characters of options")
     if text[0] in "[{":
         try:
             return _listed(orjson.loads(text), field)
@@ -137,7 +141,7 @@ def with_options(question: str, options: Sequence[str], field: str) -> str:
     if written := options_in(question):
         if [_plain(option) for option in written] == [_plain(option) for option in options]:
             return question
-        raise RowError(field, list(options), f"the question lists other options: {list(written)}")
+        raise RowError(field, list(options), f"the question lists other options: {shorten(repr(list(written)))}")
     lines = (f"{letter}. {option}" for letter, option in zip(ascii_uppercase, options, strict=False))
     return "\n".join([question, *lines, _ASK_FOR_LETTER])
 

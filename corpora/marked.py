@@ -56,9 +56,10 @@ TASK_UNITS: Mapping[str, Unit | None] = {"obj_count": "count", "spatial_volume_i
 
 MAX_TURNS = 128
 """A conversation of more turns is a reject."""
-_PLACEHOLDER = re.compile(r"(?:\b(?:Frame|Image)[ -]?\d+:\s*)?<(?:image|video)>|[ \t]*<(?:mask|region|depth)>")
-_INSTRUCTED = re.compile(r".*<answer>.*\bQuestion:", re.DOTALL)
-"""A question that stands at the end of an instruction how to answer: the prompt gives its own."""
+_PLACEHOLDER = re.compile(
+    r"(?:\b(?:Frame|Image)[ -]?\d+:\s*)?<(?:image|video)>|(?:(?<![ \t])[ \t]+)?<(?:mask|region|depth)>"
+)
+_ANSWER_TAG, _QUESTION = "<answer>", "Question:"
 # What the model is shown is called a point, whatever shape it has.
 _MARK_WORDS = re.compile(rf"\b(red|blue|green|yellow)[ _]{MARK_KIND}\b", re.IGNORECASE)
 _NAMED = re.compile(r"\b(red|blue|green|yellow)[ _](?:point|bbox|bounding box)\b", re.IGNORECASE)
@@ -136,7 +137,10 @@ class MarkedRow(Raw):
 
     def _in_our_words(self, text: str) -> str:
         names = _names(self)
-        text = _INSTRUCTED.sub("", text)
+        # An instruction how to answer, with the question at its end: the prompt gives its own.
+        start = text.find(_ANSWER_TAG)
+        if 0 <= start < text.rfind(_QUESTION):
+            text = text.rpartition(_QUESTION)[2]
         text = _MARK_WORDS.sub(r"\1 point", _PLACEHOLDER.sub("", text)).strip()
         return _OBJECT.sub(lambda match: names.get(match[1], match[0]), text)
 

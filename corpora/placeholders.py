@@ -16,13 +16,19 @@ _COLOURS = ("red", "blue", "green", "yellow")
 _COLOUR = rf"\b({'|'.join(_COLOURS)})[ _]({MARK_KIND})"
 # "the red box <mask>" can be a box that is red; these words are always a mark.
 _MARKS_ALONE = ("point", "bbox", "bounding box")
-_PLACE = re.compile(r"[ \t]*(?:<mask>(?:\s*<depth>)?|<region>)")
+# Spaces are taken from their first on, or each of many would be tried.
+_PLACE = re.compile(r"(?:(?<![ \t])[ \t]+)?(?:<mask>(?:\s{0,2}<depth>)?|<region>)")
 _COLOUR_BEFORE = re.compile(rf"{_COLOUR}[\s()\[\],:]{{0,3}}$", re.IGNORECASE)
 _COLOUR_AFTER = re.compile(rf"[\s()\[\],:]{{0,3}}{_COLOUR}(?![\s()]{{0,3}}<(?:mask|region)>)", re.IGNORECASE)
 _COLOUR_WORDS = re.compile(_COLOUR, re.IGNORECASE)
 _KIND_BEFORE = re.compile(rf"\b{MARK_KIND}$", re.IGNORECASE)
 _REGION_BEFORE = re.compile(r"\bregion \[\d+\]$", re.IGNORECASE)
 _REGION = re.compile(r"\bregion \[(\d{1,3})\]", re.IGNORECASE)
+
+
+_MAX_PLACES = 99
+_MAX_WORDS_CHARS = 40
+"""The words for a mark are shorter."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ def label(
         RowError: there are not as many placeholders as boxes, or it cannot be told which mark one stands for.
     """
     num_places = sum(len(_PLACE.findall(text)) for text in texts)
+    if num_places > _MAX_PLACES:
+        raise RowError(field, num_places, f"more than {_MAX_PLACES} placeholders")
     if num_places == 0:
         return Labelled(tuple(texts), _by_mention(texts[::2], coloured, num_boxes, box_field))
     if num_boxes not in (0, num_places):
@@ -116,7 +124,8 @@ class _Labeller:
 
 def _colour_at(text: str, place: re.Match[str], coloured: Sequence[Mark]) -> Mark | None:
     """The colour of the mark that the words beside a placeholder name."""
-    found = _COLOUR_BEFORE.search(text[: place.start()]) or _COLOUR_AFTER.match(text[place.end() :])
+    before = text[max(0, place.start() - _MAX_WORDS_CHARS) : place.start()]
+    found = _COLOUR_BEFORE.search(before) or _COLOUR_AFTER.match(text[place.end() :])
     if found is None or (found[1].lower() not in coloured and found[2].lower() not in _MARKS_ALONE):
         return None
     return found[1].lower()

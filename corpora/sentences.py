@@ -39,7 +39,7 @@ _BARE = re.compile(
 _BARE_NOT = re.compile(r"\W*(?:it|they|he|she|this|that)\s+(?:is|are|does|do|was|were)n['’]t\W*", re.IGNORECASE)
 
 _ASKS_YES_OR_NO = re.compile(
-    r"(?:^|[.?!:\n])\W*(?:is|are|was|were|does|do|did|has|have|had|isn't|aren't|doesn't|don't"
+    r"(?:^|[.?!:\n])\W{0,5}(?:is|are|was|were|does|do|did|has|have|had|isn't|aren't|doesn't|don't"
     r"|(?:can|could|will|would|should)(?!\s+you\b)"
     r"|(?:can|could|will|would) you (?:please )?(?:confirm|verify|say|see|tell(?: me)?) (?:if|whether|that))\b",
     re.IGNORECASE,

@@ -18,6 +18,7 @@ from spatial.sample import Camera, DepthRef, ImageRef, Region, SeenObject, Spati
 
 _NUM_SHOWN = 5
 _MAX_VALUE_CHARS = 60
+_MAX_CAUSE_CHARS = 1000
 _NUM_KEPT = 512
 _ADVICE = {
     "json_invalid": "write one whole JSON object a line",
@@ -79,7 +80,7 @@ class Reject:
     def cause(self) -> str:
         """What is wrong, without what differs from row to row (places, names, values): rejects are counted by it."""
         field = ".".join(filter(None, (_PLACE.sub("", part) for part in self.field.split("."))))
-        return f"{field}: {_VARIABLE.sub('…', self.advice)}"
+        return f"{field}: {_VARIABLE.sub('…', self.advice[:_MAX_CAUSE_CHARS])}"
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.field}: {self.value}: {self.advice}"
