@@ -3,8 +3,8 @@
     python -m benchmarks.coordinator [--workers 1000] [--trajectories 1000000]
 
 The coordinator is the real one: `Trainer`, its lanes and feeds, `RolloutPool`, `WeightPublisher`, the deadlines of
-calls, and the run's folder, where every response is recorded. Engines, graders and the learner sleep; a group takes an
-engine half a second. What Ray costs is not in it. One in 500 responses cannot be scored, and now and then an engine
+calls, and the run's folder, where every response is recorded. Engines, graders and the learner sleep; a response takes
+an engine half a second. What Ray costs is not in it. One in 500 responses cannot be scored, and now and then an engine
 dies. The reference is as many groups at once with the same sleeping engines and graders, and no coordinator.
 
 CPU time is this process's own, so `trajectories_per_cpu_s` is what a core does that nothing else runs on. Memory is the
