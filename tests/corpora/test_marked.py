@@ -114,6 +114,12 @@ def test_an_instruction_around_a_question_is_left_to_the_prompt(tmp_path: FilePa
     assert found.question == "How far is the red point?"
 
 
+def test_what_introduces_an_image_goes_with_it(tmp_path: FilePath) -> None:
+    asked = "Frame-1: <image>\nFrame-2: <image>\nHow far is the red point <mask> from the blue point?"
+    found = sample(read_spar(tmp_path, a_row(conversations=turns(asked, "1.3"))))
+    assert found.question == "How far is the red point from the blue point?"
+
+
 def test_boxes_are_called_points_as_the_prompt_calls_them(tmp_path: FilePath) -> None:
     row = a_row(
         conversations=turns("Is the chair (red bbox) left of the Blue box?", "yes"), red_point=None, blue_point=None,
