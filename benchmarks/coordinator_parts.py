@@ -120,6 +120,9 @@ class SimulatedWorker:
         self._is_dead = False
         self._logprobs = tuple(world.draw.uniform(-3, 0) for _ in range(256))
 
+    async def place(self) -> None:
+        await self._answer(self._sleep(self._world.control_s), DEADLINES.place_s, "room")
+
     async def start(self) -> None:
         await self._answer(self._sleep(self._world.start_s), DEADLINES.start_s, "start")
 
