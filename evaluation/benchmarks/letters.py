@@ -60,6 +60,7 @@ _ENUMERATION = (
     r"(?<![A-Za-z0-9À-ɏ.'’/&])\(?[%s]\)?"
     rf"(?:\s*+(?:,\s*+{_AND}|,|{_AND})\s*+(?:(?i:option)\s+)?\(?[%s]\)?(?![A-Za-z0-9À-ɏ'’]))++"
 )
+_LISTING = (r"\)", r"\.", ":")
 _VERB = re.compile(r"\s*\b(?:is|was|has|lies|does)\b")
 _ENDS = re.compile(r"\s*(?:[.;:)\n]|$)")
 _IN_BRACKETS = r"\((?P<letter>[%s](?:(?:\s|,|/|&|and\b|or\b)+[%s])*)\)"
@@ -192,13 +193,21 @@ def _first_line(text: str, letters: str) -> Sequence[str]:
 
 
 def _labelled(text: str, letters: str) -> Sequence[str]:
+    """The label that a text begins with, and those of the same form after it ("(A) left (B) right")."""
     text = _without_lists(text, letters)
-    match = _compiled(_LABEL, letters).match(text)
-    if match is None:
+    first = _compiled(_LABEL, letters).match(text)
+    if first is None:
         return []
-    labels = _compiled(rf"(?<!\S){_LABEL}", letters).finditer(text)
-    listed = (label for label in labels if label["letter"].isupper() and not _VERB.match(text, label.end()))
-    return [match["letter"].upper(), *map(_letter, listed)]
+    form = re.escape(text[: first.start("letter")]), re.escape(text[first.end("letter")])
+    labels = re.finditer(rf"(?<!\S){form[0]}(?P<letter>[{letters}]){form[1]}(?=\s+\S)", text[first.end() :])
+    listed = (label for label in labels if _lists(text[first.end() :], label))
+    return [_letter(first), *map(_letter, listed)] if form[1] in _LISTING else [_letter(first)]
+
+
+def _lists(text: str, label: re.Match[str]) -> bool:
+    """Whether a label in a text is one of a list, and no letter of a sentence ("… than point A. Point B …")."""
+    before = text[max(0, label.start() - _WINDOW) : label.start("letter")]
+    return not (_BEFORE_LETTER.search(before.rstrip("(")) or _VERB.match(text, label.end()))
 
 
 def _last_line(text: str, letters: str) -> Sequence[str]:

@@ -81,6 +81,11 @@ ALONE = (
     "Image B",
 )
 LINES = ("B\nIt stands left of the cup.", "It stands left of the cup.\nB", "**B**\n\nA is hidden, and C is behind.")
+EXPLAINED = (
+    "(B) B is closer.\n\nThe points A and B are on a leaf. Point A is further away than point B.",
+    "(B) Box B\n\nBox B fits closely. Box A, on the other hand, has much around it.",
+    "B. It is nearer than point A. Point B is on the car.",
+)
 ALSO = (
     *(
         "B.left",
@@ -115,7 +120,19 @@ NEARER = (
 @pytest.mark.parametrize(
     "answer",
     [
-        *(*DRESSED, *LATEX, *BEFORE_ITS_OPTION, *CALLED_THE_ANSWER, *CHOSEN, *CHINESE, *ALONE, *LINES, *ALSO, *NEARER),
+        *(
+            *DRESSED,
+            *LATEX,
+            *BEFORE_ITS_OPTION,
+            *CALLED_THE_ANSWER,
+            *CHOSEN,
+            *CHINESE,
+            *ALONE,
+            *LINES,
+            *EXPLAINED,
+            *ALSO,
+            *NEARER,
+        ),
         "The answer is A. No, the answer is B",
         "Answer: A\nWait, on second thought, the answer is B.",
         "Answer: A\nFinal answer: B",
