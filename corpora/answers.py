@@ -24,6 +24,7 @@ from spatial.sample import Answer, ChoiceAnswer, NumberAnswer, TextAnswer, Unit
 AnswerType = Literal["auto", "choice", "number", "text"]
 _ASK_FOR_LETTER = "Answer with the letter of the right option."
 _LETTER = re.compile(r"\W{0,2}([A-Za-z])\W{0,2}")
+_LETTER_ALONE = re.compile(r"\(?[A-H][.)]{0,2}")
 _LETTERED = re.compile(r"\(?([A-Za-z])[.):]\s*(\S.*)", re.DOTALL)
 _NAMED_LETTER = re.compile(
     r"(?:(?:the )?(?:correct |right )?(?:answer|option|choice)(?: is)?[\s:]*)+\W{0,3}([A-Z])\W{0,3}", re.IGNORECASE
@@ -211,6 +212,9 @@ def read_answer(
     if numbers_in(text) and (wanted is not None or _is_number(text)):
         fault = f"cannot be read in {wanted}" if wanted else "a number without a unit: set unit"
         raise RowError(field, cell, f"{fault}; or set answer_type=text to keep it as a text")
+    if _LETTER_ALONE.fullmatch(text):
+        advice = "a letter, but there are no options: name their column, or set answer_type=text to keep it as a text"
+        raise RowError(field, cell, advice)
     if is_sentence(text):
         if (said := read_yes_or_no(text, question)) is None:
             raise RowError(field, cell, "a sentence that no reward could compare; answer_type=text keeps it as a text")

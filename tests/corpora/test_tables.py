@@ -77,6 +77,7 @@ def test_the_unit_that_a_question_asks_for_is_that_of_a_bare_answer(tmp_path: Fi
         ("2.5", None, "set unit"),
         ("2 yards", "m", "cannot be read in m"),
         ("It is far away.", None, "answer_type=text keeps it"),
+        ("B", None, "there are no options"),
         ("<answer>1</answer><answer>2</answer>", None, "several answers"),
         ("<answer> </answer>", None, "empty"),
         (float("nan"), None, ""),
