@@ -71,10 +71,11 @@ def check_samples(config: RunConfig, folder: RunFolder, checkpoint: FilePath, ph
 
     Raises:
         BadDataError: more samples cannot be used than `max_bad_share` allows.
-        ConfigError: no sample is left for a task or a path that the config asks for.
+        ConfigError: the checkpoint cannot be asked with the config's prompts, or no sample is left for a task or a path
+            that the config asks for.
     """
     images = ImageStore(folder.images)
-    encoder = PromptEncoder(checkpoint, images, config.prompt)
+    encoder = _make_encoder(config, checkpoint, images)
     checks = [_images_fit(config), _response_fits(config, encoder), _without_special_tokens(encoder)]
     left_out: list[LeftOut] = []
     for split in SPLITS:
@@ -85,6 +86,13 @@ def check_samples(config: RunConfig, folder: RunFolder, checkpoint: FilePath, ph
             offer.check(folder.data / "train.jsonl", phases)
             _warn_of_long_chains(offer.some, encoder, config)
     folder.write_left_out(left_out)
+
+
+def _make_encoder(config: RunConfig, checkpoint: FilePath, images: ImageStore) -> PromptEncoder:
+    try:
+        return PromptEncoder(checkpoint, images, config.prompt)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 class _Offer:
@@ -188,11 +196,7 @@ def check_questions(
         BadDataError: more do not than `max_bad_share` allows.
         ConfigError: the checkpoint cannot be asked with the config's prompts.
     """
-    try:
-        encoder = PromptEncoder(checkpoint, ImageStore(images), config.prompt)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    check = _response_fits(config, encoder, paths)
+    check = _response_fits(config, _make_encoder(config, checkpoint, ImageStore(images)), paths)
     faults = {sample.sample_id: fault for sample in samples if (fault := check(sample))}
     if faults:
         summary = _summary(FilePath("questions"), faults, len(samples), config)
