@@ -119,7 +119,8 @@ class Engine:
 
 class Graders:
     async def score(self, items: list[tuple[str, Path, SpatialSample]]) -> list[Score | Failure]:
-        return [Score(total=0.5, accuracy=0.5, format=0.5)] * len(items)
+        # A group of equal rewards would be left out.
+        return [Score(total=0.4 + 0.2 * (number % 2), accuracy=0.5, format=0.5) for number in range(len(items))]
 
 
 class Learner:
