@@ -5,6 +5,11 @@ from torch import nn
 
 from learner.muon import MuonWithAdamW, split_parameters
 
+# Muon orthogonalises in bfloat16, where one unit in the last place is 0.4 % of an entry. Which of two neighbours an entry
+# becomes is decided by how its gradient was rounded, and so by the processor: two computations of the same four steps
+# may differ by that share of the way.
+ROUNDING = 4 * 0.01 * 0.004
+
 SETTINGS = {"learning_rate": 0.01, "weight_decay": 0.0, "betas": (0.9, 0.95), "epsilon": 1e-8}
 
 
@@ -41,7 +46,7 @@ def test_a_step_equals_the_two_optimisers_steps() -> None:
         muon.step()
         adamw.step()
     for mine, theirs in zip(one.parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs)
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=ROUNDING)
 
 
 def test_a_schedule_moves_both_rates() -> None:
@@ -69,4 +74,4 @@ def test_a_loaded_state_goes_on_as_an_unbroken_run() -> None:
             model.loss().backward()
             optimizer.step()
     for mine, theirs in zip(whole.parameters(), broken.parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs)
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=ROUNDING)

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
+from learner.batch import Collator, MicroPlan
 from learner.config import DeepSpeedConfig, LearnerConfig
 from learner.engine import LearnerEngine
+from learner.metrics import TokenMeans
+from learner.objective import sft_objective
 from learner.step import NonFiniteError
 from tests.learner.conftest import StartEngine, ToyWorld
 from tests.learner.poison import Where, poisoned
@@ -48,6 +52,24 @@ def test_a_step_that_is_not_finite_is_left_out_counted_and_said(
     assert again["loss"] < first["loss"]
     assert engine.num_optimizer_steps == 2
     assert all(tensor.isfinite().all() for tensor in weights_of(engine).values())
+
+
+@pytest.mark.parametrize("zero_stage", [0, 2])
+def test_an_infinite_loss_is_left_out_though_its_gradient_be_finite(
+    world: ToyWorld, start_engine: StartEngine, zero_stage: int
+) -> None:
+    engine = start_engine(make_config(zero_stage))
+    rows = sft_rows(world.samples[:2], world.encoder)
+    batch = Collator(world.encoder, rows).micro_batch(MicroPlan((0, 1), num_real=2), {0: 0.1, 1: 0.1})
+
+    def infinite(logprobs: Tensor, entropies: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, statistics = sft_objective(batch, logprobs, entropies)
+        return loss + math.inf, statistics
+
+    before, means = weights_of(engine), TokenMeans()
+    result = engine._steps.make([(batch, infinite)], 1, means, 1.0, batch.sample_ids)
+    assert (result.is_made, means.means()) == (False, {})
+    assert_same_weights(weights_of(engine), before, atol=0)
 
 
 def test_of_an_update_only_the_mini_batch_that_is_not_finite_is_left_out(
