@@ -5,7 +5,7 @@ from torch import nn
 
 from learner.muon import MuonWithAdamW, split_parameters
 
-# Muon orthogonalises in bfloat16, where one unit in the last place is 0.4 % of an entry. Which of two neighbours an entry
+# Muon orthogonalises in bfloat16, where a unit in the last place is 0.4 % of an entry. Which of two neighbours an entry
 # becomes is decided by how its gradient was rounded, and so by the processor: two computations of the same four steps
 # may differ by that share of the way.
 ROUNDING = 4 * 0.01 * 0.004
