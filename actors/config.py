@@ -24,9 +24,9 @@ class GroupFilterConfig(StrictModel):
     """Groups with a mean reward at or below this are left out."""
     max_mean_reward: float = 0.99
     """Groups with a mean reward at or above this are left out."""
-    min_reward_std: Annotated[float, Field(ge=0)] = 1e-6
+    min_reward_std: Annotated[float, Field(ge=0)] | None = 1e-6
     """Groups whose rewards have a standard deviation at or below this are left out: no response of theirs is better
-    than the others, so they would only spend an update."""
+    than the others, so they would only spend an update. null: whatever their spread."""
     max_rounds: Annotated[int, Field(ge=1)] = 30
     """A step samples at most this many times its number of groups, then trains on what it has."""
 

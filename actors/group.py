@@ -72,4 +72,5 @@ class Group:
             return FilterCause.LOW
         if mean >= rule.max_mean_reward:
             return FilterCause.HIGH
-        return FilterCause.ALIKE if stdev(self.rewards) <= rule.min_reward_std else None
+        is_alike = rule.min_reward_std is not None and stdev(self.rewards) <= rule.min_reward_std
+        return FilterCause.ALIKE if is_alike else None

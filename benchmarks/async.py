@@ -54,7 +54,7 @@ GROUPS, GROUP_SIZE = {Path.LOR: 16, Path.DTR: 16}, 8
 PUSH_S = 0.05
 HEALTH = HealthConfig(probe_every_s=600)
 # Every group counts: how many are filtered out is another matter.
-FILTER = GroupFilterConfig(min_mean_reward=-1.0, max_mean_reward=2.0)
+FILTER = GroupFilterConfig(min_mean_reward=-1.0, max_mean_reward=2.0, min_reward_std=None)
 
 
 class Engine:
@@ -72,6 +72,8 @@ class Engine:
     async def place(self) -> None: ...
 
     async def start(self) -> None: ...
+
+    async def place(self) -> None: ...
 
     async def probe(self) -> None: ...
 

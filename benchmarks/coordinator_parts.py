@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from actors.calls import DeadlineError, answer
 from actors.config import DeadlineConfig
 from actors.group import Group
-from actors.member import WorkerDiedError, WorkerError
+from actors.member import WorkerDiedError, WorkerLateError
 from actors.publisher import PushReceipt
 from rewards.score import Failure, Score
 from rollout.canary import Canary
@@ -151,7 +151,7 @@ class SimulatedWorker:
         try:
             return await answer(simulated, timeout_s, waiter="coordinator", callee=self.name, what=what)
         except DeadlineError as error:
-            raise WorkerError(str(error)) from None
+            raise WorkerLateError(str(error)) from None
 
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -244,6 +244,8 @@ def test_a_group_is_filtered_by_its_mean_and_by_its_spread(rewards: list[float],
         scores=tuple(Score(total=reward, accuracy=reward, format=1.0) for reward in rewards),
     )
     assert group.why_filtered(GroupFilterConfig()) is cause
+    if cause is FilterCause.ALIKE:
+        assert group.why_filtered(GroupFilterConfig(min_reward_std=None)) is None
 
 
 def test_a_step_in_which_many_responses_failed_is_reported_with_the_reasons(tmp_path: FilePath) -> None:
