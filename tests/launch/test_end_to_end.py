@@ -40,7 +40,7 @@ def command(*arguments: str) -> list[str]:
     return [str(Path(sys.executable).with_name("sr-real")), *arguments]
 
 
-def start(*arguments: str) -> "subprocess.Popen[str]":
+def start(*arguments: str, own_session: bool = False) -> "subprocess.Popen[str]":
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command(*arguments),
@@ -49,6 +49,7 @@ def start(*arguments: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=own_session,
         # A shell's background job is born deaf to Ctrl-C, and the tests may run in one.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
@@ -175,6 +176,40 @@ def test_ctrl_c_writes_a_checkpoint_and_leaves_no_process(demo: tuple[Path, str]
     assert f"sr-real train --resume --from {demo[0] / 'cold_start_model'} run={folder}" in output
     steps = [int(path.name.removeprefix("step-")) for path in (folder / "checkpoints").glob("step-*")]
     assert max(steps) >= 2
+    alive = [p for p in psutil.process_iter(["pid", "cmdline"]) if p.pid not in before and _is_ours(p)]
+    assert alive == [], [p.info for p in alive]
+    _, left = psutil.wait_procs(family, timeout=5)
+    assert [process for process in left if _is_alive(process)] == []
+
+
+def test_an_engine_of_two_ranks_learns_and_a_sigterm_to_the_whole_group_ends_all_after_a_checkpoint(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "two-ranks"
+    before = {process.pid for process in psutil.process_iter()}
+    process = start(
+        *("train", "--from", str(BASE), f"run={folder}", *SMALL, "training.num_steps=10000"),
+        *("rollout.engine.tensor_parallel_size=2", "rollout.cpus_per_worker=2", "rollout.max_workers=1"),
+        "rollout.engine.verify_every=1",
+        own_session=True,
+    )
+    deadline_s = time.monotonic() + 400
+    while not (folder / "metrics.jsonl").exists() or len(metrics(folder)) < 2:
+        assert process.poll() is None, process.communicate()[0][-6000:]
+        assert time.monotonic() < deadline_s
+        time.sleep(0.2)
+    family = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output[-6000:]
+    rows = metrics(folder)
+    steps = [int(path.name.removeprefix("step-")) for path in (folder / "checkpoints").glob("step-*")]
+    assert max(steps) == rows[-1]["step"]
+    for row in rows:
+        # Both ranks' checksums agreed with what was sent, and they compute what the learner does.
+        assert row["push_attempts"] == 1
+        assert row["canary_difference"] < 1e-3
+        assert abs(row["kl_rollout_learner"]) < 1e-4
     alive = [p for p in psutil.process_iter(["pid", "cmdline"]) if p.pid not in before and _is_ours(p)]
     assert alive == [], [p.info for p in alive]
     _, left = psutil.wait_procs(family, timeout=5)
