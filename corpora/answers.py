@@ -12,6 +12,7 @@ from corpora.rows import RowError
 from corpora.sentences import (
     asked_unit,
     asks_how_many,
+    asks_yes_or_no,
     is_sentence,
     numbers_in,
     read_one_quantity,
@@ -36,6 +37,7 @@ _MISSING = ("", "none", "null", "nan", "n/a", "[]", "{}")
 _TAGGED = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL | re.IGNORECASE)
 _LEFT_OPEN = re.compile(r"<answer>((?:(?!</?answer>).)*\S)\s*$", re.DOTALL | re.IGNORECASE)
 _INTRODUCED = re.compile(r"(?:the )?(?:final |correct |right )?answer(?: is|:| is:)\s+(\S.*)", re.IGNORECASE)
+_STARTS_WITH_NUMBER = re.compile(r"[\W_]*\d[\d.,]*(?![\d.,]*(?:D|st|nd|rd|th)\b)")
 _BOXED = re.compile(r"\\boxed\{(?:\\text\{)?([^{}]*)\}?\}")
 _OPTION_IN_TEXT = re.compile(r"(?:^|[\s(])([A-Z])[.):](?=\s)")
 
@@ -72,6 +74,10 @@ def read_options(cell: Any, field: str) -> tuple[str, ...]:
     lettered = [_LETTERED.fullmatch(option) for option in options]
     if all(match and match[1].upper() == letter for match, letter in zip(lettered, ascii_uppercase, strict=False)):
         options = tuple(match[2] for match in lettered if match)
+    elif all(lettered) and {match[1].upper() for match in lettered if match} <= set(ascii_uppercase[: len(options)]):
+        raise RowError(
+            field, cell, "their letters are not in order; give them from A on, for answers name them by letter"
+        )
     if not 2 <= len(options) <= len(ascii_uppercase):
         raise RowError(field, len(options), "give 2 to 26 options")
     if len(set(options)) < len(options):
@@ -209,8 +215,12 @@ def read_answer(
         return number, _written(number.value, number.unit)
     if kind == "number":
         raise RowError(field, cell, f"cannot be read as a number in {wanted or 'count'}")
-    if numbers_in(text) and (wanted is not None or _is_number(text)):
-        fault = f"cannot be read in {wanted}" if wanted else "a number without a unit: set unit"
+    if asks_yes_or_no(question) and (said := read_yes_or_no(text, question)):
+        return TextAnswer(text=said), said
+    if numbers_in(text) and (wanted is not None or _STARTS_WITH_NUMBER.match(text)):
+        fault = f"cannot be read in {wanted}" if wanted else "no single quantity"
+        if wanted is None and _is_number(text):
+            fault = "a number without a unit: set unit"
         raise RowError(field, cell, f"{fault}; or set answer_type=text to keep it as a text")
     if _LETTER_ALONE.fullmatch(text):
         advice = "a letter, but there are no options: name their column, or set answer_type=text to keep it as a text"

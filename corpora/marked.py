@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import AliasChoices, Field
+from pydantic import AfterValidator, AliasChoices, Field
 
 from corpora.answers import bare_answer, num_options_in, read_answer
 from corpora.placeholders import MARK_KIND
@@ -32,6 +32,7 @@ from corpora.sentences import (
     asked_unit,
     asks_how_many,
     asks_yes_or_no,
+    is_number_word,
     is_sentence,
     names_a_unit,
     numbers_in,
@@ -65,12 +66,26 @@ _MARK_WORDS = re.compile(rf"\b(red|blue|green|yellow)[ _]{MARK_KIND}\b", re.IGNO
 _NAMED = re.compile(r"\b(red|blue|green|yellow)[ _](?:point|bbox|bounding box)\b", re.IGNORECASE)
 _OBJECT = re.compile(r"\b[Oo]bject[ _]?(A|[0-9]{1,2})\b")
 _LETTER_ALONE = re.compile(r"\(?[A-Z][.):]?")
-_MOTION = re.compile(r"\s*[a-z_]+\s*:")
+_MOTION = re.compile(r"\s*(?:move|rotate|yaw|pitch|roll|turn|tilt|pan)_[a-z]+\s*:")
+_NO_WORDS = re.compile(r"[\[({\s]*-?\d[\d.]*(?!\w).*|nan|null|n/a|none\b\W*", re.DOTALL | re.IGNORECASE)
+"""Numbers, and how tables write that nothing is there."""
 _MOVES = re.compile(r"\b(?:mov(?:e|es|ed|ing)|rotat\w+|turn(?:s|ed)?|tilt\w*|pan(?:s|ned)?)\b", re.IGNORECASE)
 
 Share = Annotated[float, Field(ge=0, le=1000)]
-_Point = Annotated[list[Share], Field(min_length=2, max_length=2)]
-_Box = Annotated[list[Share], Field(min_length=4, max_length=4)]
+
+
+def _no_parts_of_one(place: list[float]) -> list[float]:
+    """
+    Raises:
+        ValueError: a place counts in parts of the image's sides, 0 to 1.
+    """
+    if max(place) <= 1 and any(not side.is_integer() for side in place):
+        raise ValueError("counts in parts of the image's sides, 0 to 1; give thousandths of them")
+    return place
+
+
+_Point = Annotated[list[Share], Field(min_length=2, max_length=2), AfterValidator(_no_parts_of_one)]
+_Box = Annotated[list[Share], Field(min_length=4, max_length=4), AfterValidator(_no_parts_of_one)]
 Points = list[_Point] | _Point | None
 Boxes = list[_Box] | _Box | None
 Indices = list[list[int]] | list[int] | None
@@ -319,6 +334,10 @@ def _words(text: str, unit: Unit | None, config: MarkedReader) -> TextAnswer:
             raise RowError("answer", text, "an area or a volume; no reward can score its unit")
         what = "several numbers" if len(numbers) > 1 else f"no number in {unit}"
         raise RowError("answer", text, f"{what}; give one quantity, with its unit or bare")
+    if _NO_WORDS.fullmatch(text) or is_number_word(text):
+        raise RowError(
+            "answer", text, "neither one number nor words; give one quantity in digits, yes or no, or a name"
+        )
     if unit not in (None, "count") and names_a_unit(text):
         raise RowError("answer", text, f"names a unit, but no number that can be read in {unit}")
     if is_sentence(text):

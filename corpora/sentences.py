@@ -182,6 +182,11 @@ def asked_unit(question: str) -> Unit | None:
     return found[-1] if len(set(found)) == 1 else None
 
 
+def is_number_word(text: str) -> bool:
+    """Whether a text is a number in words alone ("two.")."""
+    return text.lower().rstrip(".") in _WORDS
+
+
 def is_sentence(text: str) -> bool:
     """Whether a text states something, as "It is on the left" does and "on the left" does not."""
     return len(text.split()) > 1 and _VERB.search(text) is not None

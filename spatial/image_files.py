@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from spatial.sample import BadImageError
 
@@ -27,6 +27,7 @@ _TURNS = {
 }
 """By EXIF orientation, what makes an image upright."""
 _TURNED_IN_PNG = {"exif", "Raw profile type exif", "XML:com.adobe.xmp"}
+_OTHER_FORMATS = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%PDF": "PDF"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis"}
 
 
@@ -42,11 +43,24 @@ def opened(data: bytes) -> Iterator[Image.Image]:
             yield image
     except BadImageError:
         raise
+    except UnidentifiedImageError as error:
+        raise BadImageError(f"no readable PNG, JPEG or WebP image but {_kind_of(data)}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        advice = f": {error}"
-        if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-            advice = " but HEIC or AVIF; convert it first, for instance with `magick photo.heic photo.jpg`"
-        raise BadImageError(f"no readable PNG, JPEG or WebP image{advice}") from error
+        raise BadImageError(f"no readable PNG, JPEG or WebP image: {error}") from error
+
+
+def _kind_of(data: bytes) -> str:
+    """What a file is that is no image we open, by its first bytes, and what to do about it."""
+    if not data:
+        return "an empty file"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return "HEIC or AVIF; convert it first, for instance with `magick photo.heic photo.jpg`"
+    for start, name in _OTHER_FORMATS.items():
+        if data.startswith(start):
+            return f"{name}; convert it first, for instance with `magick picture picture.png`"
+    if data.lstrip()[:1] == b"<":
+        return "a page of HTML or XML, such as a failed download leaves"
+    return "another format, or damaged at its start"
 
 
 def orientation_of(image: Image.Image) -> int:

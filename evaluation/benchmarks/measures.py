@@ -14,9 +14,9 @@ _SAME = 0.1
 """One length in two units ("3 feet (1 meter)") may differ by this share of it, for both are rounded."""
 
 # A number with the signs that may be part of one, so that "1,200", "1/2" and "1.2.3" are seen whole. It follows no
-# letter and no power sign ("region1", "m^2"), and is no ordinal ("2nd", "3D").
+# letter, power or root sign ("region1", "m^2", "√2"), and is no ordinal ("2nd", "3D").
 _NUMBER = re.compile(
-    r"(?<![A-Za-z0-9_^.])-?(?:[0-9]|\.(?=[0-9]))(?:[0-9.]|[,/](?=[0-9]))*+(?:e[+-]?[0-9]++)?(?!(?:st|nd|rd|th|d)\b)",
+    r"(?<![A-Za-z0-9_^.√])-?(?:[0-9]|\.(?=[0-9]))(?:[0-9.]|[,/](?=[0-9]))*+(?:e[+-]?[0-9]++)?(?!(?:st|nd|rd|th|d)\b)",
     re.IGNORECASE,
 )
 _CHINESE_UNITS = "|".join(sorted((word for word in UNITS if word >= "\u4e00"), key=len, reverse=True))
@@ -26,8 +26,8 @@ _UNIT = re.compile(
     r"(?P<power>(?<=[A-Za-z])\^?\{?[23]\}?(?![0-9.])|\s(?:squared|cubed)\b)?(?P<per>\s?(?:/|per\b)\s?[A-Za-z]|(?<=[A-Za-z])[0-9])?",
     re.IGNORECASE,
 )
-_SIGN = re.compile(r"[^\S\n]*[%‰€£¥^]")
-_CHINESE_WORD = re.compile(r"[^\S\n]*(?!左右|多|以)[\u4e00-\u9fff]")
+_SIGN = re.compile(r"[^\S\n]*[%‰€£¥^]|_")
+_CHINESE_WORD = re.compile(r"[^\S\n]*(?!左右|多|以|[到至或和与]\s*[0-9])[\u4e00-\u9fff]")
 _NO_UNIT = re.compile(
     r"a|about|above|across|and|apart|approximately|as|at|away|based|because|below|between|but|by|considering|deep|far|for"
     r"|from|given|high|if|in|is|it|long|of|on|or|over|roughly|since|so|tall|than|that|the|there|thick|to|total|towards"
@@ -38,6 +38,12 @@ _NOT_INCHES = re.compile(r"\s+(?!(?:and|apart|away|between|by|deep|from|high|lon
 """What follows the "in" of "2 in front of it", but of no inches."""
 _OTHER_UNIT = re.compile(r"\s*(?:[(\[,/=≈~]|or\b|which is\b|that is\b|i\.e\.)", re.IGNORECASE)
 """What stands between a length and the same in another unit; "to", "-" and "and" stand between two lengths."""
+_IN_BRACKETS = re.compile(r"(?<=[0-9])\s*(?:\(\s*([A-Za-z]+)\s*\)|\[\s*([A-Za-z]+)\s*\]|\{\s*([A-Za-z]+)\s*\})")
+_NAMED_UNIT = re.compile(
+    r"\bunits?[\"']?\s*(?:is|are|:|=)\s*(?:in\s+)?[\"']?([A-Za-z]+)|\bin\s+\(?([A-Za-z]+)\)?\s*[:=]\s*(?=[0-9.])|\(in\s+([A-Za-z]+)\)",
+    re.IGNORECASE,
+)
+"""A unit apart from its number: "unit: cm", "in metres: 2", "distance (in cm)"."""
 _PARTS = ((UNITS["ft"], UNITS["in"]), (UNITS["m"], UNITS["cm"]))
 _SIDE_BY_SIDE = re.compile(r"\s*(?:,|,?\s*and)?\s*")
 _STATED = re.compile(r"(?:\banswer\s*(?:is|:|=)|答案(?:是|为|:))[^\n]*?(?=[.。;]\s|\n|$)", re.IGNORECASE)
@@ -73,10 +79,19 @@ def read_measure(answer: str, unit: Unit) -> float | None:
     if value is not None:
         return value
     text = _FULL_HOUR.sub(r"\1 o'clock", _QUOTED.sub(r"\2", plain(answer.replace("º", "°")).replace("−", "-")))
+    text = _IN_BRACKETS.sub(_out_of_brackets, text)
     quantities = list(_joined(_quantities(text), text))
+    if named := _NAMED_UNIT.search(text):
+        apart = UNITS.get(named[named.lastindex or 0].lower())
+        quantities = [replace(each, unit=apart, is_bare=False) if each.is_bare else each for each in quantities]
     stated = [match.span() for match in _STATED.finditer(text)]
     called = [each for each in quantities if any(start <= each.start < end for start, end in stated)]
     return _only(called or quantities, text, unit)
+
+
+def _out_of_brackets(match: re.Match[str]) -> str:
+    word = match[match.lastindex or 0]
+    return f" {word}" if word.lower() in UNITS else match[0]
 
 
 def _quantities(text: str) -> Iterator[_Quantity]:

@@ -6,7 +6,10 @@ import unicodedata
 _MARKUP = (
     (re.compile(r"</?s>|<\|\w+\|>"), ""),  # a model's own signs of an end
     (re.compile(r"\\[,;:! ]|\\quad\b|(?<=[\w}])~(?=\\)"), " "),
-    (re.compile(r"\\(?:text|mathrm|mathbf|textbf|bf|rm|operatorname)\s*\{([^{}]*)\}"), r" \1 "),
+    (re.compile(r"\\(?:SI|qty)\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r" \1 \2 "),
+    (re.compile(r"\\(?:text|mathrm|mathbf|textbf|textrm|mbox|bf|rm|si|unit|operatorname)\s*\{([^{}]*)\}"), r" \1 "),
+    (re.compile(r"\\(milli|centi|kilo)?\\?(met(?:er|re)s?\b)"), r"\1\2"),
+    (re.compile(r"\\sqrt\s*\{?"), "√"),
     (re.compile(r"\^\s*\{?\s*\\circ\s*\}?"), "°"),
     (re.compile(r"\\scalar\s*\{([^{}]*)\}\s*\\distance_unit\s*\{([^{}]*)\}"), r" the answer is \1 \2 "),
     (re.compile(r"\\(?:boxed|scalar)\s*\{([^{}]*)\}"), r" the answer is \1 "),

@@ -80,6 +80,8 @@ def test_which_image_a_mark_is_on_depends_on_the_task(
         ("Where is it?", "right, above", TextAnswer(text="right, above")),
         ("Which floor?", "the 2nd floor", TextAnswer(text="the 2nd floor")),
         ("Which room?", "The kitchen.", TextAnswer(text="The kitchen")),
+        ("How deep?", "depth: 1.5", NumberAnswer(value=1.5, unit="m")),
+        ("Which room?", "room 2", TextAnswer(text="room 2")),
         ("How deep?", "<answer>1.5</answer>", NumberAnswer(value=1.5, unit="m")),
         ("Which?\nA. one\nB. two", "<think>One.</think><answer>A</answer>", ChoiceAnswer(letter="A", num_options=2)),
     ],
@@ -175,6 +177,13 @@ def test_boxes_are_called_points_as_the_prompt_calls_them(tmp_path: FilePath) ->
         ({"point_list": [[[1, 2]], [[3, 4]]]}, "point_list"),
         ({"bbox_list": [[[1, 2, 3, 4]] * 100]}, "bbox_list"),
         ({"red_bbox": [[300, 100, 400, 300]]}, "red_bbox"),
+        ({"red_point": [[0.553, 0.397]]}, "red_point"),
+        ({"conversations": turns("Where is each?", "red: 1, blue: 2")}, "answer"),
+        ({"conversations": turns("Where is it?", "x: 0.1, y: 0.2, z: 1.5")}, "answer"),
+        ({"conversations": turns("Where is it?", "[0.1,0.2,1.5]")}, "answer"),
+        ({"conversations": turns("How far?", "two")}, "answer"),
+        ({"conversations": turns("How far?", "nan")}, "answer"),
+        ({"conversations": turns("How far?", "None")}, "answer"),
     ],
 )
 def test_a_row_that_contradicts_itself_is_a_named_reject(tmp_path: FilePath, changes: Row, field: str) -> None:

@@ -52,6 +52,8 @@ def bad(root: FilePath, row: Row, **settings: Any) -> Reject:
         ("Yes, it is.", None, TextAnswer(text="yes")),
         ("Left.", None, TextAnswer(text="Left")),
         ("<answer>a cup</answer>", None, TextAnswer(text="a cup")),
+        ("2nd floor", None, TextAnswer(text="2nd floor")),
+        ("3D printer", None, TextAnswer(text="3D printer")),
     ],
 )
 def test_an_answer_is_what_stands_in_tags_or_what_a_sentence_states(
@@ -81,6 +83,11 @@ def test_the_unit_that_a_question_asks_for_is_that_of_a_bare_answer(tmp_path: Fi
         ("<answer>1</answer><answer>2</answer>", None, "several answers"),
         ("<answer> </answer>", None, "empty"),
         (float("nan"), None, ""),
+        ("2 to 3 m", None, "no single quantity"),
+        ("2,5 m", None, "no single quantity"),
+        ("12 m2", None, "no single quantity"),
+        ("5'6\"", None, "no single quantity"),
+        ("$2$ m", None, "no single quantity"),
     ],
 )
 def test_what_no_reward_could_compare_is_no_silent_text(
@@ -154,6 +161,15 @@ def test_a_question_that_lists_other_options_is_a_reject(tmp_path: FilePath) -> 
 )
 def test_an_option_is_named_in_more_ways(tmp_path: FilePath, gold: Any) -> None:
     assert good(tmp_path, a_row(gold=gold)).answer == ChoiceAnswer(letter="B", num_options=2)
+
+
+def test_options_whose_letters_are_out_of_order_are_a_reject(tmp_path: FilePath) -> None:
+    assert "in order" in bad(tmp_path, a_row(choices=["B. left", "A. right"], gold="B")).advice
+
+
+@pytest.mark.parametrize(("gold", "said"), [("True", "yes"), ("False", "no"), ("Nope", "no"), ("Yes", "yes")])
+def test_yes_and_no_are_one_word_each_however_they_are_written(tmp_path: FilePath, gold: str, said: str) -> None:
+    assert good(tmp_path, a_row(q="Is it near?", choices=None, gold=gold)).answer == TextAnswer(text=said)
 
 
 def test_a_letter_with_the_text_of_another_option_is_a_reject(tmp_path: FilePath) -> None:

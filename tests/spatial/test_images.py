@@ -35,6 +35,23 @@ def test_what_is_no_whole_image_of_these_formats_is_refused(tmp_path: Path, data
     assert list(tmp_path.rglob("*.*")) == []
 
 
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"", "empty"),
+        (b"GIF89a", "GIF"),
+        (encoded("BMP"), "BMP"),
+        (encoded("TIFF"), "TIFF"),
+        (b" <html>", "HTML"),
+        (b"abc", "another format"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_by_name(tmp_path: Path, data: bytes, kind: str) -> None:
+    with pytest.raises(BadImageError, match=kind) as raised:
+        ImageStore(tmp_path).put_encoded(data)
+    assert "BytesIO" not in str(raised.value)
+
+
 def test_a_file_that_is_there_is_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = ImageStore(tmp_path).put_encoded(encoded("JPEG"))
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("decoded again"))

@@ -188,3 +188,33 @@ def test_a_sentence_around_a_number_changes_nothing(value: float, before: str, u
 @given(answer=st.text(alphabet="0123456789.-+e mcft'", max_size=30))
 def test_no_text_stops_the_reader(answer: str) -> None:
     read_measure(answer, "m")
+
+
+@pytest.mark.parametrize(
+    ("answer", "value_cm"),
+    [
+        ("2 (m)", 200.0),
+        ("2 [meters]", 200.0),
+        ("2{m}", 200.0),
+        (r"\SI{2}{\meter}", 200.0),
+        (r"\qty{2}{m}", 200.0),
+        (r"2 \mbox{m}", 200.0),
+        (r"2\,\si{\meter}", 200.0),
+        ("size: 2.0, unit: m", 200.0),
+        ('{"distance": 2.0, "unit": "m"}', 200.0),
+        ("The unit is in meters. It is 2.", 200.0),
+        ("in metres: 2", 200.0),
+        ("distance (in m): 2", 200.0),
+        ("2.0, unit: furlong", None),
+        ("2 (see the left)", 2.0),
+    ],
+)
+def test_a_unit_apart_from_its_number_counts(answer: str, value_cm: float | None) -> None:
+    assert read_measure(answer, "cm") == value_cm
+
+
+@pytest.mark.parametrize(
+    "answer", ["2到3米", "2至3米", "2 至 3 米", "介于2和3米之间", "2或3米", "√2 m", r"\sqrt{2} m", "1_000 m"]
+)
+def test_a_chinese_range_and_a_root_are_no_length(answer: str) -> None:
+    assert read_measure(answer, "m") is None
