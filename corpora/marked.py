@@ -27,7 +27,7 @@ from pydantic import AfterValidator, AliasChoices, Field
 
 from corpora.answers import bare_answer, num_options_in, read_answer
 from corpora.placeholders import MARK_KIND
-from corpora.rows import Raw, ReaderConfig, RowError
+from corpora.rows import Raw, ReaderConfig, RowError, counts_in_parts_of_one
 from corpora.sentences import (
     asked_unit,
     asks_how_many,
@@ -79,7 +79,7 @@ def _no_parts_of_one(place: list[float]) -> list[float]:
     Raises:
         ValueError: a place counts in parts of the image's sides, 0 to 1.
     """
-    if max(place) <= 1 and any(not side.is_integer() for side in place):
+    if counts_in_parts_of_one(place):
         raise ValueError("counts in parts of the image's sides, 0 to 1; give thousandths of them")
     return place
 

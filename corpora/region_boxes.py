@@ -18,7 +18,7 @@ from pydantic import Field
 
 from corpora.grounding import checked
 from corpora.rle import box_around, read_rle
-from corpora.rows import Raw, RowError
+from corpora.rows import Raw, RowError, counts_in_parts_of_one
 from spatial.sample import ImageRef
 
 BoxUnit = Literal["pixels", "thousandths"]
@@ -149,6 +149,10 @@ def _in_pixels(box: list[float], field: str, sides: tuple[float, float], image: 
     """A box in its image's own pixels, cut off at its border."""
     if len(box) == 5:
         raise RowError(field, box, "give left, top, right and bottom, or with them the image's height and width")
+    if counts_in_parts_of_one(box):
+        raise RowError(
+            field, box, "counts in parts of the image's sides, 0 to 1; give pixels, or thousandths (boxes=thousandths)"
+        )
     width, height = sides
     # First multiplied, then divided: whole pixels stay whole.
     left, right = (x * image.width_px / width for x in (box[0], box[2]))

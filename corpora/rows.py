@@ -14,7 +14,7 @@ itself. What a row holds never stops a reader; a file that is missing does.
 import re
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path as FilePath
@@ -172,6 +172,14 @@ class _Shallow:
 
 def _broken(prefix: str, error: Exception) -> RowError:
     return RowError("row", prefix, f"the file breaks off or is no JSON: {str(error).splitlines()[0]}")
+
+
+def counts_in_parts_of_one(place: Sequence[float]) -> bool:
+    """Whether a point or box on an image is written in parts of the image's sides, 0 to 1.
+
+    As pixels or thousandths it would be less than one large, in the image's corner.
+    """
+    return max(place) <= 1 and any(not float(side).is_integer() for side in place)
 
 
 def value_of(row: T | RowError) -> T:

@@ -24,7 +24,8 @@ _YES = re.compile(
     re.IGNORECASE,
 )
 _NO = re.compile(
-    rf"\W*(?:(?:no|nope|incorrect|false|wrong|negative|not (?:quite|really|exactly|at all)){_THEN}"
+    rf"\W*(?:(?:no|nope|incorrect|false|wrong|negative|not (?:quite|really|exactly|at all)"
+    rf"|(?:certainly|definitely|absolutely|of course) not){_THEN}"
     rf"|(?:that|this|it)(?:(?:'s|’s| is) (?:false|incorrect|wrong|untrue|not (?:true|correct|right))"
     rf"|(?: isn't| isn’t) (?:true|correct|right)){_THEN})",
     re.IGNORECASE,

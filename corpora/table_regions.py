@@ -10,7 +10,7 @@ from corpora.cameras import Matrix, camera_of
 from corpora.columns import Columns, optional_cell, unpacked_cell
 from corpora.grounding import checked
 from corpora.placeholders import MARK_KIND, insert, label
-from corpora.rows import Raw, RowError
+from corpora.rows import Raw, RowError, counts_in_parts_of_one
 from spatial.grammar import format_response, parse_response
 from spatial.sample import COLOURS, Camera, ImageRef, Path, Region
 
@@ -123,6 +123,8 @@ def _from_boxes(
 
 def _region(mark: str, box: Any, field: str, image: ImageRef, index: int, form: BoxForm, unit: BoxUnit) -> Region:
     left, top, right, bottom = checked(_Box, {"box": list(box) if isinstance(box, tuple) else box}, field).box
+    if unit != "shares" and counts_in_parts_of_one((left, top, right, bottom)):
+        raise RowError(field, box, f"is less than a pixel, counted in {unit}: set box_unit=shares")
     if form == "xywh":
         right, bottom = left + right, top + bottom
     whole = {"pixels": None, "thousandths": 1000.0, "shares": 1.0}[unit]
@@ -198,6 +200,8 @@ def read_camera(cell: Any, column: str, images: Sequence[ImageRef]) -> Camera | 
             cell = [list(cell[start : start + 3]) for start in (0, 3, 6)]
         matrix = checked(_Matrix, {"matrix": cell}, column).matrix
     camera = camera_of(matrix, column)
+    if counts_in_parts_of_one((camera.cx_px, camera.cy_px)):
+        raise RowError(column, [camera.cx_px, camera.cy_px], "counts in parts of the image's sides; give pixels")
     if not (0 < camera.cx_px < image.width_px and 0 < camera.cy_px < image.height_px):
         advice = f"its middle lies outside the image of {image.width_px}x{image.height_px} px; give this image's camera"
         raise RowError(column, f"{camera.cx_px:g}, {camera.cy_px:g}", advice)

@@ -74,7 +74,8 @@ class Reject:
         # The input of a whole-sample error is the whole row: its message names the field already.
         value = repr(text or "…") if field == "sample" else repr(first["input"])
         advice = _misspelt(error) or _ADVICE.get(first["type"], "give what the type asks for")
-        return cls(file, line, field, shorten(value), f"{first['msg']}; {advice}")
+        told = first["msg"].removeprefix("Value error, ")
+        return cls(file, line, field, shorten(value), f"{told}; {advice}")
 
     @property
     def cause(self) -> str:

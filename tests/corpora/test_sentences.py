@@ -24,6 +24,8 @@ from spatial.sample import Unit
         ("In fact, region 1 might be narrower.", "Can you confirm if region 1 is wider?", "no"),
         ("Actually, region 1 is below region 2.", "Does region 1 appear over region 2?", "no"),
         ("It isn't.", "Is it?", "no"),
+        ("Definitely not.", "Is it?", "no"),
+        ("Certainly not, region 1 is.", "Is it?", "no"),
         ("In fact, region 1 is.", "Which is taller, region 1 or region 2?", None),
         ("Right", "Left or right?", None),
         ("Right, above, behind.", "Where is it?", None),

@@ -337,6 +337,7 @@ def test_sr_real_centres_are_the_regions_truth(tmp_path: FilePath) -> None:
     [
         ({"bbox": [[10, 20, 30, 40]]}, "bbox"),  # beside marks by colour
         ({"bbox": [[10, 20, 30, 4000]], "red_point": None, "blue_point": None}, "bbox.0"),
+        ({"bbox": [[0.1, 0.2, 0.5, 0.6]], "red_point": None, "blue_point": None}, "bbox.0"),
         ({"bbox": [[10, 20, 30, 40]], "mask_idx": [5], "red_point": None, "blue_point": None}, "mask_idx.0"),
         ({"bbox": [[10, 20, 30, 40]], "mask_idx": [0, 1], "red_point": None, "blue_point": None}, "mask_idx"),
         (

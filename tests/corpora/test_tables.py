@@ -302,6 +302,8 @@ def test_a_row_without_regions_is_asked_through_the_other_paths(tmp_path: FilePa
         ({"box": [[1, 2, 5]]}, {}, "box.0"),
         ({"box": [[1, 2, 50, 6]]}, {}, "box.0"),
         ({"box": "boxes.npy"}, {}, "box"),
+        ({"box": [[0.1, 0.2, 0.5, 0.6]]}, {}, "box.0"),
+        ({"K": [0.8, 1.0, 0.5, 0.5]}, {"camera": "K"}, "K"),
         ({"q": "How far is <mask> from <mask>?"}, {}, "q"),
         ({"q": "How far is the cup?"}, {"marks": "mark"}, "q"),
         ({"mark": ["red", "blue"]}, {"marks": "mark"}, "mark"),
