@@ -135,7 +135,11 @@ def _print(setting: Setting, values: dict[str, Any] | None) -> None:
     value = ""
     if values is not None:
         found = _value(setting.key, values)
-        shown = f"type {found['type']}" if isinstance(found, dict) and "type" in found else json.dumps(found)
+        shown = (
+            f"type {found['type']}"
+            if isinstance(found, dict) and "type" in found
+            else json.dumps(found, ensure_ascii=False)
+        )
         value = "" if is_section and shown.startswith("{") else f" = {shown}"
     default = f", default {setting.default}" if setting.default not in ("", "required") else ""
     kind = setting.kind if setting.default != "required" else f"{setting.kind}, required"

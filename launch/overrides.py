@@ -9,6 +9,7 @@
 """
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
@@ -88,7 +89,10 @@ def _text(text: str, or_null: bool) -> str | None:
     if or_null and text in ("", "null", "~"):
         return None
     is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
-    return text[1:-1] if is_quoted else text
+    if is_quoted:
+        return text[1:-1]
+    # Shells leave the home folder as it is in the middle of a word.
+    return os.path.expanduser(text) if text == "~" or text.startswith("~/") else text
 
 
 def _set(content: dict[str, Any], path: list[str], value: Any, models: Sequence[Model]) -> None:

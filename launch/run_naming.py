@@ -70,7 +70,7 @@ def runs_named(names: Sequence[str] | None, options: Sequence[Path] | None) -> l
     Raises:
         ConfigError: one of them is not there, or is no run.
     """
-    given = [*(Path(name.removeprefix("run=")) for name in names or ()), *(options or ())]
+    given = [*(Path(name.removeprefix("run=")).expanduser() for name in names or ()), *(options or ())]
     runs = list(dict.fromkeys(given)) or [DEFAULT_RUN]
     for run in runs:
         _check_is_run(run, is_default=not given)

@@ -213,3 +213,15 @@ def test_a_config_of_another_trainer_does_not_fill_the_terminal(tmp_path: Path) 
     told = refused(config=tmp_path / "other.yaml").splitlines()
     assert len(told) == 21
     assert told[-1].strip().startswith("… and ")
+
+
+@pytest.mark.parametrize(("text", "seed"), [("010", 10), ("09", 9), ("0", 0), ("+3", 3)])
+def test_leading_zeros_do_not_make_a_number_octal(text: str, seed: int) -> None:
+    assert demo(f"seed={text}").seed == seed
+
+
+def test_the_home_folder_is_meant_by_its_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert demo("run=~/runs/mine").run == "/home/me/runs/mine"
+    assert demo("run='~/runs/mine'").run == "~/runs/mine"
+    assert demo("run=a~/b").run == "a~/b"
