@@ -31,7 +31,7 @@ SMALL = [
     "training.group_size=3",
     "training.max_staleness=1",
     # An untrained model: every group counts, and the reward is one that it sometimes gets.
-    "training.filter={min_mean_reward: -1, max_mean_reward: 2}",
+    "training.filter={min_mean_reward: -1, max_mean_reward: 2, min_reward_std: null}",
     "rewards.custom=tests.launch.rewards_for_tests:parity",
     "rollout.sampling.max_response_tokens=64",
     "rollout.engine.kv_cache_gib=0.1",
