@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydantic import ValidationError
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from corpora.rows import counts_in_parts_of_one
 from launch.config import ConfigError
 from launch.model_paths import model_folder
 from rewards.center import distance_m
 from spatial.grammar import ParsedResponse, parse_response
 from spatial.image_files import as_rgb
 from spatial.images import ImageStore
-from spatial.sample import COLOURS, BadImageError, Region, SpatialSample, TextAnswer
+from spatial.sample import COLOURS, BadImageError, Region, SpatialSample, TextAnswer, check_shape
 from spatial.sample import Path as ReasoningPath
 from vlm.regions import draw_marks
 
@@ -41,12 +43,13 @@ def make_sample(images: Sequence[Path], question: str, regions: Sequence[str], s
     """A sample for a question that has no known answer; its images go into `store`, upright.
 
     Raises:
-        ConfigError: an image cannot be read, or a region; it is named.
+        ConfigError: an image, a region or the question cannot be used; it is named.
     """
     refs = []
     for file in images:
         try:
             with Image.open(file) as image:
+                check_shape(*image.size)
                 refs.append(store.put(np.asarray(as_rgb(image))))
         except (OSError, BadImageError, Image.DecompressionBombError) as error:
             raise ConfigError(f"{file}: no image that can be read: {error}") from None
@@ -54,16 +57,20 @@ def make_sample(images: Sequence[Path], question: str, regions: Sequence[str], s
     marked = tuple(read_region(text, sizes) for text in regions)
     if len({region.mark for region in marked}) < len(marked):
         raise ConfigError(f"--region: a mark is given twice: {', '.join(regions)}")
-    return SpatialSample(
-        sample_id="asked",
-        domain="asked",
-        kind="asked",
-        paths=tuple(ReasoningPath),
-        images=tuple(refs),
-        question=question,
-        answer=TextAnswer(text="unknown"),
-        regions=marked,
-    )
+    try:
+        return SpatialSample(
+            sample_id="asked",
+            domain="asked",
+            kind="asked",
+            paths=tuple(ReasoningPath),
+            images=tuple(refs),
+            question=question,
+            answer=TextAnswer(text="unknown"),
+            regions=marked,
+        )
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ConfigError(f"the question {question!r}: {fault['msg'].removeprefix('Value error, ')}") from None
 
 
 def read_region(text: str, image_sizes_px: Sequence[tuple[int, int]]) -> Region:
@@ -90,6 +97,8 @@ def read_region(text: str, image_sizes_px: Sequence[tuple[int, int]]) -> Region:
         left, top, right, bottom = map(float, found["box"].split(","))
     except ValueError:
         raise ConfigError(f"--region {text}: {example}") from None
+    if counts_in_parts_of_one((left, top, right, bottom)):
+        raise ConfigError(f"--region {text}: counts in parts of the image's sides, 0 to 1; give pixels")
     width, height = image_sizes_px[number - 1]
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise ConfigError(

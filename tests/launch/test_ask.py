@@ -48,6 +48,7 @@ def test_a_region_is_a_mark_and_a_box_in_pixels() -> None:
         ("red@2=1,2,3,4", "there is no image 2; 1 given"),
         ("red=30,2,3,4", "left < right"),
         ("red=0,0,65,4", "64 × 48 pixels"),
+        ("red=0.1,0.1,0.5,0.5", "give pixels"),
     ],
 )
 def test_a_region_that_cannot_be_read_is_named(text: str, message: str) -> None:
@@ -72,6 +73,20 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(ConfigError, match=r"notes\.txt: no image that can be read"):
         make_sample([tmp_path / "notes.txt"], "How far?", [], ImageStore(tmp_path / "store"))
+
+
+@pytest.mark.parametrize(
+    ("question", "message"), [("", "at least 1 character"), ("Where is <|image_pad|>?", "in words")]
+)
+def test_a_question_that_cannot_be_asked_is_told(picture: Path, tmp_path: Path, question: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_sample([picture], question, [], ImageStore(tmp_path / "store"))
+
+
+def test_a_picture_that_no_processor_takes_is_named(tmp_path: Path) -> None:
+    Image.new("RGB", (900, 3)).save(tmp_path / "thin.png")
+    with pytest.raises(ConfigError, match=r"thin\.png.*200 times"):
+        make_sample([tmp_path / "thin.png"], "Where?", [], ImageStore(tmp_path / "store"))
 
 
 def test_of_a_run_its_newest_model_answers(tmp_path: Path) -> None:
