@@ -11,6 +11,7 @@ from launch.config import ConfigError, parse_settings, read_settings
 from launch.data_tables import print_counts
 from launch.options import console
 from launch.schema import models_of_type
+from launch.targets import check_writable
 
 if TYPE_CHECKING:
     from corpora.importing import ImportConfig, ImportReport
@@ -56,6 +57,7 @@ def import_sets(
 
     wanted = load_import_config(config, settings or [])
     _check_paths(wanted)
+    check_writable(wanted.out)
     columns = (SpinnerColumn(), TextColumn("{task.completed:,} rows"), TimeElapsedColumn())
     try:
         with Progress(*columns, console=console) as progress:
@@ -67,6 +69,9 @@ def import_sets(
         raise ConfigError(f"import: {error}") from None
     except IsADirectoryError as error:
         raise ConfigError(f"{error.filename}: is a folder, but this type reads a file; name the file in it") from error
+    except OSError as error:
+        where = error.filename or wanted.out
+        raise ConfigError(f"import: {where}: {error.strerror or error}; what was there before is unchanged") from error
     print_imported(report)
     console.print(f"wrote {wanted.out}", highlight=False)
 

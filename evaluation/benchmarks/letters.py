@@ -84,6 +84,8 @@ _CORRECTED = re.compile(
 _GOES_ON = (
     "and appears as at because but does for has if in is looks on or seems since so that to was which while with would"
 )
+_SHAPED = re.compile(r"-[a-z]")
+"""What follows the letter of "a D-shaped table"."""
 _ARTICLE = re.compile(rf"A(?=\s+(?!(?:{_GOES_ON.replace(' ', '|')})\b)[A-Za-z])|I(?=[\s'’])")
 """An English article or pronoun, unless what is before it says that it is a letter."""
 _BEFORE_LETTER = re.compile(
@@ -232,7 +234,8 @@ def _nearest(text: str, letters: str) -> Sequence[str]:
 def _alone(text: str, letters: str) -> Sequence[str]:
     if _ANSWER_IS.search(text) or _UNDECIDED.search(text):
         return [_OTHER]
-    found = (match for match in _compiled("@", letters).finditer(text) if _is_meant(text, match))
+    matches = (match for match in _compiled("@", letters).finditer(text) if not _SHAPED.match(text, match.end()))
+    found = (match for match in matches if _is_meant(text, match))
     return [_OTHER if _is_place(text, match.start("letter")) else _letter(match) for match in found]
 
 

@@ -51,6 +51,16 @@ def test_a_path_that_does_not_exist_is_named_by_its_field(tmp_path: Path) -> Non
     assert "is a folder, but this type reads a file" in str(folder.exception)
 
 
+def test_a_place_that_cannot_be_written_to_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    file, rows = lay_out(tmp_path)
+    config = write(file, rows)
+    (tmp_path / "taken").write_text("mine")
+    settings = [f"out={tmp_path / 'taken'}", "type=own", f"file={file}", f"images={config.images}"]
+    with pytest.raises(ConfigError, match="taken cannot be written to"):
+        RUNNER.invoke(app, ["data", "import", *settings], catch_exceptions=False)
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
 def test_a_misspelt_column_is_told_with_the_nearest_and_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text(json.dumps({"problem": "How many?", "solution": "7", "path": "a.jpg"}) + "\n")
     names = ["columns.question=probelm", "columns.answer=solution", "columns.image=path"]

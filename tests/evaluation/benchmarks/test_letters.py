@@ -241,3 +241,8 @@ def test_a_long_answer_is_read_in_time(piece: str) -> None:
     start = time.perf_counter()
     read_letter(piece * 4000, num_options=4)
     assert time.perf_counter() - start < 2.0
+
+
+@pytest.mark.parametrize("answer", ["It is a D-shaped table.", "a C-clamp holds it"])
+def test_a_letter_that_begins_a_word_is_no_option(answer: str) -> None:
+    assert read_letter(answer, 4) is None
