@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from string import ascii_uppercase
 from typing import Any, Literal
 
@@ -33,7 +34,7 @@ _NAMED_LETTER = re.compile(
 _OPTION_START = re.compile(r"(?:(?<=^)|(?<=[\s;,|(]))([A-Z])[.):]\s*(?=\S)")
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
 _MAX_OPTIONS_CHARS = 20_000
-_MISSING = ("", "none", "null", "nan", "n/a", "[]", "{}")
+_MISSING = ("", "none", "null", "nan", "inf", "-inf", "n/a", "[]", "{}")
 _TAGGED = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL | re.IGNORECASE)
 _LEFT_OPEN = re.compile(r"<answer>((?:(?!</?answer>).)*\S)\s*$", re.DOTALL | re.IGNORECASE)
 _INTRODUCED = re.compile(r"(?:the )?(?:final |correct |right )?answer(?: is|:| is:)\s+(\S.*)", re.IGNORECASE)
@@ -88,7 +89,7 @@ def read_options(cell: Any, field: str) -> tuple[str, ...]:
 def _is_missing(value: Any) -> bool:
     """Whether a cell is empty, as tables write it."""
     if isinstance(value, float):
-        return math.isnan(value)
+        return not math.isfinite(value)
     return value is None or (isinstance(value, str) and value.strip().lower() in _MISSING)
 
 
@@ -189,7 +190,7 @@ def read_answer(
     field: str,
     question: str = "",
 ) -> tuple[Answer, str]:
-    """An answer, and how it is written. What stands in answer tags is the answer.
+    """An answer, and how it is written. What stands in answer tags is the answer; true and false are yes and no.
 
     "auto": a choice where there are options; else a quantity, in `unit`, in the unit that the question asks for or in
     its own (a whole number without any is a count); else yes, no or a text.
@@ -201,7 +202,11 @@ def read_answer(
     Raises:
         RowError: it is no such answer; or ("auto") a sentence or a number that no reward could compare.
     """
-    if _is_missing(cell) or isinstance(cell, bool) or not isinstance(cell, (str, int, float)):
+    if isinstance(cell, bool):
+        cell = "yes" if cell else "no"
+    if isinstance(cell, Decimal):
+        cell = float(cell)
+    if _is_missing(cell) or not isinstance(cell, (str, int, float)):
         raise RowError(field, cell, "give a text, a number or a letter")
     text = bare_answer(str(cell), field)
     if not text:

@@ -1,6 +1,7 @@
 """Tables as people publish them: answers in tags, options in every form, nested columns, regions, cameras, chains."""
 
 import json
+from decimal import Decimal
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corpora.answers import read_answer
 from corpora.columns import Columns, UnknownColumnError
 from corpora.hugging_face import read
+from corpora.rows import RowError
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import Camera, ChoiceAnswer, NumberAnswer, Path, SpatialSample, TextAnswer, Unit
@@ -161,6 +164,25 @@ def test_a_question_that_lists_other_options_is_a_reject(tmp_path: FilePath) -> 
 )
 def test_an_option_is_named_in_more_ways(tmp_path: FilePath, gold: Any) -> None:
     assert good(tmp_path, a_row(gold=gold)).answer == ChoiceAnswer(letter="B", num_options=2)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        (True, TextAnswer(text="yes")),
+        (False, TextAnswer(text="no")),
+        (Decimal("1.5"), NumberAnswer(value=1.5, unit="m")),
+        (float("inf"), None),
+        (Decimal("NaN"), None),
+    ],
+)
+def test_a_typed_cell_is_an_answer_or_a_reject(gold: Any, answer: Any) -> None:
+    question = "Is it near?" if isinstance(gold, bool) else "How far, in m?"
+    if answer is None:
+        with pytest.raises(RowError, match="give a text"):
+            read_answer(gold, "auto", None, (), 0, "gold", question)
+    else:
+        assert read_answer(gold, "auto", None, (), 0, "gold", question)[0] == answer
 
 
 def test_options_whose_letters_are_out_of_order_are_a_reject(tmp_path: FilePath) -> None:
