@@ -1,5 +1,6 @@
 """From data sets to a folder that training reads (`data: {type: files}`): three splits and their images."""
 
+import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -62,6 +63,8 @@ class ImportReport(StrictModel):
     """Of each, the first few as "file:row: field: value: advice"."""
     notes: list[str]
     """What a person has to know before training on it."""
+    sha256: dict[str, str] = Field(default_factory=dict)
+    """Of each split's file, as it was written: a later import replaces no file that a person has changed."""
 
 
 def import_data(config: ImportConfig, on_progress: Callable[[int], None] = lambda number: None) -> ImportReport:
@@ -121,6 +124,7 @@ def import_data(config: ImportConfig, on_progress: Callable[[int], None] = lambd
         num_rejects=counts["rejects"].total(),
         examples=examples,
         notes=notes_on_empty(counts["splits"], *shares) + _note_on_turned(images),
+        sha256={file.name: digest for file in outputs.values() if (digest := _digest(file))},
     )
     (partial / _REPORT).write_text(report.model_dump_json(indent=1) + "\n")
     # The report first: by it the next import knows that the others are its own.
@@ -143,6 +147,27 @@ def _refuse_others(out: FilePath, partial: FilePath) -> None:
             f"{out} holds files that no import has written ({', '.join(map(str, taken or [partial]))}), and they would "
             "be replaced: give another folder with out=…"
         )
+    changed = [str(out / name) for name, digest in _written(out).items() if _digest(out / name) not in (digest, None)]
+    if changed:
+        raise BadDataError(
+            f"{', '.join(changed)}: changed since the import that wrote it, and it would be replaced; move it away, or "
+            "give another folder with out=…"
+        )
+
+
+def _written(out: FilePath) -> dict[str, str]:
+    """By the report of an earlier import, the hash of each file that it wrote."""
+    try:
+        return ImportReport.model_validate_json((out / _REPORT).read_text()).sha256
+    except (OSError, ValueError):
+        return {}
+
+
+def _digest(file: FilePath) -> str | None:
+    if not file.is_file():
+        return None
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _note_on_turned(images: ImageStore) -> list[str]:

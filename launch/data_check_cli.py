@@ -135,5 +135,6 @@ def _print(checked: _Checked) -> None:
         head = "[red]looks wrong[/]" if finding.is_wrong else "[yellow]note[/]"
         console.print(f"{head}: {escape(str(finding))}", highlight=False)
     num_wrong = sum(finding.is_wrong for finding in checked.findings)
-    told = {0: "nothing looks wrong", 1: "1 thing looks wrong"}.get(num_wrong, f"{num_wrong} things look wrong")
+    nothing = "nothing else looks wrong" if checked.rejects else "nothing looks wrong"
+    told = {0: nothing, 1: "1 thing looks wrong"}.get(num_wrong, f"{num_wrong} things look wrong")
     console.print(f"{checked.num_good:,} samples, {checked.rejects.total():,} bad lines; {told}", highlight=False)

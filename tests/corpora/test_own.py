@@ -278,6 +278,20 @@ def test_an_import_replaces_nothing_that_no_import_has_written(tmp_path: FilePat
     assert file.read_text() == "mine"
 
 
+def test_an_import_replaces_what_an_import_wrote_but_not_what_was_changed_since(tmp_path: FilePath) -> None:
+    config = importing(tmp_path, num=10)
+    first = import_data(config)
+    assert import_data(config) == first
+    file = config.out / "validation.jsonl"
+    mine = file.read_text() + "my own line\n"
+    file.write_text(mine)
+    with pytest.raises(BadDataError, match=r"validation\.jsonl: changed since the import that wrote it.*out="):
+        import_data(config)
+    assert file.read_text() == mine
+    file.unlink()
+    assert import_data(config) == first
+
+
 def test_an_id_of_an_earlier_set_is_a_reject(tmp_path: FilePath) -> None:
     readers = tuple(write(*lay_out(tmp_path / name, num=num)) for name, num in (("a", 20), ("b", 21)))
     config = ImportConfig(out=tmp_path / "out", readers=readers, validation_share=0, test_share=0, max_bad_share=0.5)
