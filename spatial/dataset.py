@@ -38,9 +38,9 @@ _PARTS: dict[str, type[BaseModel]] = {
 """What the parts of a sample are."""
 
 _VARIABLE = re.compile(
-    r"<[^<>]* object at [^<>]*>|(?<!\w)'[^']*'(?!\w)|(?<!\w)\"[^\"]*\"(?!\w)|\[[^\n]*\]|\{[^\n]*\}"
+    r"<[^<>]* object at [^<>]*>|(?<!\w)b?'[^']*'(?!\w)|(?<!\w)b?\"[^\"]*\"(?!\w)|\[[^\n]*\]|\{[^\n]*\}"
     r"|(?<!\w)[\w.~-]*/[^\s;:,)]*|\b(?:red|blue|green|yellow|cyan|magenta|orange|white)(?: point\b|_(?:point|bbox)\b)"
-    r"|\b0x[0-9a-f]+\b|\b[0-9a-f]{12,}…?|(?<!\w)[-+]?\d+(?:[.,x]\d+)*%?(?!\w)",
+    r"|\b0x[0-9a-f]+\b|\b[0-9a-f]{12,}…?|(?<!\w)[-+]?\d+(?:[.,x]\d+|e[-+]?\d+)*%?(?!\w)",
     re.IGNORECASE,
 )
 """What an advice quotes of its row: names, files, marks and numbers."""

@@ -26,6 +26,8 @@ from tests.corpora.marked_rows import a_row, lay_out, turns
         ("a", "put data/9f/9f86d081884c.png in place", "a: put … in place"),
         ("a", "cannot identify image file <_io.BytesIO object at 0x7fcd>", "a: cannot identify image file …"),
         ("a", "sha 9f86d081884c7d65… differs: char -1,234.5", "a: sha … differs: char …"),
+        ("a", "an image of 2.02365e-125x9 px", "a: an image of … px"),
+        ("a", "-1.2E-5 or 1e+30 where b'60I' is", "a: … or … where … is"),
     ],
 )
 def test_a_cause_has_no_place_name_or_value(field: str, advice: str, cause: str) -> None:
