@@ -11,6 +11,7 @@ where `_samples` validates the raw row with a pydantic model of its own and rais
 itself. What a row holds never stops a reader; a file that is missing does.
 """
 
+import os
 import re
 import sqlite3
 import tempfile
@@ -197,6 +198,10 @@ def inside(root: FilePath, name: str, field: str, allow_outside: bool = False) -
     """
     if "\0" in name:
         raise RowError(field, name, "a file's name holds no NUL")
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # half of a pair of surrogates
+        raise RowError(field, name, "a file's name holds a character that no file's can") from None
     file = root / name
     try:
         if not allow_outside and not file.resolve().is_relative_to(root.resolve()):

@@ -91,7 +91,9 @@ class _Unpickler(pickle._Unpickler):
             return dict
         if module in _NUMPY_MODULES and name in _STAND_INS:
             return _STAND_INS[name]
-        raise UnsafePickleError(f"names {module}.{name}; only plain containers and NumPy arrays of numbers are read")
+        raise UnsafePickleError(
+            f"names {f'{module}.{name}'!r}; only plain containers and NumPy arrays of numbers are read"
+        )
 
     def persistent_load(self, pid: Any) -> Any:
         raise UnsafePickleError(f"refers to something outside ({pid!r})")

@@ -291,4 +291,4 @@ def test_whatever_bytes_change_each_part_is_a_sample_or_a_reject(data: st.DataOb
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     with tempfile.TemporaryDirectory() as folder:
         config = write(FilePath(folder), bytes(content[: data.draw(st.integers(0, len(content)))]))
-        check_items(read(config, ImageStore(FilePath(folder) / "store")), FilePath(folder) / "store")
+        check_items(read(config, ImageStore(FilePath(folder) / "store")), FilePath(folder) / "store", is_binary=True)

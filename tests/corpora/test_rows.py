@@ -80,3 +80,9 @@ def test_outside_files_are_read_where_that_is_allowed(tmp_path: FilePath) -> Non
     (tmp_path / "root").mkdir()
     (tmp_path / "other.png").write_text("s")
     assert inside(tmp_path / "root", "../other.png", "image", allow_outside=True).is_file()
+
+
+def test_a_name_that_no_file_can_have_is_a_named_reject(tmp_path: FilePath) -> None:
+    for name in ("a\0.png", "\ud800.png"):
+        with pytest.raises(RowError, match="a file's name holds"):
+            inside(tmp_path, name, "image")
