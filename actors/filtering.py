@@ -1,4 +1,4 @@
-"""Groups that a step does without: counted by cause, and told in words when no other is left."""
+"""Groups that a step leaves out: counts by cause, and the message when no group is left."""
 
 from collections import Counter
 from collections.abc import Sequence

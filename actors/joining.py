@@ -1,4 +1,4 @@
-"""Getting to Ray, or saying in words why not: nobody there, another token, a folder that cannot be written to."""
+"""Connect to Ray, or explain why it failed: nobody answers, a wrong token, a folder that cannot be written to."""
 
 import logging
 import os

@@ -254,7 +254,7 @@ class LearnerGroup:
     ) -> None:
         """
         Args:
-            report: is told, in words, of every optimiser step that was left out, and of ranks that find no room.
+            report: called with a message for every optimiser step that was skipped, and when a rank finds no room.
         """
         self._spec = spec
         self._rollout_engine = rollout_engine

@@ -57,7 +57,7 @@ def make_learner(
     Args:
         learner: the run's own settings, or those of its cold start.
         total_steps: planned optimiser steps.
-        report: is told, in words, of optimiser steps that were left out, and of ranks that find no room.
+        report: called with a message for every optimiser step that was skipped, and when a rank finds no room.
         checkpoints: where its training state is kept, if not with that of reinforcement learning.
     """
     spec = LearnerSpec(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import ray
 
@@ -12,10 +12,22 @@ T = TypeVar("T")
 
 # A resource of the Ray that a run starts for itself on one machine. No room comes to it from elsewhere.
 OWN_RAY = "sr_real_own_ray"
-# So long, at most, until an actor that was ended has given its room back.
+# The longest wait until an actor that was ended has given its room back.
 _OWN_RAY_S = 120.0
 # Longer than Ray takes where there is room.
 _FIRST_LOOK_S = 15.0
+
+
+class Resources(NamedTuple):
+    """What a cluster has, by the name of the resource."""
+
+    total: Mapping[str, float]
+    free: Mapping[str, float]
+
+
+def resources_of_ray() -> Resources:
+    """What the Ray cluster that this process has joined says of itself."""
+    return Resources(ray.cluster_resources(), ray.available_resources())
 
 
 class NoRoomError(RuntimeError):
@@ -40,6 +52,7 @@ async def await_room(
     who: str,
     report: Callable[[str], None],
     first_look_s: float = _FIRST_LOOK_S,
+    resources: Callable[[], Resources] = resources_of_ray,
 ) -> T:
     """Wait until Ray has placed `who`; say after a while that it has not, and what is lacking.
 
@@ -47,11 +60,12 @@ async def await_room(
         placed: ends when it has.
         asked: the resources that it asks for, of one node.
         timeout_s: how long nodes may take to come (`deadlines.place_s`). A Ray of the run's own gets none.
+        resources: what the cluster has.
 
     Raises:
         NoRoomError: it was not placed in time, or never can be.
     """
-    total = ray.cluster_resources()
+    total = resources().total
     if OWN_RAY in total:
         timeout_s = min(timeout_s, _OWN_RAY_S)
         if (never := what_lacks(asked, total, total)) is not None:
@@ -60,18 +74,18 @@ async def await_room(
     try:
         done, _ = await asyncio.wait([waiting], timeout=min(first_look_s, timeout_s))
         if not done:
-            report(f"{who} waits for room in the cluster: {_lack_now(asked)}")
+            report(f"{who} waits for room in the cluster: {_lack_now(asked, resources)}")
             done, _ = await asyncio.wait([waiting], timeout=max(0.0, timeout_s - first_look_s))
         if not done:
-            raise NoRoomError(f"{who} found no room within {timeout_s:g} s: {_lack_now(asked)}")
+            raise NoRoomError(f"{who} found no room within {timeout_s:g} s: {_lack_now(asked, resources)}")
         return await waiting
     finally:
         waiting.cancel()
 
 
-def _lack_now(asked: Mapping[str, float]) -> str:
+def _lack_now(asked: Mapping[str, float], resources: Callable[[], Resources]) -> str:
     try:
-        total, free = ray.cluster_resources(), ray.available_resources()
+        total, free = resources()
     except Exception as error:  # asked for words alone
         return f"it asks Ray for {_amounts(asked)} ({told(error)})"
     return what_lacks(asked, total, free) or (

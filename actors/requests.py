@@ -40,7 +40,7 @@ class Requests:
         num_seats: responses that an engine generates at once.
         max_attempts: how often a request is tried before its failure is final.
         waits: where waits are entered.
-        distrust: is told of a worker that fails, and why.
+        distrust: called with a worker that failed, and the reason.
         on_free: called when a member that leaves has given an answer.
     """
 

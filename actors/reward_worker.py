@@ -85,7 +85,7 @@ class RewardPool:
         config: the reward.
         cluster: how many workers, what each may take, and how long scoring may.
         max_attempts: how often a response is tried before its failure is final.
-        report: is told when a worker finds no room in the cluster.
+        report: called with a message when a worker finds no room in the cluster.
     """
 
     def __init__(

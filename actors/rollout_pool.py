@@ -32,7 +32,7 @@ class RolloutPool:
         num_seats: responses that an engine generates at once.
         max_attempts: how often a request is tried before its failure is final.
         waits: where waits are entered.
-        report: is told of losses and quarantines, for people to read.
+        report: called with a message when a worker is lost or quarantined.
     """
 
     def __init__(

@@ -85,7 +85,7 @@ class Trainer:
         """
         Args:
             on_step: gets every step's metrics.
-            report: is told, in words, of a step in which many responses failed.
+            report: called with a message after a step in which many responses failed.
         """
         self._config = config
         self._sampling = sampling

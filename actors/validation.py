@@ -34,7 +34,7 @@ class Validation:
     Args:
         every: versions from one evaluation to the next, the weights that training begins with included; 0: none.
         ask: asks all questions; returns their numbers by name ("lor/accuracy").
-        report: is told, in words, of an evaluation that failed or was skipped.
+        report: called with a message when an evaluation failed or was skipped.
     """
 
     def __init__(

@@ -132,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--outputs", type=Path, required=True, help="the folder eval/saved_outputs of BLINK_Benchmark")
     parser.add_argument("--split", choices=("val", "test"), default="val")
-    parser.add_argument("--show", type=int, default=0, help="print so many of the answers where ours differs")
+    parser.add_argument("--show", type=int, default=0, help="how many of the answers to print where ours differs")
     options = parser.parse_args()
     given = list(answers(options.outputs, options.split))
     if not given:

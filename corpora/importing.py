@@ -40,7 +40,7 @@ class ImportConfig(StrictModel):
     max_bad_share: Share = 0.05
     """A larger share of rejects stops the import."""
     max_samples: Annotated[int, Field(ge=1)] | None = None
-    """Stop after so many, to try it out."""
+    """Stop after this many samples, for a trial."""
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> Self:

@@ -166,7 +166,7 @@ class MarkedReader(ReaderConfig):
     point_radius: Annotated[float, Field(gt=0, le=500)] = 20.0
     """A point is widened to a box this far to each side, in thousandths of the image's sides."""
     max_words: Annotated[int, Field(ge=1)] = 6
-    """A longer answer in words is a reject: no reward could compare it."""
+    """A longer text is rejected, because no reward could compare it."""
     keep_sentences: bool = False
     """Keep sentences that state neither yes or no nor one quantity: as texts, for a cold start (no answer will equal
     them)."""
@@ -312,7 +312,9 @@ def answer_of(text: str, question: str, unit: Unit | None, config: MarkedReader)
             raise RowError("answer", text, "no box: give left, top, right and bottom")
         return Box2DAnswer(box_xyxy=(left, top, right, bottom))
     if _MOVES.search(text) and len(written_quantities(text)) > 1:
-        raise RowError("answer", text, "several moves in words; give move_right:0.4,rotate_up:5,… with each move once")
+        raise RowError(
+            "answer", text, "several moves in a sentence; give move_right:0.4,rotate_up:5,… with each move once"
+        )
     said = read_yes_or_no(text, question)
     if said and asks_yes_or_no(question):
         return TextAnswer(text=said)

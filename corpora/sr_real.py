@@ -96,11 +96,6 @@ def _samples(
     )
 
 
-def _with_texts(raw: MarkedRow, texts: Sequence[str]) -> MarkedRow:
-    turns = (turn.model_copy(update={"text": text}) for turn, text in zip(raw.conversations, texts, strict=True))
-    return raw.model_copy(update={"conversations": list(turns)})
-
-
 def _coloured(raw: MarkedRow) -> tuple[Mark, ...]:
     return tuple(c for c in COLOURS if getattr(raw, f"{c}_point") or getattr(raw, f"{c}_bbox"))
 

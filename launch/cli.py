@@ -277,7 +277,7 @@ machine_cli.register(app)
 
 
 def main() -> None:
-    """Entry point: faults of the user's making are told in words, all others with their traceback."""
+    """Entry point: a user's mistake is printed as a sentence, any other error with its traceback."""
     from actors.errors import ClusterError
     from spatial.dataset import BadDataError
     from vlm.errors import CheckpointError

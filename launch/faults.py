@@ -1,4 +1,4 @@
-"""What is wrong with a config, in words: each key as a person writes it, the cause, and the nearest right key."""
+"""What is wrong with a config: each key as a person writes it, the cause, and the nearest right key."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence

@@ -52,7 +52,7 @@ def submit(
 
     overrides = with_run(overrides, run)
     if config is not None or not folder_of(None, overrides).config.exists():
-        load_config(config or "demo", overrides)  # a fault in it is told here, not there
+        load_config(config or "demo", overrides)  # a mistake in it is reported here, not on the cluster
     named = [] if config is None else ["--config", shipped_config(config)]
     from_model = [] if start is None else ["--from", start]
     arguments = [command, *named, *from_model, *(["--resume"] if resume else []), *overrides]

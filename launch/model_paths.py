@@ -1,6 +1,6 @@
 """What a path on the command line has to be: a model, a training checkpoint, recorded trajectories.
 
-Checked before anything is prepared; one kind in place of another is told with the command that makes it right.
+Checked before anything is prepared; a path of the wrong kind is refused with the command that would work.
 """
 
 import shlex

@@ -2,7 +2,7 @@
 
 - A dotted key changes one entry: `learner.sft.blend.lor=1`. A section that the file leaves out begins as its defaults.
 - A whole mapping or list takes the place of what stood there: `learner.sft.blend={lor: 1, dtr: 1}` is these two alone.
-- Another `type` starts its section anew, from that type's defaults: no number of the one before can mean something else
+- Another `type` starts its section from that type's defaults: no number of the one before can mean something else
   there. `learner.policy_loss=gspo` is short for `learner.policy_loss.type=gspo`.
 - The order does not matter: sections come before what is in them. Of two values for one key, the last one counts.
 - Text is taken as it stands, whatever YAML makes of it: `telemetry.wandb=off`, `run=/tmp/a #b`, `run=2026`.

@@ -194,7 +194,7 @@ def _program_hash() -> str:
 
 
 def _check_files(config: RunConfig, folder: RunFolder) -> None:
-    """Read every line once, so that bad data stops the run now and not an hour later; what is skipped is told."""
+    """Read every line once, so that bad data stops the run now and not an hour later; skipped lines are reported."""
     for file in sorted(folder.data.glob("*.jsonl")):
         loaded = open_samples(file, ImageStore(folder.images), config.max_bad_share)
         for reject in loaded.rejects[:5]:

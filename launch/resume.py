@@ -15,7 +15,7 @@ SUBMITTED = "SR_REAL_SUBMITTED"
 
 
 def resume_command(folder: RunFolder, run: str, command: str, start: FilePath | None = None) -> str:
-    """What goes on from the run's last checkpoint. The config is the run's own, so it need not be named.
+    """The command that continues from the run's last checkpoint. The config is the run's own, so it need not be named.
 
     Args:
         run: the folder as the person wrote it.

@@ -14,15 +14,19 @@ from launch.run_record import own_config
 _KNOCK_S = 3.0
 
 
+Phase = Literal["nothing yet", "cold start", "reinforcement learning"]
+End = Literal["under way", "finished", "stopped", "killed"]
+
+
 @dataclass(frozen=True)
 class RunState:
     """How far a run got."""
 
-    phase: Literal["nothing yet", "cold start", "reinforcement learning"]
+    phase: Phase
     step: int
     num_steps: int | None
     """Planned; None where the run's config is not there to tell."""
-    end: Literal["under way", "finished", "stopped", "killed"]
+    end: End
     at: datetime | None
     """When the last step was recorded."""
 
@@ -43,6 +47,7 @@ def state_of(root: Path) -> RunState:
     folder = RunFolder(root)
     summary = _read(folder.summary)
     config = own_config(folder) or {}
+    phase: Phase
     if folder.metrics.is_file() and folder.metrics.stat().st_size:
         phase, file, part = "reinforcement learning", folder.metrics, "rl"
         planned = config.get("training", {}).get("num_steps")
@@ -53,7 +58,7 @@ def state_of(root: Path) -> RunState:
         return RunState("nothing yet", 0, None, _end(folder, is_finished=False), None)
     step = last_step(file)
     end = _end(folder, is_finished=part in summary and (planned is None or step >= planned))
-    return RunState(phase, step, planned, end, datetime.fromtimestamp(file.stat().st_mtime))  # type: ignore[arg-type]
+    return RunState(phase, step, planned, end, datetime.fromtimestamp(file.stat().st_mtime))
 
 
 def last_step(file: Path) -> int:
@@ -71,7 +76,7 @@ def explain_not_under_way(root: Path) -> str:
     return f"run {root} is not under way: {state_of(root).sentence()}; `sr-real summary run={root}` shows it"
 
 
-def _end(folder: RunFolder, is_finished: bool) -> Literal["under way", "finished", "stopped", "killed"]:
+def _end(folder: RunFolder, is_finished: bool) -> End:
     if folder.coordinator.is_file():
         return "under way" if _answers(_read(folder.coordinator).get("address", "")) else "killed"
     return "finished" if is_finished else "stopped"

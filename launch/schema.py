@@ -26,7 +26,7 @@ class Setting:
     key: str
     """Dotted, such as "learner.optimizer.learning_rate"."""
     kind: str
-    """What it takes, in words, such as "number > 0"."""
+    """The values it accepts, such as "number > 0"."""
     default: str
     """As JSON; "required" where there is none, "" for a section."""
     doc: str
@@ -127,7 +127,7 @@ def allows_null(annotation: Any) -> bool:
 
 
 def kind_of(field: FieldInfo) -> str:
-    """What a field takes, in words."""
+    """The values that a field accepts, such as "number > 0"."""
     return _with_bounds(_kind(field.annotation), field.metadata)
 
 

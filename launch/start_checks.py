@@ -55,7 +55,7 @@ _BROKEN = Cause(
     "import them again, or take them out (only data.check_images=all looks at every image)",
 )
 _SPECIAL = Cause(
-    "a special token of the model's tokenizer in a text", "write in words what is meant, or take the samples out"
+    "a special token of the model's tokenizer in a text", "replace the token with ordinary words, or remove the samples"
 )
 
 

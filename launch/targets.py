@@ -1,4 +1,4 @@
-"""Folders that a command is told to write to: looked at before anything is loaded."""
+"""Folders that a command will write to, checked before anything is loaded."""
 
 import math
 import tempfile

@@ -61,7 +61,7 @@ class SftRow:
             token = encoder.tokenizer.convert_ids_to_tokens(min(banned))
             raise ValueError(
                 f"sample {sample.sample_id}: chains.{path.value} holds {token}, which the model reads as an image or a "
-                "region; write in words what is meant"
+                "region; replace it with ordinary words"
             )
         return cls(
             sample=sample,

@@ -32,7 +32,7 @@ class CheckpointStore:
         """
         Args:
             root: the folder of all checkpoints, shared by the ranks.
-            keep: so many of the newest stay; with 2 there is one to fall back to.
+            keep: how many of the newest checkpoints to keep; with 2 there is one to fall back to.
             rank: rank 0 makes the folder of a checkpoint, and commits it once all have written.
             barrier: waits for all ranks.
         """

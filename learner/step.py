@@ -46,7 +46,7 @@ class OptimizerSteps:
     Args:
         engine: the DeepSpeed engine.
         zero_stage: what is split over ranks.
-        max_nonfinite_steps: so many in a row may be left out.
+        max_nonfinite_steps: most steps in a row that may be skipped.
     """
 
     def __init__(self, engine: Any, zero_stage: int, max_nonfinite_steps: int) -> None:

@@ -1,4 +1,4 @@
-"""How the rollout side fails, and how any failure is told in a line.
+"""How the rollout side fails, and how any failure is written in one line.
 
 All of these survive pickling, so they can cross a Ray call.
 """

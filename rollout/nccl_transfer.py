@@ -76,7 +76,7 @@ class Watch:
 
 @dataclass(kw_only=True)
 class NcclInitInfo(NCCLWeightTransferInitInfo):
-    """What an engine is told to join a group."""
+    """What an engine needs to know to join a group."""
 
     timeout_s: float
     """For one whole update."""

@@ -75,11 +75,6 @@ def orientation_of(image: Image.Image) -> int:
     return found if found in _TURNS else 1
 
 
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of what a viewer shows, from the head of the file."""
-    return image.size[::-1] if orientation_of(image) >= 5 else image.size
-
-
 def as_rgb(image: Image.Image) -> Image.Image:
     """The pixels that are meant: upright, transparent parts on white.
 

@@ -71,7 +71,7 @@ class ImageStore:
             ref = ImageRef(sha256=hashlib.sha256(data).hexdigest(), width_px=width, height_px=height)
             if orientation_of(image) == 1 and self.path(ref).is_file():
                 return ref
-            upright = as_rgb(image)  # decoded: a file that is cut short is told now, not in the middle of a training
+            upright = as_rgb(image)  # decoded: a file that is cut short fails now, not in the middle of training
             is_upright = orientation_of(image) == 1  # asked again: a PNG may hold its orientation behind its pixels
         if is_upright:
             return self._put(data, suffix, width, height)

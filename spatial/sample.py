@@ -39,7 +39,7 @@ def _holds_no_special_token(text: str) -> str:
     if special := SPECIAL_TOKEN.search(text):
         raise ValueError(
             f"holds {special[0]}: the prompt places its own tokens for images, regions and turns; write what is "
-            "meant in words (red point)"
+            "meant with ordinary words (red point)"
         )
     return text
 

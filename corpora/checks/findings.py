@@ -1,4 +1,4 @@
-"""What a check says of a file: in plain words, with how many samples, the first of them, and what to do."""
+"""One thing that a check found in a file: how many samples it concerns, the first of them, and what to do."""
 
 from dataclasses import dataclass, field
 from typing import Protocol

@@ -73,7 +73,7 @@ class ChainCheck:
             looks_wrong |= self._malformed.add(sample.sample_id, not parsed.well_formed)
             if parsed.answer:
                 looks_wrong |= self._other_answer.add(sample.sample_id, not _is_same(parsed.answer, sample))
-            # Centres in another image's frame are none that the sample tells.
+            # Only centres in the sample's own frame can be compared with its regions.
             if path is Path.DTR and parsed.boxes and parsed.reference_frame is None:
                 looks_wrong |= self._add_boxes(sample, [(box.name, box.center_m) for box in parsed.boxes])
         return looks_wrong
@@ -117,7 +117,9 @@ class LeakCheck:
 
     def __init__(self) -> None:
         self._leaks = Tally("questions tell their own answer", "take it out of the question")
-        self._special = Tally("answers hold a special token, which no response can", "write in words what is meant")
+        self._special = Tally(
+            "answers hold a special token, which no response can", "replace the token with ordinary words"
+        )
 
     def add(self, sample: SpatialSample) -> bool:
         is_leak = self._leaks.add(sample.sample_id, _tells_answer(sample))

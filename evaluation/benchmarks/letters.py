@@ -1,6 +1,6 @@
 """The option that an answer names, as people and models write one: "B", "b) left", "the answer is **B**", "答案是B".
 
-How often this is wrong on real outputs is told in this folder's README ("Letters in real outputs").
+This folder's README says how often this is wrong on real outputs ("Letters in real outputs").
 
 In the patterns below "@" stands for a letter of the options as the group `letter`, "@a" for one of either case, and
 "%s" for the letters themselves.

@@ -1,11 +1,11 @@
 """What an actor sees of the machine."""
 
 import asyncio
+from functools import partial
 
 import pytest
-import ray
 
-from actors.placement import OWN_RAY, NoRoomError, await_room, runtime_env, what_lacks
+from actors.placement import OWN_RAY, NoRoomError, Resources, await_room, runtime_env, what_lacks
 
 
 def test_an_actor_that_asks_for_no_gpu_sees_none() -> None:
@@ -14,12 +14,7 @@ def test_an_actor_that_asks_for_no_gpu_sees_none() -> None:
     assert runtime_env(0.5) == {"env_vars": {}}
 
 
-class FakeRay:
-    """What a cluster says that it has."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, total: dict[str, float], free: dict[str, float]) -> None:
-        monkeypatch.setattr(ray, "cluster_resources", lambda: total)
-        monkeypatch.setattr(ray, "available_resources", lambda: free)
+ONE_OF_TWO_GPUS = Resources({"GPU": 2.0}, {"GPU": 1.0})
 
 
 def test_what_lacks_names_what_is_asked_for_and_what_there_is() -> None:
@@ -32,33 +27,38 @@ def test_what_lacks_names_what_is_asked_for_and_what_there_is() -> None:
 
 
 @pytest.mark.anyio
-async def test_room_that_can_never_come_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeRay(monkeypatch, {"CPU": 8.0, OWN_RAY: 1.0}, {"CPU": 8.0})
+async def test_room_that_can_never_come_is_refused_at_once() -> None:
+    own = Resources({"CPU": 8.0, OWN_RAY: 1.0}, {"CPU": 8.0})
     placed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     with pytest.raises(NoRoomError, match=r"rollout-0 finds no room: it asks Ray for 1 GPU; of 0 GPU in the cluster"):
-        await await_room(placed, {"GPU": 1}, 1800, who="rollout-0", report=print)
+        await await_room(placed, {"GPU": 1}, 1800, who="rollout-0", report=print, resources=lambda: own)
 
 
 @pytest.mark.anyio
-async def test_room_that_does_not_come_is_told_first_and_refused_after_its_deadline(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    FakeRay(monkeypatch, {"GPU": 2.0}, {"GPU": 1.0})
+async def test_room_that_does_not_come_is_told_first_and_refused_after_its_deadline() -> None:
     said: list[str] = []
     with pytest.raises(NoRoomError, match=r"rollout-0 found no room within 0\.05 s: it asks Ray for 2 GPU; of 2 GPU"):
-        await await_room(asyncio.sleep(60), {"GPU": 2}, 0.05, who="rollout-0", report=said.append, first_look_s=0.01)
+        await await_room(
+            asyncio.sleep(60),
+            {"GPU": 2},
+            0.05,
+            who="rollout-0",
+            report=said.append,
+            first_look_s=0.01,
+            resources=lambda: ONE_OF_TWO_GPUS,
+        )
     assert said == [
         "rollout-0 waits for room in the cluster: it asks Ray for 2 GPU; of 2 GPU in the cluster 1 are free"
     ]
 
 
 @pytest.mark.anyio
-async def test_room_that_comes_is_taken_and_a_failure_is_the_callees_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeRay(monkeypatch, {"GPU": 2.0}, {"GPU": 1.0})
-    assert await await_room(asyncio.sleep(0.01, "here"), {"GPU": 2}, 60, who="a", report=print) == "here"
+async def test_room_that_comes_is_taken_and_a_failure_is_the_callees_own() -> None:
+    wait = partial(await_room, asked={"GPU": 2}, timeout_s=60, who="a", report=print, resources=lambda: ONE_OF_TWO_GPUS)
+    assert await wait(asyncio.sleep(0.01, "here")) == "here"
 
     async def fail() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        await await_room(fail(), {"GPU": 2}, 60, who="a", report=print)
+        await wait(fail())

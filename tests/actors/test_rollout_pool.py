@@ -306,4 +306,6 @@ async def test_a_pool_that_is_scaled_to_nothing_while_it_loads_has_started() -> 
     pool.scale(0)
     async with asyncio.timeout(2):
         await starting
+    assert pool.size == 0
+    assert len(spawner.made["rollout-0"]) == 1  # none was made in the place of the one that was let go
     await pool.shutdown()

@@ -56,7 +56,29 @@ def read_region(region: Mapping[str, Any], image_size_px: tuple[int, int], image
 
 
 class _ProcessorWithRegions:
-    """What both families' processors do for regions, to stand before the parent in the bases."""
+    """What both families' processors do for regions, to stand before the parent in the bases.
+
+    `paths` holds for each reasoning path its `instruction` and the style of its `regions` ("tokens", "marks",
+    "points"); coordinates in prompts run from 0 to `coordinate_grid`; drawn boxes are `mark_width_px` wide.
+    """
+
+    # The arguments are spelt out: transformers reads this signature to know what a processor is made of.
+    def __init__(
+        self: Any,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        video_processor: Any = None,
+        chat_template: Any = None,
+        paths: Any = None,
+        coordinate_grid: int = 1000,
+        mark_width_px: int = 2,
+        **kwargs: Any,
+    ) -> None:
+        parent: Any = super()
+        parent.__init__(image_processor, tokenizer, video_processor, chat_template=chat_template, **kwargs)
+        self.paths = dict(paths or {})
+        self.coordinate_grid = coordinate_grid
+        self.mark_width_px = mark_width_px
 
     def __call__(self: Any, images: Any = None, text: Any = None, regions: Any = None, **kwargs: Any) -> Any:
         """As the parent's; `regions` holds for each image, in the order of the images in `text`, its regions.
@@ -71,7 +93,7 @@ class _ProcessorWithRegions:
         num_images = sum(part.count(self.image_token) for part in texts)
         if len(regions) != num_images:
             raise ValueError(f"regions are given for {len(regions)} images, but the text shows {num_images}")
-        # The size does not matter to a token: its box is told in shares.
+        # The size does not matter for tokens: their boxes are shares of the sides.
         shown = [[read_region(region, (1, 1), index) for region in own] for index, own in enumerate(regions)]
         tokens = iter("".join(token_label(region.label) + REGION for region in own) for own in shown)
         texts = [
@@ -137,50 +159,13 @@ class _ProcessorWithRegions:
         """What `model.generate(**inputs)` wrote, without the prompt and the end token."""
         return self.tokenizer.decode(generated[0][inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
-    def _remember(self: Any, paths: Any, coordinate_grid: int, mark_width_px: int) -> None:
-        self.paths = dict(paths or {})
-        self.coordinate_grid = coordinate_grid
-        self.mark_width_px = mark_width_px
-
 
 class RegionQwen3VLProcessor(_ProcessorWithRegions, Qwen3VLProcessor):
-    """Qwen3-VL's, with regions.
-
-    `paths` holds for each reasoning path its `instruction` and the style of its `regions` ("tokens", "marks",
-    "points"); coordinates in prompts run from 0 to `coordinate_grid`; drawn boxes are `mark_width_px` wide.
-    """
-
-    def __init__(
-        self,
-        image_processor: Any = None,
-        tokenizer: Any = None,
-        video_processor: Any = None,
-        chat_template: Any = None,
-        paths: Any = None,
-        coordinate_grid: int = 1000,
-        mark_width_px: int = 2,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(image_processor, tokenizer, video_processor, chat_template=chat_template, **kwargs)
-        self._remember(paths, coordinate_grid, mark_width_px)
+    """Qwen3-VL's, with regions."""
 
 
 class RegionQwen2_5_VLProcessor(_ProcessorWithRegions, Qwen2_5_VLProcessor):  # noqa: N801 - the family's own name
-    """Qwen2.5-VL's, with regions; its settings are `RegionQwen3VLProcessor`'s."""
-
-    def __init__(
-        self,
-        image_processor: Any = None,
-        tokenizer: Any = None,
-        video_processor: Any = None,
-        chat_template: Any = None,
-        paths: Any = None,
-        coordinate_grid: int = 1000,
-        mark_width_px: int = 2,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(image_processor, tokenizer, video_processor, chat_template=chat_template, **kwargs)
-        self._remember(paths, coordinate_grid, mark_width_px)
+    """Qwen2.5-VL's, with regions."""
 
 
 for _processor in (RegionQwen3VLProcessor, RegionQwen2_5_VLProcessor):
