@@ -225,11 +225,11 @@ class LearnerRank:
 
     def export(self, folder: FilePath) -> None:
         """Write a plain Hugging Face folder, which says how its model is asked."""
-        from vlm.export import describe_prompts
+        from vlm.export import describe_model
 
         self._engine.export(folder)
         if self._rank == 0:
-            describe_prompts(folder, self._spec.prompt)
+            describe_model(folder, self._spec.prompt)
 
     def _store(self) -> Any:
         from learner.checkpoint import CheckpointStore

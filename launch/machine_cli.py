@@ -87,7 +87,7 @@ def doctor(
 
     Example: sr-real doctor --config qwen3vl_8gpu --gpu-gib 80
     """
-    from launch.doctor import print_findings, run_doctor
+    from launch.doctor import exit_status, print_findings, run_doctor
 
     overrides = with_run(overrides, run)
     if config is None and overrides:
@@ -101,4 +101,4 @@ def doctor(
         with console.status(f"what {config} needs"):
             findings = findings_for(settings, gpu_gib, rollout_gpu_gib)
     print_findings(findings)
-    raise typer.Exit(any(finding.status == "fail" for finding in findings))
+    raise typer.Exit(exit_status(findings))

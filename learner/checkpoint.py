@@ -99,23 +99,6 @@ def list_checkpoints(root: FilePath) -> list[FilePath]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def latest_checkpoint(root: FilePath) -> FilePath:
-    """The newest checkpoint, every file of it checked.
-
-    Raises:
-        CheckpointError: there is none, or the newest is damaged. Names the file, and the good one before it that could
-            be used instead: to go back is for a person to decide.
-    """
-    checkpoints = list_checkpoints(root)
-    if not checkpoints:
-        raise CheckpointError(f"there is no checkpoint in {root}")
-    try:
-        verify(checkpoints[-1])
-    except CheckpointError as error:
-        raise CheckpointError(f"{error}. {alternative(checkpoints[-1])}") from None
-    return checkpoints[-1]
-
-
 def verify(checkpoint: FilePath) -> None:
     """Compare every file with the manifest.
 

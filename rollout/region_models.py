@@ -32,7 +32,7 @@ from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
 
 from vlm.hub.region_encoder import RegionEncoder, region_tokens
 from vlm.hub.region_inputs import REGION_TENSORS, RegionInputs
-from vlm.region_inputs import RegionSpec, region_inputs, region_specs
+from vlm.sample_regions import RegionSpec, region_inputs, region_specs
 
 _KEY = "regions"
 _FIELDS = {field: name for name, field in REGION_TENSORS.items()}

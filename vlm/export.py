@@ -12,7 +12,7 @@ PROMPT_FILE = "sr_real_prompt.json"
 """The prompt settings that the model was trained with."""
 
 
-def describe_prompts(folder: Path, prompt: PromptConfig) -> None:
+def describe_model(folder: Path, prompt: PromptConfig) -> None:
     """Write beside an exported model how it is asked: `sr_real_prompt.json`, its processor's settings, a model card."""
     (folder / PROMPT_FILE).write_text(prompt.model_dump_json(indent=1) + "\n")
     is_regional = knows_regions(folder)

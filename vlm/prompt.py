@@ -16,9 +16,9 @@ from spatial.sample import BadImageError, ImageRef, Path, Region, SpatialSample
 from vlm.config import PromptConfig, RegionStyle
 from vlm.hub.region_inputs import RegionInputs, coverage
 from vlm.hub.region_prompts import REGION
-from vlm.region_inputs import RegionSpec, positions_in_3d, region_inputs, shapes_of
 from vlm.region_models import load_processor
 from vlm.regions import describe_boxes, describe_points, draw_marks, region_label, relative_box
+from vlm.sample_regions import RegionSpec, positions_in_3d, region_inputs, shapes_of
 
 # Of pixel values that are kept. An image of 128 pixels' side has 0.4 MB, one of a megapixel 23 MiB.
 _MAX_CACHED_BYTES = 512 * 2**20

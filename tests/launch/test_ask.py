@@ -16,7 +16,7 @@ from launch.config import ConfigError
 from spatial.images import ImageStore
 from spatial.sample import Path as ReasoningPath
 from vlm.config import PromptConfig, TinyModelConfig
-from vlm.export import describe_prompts
+from vlm.export import describe_model
 from vlm.tiny import build_tiny_checkpoint
 
 TINY = TinyModelConfig(image_size_px=64, vision_layers=1, vision_width=32, text_layers=1, text_width=32, num_heads=2)
@@ -76,7 +76,7 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("question", "message"), [("", "at least 1 character"), ("Where is <|image_pad|>?", "in words")]
+    ("question", "message"), [("", "at least 1 character"), ("Where is <|image_pad|>?", "ordinary words")]
 )
 def test_a_question_that_cannot_be_asked_is_told(picture: Path, tmp_path: Path, question: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -135,7 +135,7 @@ def test_a_response_in_no_format_is_shown_as_it_is_written() -> None:
 def test_a_model_answers_along_both_paths_from_the_command_line(picture: Path, tmp_path: Path) -> None:
     texts = ["How far is the red point?", "<think></think> red point: blue point: detect think answer language [0,1]"]
     build_tiny_checkpoint(tmp_path / "model", texts, TINY, seed=0)
-    describe_prompts(tmp_path / "model", PromptConfig(instructions="short", lor_regions="marks"))
+    describe_model(tmp_path / "model", PromptConfig(instructions="short", lor_regions="marks"))
     options = ["--region", "red=8,8,40,40", "--model", str(tmp_path / "model"), "--max-tokens", "6"]
     drawn = tmp_path / "drawn.png"
     command = ["ask", str(picture), "How far is the red point?", *options, "--picture", str(drawn), "--json"]

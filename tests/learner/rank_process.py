@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import vlm.policy
-from learner.checkpoint import CheckpointStore, latest_checkpoint
+from learner.checkpoint import CheckpointStore, list_checkpoints
 from learner.engine import LearnerEngine
 from learner.weights import DeepSpeedWeightSource
 from rollout.buckets import PackedSource
@@ -76,7 +76,7 @@ def main(root: Path, rank: int, num_ranks: int, port: int, zero_stage: int, out:
     checkpoints.save(3, {"step": 3}, engine.save)
     engine.grpo_update(rows)
     resumed = start()
-    resumed.load(latest_checkpoint(out / "checkpoints"))
+    resumed.load(list_checkpoints(out / "checkpoints")[-1])
     resumed.grpo_update(rows)
     # What is packed ahead, and a pass of the model before the rest is gathered: both collectives under ZeRO-3.
     source = DeepSpeedWeightSource(engine.vlm, torch.float32, bucket_bytes=50_000)

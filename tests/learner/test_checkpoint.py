@@ -8,7 +8,7 @@ import pytest
 from learner.checkpoint import (
     CheckpointStore,
     NoSpaceError,
-    latest_checkpoint,
+    alternative,
     list_checkpoints,
     newest_whole,
     read_trainer_state,
@@ -32,10 +32,16 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "checkpoints"
 
 
+def newest(root: Path) -> Path:
+    found, _ = newest_whole(root)
+    assert found is not None
+    return found
+
+
 def test_the_newest_stay_and_the_last_is_found(root: Path) -> None:
     assert [path.name for path in list_checkpoints(root)] == ["step-000006", "step-000009"]
-    assert latest_checkpoint(root).name == "step-000009"
-    assert read_trainer_state(latest_checkpoint(root)) == {"step": 9, "cursor": [1, 2]}
+    assert newest(root).name == "step-000009"
+    assert read_trainer_state(newest(root)) == {"step": 9, "cursor": [1, 2]}
 
 
 @pytest.mark.parametrize(
@@ -52,22 +58,16 @@ def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_offered(
 ) -> None:
     damage(root / "step-000009" / "deepspeed" / "weights.pt")  # type: ignore[operator]
     with pytest.raises(CheckpointError, match=message) as error:
-        latest_checkpoint(root)
+        verify(root / "step-000009")
     assert "step-000009" in str(error.value)
-    assert str(error.value).endswith(f"--resume-from {root / 'step-000006'}")
+    assert alternative(root / "step-000009").endswith(f"--resume-from {root / 'step-000006'}")
     verify(root / "step-000006")
 
 
 def test_when_all_are_damaged_nothing_is_offered(root: Path) -> None:
     for step in (6, 9):
         (root / f"step-00000{step}" / "deepspeed" / "weights.pt").unlink()
-    with pytest.raises(CheckpointError, match="no good one before it"):
-        latest_checkpoint(root)
-
-
-def test_no_checkpoint_is_said_plainly(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is no checkpoint in"):
-        latest_checkpoint(tmp_path / "nowhere")
+    assert alternative(root / "step-000009") == "There is no good one before it"
 
 
 def test_a_write_that_dies_leaves_the_last_one_in_place(root: Path) -> None:
@@ -78,15 +78,15 @@ def test_a_write_that_dies_leaves_the_last_one_in_place(root: Path) -> None:
     store = CheckpointStore(root, keep=2)
     with pytest.raises(OSError, match="disk full"):
         store.save(12, {}, die)
-    assert latest_checkpoint(root).name == "step-000009"
+    assert newest(root).name == "step-000009"
     store.save(12, {}, write_weights)
-    assert latest_checkpoint(root).name == "step-000012"
+    assert newest(root).name == "step-000012"
     assert not list(root.glob(".tmp-*"))
 
 
 def test_the_same_step_again_replaces_it(root: Path) -> None:
     CheckpointStore(root, keep=2).save(9, {"step": 9, "again": True}, write_weights)
-    assert read_trainer_state(latest_checkpoint(root))["again"] is True
+    assert read_trainer_state(newest(root))["again"] is True
     assert not list(root.glob(".tmp-*"))
 
 
@@ -107,7 +107,7 @@ def test_ranks_write_their_own_files_into_one_checkpoint(tmp_path: Path) -> None
         thread.start()
     for thread in threads:
         thread.join()
-    manifest = json.loads((latest_checkpoint(tmp_path) / "manifest.json").read_text())
+    manifest = json.loads((newest(tmp_path) / "manifest.json").read_text())
     assert sorted(manifest) == ["rank-0.pt", "rank-1.pt", "rank-2.pt", "trainer_state.json"]
 
 

@@ -16,7 +16,7 @@ from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, Region, SpatialSample
 from spatial.sample import Path as ReasoningPath
 from vlm.config import PromptConfig, TinyModelConfig
-from vlm.export import describe_prompts
+from vlm.export import describe_model
 from vlm.hub.processing_regions import COLOURS, as_shown, read_region
 from vlm.policy import PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import PromptEncoder
@@ -91,7 +91,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.checkpoint = folder / "model"
         build_tiny_checkpoint(self.checkpoint, TEXTS, TINY, seed=0)
-        describe_prompts(self.checkpoint, PROMPT)
+        describe_model(self.checkpoint, PROMPT)
         store = ImageStore(folder / "images")
         rng = np.random.default_rng(0)
         pixels = [rng.integers(0, 255, (128, 128, 3), dtype=np.uint8) for _ in range(2)]
