@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
+from actors.cold_start import ColdStartSteps
 from actors.config import SessionConfig
 from actors.halves import NoLearner, NoPublisher, read_groups
 from actors.lane import make_lanes
@@ -33,9 +34,6 @@ from learner.correction import describe_correction
 from rewards.custom import load_reward
 from rollout.errors import cause_of
 from spatial.sample import SpatialSample
-
-# Optimiser steps of the cold start between two looks at how far it is.
-_COLD_START_CHUNK = 10
 
 
 class Session:
@@ -77,30 +75,15 @@ class Session:
             ),
             self._start_rollouts(checkpoint),
         )
+        steps = ColdStartSteps(config.sft, learner, self._folder, started_s)
         num_responses = await learner.load_chains(
             self._folder.data / "train.jsonl", self._config.max_bad_share, self._folder.left_out_of("train")
         )
-        losses: list[float | None] = []  # None: of a step that was left out
-        earlier_s = 0.0
-        if resume_from is not None:
-            await learner.load_checkpoint(resume_from)
-            state = read_trainer_state(resume_from)
-            losses, earlier_s = list(state["losses"]), state["seconds"]
-        self._folder.truncate_cold_start_metrics(len(losses))
+        await steps.restore(resume_from)
         self._begin("cold start", config.sft.steps, saves=True)
-        while len(losses) < config.sft.steps and not self.is_stopping:
-            steps = await learner.cold_start_steps(len(losses), min(_COLD_START_CHUNK, config.sft.steps - len(losses)))
-            self._folder.append_cold_start_metrics(
-                {"step": number, **step} for number, step in enumerate(steps, start=len(losses) + 1)
-            )
-            losses += [step.get("loss") for step in steps]
-            self._advance(len(losses), steps[-1])
-            is_due = len(losses) % config.sft.checkpoint_every < len(steps)
-            if is_due or self.is_stopping:
-                seconds = earlier_s + time.perf_counter() - started_s
-                await learner.save_checkpoint(len(losses), {"losses": losses, "seconds": seconds})
+        await steps.run(lambda: self.is_stopping, self._advance)
         if self.is_stopping:
-            return {"stopped_at_step": len(losses)}
+            return {"stopped_at_step": len(steps.losses)}
         await learner.export(self._folder.cold_start_model)
         publisher = make_publisher(self._config, self._folder, learner, rollouts)
         async with beside(publisher.keep_in_sync()):
@@ -109,10 +92,10 @@ class Session:
             result = await self._evaluate("cold start: held-out questions")
         self._folder.write_evaluation("cold_start", result.judged)
         learner.shutdown()
-        summary = summarise(result, earlier_s + time.perf_counter() - started_s) | {
-            "loss": losses[:: max(1, len(losses) // 200)],
+        summary = summarise(result, steps.seconds) | {
+            "loss": steps.losses[:: max(1, len(steps.losses) // 200)],
             "num_responses": num_responses,
-            "num_steps": len(losses),
+            "num_steps": len(steps.losses),
         }
         self._folder.write_summary("cold_start", summary)
         return summary
