@@ -41,7 +41,8 @@ def lay_over(content: Mapping[str, Any], overrides: Sequence[str], *models: Mode
     Raises:
         OverrideError: an override is no `key=value`, or its value cannot be read.
     """
-    laid = {key: as_meant(value, field_at(models, [key])) for key, value in content.items()}
+    # A copy: whoever asks compares what was with what is laid over it.
+    laid = {key: as_meant(value, field_at(models, [key])) for key, value in deepcopy(dict(content)).items()}
     given = [_parse(override, models) for override in overrides]
     # Stable: of two values for one key, the last one counts.
     for path, value in sorted(given, key=lambda pair: len(pair[0]) - (pair[0][-1] == "type")):

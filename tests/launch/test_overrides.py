@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from launch.config import ConfigError, FileDataConfig, RunConfig, load_config
+from launch.overrides import lay_over
 
 
 def demo(*overrides: str) -> RunConfig:
@@ -225,3 +226,12 @@ def test_the_home_folder_is_meant_by_its_sign(monkeypatch: pytest.MonkeyPatch) -
     assert demo("run=~/runs/mine").run == "/home/me/runs/mine"
     assert demo("run='~/runs/mine'").run == "~/runs/mine"
     assert demo("run=a~/b").run == "a~/b"
+
+
+def test_what_is_laid_over_stays_as_it_was() -> None:
+    blend, benchmark = {"lor": 4, "dtr": 6}, {"name": "cv", "folder": "/sets/cv"}
+    content = {"learner": {"sft": {"blend": blend}}, "training": {"benchmarks": [benchmark]}}
+    laid = lay_over(content, ["learner.sft.blend.lor=1", "training.benchmarks.0.limit=50"], RunConfig)
+    assert laid["learner"]["sft"]["blend"] == {"lor": 1, "dtr": 6}
+    assert laid["training"]["benchmarks"] == [{"name": "cv", "folder": "/sets/cv", "limit": 50}]
+    assert (blend, benchmark) == ({"lor": 4, "dtr": 6}, {"name": "cv", "folder": "/sets/cv"})

@@ -122,6 +122,8 @@ def test_accepted_changes_are_taken_by_what_trains_and_never_by_what_uses(folder
         "learner.deepspeed.zero_stage=1",
         "training.groups_per_step={lor: 24, dtr: 16, direct: 4}",
         "training.groups_per_step={lor: 24, dtr: 0}",
+        "training.groups_per_step.dtr=0",
+        "training.groups_per_step.direct=4",
     ],
 )
 def test_what_no_checkpoint_fits_is_refused_with_its_field_though_accepted(folder: RunFolder, override: str) -> None:
@@ -134,6 +136,11 @@ def test_what_no_checkpoint_fits_is_refused_with_its_field_though_accepted(folde
     assert override.partition("=")[0] in str(refused.value)
     if "groups" not in override:
         taken(folder, TRAIN, *overrides)  # from the beginning it may be
+
+
+def test_one_entry_of_a_mapping_is_compared_too(folder: RunFolder) -> None:
+    with pytest.raises(ConfigError, match=r"learner\.sft\.blend\.lor: 4(\.0)? → 1"):
+        taken(folder, COLD_START_RESUMED, "learner.sft.blend.lor=1")
 
 
 def test_how_thoroughly_images_are_checked_may_change(folder: RunFolder) -> None:
