@@ -5,7 +5,7 @@ PYTHON := $(shell for name in python3.11 python3.12 python3.13 python3; do \
 	$$name -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$name && break; done || echo python3)
 endif
 # LOCK=gpu on a machine with NVIDIA GPUs, once; .venv remembers it.
-SETUP = $(PYTHON) launch/setup_environment.py $(if $(LOCK),--lock $(LOCK))
+SETUP = $(PYTHON) launch/machine/setup_environment.py $(if $(LOCK),--lock $(LOCK))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo base claims test processors slow browser chaos lint bench clean
@@ -26,7 +26,7 @@ base: setup  ## pretrain the demo's base model on perception alone, hours; goes 
 claims: setup  ## the paper's four claims over three seeds, about four hours; what is done is kept and not run again
 	.venv/bin/python -m experiments.claims
 
-test: setup  ## all tests but those of slow, browser and chaos; one alone: .venv/bin/pytest tests/launch/test_doctor.py -k memory
+test: setup  ## all tests but those of slow, browser and chaos; one alone: .venv/bin/pytest tests/launch/machine/test_doctor.py -k memory
 	.venv/bin/python -m pytest
 
 slow: setup  ## tests of several minutes that no other target runs: submitted jobs, rewriting by a vLLM server

@@ -9,7 +9,7 @@ from evaluation.config import EvaluationConfig
 from learner.config import LearnerConfig
 from rewards.config import RewardConfig
 from rollout.config import RolloutConfig
-from spatial.sample import Path
+from spatial.sample import ReasoningPath
 from spatial.strict import StrictModel
 from vlm.config import PromptConfig
 
@@ -77,11 +77,11 @@ class TrainingConfig(StrictModel):
 
     num_steps: Annotated[int, Field(ge=0)]
     """Number of training steps; each makes one new weight version."""
-    groups_per_step: dict[Path, Annotated[int, Field(ge=0)]]
+    groups_per_step: dict[ReasoningPath, Annotated[int, Field(ge=0)]]
     """Groups that one step trains on, by path. A group never mixes paths."""
     group_size: Annotated[int, Field(ge=2)] = 5
     """Responses to one prompt."""
-    kinds: dict[Path, tuple[str, ...]] = Field(default_factory=dict)
+    kinds: dict[ReasoningPath, tuple[str, ...]] = Field(default_factory=dict)
     """Kinds of question to reinforce, by path; a path that is not named trains on every kind."""
     max_staleness: Annotated[int, Field(ge=0)] = 0
     """Most versions that may lie between the weights that began a response and those it trains. 0: synchronous."""

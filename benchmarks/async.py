@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -28,21 +28,21 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from actors.cluster.tasks import beside
 from actors.config import GroupFilterConfig, TrainingConfig
-from actors.feed import PromptFeed
-from actors.group import Group
-from actors.halves import NoLearner, NoPublisher
-from actors.lane import Lane
-from actors.publisher import PushReceipt, WeightPublisher
-from actors.rollout_pool import RolloutPool
-from actors.run_folder import RunFolder
-from actors.tasks import beside
-from actors.training import Trainer
-from rewards.score import Failure, Score
+from actors.loop.feed import PromptFeed
+from actors.loop.lane import Lane
+from actors.loop.training import Trainer
+from actors.phases.halves import NoLearner, NoPublisher
+from actors.pool.publisher import PushReceipt, WeightPublisher
+from actors.pool.rollout_pool import RolloutPool
+from actors.run.run_folder import RunFolder
+from flow.group import Group
+from flow.score import Failure, Score
+from flow.trajectory import RolloutRequest, Trajectory, VersionSpan
 from rollout.canary import Canary
 from rollout.config import HealthConfig, SamplingConfig
-from rollout.trajectory import RolloutRequest, Trajectory, VersionSpan
-from spatial.sample import ChoiceAnswer, ImageRef, Path, SpatialSample
+from spatial.sample import ChoiceAnswer, ImageRef, ReasoningPath, SpatialSample
 
 STALENESS = (0, 1, 4)
 NUM_WARM_STEPS = 3
@@ -50,7 +50,7 @@ NUM_WORKERS = 2
 NUM_PLACES = 32
 TOKEN_S = 0.01
 MEAN_TOKENS, MAX_TOKENS, SPREAD = 56.0, 256, 0.6
-GROUPS, GROUP_SIZE = {Path.LOR: 16, Path.DTR: 16}, 8
+GROUPS, GROUP_SIZE = {ReasoningPath.LOR: 16, ReasoningPath.DTR: 16}, 8
 PUSH_S = 0.05
 HEALTH = HealthConfig(probe_every_s=600)
 # Every group counts: how many are filtered out is another matter.
@@ -118,7 +118,7 @@ class Engine:
 
 
 class Graders:
-    async def score(self, items: list[tuple[str, Path, SpatialSample]]) -> list[Score | Failure]:
+    async def score(self, items: list[tuple[str, ReasoningPath, SpatialSample]]) -> list[Score | Failure]:
         # A group of equal rewards would be left out.
         return [Score(total=0.4 + 0.2 * (number % 2), accuracy=0.5, format=0.5) for number in range(len(items))]
 
@@ -162,7 +162,7 @@ class Measured:
     """Largest that was seen."""
 
 
-def make_lanes(max_staleness: int) -> dict[Path, Lane]:
+def make_lanes(max_staleness: int) -> dict[ReasoningPath, Lane]:
     samples = [
         SpatialSample(
             sample_id=f"s{index}",
@@ -195,7 +195,7 @@ async def measure(num_steps: int, max_staleness: int, update_s: float | None) ->
     learner = NoLearner() if update_s is None else Learner(update_s)
     publisher = NoPublisher() if isinstance(learner, NoLearner) else WeightPublisher(learner, pool, max_attempts=1)
     with tempfile.TemporaryDirectory() as root:
-        folder = RunFolder(FilePath(root))
+        folder = RunFolder(Path(root))
         folder.create()
         trainer = Trainer(
             TrainingConfig(

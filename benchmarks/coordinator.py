@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -29,17 +29,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from actors.cluster.tasks import beside
 from actors.config import TrainingConfig
-from actors.feed import PromptFeed
-from actors.lane import Lane
-from actors.publisher import WeightPublisher
-from actors.rollout_pool import RolloutPool
-from actors.run_folder import RunFolder
-from actors.tasks import beside
-from actors.training import Trainer
+from actors.loop.feed import PromptFeed
+from actors.loop.lane import Lane
+from actors.loop.training import Trainer
+from actors.pool.publisher import WeightPublisher
+from actors.pool.rollout_pool import RolloutPool
+from actors.run.run_folder import RunFolder
 from benchmarks.coordinator_parts import Meter, SimulatedLearner, SimulatedRewards, SimulatedWorker, World
 from rollout.config import HealthConfig, SamplingConfig
-from spatial.sample import ChoiceAnswer, ImageRef, Path, SpatialSample
+from spatial.sample import ChoiceAnswer, ImageRef, ReasoningPath, SpatialSample
 
 FLOOR_PER_S = 5_000
 GROUP_SIZE = 5
@@ -71,7 +71,7 @@ class Rig:
     A step takes two groups a worker, half of them of each path.
     """
 
-    def __init__(self, folder: FilePath, num_workers: int, num_trajectories: int, bar: Progress) -> None:
+    def __init__(self, folder: Path, num_workers: int, num_trajectories: int, bar: Progress) -> None:
         self.world = World(Meter())
         self.num_workers = num_workers
         self.num_trajectories = num_trajectories
@@ -101,7 +101,7 @@ class Rig:
         publisher = WeightPublisher(self.learner, pool, max_attempts=3)
         config = TrainingConfig(
             num_steps=self.num_trajectories,  # more than are made: the number of trajectories ends the run
-            groups_per_step={Path.LOR: self.num_workers, Path.DTR: self.num_workers},
+            groups_per_step={ReasoningPath.LOR: self.num_workers, ReasoningPath.DTR: self.num_workers},
             group_size=GROUP_SIZE,
             max_staleness=MAX_STALENESS,
         )
@@ -134,7 +134,7 @@ class Rig:
         finally:
             await pool.shutdown()
 
-    def _lanes(self, config: TrainingConfig) -> dict[Path, Lane]:
+    def _lanes(self, config: TrainingConfig) -> dict[ReasoningPath, Lane]:
         samples = make_samples()
         return {
             path: Lane(
@@ -165,7 +165,7 @@ def make_samples() -> list[SpatialSample]:
             sample_id=f"room-{number}",
             domain="room",
             kind="closer_to_camera",
-            paths=(Path.LOR, Path.DTR),
+            paths=(ReasoningPath.LOR, ReasoningPath.DTR),
             images=(image,),
             question="Which is closer to the camera? A. red point B. blue point",
             answer=ChoiceAnswer(letter="A", num_options=2),
@@ -179,7 +179,7 @@ async def reference(num_groups: int, num_groups_at_once: int, num_workers: int) 
     world = World(Meter(), death_share=0)
     workers = itertools.cycle([SimulatedWorker(world, f"rollout-{number}") for number in range(num_workers)])
     rewards = SimulatedRewards(world, NUM_REWARD_WORKERS)
-    requests = PromptFeed(make_samples(), Path.LOR, seed=0).requests(0, GROUP_SIZE, 1.0, 256)
+    requests = PromptFeed(make_samples(), ReasoningPath.LOR, seed=0).requests(0, GROUP_SIZE, 1.0, 256)
     items = [(f"{request.seed} …", request.path, request.sample) for request in requests]
     room = asyncio.Semaphore(num_groups_at_once)
 
@@ -251,7 +251,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), refresh_per_second=2) as bar,
     ):
-        rig = Rig(FilePath(folder), arguments.workers, arguments.trajectories, bar)
+        rig = Rig(Path(folder), arguments.workers, arguments.trajectories, bar)
         asyncio.run(rig.run())
         num_groups = max(1, arguments.trajectories // 10 // GROUP_SIZE)
         plain = asyncio.run(reference(num_groups, rig.num_groups_at_once, arguments.workers))

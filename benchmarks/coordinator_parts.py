@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, TypeVar
 
-from actors.calls import DeadlineError, answer
+from actors.cluster.calls import DeadlineError, answer
 from actors.config import DeadlineConfig
-from actors.group import Group
-from actors.member import WorkerDiedError, WorkerLateError
-from actors.publisher import PushReceipt
-from rewards.score import Failure, Score
+from actors.pool.member import WorkerDiedError, WorkerLateError
+from actors.pool.publisher import PushReceipt
+from flow.group import Group
+from flow.score import Failure, Score
+from flow.trajectory import RolloutRequest, Trajectory, VersionSpan
 from rollout.canary import Canary
-from rollout.trajectory import RolloutRequest, Trajectory, VersionSpan
-from spatial.sample import Path, SpatialSample
+from spatial.sample import ReasoningPath, SpatialSample
 
 T = TypeVar("T")
 
@@ -187,7 +187,7 @@ class SimulatedRewards:
         self._world = world
         self._free = asyncio.Semaphore(num_workers)
 
-    async def score(self, items: list[tuple[str, Path, SpatialSample]]) -> list[Score | Failure]:
+    async def score(self, items: list[tuple[str, ReasoningPath, SpatialSample]]) -> list[Score | Failure]:
         async with self._free:
             work = self._world.meter.through("simulated", self.grade(items))
             return await answer(
@@ -198,7 +198,7 @@ class SimulatedRewards:
                 what=f"scores of {len(items)} responses",
             )
 
-    async def grade(self, items: list[tuple[str, Path, SpatialSample]]) -> list[Score | Failure]:
+    async def grade(self, items: list[tuple[str, ReasoningPath, SpatialSample]]) -> list[Score | Failure]:
         await asyncio.sleep(self._world.score_s)
         return [self._grade(text, sample) for text, _, sample in items]
 

@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -30,9 +30,9 @@ from rich.progress import track
 from rich.table import Table
 
 # Started as a script, this file would itself be found as `dashboard` in its own folder.
-sys.path.insert(0, str(FilePath(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from actors.run_folder import RunFolder
+from actors.run.run_folder import RunFolder
 from dashboard.board import Board
 from dashboard.config import DashboardConfig
 from dashboard.run_view import RunView
@@ -46,15 +46,15 @@ EVERY_S = 2.0
 VIEWS = ("now", "curves", "workers", "samples", "time")
 
 
-def write_run(root: FilePath, num_steps: int, num_trajectories: int) -> None:
+def write_run(root: Path, num_steps: int, num_trajectories: int) -> None:
     """Metrics of every step; groups spread evenly over the steps."""
     from spatial.images import ImageStore
-    from spatial.sample import Path
+    from spatial.sample import ReasoningPath
 
     folder = RunFolder(root)
     folder.create()
     image = ImageStore(folder.images).put(np.full((64, 64, 3), 120, np.uint8))
-    samples = [make_sample(image, kind, path) for path in (Path.LOR, Path.DTR) for kind in KINDS]
+    samples = [make_sample(image, kind, path) for path in (ReasoningPath.LOR, ReasoningPath.DTR) for kind in KINDS]
     rng = np.random.default_rng(0)
     num_groups = num_trajectories // GROUP_SIZE
     written = 0
@@ -67,7 +67,11 @@ def write_run(root: FilePath, num_steps: int, num_trajectories: int) -> None:
             ]
             folder.write_trajectories(step, groups)
             written = due
-        numbers = {f"{path}/{name}": float(rng.uniform()) for path in Path for name in ("reward_mean", "accuracy_mean")}
+        numbers = {
+            f"{path}/{name}": float(rng.uniform())
+            for path in ReasoningPath
+            for name in ("reward_mean", "accuracy_mean")
+        }
         others = {f"number_{i}": float(rng.uniform()) for i in range(60)}
         folder.append_metrics({"step": step, "time/step_s": 5.0, "time/push_s": 0.1, **numbers, **others})
         folder.append_timeline(step, [("learn", "wait", 5.0 * step, 5.0 * step + 3)])
@@ -174,7 +178,7 @@ def main() -> None:
     parser.add_argument("--trajectories", type=int, default=100_000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        root = FilePath(folder) / "run"
+        root = Path(folder) / "run"
         write_run(root, arguments.steps, arguments.trajectories)
         opened_s = time.perf_counter()
         view = RunView(root)

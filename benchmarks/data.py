@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import tempfile
 import time
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -27,7 +27,7 @@ from rich.table import Table
 from corpora.own import OwnReader, read
 from spatial.dataset import open_samples
 from spatial.images import ImageStore
-from spatial.sample import NumberAnswer, Path, Region, SpatialSample
+from spatial.sample import NumberAnswer, ReasoningPath, Region, SpatialSample
 
 FLOOR_PER_S = 2_000
 WARM = 100_000
@@ -47,7 +47,7 @@ def make_lines(images: ImageStore) -> list[bytes]:
             sample_id="@@@",
             domain="benchmark",
             kind="distance",
-            paths=(Path.LOR, Path.DTR),
+            paths=(ReasoningPath.LOR, ReasoningPath.DTR),
             images=(images.put(pixels),),
             question="What is the distance between the red point and the blue point?",
             answer=NumberAnswer(value=1.2, unit="m"),
@@ -55,13 +55,13 @@ def make_lines(images: ImageStore) -> list[bytes]:
                 Region(mark="red", box_xyxy_px=(1.0, 2.0, 8.0, 9.0), name="cube", center_m=(0.1, 0.2, 2.0)),
                 Region(mark="blue", box_xyxy_px=(3.0, 2.0, 9.0, 15.0), name="cone", center_m=(0.7, 0.2, 3.0)),
             ),
-            chains={Path.LOR: "<think>right 0.6, far 1.0, so 1.2 m.</think><answer>1.2 m</answer>"},
+            chains={ReasoningPath.LOR: "<think>right 0.6, far 1.0, so 1.2 m.</think><answer>1.2 m</answer>"},
         )
         lines.append(sample.model_dump_json().encode() + b"\n")
     return lines
 
 
-def send(pipe: FilePath, lines: list[bytes], number: int) -> None:
+def send(pipe: Path, lines: list[bytes], number: int) -> None:
     with pipe.open("wb", buffering=2**20) as out:
         for index in range(number):
             out.write(lines[index % len(lines)].replace(b"@@@", b"s%d" % index))
@@ -70,7 +70,7 @@ def send(pipe: FilePath, lines: list[bytes], number: int) -> None:
 def measure(number: int) -> dict[str, float]:
     """Samples a second of this process's CPU time and by the clock, and growth of its memory."""
     with tempfile.TemporaryDirectory() as folder:
-        root = FilePath(folder)
+        root = Path(folder)
         lines = make_lines(ImageStore(root / "images"))
         pipe = root / "samples.jsonl"
         os.mkfifo(pipe)
@@ -109,7 +109,7 @@ def measure(number: int) -> dict[str, float]:
     }
 
 
-def measure_file(file: FilePath, images: ImageStore, lines: list[bytes], number: int) -> dict[str, float]:
+def measure_file(file: Path, images: ImageStore, lines: list[bytes], number: int) -> dict[str, float]:
     """Samples a second of CPU time: while a file is opened, and read one by one in random order."""
     send(file, lines, number)
     open_s = time.process_time()

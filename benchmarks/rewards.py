@@ -13,13 +13,13 @@ import random
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 # Started as a script, this file would itself be found as `rewards` in its own folder.
-sys.path.insert(0, str(FilePath(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rewards.config import RewardConfig
 from rewards.reward import score_response
@@ -30,7 +30,7 @@ from spatial.sample import (
     ImageRef,
     MotionAnswer,
     NumberAnswer,
-    Path,
+    ReasoningPath,
     Region,
     SpatialSample,
     TextAnswer,
@@ -51,7 +51,7 @@ ANSWERS: tuple[tuple[Answer, str, str], ...] = (
     (TextAnswer(text="red cube"), "Red cube", "blue cube"),
 )
 
-Case = tuple[str, Path, SpatialSample]
+Case = tuple[str, ReasoningPath, SpatialSample]
 
 
 def make_cases(num_cases: int, make_case: Callable[[random.Random], Case]) -> list[Case]:
@@ -63,7 +63,7 @@ def make_cases(num_cases: int, make_case: Callable[[random.Random], Case]) -> li
 def language_case(rng: random.Random) -> Case:
     """A well-formed response through the language-only path."""
     sample, answer = _sample_and_answer(rng)
-    return format_response(Path.LOR, think=_thinking(rng), answer=answer), Path.LOR, sample
+    return format_response(ReasoningPath.LOR, think=_thinking(rng), answer=answer), ReasoningPath.LOR, sample
 
 
 def detecting_case(rng: random.Random) -> Case:
@@ -71,7 +71,11 @@ def detecting_case(rng: random.Random) -> Case:
     sample, answer = _sample_and_answer(rng)
     centers = [_near(rng, region.center_m) for region in sample.regions if region.center_m is not None]
     block = format_detect_block(centers, [f"cube ({region.mark} point)" for region in sample.regions])
-    return format_response(Path.DTR, think=_thinking(rng), answer=answer, detect=block), Path.DTR, sample
+    return (
+        format_response(ReasoningPath.DTR, think=_thinking(rng), answer=answer, detect=block),
+        ReasoningPath.DTR,
+        sample,
+    )
 
 
 def malformed_case(rng: random.Random) -> Case:
@@ -133,7 +137,7 @@ def _sample_and_answer(rng: random.Random) -> tuple[SpatialSample, str]:
         sample_id="room-1",
         domain="room",
         kind="closer_to_camera",
-        paths=(Path.LOR, Path.DTR),
+        paths=(ReasoningPath.LOR, ReasoningPath.DTR),
         images=(ImageRef(sha256="0" * 64, width_px=64, height_px=64),),
         question="Which is closer to the camera?",
         answer=truth,

@@ -17,21 +17,21 @@ import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 # Run as a script, this folder comes first on the path, and `rollout` would be this file instead of the package.
-sys.path[:] = [entry for entry in sys.path if FilePath(entry).resolve() != FilePath(__file__).resolve().parent]
+sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
 
 # ruff: noqa: E402
 import numpy as np
 
+from flow.trajectory import RolloutRequest
 from rollout.config import EngineConfig
 from rollout.engine import RolloutEngine
 from rollout.responses import sampling_params
-from rollout.trajectory import RolloutRequest
 from spatial.images import ImageStore
-from spatial.sample import ChoiceAnswer, Path, Region, SpatialSample
+from spatial.sample import ChoiceAnswer, ReasoningPath, Region, SpatialSample
 from vlm.config import PromptConfig, TinyModelConfig
 
 GROUP_SIZE = 8
@@ -49,7 +49,7 @@ def make_requests(images: ImageStore, num_groups: int, seed: int) -> list[Rollou
             sample_id=f"{seed}-{group}",
             domain="benchmark",
             kind="closer",
-            paths=(Path.DTR,),
+            paths=(ReasoningPath.DTR,),
             images=(images.put(random.integers(0, 255, (128, 128, 3), dtype=np.uint8)),),
             question=QUESTION,
             answer=ChoiceAnswer(letter="A", num_options=2),
@@ -59,7 +59,7 @@ def make_requests(images: ImageStore, num_groups: int, seed: int) -> list[Rollou
             ),
         )
         requests += [
-            RolloutRequest(group, member, sample, Path.DTR, group * GROUP_SIZE + member, 1.0, MAX_TOKENS)
+            RolloutRequest(group, member, sample, ReasoningPath.DTR, group * GROUP_SIZE + member, 1.0, MAX_TOKENS)
             for member in range(GROUP_SIZE)
         ]
     return requests
@@ -131,7 +131,7 @@ async def run(num_groups: int, num_rounds: int, core: int) -> None:
     from vlm.tiny import build_tiny_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
-        root = FilePath(folder)
+        root = Path(folder)
         texts = [QUESTION + " red point: blue point: detect", "<think>red is closer</think><answer>A</answer>"]
         build_tiny_checkpoint(root / "model", texts, TinyModelConfig(), seed=0)
         images = ImageStore(root / "images")

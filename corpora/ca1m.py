@@ -24,8 +24,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path as FilePath
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import orjson
@@ -50,7 +49,7 @@ class Ca1mReader(GroundingReader):
     """One capture or a folder of captures."""
 
     type: Literal["ca1m"] = "ca1m"
-    file: FilePath
+    file: Path
     """A `.tar`, or a folder of them."""
 
 
@@ -93,13 +92,13 @@ def read(config: Ca1mReader, images: ImageStore) -> Iterator[Item]:
     return _read_all(tars, config, images)
 
 
-def _read_all(tars: list[FilePath], config: Ca1mReader, images: ImageStore) -> Iterator[Item]:
+def _read_all(tars: list[Path], config: Ca1mReader, images: ImageStore) -> Iterator[Item]:
     with known_ids() as is_new:
         for tar in tars:
             yield from _read(tar, config, images, is_new)
 
 
-def _read(tar: FilePath, config: Ca1mReader, images: ImageStore, is_new: IsNew) -> Iterator[Item]:
+def _read(tar: Path, config: Ca1mReader, images: ImageStore, is_new: IsNew) -> Iterator[Item]:
     """The samples of one capture, each frame's as soon as the next begins."""
     wanted = {_IMAGE, _CAMERA, _INSTANCES} | ({_DEPTH, _DEPTH_CAMERA} if config.with_depth else set())
     frame: _Frame | None = None
@@ -122,7 +121,7 @@ def _read(tar: FilePath, config: Ca1mReader, images: ImageStore, is_new: IsNew) 
         yield from _ask_about(tar, config, images, frame, is_new)
 
 
-def _members(tar: FilePath, wanted: set[str]) -> Iterator[tuple[int, tuple[str, str], bytes | RowError]]:
+def _members(tar: Path, wanted: set[str]) -> Iterator[tuple[int, tuple[str, str], bytes | RowError]]:
     """Numbered contents of the wanted members, each with its frame and its part; errors are values."""
     number = 0
     nameless = ("", "")
@@ -171,7 +170,7 @@ def _content(stream: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return b"" if content is None else content.read()
 
 
-def _ask_about(tar: FilePath, config: Ca1mReader, images: ImageStore, frame: _Frame, is_new: IsNew) -> Iterator[Item]:
+def _ask_about(tar: Path, config: Ca1mReader, images: ImageStore, frame: _Frame, is_new: IsNew) -> Iterator[Item]:
     """What is wrong with an object is one reject and costs this one only."""
     try:
         rows = checked(_Instances, {"rows": _json(frame, _INSTANCES)}, _INSTANCES).rows

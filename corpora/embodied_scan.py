@@ -21,7 +21,7 @@ import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -43,9 +43,9 @@ class EmbodiedScanReader(GroundingReader):
     """One file of infos and the folder of the scans that it describes."""
 
     type: Literal["embodied_scan"] = "embodied_scan"
-    file: FilePath
+    file: Path
     """`embodiedscan_infos_*.pkl`; read whole, without running anything that it names."""
-    images: FilePath
+    images: Path
     """The folder that `img_path` and `depth_path` start from (it holds `scannet`, `3rscan`, `matterport3d`)."""
 
 
@@ -179,7 +179,7 @@ class _ScanReader:
             data = inside(self.config.images, raw.depth_path, place, self.config.allow_outside).read_bytes()
             sensor = camera_of(scan.depth_cam2img, "depth_cam2img") if scan.depth_cam2img else camera
             depth = put_depth(self.images, data, place, _METRES_PER_LEVEL.get(source, 0.001), sensor, (image, camera))
-        key = f"embodied_scan/{scan.sample_idx}/{FilePath(raw.img_path).stem}"
+        key = f"embodied_scan/{scan.sample_idx}/{Path(raw.img_path).stem}"
         return Picture(key, self.config.domain or source, image, camera, depth), to_camera
 
 

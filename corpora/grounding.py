@@ -1,6 +1,6 @@
 """Grounding questions from data sets of boxes in space: a marked region in, its object's centre or 3D box out.
 
-They are answered at once (`Path.DIRECT`), and worded as those about the project's own scenes.
+They are answered at once (`ReasoningPath.DIRECT`), and worded as those about the project's own scenes.
 
 An object is asked about where its picture shows enough of it; what the config's bounds leave out is a choice, and no
 reject. What contradicts itself is one.
@@ -11,7 +11,7 @@ import reprlib
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
@@ -27,8 +27,8 @@ from spatial.sample import (
     DepthRef,
     ImageRef,
     Mark,
-    Path,
     PointAnswer,
+    ReasoningPath,
     Region,
     SpatialSample,
 )
@@ -111,14 +111,14 @@ def ask(config: GroundingReader, picture: Picture, seen: SeenSolid) -> Iterator[
                 sample_id=f"{picture.key}/{seen.key}/{kind}",
                 domain=picture.domain,
                 kind=kind,
-                paths=(Path.DIRECT,),
+                paths=(ReasoningPath.DIRECT,),
                 images=(picture.image,),
                 question=question,
                 answer=answer,
                 regions=(region,),
                 camera=picture.camera,
                 depths=() if picture.depth is None else (picture.depth,),
-                chains={Path.DIRECT: format_response(Path.DIRECT, answer=text)},
+                chains={ReasoningPath.DIRECT: format_response(ReasoningPath.DIRECT, answer=text)},
             )
 
 
@@ -183,6 +183,6 @@ class _Shown(str):
         return str(self)
 
 
-def reject(file: FilePath, number: int, error: RowError) -> Reject:
+def reject(file: Path, number: int, error: RowError) -> Reject:
     """The reject of a part of row `number`."""
     return Reject(file, number, error.field, shorten(repr(error.value)), error.advice)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -32,7 +32,7 @@ from corpora.rows import (
 from corpora.table_regions import BoxForm, BoxUnit, read_camera, read_chain, regions_of
 from spatial.grammar import format_response, parse_response
 from spatial.images import ImageStore
-from spatial.sample import ImageRef, Path, SpatialSample, Unit
+from spatial.sample import ImageRef, ReasoningPath, SpatialSample, Unit
 
 _JSON_LINES, _JSON = (".jsonl", ".ndjson"), (".json",)
 _TABLES = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".tsv": "csv"}
@@ -46,13 +46,13 @@ class HuggingFaceReader(ReaderConfig):
     """Where the rows are, and what they mean."""
 
     type: Literal["hugging_face"] = "hugging_face"
-    file: FilePath | None = None
+    file: Path | None = None
     """A data file, or a folder of them."""
     hub: str = ""
     """Or a name on the hub ("nyu-visionx/CV-Bench")."""
     revision: str = "main"
     """Of what is on the hub."""
-    hub_cache: FilePath | None = None
+    hub_cache: Path | None = None
     """The hub's cache; None: where its tools keep it (`HF_HOME`)."""
     allow_download: bool = False
     """Fetch from the hub what its cache has not."""
@@ -71,9 +71,13 @@ class HuggingFaceReader(ReaderConfig):
     """Of boxes: left, top, right, bottom; or left, top, width, height."""
     box_unit: BoxUnit = "pixels"
     """What boxes count in: pixels of their image, or thousandths or shares (0 to 1) of its sides."""
-    images: FilePath | None = None
+    images: Path | None = None
     """The folder that images named in the rows lie in."""
-    paths: Annotated[tuple[Path, ...], Field(min_length=1)] = (Path.LOR, Path.DTR, Path.DIRECT)
+    paths: Annotated[tuple[ReasoningPath, ...], Field(min_length=1)] = (
+        ReasoningPath.LOR,
+        ReasoningPath.DTR,
+        ReasoningPath.DIRECT,
+    )
     """The paths that questions may be asked through; DTR only where a row has regions."""
 
     @model_validator(mode="after")
@@ -99,7 +103,7 @@ def read(config: HuggingFaceReader, images: ImageStore) -> Iterator[Item]:
 
 
 def _read(
-    config: HuggingFaceReader, name: str, root: FilePath, files: Iterable[FilePath], images: ImageStore
+    config: HuggingFaceReader, name: str, root: Path, files: Iterable[Path], images: ImageStore
 ) -> Iterator[Item]:
     importer = ImageImporter(images, config.images, config.allow_outside) if config.images else None
     with known_ids() as is_new:
@@ -131,7 +135,7 @@ def _samples(
     )
     refs = _images(cell_of(row, columns.image), columns.image, images, importer)
     asked, regions = regions_of(row, columns, asked, refs, config.box_form, config.box_unit)
-    paths = tuple(path for path in config.paths if regions or path is not Path.DTR)
+    paths = tuple(path for path in config.paths if regions or path is not ReasoningPath.DTR)
     if not paths:
         raise RowError(columns.boxes or columns.regions or "boxes", None, "no region, which the path dtr needs")
     yield SpatialSample(
@@ -164,19 +168,19 @@ def _question(cell: Any, column: str) -> str:
 
 
 def _chains(
-    columns: Columns, row: dict[str, Any], paths: tuple[Path, ...], given: Any, written: str
-) -> dict[Path, str]:
+    columns: Columns, row: dict[str, Any], paths: tuple[ReasoningPath, ...], given: Any, written: str
+) -> dict[ReasoningPath, str]:
     """Whole responses by path: from their columns, from an answer that is one, and the answer alone."""
     chains = {}
-    for path, column in ((Path.LOR, columns.chain_lor), (Path.DTR, columns.chain_dtr)):
+    for path, column in ((ReasoningPath.LOR, columns.chain_lor), (ReasoningPath.DTR, columns.chain_dtr)):
         if path in paths:
             if column:
                 chains[path] = read_chain(optional_cell(row, column), path, column, written)
             elif isinstance(given, str) and parse_response(path, given).well_formed:
                 chains[path] = given.strip()
     try:
-        if Path.DIRECT in paths:
-            chains[Path.DIRECT] = format_response(Path.DIRECT, answer=written)
+        if ReasoningPath.DIRECT in paths:
+            chains[ReasoningPath.DIRECT] = format_response(ReasoningPath.DIRECT, answer=written)
     except ValueError as error:
         raise RowError(columns.answer, written, str(error)) from error
     return {path: chain for path, chain in chains.items() if chain}
@@ -215,7 +219,7 @@ def _image(cell: Any, column: str, images: ImageStore, importer: ImageImporter |
             raise RowError(column, type(cell).__name__, "no image; give its bytes or its file's name")
 
 
-def _find_files(config: HuggingFaceReader) -> tuple[FilePath, list[FilePath]]:
+def _find_files(config: HuggingFaceReader) -> tuple[Path, list[Path]]:
     """The file or folder, and the data files in it, in order of their names."""
     root = config.file or _snapshot(config)
     root = root / config.subset if config.subset else root
@@ -233,7 +237,7 @@ def _find_files(config: HuggingFaceReader) -> tuple[FilePath, list[FilePath]]:
     return root, chosen
 
 
-def _snapshot(config: HuggingFaceReader) -> FilePath:
+def _snapshot(config: HuggingFaceReader) -> Path:
     """The folder of a data set of the hub."""
     from huggingface_hub import snapshot_download
 
@@ -248,16 +252,16 @@ def _snapshot(config: HuggingFaceReader) -> FilePath:
     except FileNotFoundError as error:
         advice = f"fetch it (hf download --repo-type dataset {config.hub}), or set allow_download=true"
         raise FileNotFoundError(f"the hub's cache has no data set {config.hub}: {advice}") from error
-    return FilePath(folder)
+    return Path(folder)
 
 
-def _check_columns(config: HuggingFaceReader, files: Iterable[FilePath]) -> None:
+def _check_columns(config: HuggingFaceReader, files: Iterable[Path]) -> None:
     """The first file that holds rows stands for the others: to open thousands of them takes long."""
     peeked = ([row for _, row in islice(_rows(file), _NUM_PEEKED) if isinstance(row, dict)] for file in files)
     check_columns(config.columns, next(filter(None, peeked), []))
 
 
-def _rows(file: FilePath) -> Iterator[tuple[int, Any | RowError]]:
+def _rows(file: Path) -> Iterator[tuple[int, Any | RowError]]:
     if file.suffix in _JSON_LINES:
         return json_lines(file)
     if file.suffix in _JSON:
@@ -267,7 +271,7 @@ def _rows(file: FilePath) -> Iterator[tuple[int, Any | RowError]]:
     return _table_rows(file)
 
 
-def _table_rows(file: FilePath) -> Iterator[tuple[int, Any | RowError]]:
+def _table_rows(file: Path) -> Iterator[tuple[int, Any | RowError]]:
     """Rows of a table as `datasets` reads them, images as they are stored and classes by their names."""
     import datasets
     from datasets import ClassLabel, load_dataset
@@ -287,7 +291,7 @@ def _table_rows(file: FilePath) -> Iterator[tuple[int, Any | RowError]]:
         yield number + 1, RowError("row", file.name, f"the file breaks off or is no table: {error}")
 
 
-def _check_parquet(file: FilePath) -> None:
+def _check_parquet(file: Path) -> None:
     """`datasets` takes a file that is cut short for a slow server, and waits."""
     with file.open("rb") as content:
         content.seek(max(0, file.stat().st_size - len(_PARQUET_END)))

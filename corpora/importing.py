@@ -5,7 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -28,7 +28,7 @@ _MIN_ROWS_JUDGED = 1000
 class ImportConfig(StrictModel):
     """What is read, and where to."""
 
-    out: FilePath
+    out: Path
     """The folder that gets train.jsonl, validation.jsonl, test.jsonl, images/ and report.json."""
     readers: Annotated[tuple[Reader, ...], Field(min_length=1)]
     """The data sets to read, each by its `type`; a single one's settings may stand beside `out`."""
@@ -134,7 +134,7 @@ def import_data(config: ImportConfig, on_progress: Callable[[int], None] = lambd
     return report
 
 
-def _refuse_others(out: FilePath, partial: FilePath) -> None:
+def _refuse_others(out: Path, partial: Path) -> None:
     """
     Raises:
         BadDataError: files would be replaced that no import has written.
@@ -155,7 +155,7 @@ def _refuse_others(out: FilePath, partial: FilePath) -> None:
         )
 
 
-def _written(out: FilePath) -> dict[str, str]:
+def _written(out: Path) -> dict[str, str]:
     """By the report of an earlier import, the hash of each file that it wrote."""
     try:
         return ImportReport.model_validate_json((out / _REPORT).read_text()).sha256
@@ -163,7 +163,7 @@ def _written(out: FilePath) -> dict[str, str]:
         return {}
 
 
-def _digest(file: FilePath) -> str | None:
+def _digest(file: Path) -> str | None:
     if not file.is_file():
         return None
     with file.open("rb") as content:

@@ -40,7 +40,7 @@ from corpora.sentences import (
     read_yes_or_no,
     written_quantities,
 )
-from rewards.accuracy import read_motion
+from spatial.motions import read_motion
 from spatial.places import read_box_2d
 from spatial.sample import Answer, Box2DAnswer, ImageRef, Mark, MotionAnswer, NumberAnswer, Region, TextAnswer, Unit
 

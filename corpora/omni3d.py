@@ -1,6 +1,6 @@
 """Omni3D as grounding: a marked region's centre or 3D box, a name's 2D box; the layout is in `corpora.builder.omni3d`.
 
-They are answered at once (`Path.DIRECT`) and worded as those about the project's own scenes.
+They are answered at once (`ReasoningPath.DIRECT`) and worded as those about the project's own scenes.
 """
 
 import zlib
@@ -20,7 +20,7 @@ from spatial.dataset import Reject
 from spatial.grammar import Box3D, decimals, format_box, format_response
 from spatial.images import ImageStore
 from spatial.places import format_box_2d
-from spatial.sample import Answer, Box2DAnswer, Box3DAnswer, Mark, Path, PointAnswer, Region, SpatialSample
+from spatial.sample import Answer, Box2DAnswer, Box3DAnswer, Mark, PointAnswer, ReasoningPath, Region, SpatialSample
 
 Kind = Literal["region_center", "region_box", "box_2d"]
 _MARKS: tuple[Mark, ...] = ("red", "blue", "green", "yellow")
@@ -82,13 +82,13 @@ def _sample(image: AnnotatedImage, number: int, found: AnnotatedObject, kind: Ki
         sample_id=f"{image.key}/{number}/{kind}",
         domain=image.domain,
         kind=kind,
-        paths=(Path.DIRECT,),
+        paths=(ReasoningPath.DIRECT,),
         images=(image.image,),
         question=question,
         answer=answer,
         regions=() if kind == "box_2d" else (region,),
         camera=image.camera,
-        chains={Path.DIRECT: format_response(Path.DIRECT, answer=written)},
+        chains={ReasoningPath.DIRECT: format_response(ReasoningPath.DIRECT, answer=written)},
     )
 
 

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -40,7 +40,7 @@ from corpora.rows import (
 )
 from corpora.sentences import YesOrNo, asks_yes_or_no, read_one_quantity, read_yes_or_no, written_quantities
 from spatial.images import ImageStore
-from spatial.sample import Answer, ImageRef, NumberAnswer, Path, Region, SpatialSample, TextAnswer, Unit
+from spatial.sample import Answer, ImageRef, NumberAnswer, ReasoningPath, Region, SpatialSample, TextAnswer, Unit
 
 _MASK = re.compile(r"<mask>(?:\s*<depth>)?")
 _REGION = re.compile(r"\bRegion \[(\d{1,3})\]", re.IGNORECASE)
@@ -69,9 +69,9 @@ class OpenSpatialReader(ReaderConfig):
     """Where the rows are."""
 
     type: Literal["open_spatial"] = "open_spatial"
-    file: FilePath
+    file: Path
     """A JSON array, or JSONL."""
-    images: FilePath
+    images: Path
     """The folder of the pictures (Open Images)."""
     suffix: str = ".jpg"
     """Of the pictures' files, where `filename` has none."""
@@ -132,7 +132,7 @@ def _open(
     for field, given in (("bbox", raw.bbox or []), ("rle", raw.rle or [])):
         if len(given) != num_masks and (given or not (raw.bbox or raw.rle)):
             raise RowError(field, len(given), f"the conversation has {num_masks} <mask>; give one for each, in order")
-    name = raw.filename if FilePath(raw.filename).suffix else raw.filename + config.suffix
+    name = raw.filename if Path(raw.filename).suffix else raw.filename + config.suffix
     opened.append((raw, importer.put(name, "filename"), questions))
     return ()
 
@@ -164,7 +164,7 @@ def _samples(config: OpenSpatialReader, raw: _Row, image: ImageRef, question: _Q
         sample_id=f"{domain}/{raw.filename}/{question.number}",
         domain=domain,
         kind=answer.unit if isinstance(answer, NumberAnswer) else "qualitative",
-        paths=(Path.LOR, Path.DTR) if regions else (Path.LOR,),
+        paths=(ReasoningPath.LOR, ReasoningPath.DTR) if regions else (ReasoningPath.LOR,),
         images=(image,),
         question=asked,
         answer=answer,

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, Literal
 
 from corpora.rows import ImageImporter, Item, ReaderConfig, RowError, inside, items, known_ids, lines_of, value_of
@@ -24,14 +24,14 @@ class OwnReader(ReaderConfig):
     """One file, and where its images are."""
 
     type: Literal["own"] = "own"
-    file: FilePath
+    file: Path
     """JSONL: a sample a line (docs/data.md)."""
-    images: FilePath | None = None
+    images: Path | None = None
     """The folder of the files that rows name, or an image store (`9f/9f86d0….png`). Default: files lie where `file`
     does, a store in images/ beside it."""
 
     @property
-    def store(self) -> FilePath:
+    def store(self) -> Path:
         return self.images or self.file.parent / "images"
 
 

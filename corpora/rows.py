@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import lru_cache
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import ijson
@@ -71,7 +71,7 @@ class ReaderConfig(StrictModel):
     """Let rows name images by absolute paths or with `..`; refused otherwise."""
 
 
-def items(file: FilePath, number: int, make: Callable[[], Iterable[SpatialSample]], is_new: IsNew) -> Iterator[Item]:
+def items(file: Path, number: int, make: Callable[[], Iterable[SpatialSample]], is_new: IsNew) -> Iterator[Item]:
     """The samples of row `number` of `file` (counted from 1), and a reject where it goes wrong or an id repeats."""
     try:
         for sample in make():
@@ -82,7 +82,7 @@ def items(file: FilePath, number: int, make: Callable[[], Iterable[SpatialSample
         yield Reject.of(file, number, error)
 
 
-def lines_of(file: FilePath) -> Iterator[tuple[int, bytes | RowError]]:
+def lines_of(file: Path) -> Iterator[tuple[int, bytes | RowError]]:
     """Numbered lines that are not empty; one that is too long is a `RowError`, not raised."""
     with file.open("rb") as lines:
         number = 0
@@ -96,7 +96,7 @@ def lines_of(file: FilePath) -> Iterator[tuple[int, bytes | RowError]]:
                 yield number, line
 
 
-def json_lines(file: FilePath) -> Iterator[tuple[int, Any | RowError]]:
+def json_lines(file: Path) -> Iterator[tuple[int, Any | RowError]]:
     """Numbered values of a file with one JSON value a line; a line that is none is a `RowError`, not raised."""
     for number, line in lines_of(file):
         if isinstance(line, RowError):
@@ -108,14 +108,14 @@ def json_lines(file: FilePath) -> Iterator[tuple[int, Any | RowError]]:
             yield number, RowError("line", line.decode(errors="replace").strip(), f"no JSON: {error}")
 
 
-def json_rows(file: FilePath) -> Iterator[tuple[int, Any | RowError]]:
+def json_rows(file: Path) -> Iterator[tuple[int, Any | RowError]]:
     """Numbered values of a JSON array, or of a file with one value a line, whichever it is."""
     with file.open("rb") as content:
         is_array = content.read(1024).lstrip()[:1] == b"["
     return json_array(file) if is_array else json_lines(file)
 
 
-def json_array(file: FilePath, prefix: str = "item") -> Iterator[tuple[int, Any | RowError]]:
+def json_array(file: Path, prefix: str = "item") -> Iterator[tuple[int, Any | RowError]]:
     """Numbered elements of a JSON array, parsed as they come; a file that breaks off ends with a `RowError`.
 
     Args:
@@ -190,7 +190,7 @@ def value_of(row: T | RowError) -> T:
     return row
 
 
-def inside(root: FilePath, name: str, field: str, allow_outside: bool = False) -> FilePath:
+def inside(root: Path, name: str, field: str, allow_outside: bool = False) -> Path:
     """The file `name` within `root`.
 
     Raises:
@@ -216,7 +216,7 @@ def inside(root: FilePath, name: str, field: str, allow_outside: bool = False) -
 class ImageImporter:
     """Puts a data set's image files into the store; a file that is named again is not read again."""
 
-    def __init__(self, images: ImageStore, root: FilePath, allow_outside: bool = False) -> None:
+    def __init__(self, images: ImageStore, root: Path, allow_outside: bool = False) -> None:
         self._images, self._root, self._allow_outside = images, root, allow_outside
         self._stored = lru_cache(maxsize=10_000)(self._store)
 
@@ -228,7 +228,7 @@ class ImageImporter:
         """
         return self._stored(inside(self._root, name, field, self._allow_outside), name, field)
 
-    def _store(self, file: FilePath, name: str, field: str) -> ImageRef:
+    def _store(self, file: Path, name: str, field: str) -> ImageRef:
         return put_image(self._images, file.read_bytes(), field, name)
 
 
@@ -244,7 +244,7 @@ def put_image(images: ImageStore, data: bytes, field: str, name: str) -> ImageRe
         raise RowError(field, name, str(error)) from error
 
 
-def repeated(file: FilePath, number: int, sample: SpatialSample, by: str) -> Reject:
+def repeated(file: Path, number: int, sample: SpatialSample, by: str) -> Reject:
     """For a sample whose id `by` has already."""
     return Reject(file, number, "sample_id", shorten(repr(sample.sample_id)), f"{by} has this id; give each its own")
 
@@ -252,7 +252,7 @@ def repeated(file: FilePath, number: int, sample: SpatialSample, by: str) -> Rej
 @contextmanager
 def known_ids() -> Iterator[IsNew]:
     """Whether an id is asked for the first time; any number of them, on disk."""
-    with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(FilePath(folder) / "ids")) as ids:
+    with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder) / "ids")) as ids:
         ids.execute("PRAGMA journal_mode=OFF")
         ids.execute("PRAGMA synchronous=OFF")
         ids.execute("CREATE TABLE ids (id BLOB PRIMARY KEY) WITHOUT ROWID")

@@ -8,7 +8,7 @@ sure (a range, two lengths, "less than 2 meters") gives None here, never a guess
 import re
 from typing import Literal
 
-from rewards.numbers import read_quantity
+from spatial.quantities import read_quantity
 from spatial.sample import Unit
 
 YesOrNo = Literal["yes", "no"]

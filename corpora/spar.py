@@ -21,8 +21,7 @@ import os.path
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
-from pathlib import Path as FilePath
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from PIL import Image
@@ -42,7 +41,7 @@ from corpora.marked import (
 )
 from corpora.rows import ImageImporter, Item, Raw, RowError, inside, items, json_rows, known_ids, value_of
 from spatial.images import ImageStore
-from spatial.sample import Camera, DepthRef, ImageRef, Path, SpatialSample
+from spatial.sample import Camera, DepthRef, ImageRef, ReasoningPath, SpatialSample
 
 Form = Literal["select", "fill", "judge", "sentence"]
 _FORMS: tuple[Form, ...] = ("select", "fill", "judge", "sentence")
@@ -55,9 +54,9 @@ class SparReader(MarkedReader):
     """Where the rows are."""
 
     type: Literal["spar"] = "spar"
-    file: FilePath
+    file: Path
     """A `.jsonl`, a JSON array, or a folder of `.jsonl`."""
-    images: FilePath
+    images: Path
     """The folder of scenes that image names start from (`spar/scannet/images`)."""
     forms: Annotated[tuple[Form, ...], Field(min_length=1)] = _FORMS
     """The forms of questions to read, by a row's `format_type`, its file's name or its folder's; a row that has none of
@@ -89,13 +88,13 @@ def read(config: SparReader, images: ImageStore) -> Iterator[Item]:
     return _read(config, chosen, images)
 
 
-def _form_of(file: FilePath) -> str:
+def _form_of(file: Path) -> str:
     """The form of a file's questions ("fill/fill_76837.jsonl"); empty where its name says none."""
     names = (file.parent.name, file.stem)
     return next((match[1] for name in names if (match := _IN_NAME.fullmatch(name))), "")
 
 
-def _read(config: SparReader, files: list[FilePath], images: ImageStore) -> Iterator[Item]:
+def _read(config: SparReader, files: list[Path], images: ImageStore) -> Iterator[Item]:
     importer = ImageImporter(images, config.images, config.allow_outside)
     # Many rows ask about the same view.
     depths = lru_cache(maxsize=10_000)(partial(_depth, config, images))
@@ -109,7 +108,7 @@ def _read(config: SparReader, files: list[FilePath], images: ImageStore) -> Iter
 
 
 def _samples(
-    config: SparReader, file: FilePath, number: int, row: Any, place: int, importer: ImageImporter, depths: _Depths
+    config: SparReader, file: Path, number: int, row: Any, place: int, importer: ImageImporter, depths: _Depths
 ) -> Iterator[SpatialSample]:
     """Of the question at `place` among the row's."""
     raw = _Row.model_validate(value_of(row))
@@ -126,7 +125,7 @@ def _samples(
         sample_id=f"{domain}/{number if raw.id is None else raw.id}/{raw.task}/{form}{turn}",
         domain=domain,
         kind=raw.task,
-        paths=(Path.LOR, Path.DTR) if regions else (Path.LOR,),
+        paths=(ReasoningPath.LOR, ReasoningPath.DTR) if regions else (ReasoningPath.LOR,),
         images=refs,
         question=question,
         answer=answer_of(written, question, TASK_UNITS.get(raw.task, "m"), config),

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import orjson
 
@@ -50,7 +50,7 @@ class Splits:
     def _empty(self) -> list[str]:
         return [split for split in self._wanted if not self._num_images[split]]
 
-    def redeal(self, files: Mapping[str, FilePath], counts: Counter[str]) -> None:
+    def redeal(self, files: Mapping[str, Path], counts: Counter[str]) -> None:
         """Give each split that is empty one image of the fullest, if that has a second: the one that a slightly larger
         share would have given it.
 
@@ -71,7 +71,7 @@ class Splits:
             _move(files, moved, counts)
 
 
-def _move(files: Mapping[str, FilePath], moved: Mapping[str, str], counts: Counter[str]) -> None:
+def _move(files: Mapping[str, Path], moved: Mapping[str, str], counts: Counter[str]) -> None:
     lines = [(split, line) for split, file in files.items() for line in file.read_bytes().splitlines(keepends=True)]
     new: dict[str, list[bytes]] = {split: [] for split in files}
     for split, line in lines:

@@ -9,7 +9,7 @@ maps are left alone: theirs are relative, of 8 bits.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, Literal
 
 from corpora.centers import frames_of, with_centers
@@ -28,16 +28,16 @@ from corpora.placeholders import label
 from corpora.region_boxes import BoxUnit, PlacedBox, boxes_of
 from corpora.rows import ImageImporter, Item, RowError, items, json_rows, known_ids, value_of
 from spatial.images import ImageStore
-from spatial.sample import Mark, Path, Region, SpatialSample, Unit
+from spatial.sample import Mark, ReasoningPath, Region, SpatialSample, Unit
 
 
 class SrRealReader(MarkedReader):
     """Where the rows are."""
 
     type: Literal["sr_real"] = "sr_real"
-    file: FilePath
+    file: Path
     """JSONL, or a JSON array."""
-    images: FilePath
+    images: Path
     """The folder that image names start from."""
     unit: Unit = "m"
     """Of bare numbers in answers, where the question names none."""
@@ -88,7 +88,7 @@ def _samples(
         sample_id=f"{config.domain or 'sr_real'}/{number if raw.id is None else raw.id}{turn}",
         domain=config.domain or "sr_real",
         kind=raw.type or raw.format_type or "unknown",
-        paths=(Path.LOR, Path.DTR) if regions else (Path.LOR,),
+        paths=(ReasoningPath.LOR, ReasoningPath.DTR) if regions else (ReasoningPath.LOR,),
         images=refs,
         question=question,
         answer=answer_of(written, question, TASK_UNITS.get(raw.task, config.unit), config),

@@ -12,7 +12,7 @@ from corpora.grounding import checked
 from corpora.placeholders import MARK_KIND, insert, label
 from corpora.rows import Raw, RowError, counts_in_parts_of_one
 from spatial.grammar import format_response, parse_response
-from spatial.sample import COLOURS, Camera, ImageRef, Path, Region
+from spatial.sample import COLOURS, Camera, ImageRef, ReasoningPath, Region
 
 BoxForm = Literal["xyxy", "xywh"]
 BoxUnit = Literal["pixels", "thousandths", "shares"]
@@ -208,7 +208,7 @@ def read_camera(cell: Any, column: str, images: Sequence[ImageRef]) -> Camera | 
     return camera
 
 
-def read_chain(cell: Any, path: Path, column: str, written: str) -> str:
+def read_chain(cell: Any, path: ReasoningPath, column: str, written: str) -> str:
     """A whole response of `path`; a thought alone is one of LOR with the answer as it is `written`. Empty for nothing.
 
     Raises:
@@ -219,10 +219,14 @@ def read_chain(cell: Any, path: Path, column: str, written: str) -> str:
     if not isinstance(cell, str):
         raise RowError(column, cell, "give a text")
     text = cell.strip()
-    if path is Path.LOR and "<" not in text:
+    if path is ReasoningPath.LOR and "<" not in text:
         return format_response(path, think=text, answer=written)
     if not parse_response(path, text).well_formed:
         wanted = "<think>…</think><answer>…</answer>"
-        wanted = wanted if path is Path.LOR else f"<detect>…</detect>{wanted} (the detect block as in spatial/grammar)"
+        wanted = (
+            wanted
+            if path is ReasoningPath.LOR
+            else f"<detect>…</detect>{wanted} (the detect block as in spatial/grammar)"
+        )
         raise RowError(column, text, f"no whole response of the path {path.value}: give {wanted}")
     return text

@@ -7,7 +7,7 @@ even that is not NumPy's own, which trusts its input and can be made to write ov
 import io
 import pickle
 import re
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class _PickledDtype:
         return np.dtype(self._order + self._code)
 
 
-def read_pickle(file: FilePath) -> Any:
+def read_pickle(file: Path) -> Any:
     """What a pickle of plain containers, texts, numbers and NumPy arrays of numbers holds; arrays as `PickledArray`.
 
     The whole is read into memory: the format knows no parts.

@@ -3,14 +3,14 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from actors.status import RunStatus
+from actors.run.status import RunStatus
 from dashboard.metrics import MetricsTable
-from spatial.sample import Path
+from spatial.sample import ReasoningPath
 
 _WINDOW = 10
 # A reward that has lost so much of its best mean over ten steps has collapsed.
@@ -31,7 +31,7 @@ class Alarm:
     advice: str
 
 
-def find_alarms(metrics: MetricsTable, status: RunStatus | None, folder: FilePath) -> list[Alarm]:
+def find_alarms(metrics: MetricsTable, status: RunStatus | None, folder: Path) -> list[Alarm]:
     """All that hold now, the worst first.
 
     Args:
@@ -54,7 +54,7 @@ def _means(metrics: MetricsTable, name: str) -> np.ndarray:
 
 
 def _reward(metrics: MetricsTable) -> Iterator[Alarm]:
-    for path in Path:
+    for path in ReasoningPath:
         rewards = _means(metrics, f"{path.value}/reward_mean")
         if len(rewards) and rewards[-1] < (1 - _LOST_SHARE) * rewards.max():
             yield Alarm(
@@ -109,7 +109,7 @@ def _workers(status: RunStatus) -> Iterator[Alarm]:
         yield Alarm("warning", "no rollout worker serves", "Workers says what each waits for.")
 
 
-def _disk(folder: FilePath) -> Iterator[Alarm]:
+def _disk(folder: Path) -> Iterator[Alarm]:
     if not folder.exists():
         return
     disk = shutil.disk_usage(folder)

@@ -2,7 +2,7 @@
 
 import re
 from http import HTTPStatus
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -14,7 +14,7 @@ from dashboard.guard import Guard
 from dashboard.views import curves, now, samples, timing, workers
 from spatial.sample import ImageRef
 
-_ASSETS = FilePath(__file__).parent / "assets"
+_ASSETS = Path(__file__).parent / "assets"
 _EVERY_MS = 2000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

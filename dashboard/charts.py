@@ -10,7 +10,7 @@ from dashboard.metrics import MetricsTable, Series, thinned
 from dashboard.theme import LOOP_COLOURS, PATH_COLOURS, RUN_DASHES, Scheme, styled
 from dashboard.timeline import Span
 from evaluation.benchmarks.registry import BENCHMARKS
-from spatial.sample import Path
+from spatial.sample import ReasoningPath
 
 # A curve has more pixels than this only on very wide screens.
 _NUM_POINTS = 600
@@ -35,7 +35,7 @@ class Chart:
             return [(column, label, None) for column, label in self.metrics.items()]
         return [
             (f"{self.prefix}{path.value}/{column}", " ".join(filter(None, (path.value.upper(), label))), path.value)
-            for path in Path
+            for path in ReasoningPath
             for column, label in self.metrics.items()
         ]
 

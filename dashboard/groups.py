@@ -3,7 +3,7 @@
 import math
 from array import array
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from dashboard.tail import GrowingFile
 from spatial.json_lines import read_object
-from spatial.sample import Path, SpatialSample
+from spatial.sample import ReasoningPath, SpatialSample
 
 _NUMBERS = ("reward_mean", "accuracy_mean", "center_mean")
 _NEEDED = {"step", "kind", "path", "trained", "place", *_NUMBERS}
@@ -66,7 +66,7 @@ class RecordedGroup:
     """A group with its sample and all that was answered."""
 
     step: int
-    path: Path
+    path: ReasoningPath
     index: int
     is_trained: bool
     sample: SpatialSample
@@ -77,7 +77,7 @@ class RecordedGroup:
 class GroupTable:
     """`groups.jsonl` by column; samples and responses stay on the disk until a group is opened."""
 
-    def __init__(self, file: FilePath, trajectories: FilePath) -> None:
+    def __init__(self, file: Path, trajectories: Path) -> None:
         self._file = GrowingFile(file)
         self._trajectories = trajectories
         self._clear()
@@ -162,7 +162,7 @@ class GroupTable:
             rows = [row for row in lines if row is not None]
         return RecordedGroup(
             step=entry["step"],
-            path=Path(entry["path"]),
+            path=ReasoningPath(entry["path"]),
             index=entry["group"],
             is_trained=entry["trained"],
             sample=SpatialSample.model_validate_json(orjson.dumps(entry["sample"])),

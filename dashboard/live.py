@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from actors.status import RunStatus
+from actors.run.status import RunStatus
 
 _log = logging.getLogger(__name__)
 # Several viewers, and several parts of a page, look at the same moment.

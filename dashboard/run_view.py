@@ -3,11 +3,11 @@
 import threading
 import time
 from functools import cached_property
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
-from actors.run_folder import RunFolder
-from actors.status import RunStatus
+from actors.run.run_folder import RunFolder
+from actors.run.status import RunStatus
 from dashboard.groups import GroupTable
 from dashboard.live import Watched
 from dashboard.metrics import MetricsTable
@@ -25,7 +25,7 @@ class RunView:
         watched: where it is under way.
     """
 
-    def __init__(self, root: FilePath, watched: Watched | None = None) -> None:
+    def __init__(self, root: Path, watched: Watched | None = None) -> None:
         self.folder = RunFolder(root.resolve())
         self.name = self.folder.root.name
         self.watched = watched

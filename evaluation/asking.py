@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
 from evaluation.config import EvaluationConfig
-from rewards.score import Failure
+from flow.score import Failure
+from flow.trajectory import RolloutRequest, Trajectory
 from rollout.config import RolloutConfig
-from rollout.trajectory import RolloutRequest, Trajectory
-from spatial.sample import Path, SpatialSample
+from spatial.sample import ReasoningPath, SpatialSample
 
 Generate = Callable[[Sequence[RolloutRequest]], Awaitable[Sequence[Trajectory | Failure]]]
 """All responses of one group, in order."""
@@ -22,7 +22,7 @@ class Response:
     """What was answered, without the tokens."""
 
     sample_id: str
-    path: Path
+    path: ReasoningPath
     member: int
     """Which of the question's responses; the greedy one is the last."""
     is_greedy: bool
@@ -38,7 +38,7 @@ class Unanswered:
     """A response that failed. Counted, and in no mean."""
 
     sample_id: str
-    path: Path
+    path: ReasoningPath
     reason: str
 
 
@@ -46,7 +46,7 @@ class Unanswered:
 class Asked(Generic[T]):
     """What became of the questions."""
 
-    num_questions: dict[Path, int]
+    num_questions: dict[ReasoningPath, int]
     """By path; paths without a question are left out."""
     answers: tuple[T, ...]
     """Question by question, path by path."""
@@ -78,7 +78,7 @@ class Sampling:
 
 
 async def ask(
-    questions: Mapping[Path, Sequence[SpatialSample]],
+    questions: Mapping[ReasoningPath, Sequence[SpatialSample]],
     generate: Generate,
     judge: Callable[[Trajectory, SpatialSample, bool], T | Unanswered],
     sampling: Sampling,
@@ -99,7 +99,7 @@ async def ask(
     total, done = sum(map(len, questions.values())), 0
     free = asyncio.Semaphore(total if sampling.max_groups is None else sampling.max_groups)
 
-    async def ask_one(sample: SpatialSample, path: Path, index: int) -> list[T | Unanswered]:
+    async def ask_one(sample: SpatialSample, path: ReasoningPath, index: int) -> list[T | Unanswered]:
         nonlocal done
         requests = _requests(sample, path, index, sampling)
         async with free:
@@ -128,7 +128,7 @@ async def ask(
     )
 
 
-def _requests(sample: SpatialSample, path: Path, index: int, sampling: Sampling) -> list[RolloutRequest]:
+def _requests(sample: SpatialSample, path: ReasoningPath, index: int, sampling: Sampling) -> list[RolloutRequest]:
     return [
         RolloutRequest(
             group_id=index,

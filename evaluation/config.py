@@ -4,14 +4,14 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from spatial.sample import Path
+from spatial.sample import ReasoningPath
 from spatial.strict import StrictModel
 
 
 class EvaluationConfig(StrictModel):
     """Held-out questions, asked several times at the training temperature and once greedily."""
 
-    paths: Annotated[tuple[Path, ...], Field(min_length=1)] = tuple(Path)
+    paths: Annotated[tuple[ReasoningPath, ...], Field(min_length=1)] = tuple(ReasoningPath)
     """Paths that are tested, as far as the test split has questions for them."""
     num_questions: Annotated[int, Field(ge=1)] | None = 400
     """Questions per path: the first ones of the test split; null: all."""

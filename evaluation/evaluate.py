@@ -6,12 +6,12 @@ from itertools import islice
 from evaluation.asking import Asked, Generate, Sampling, Unanswered, ask
 from evaluation.config import EvaluationConfig
 from evaluation.marks import EvaluationResult, Judged, PathResult
+from flow.score import Score
+from flow.trajectory import Trajectory
 from rewards.reward import center_errors_m, is_correct, predicted_centers_m
-from rewards.score import Score
-from rollout.trajectory import Trajectory
-from spatial.sample import ChoiceAnswer, Path, SpatialSample
+from spatial.sample import ChoiceAnswer, ReasoningPath, SpatialSample
 
-Reward = Callable[[str, Path, SpatialSample], Score]
+Reward = Callable[[str, ReasoningPath, SpatialSample], Score]
 
 
 async def evaluate(
@@ -30,7 +30,7 @@ async def evaluate(
     return result_of(await ask(chosen(samples, config), generate, mark, sampling, on_progress), config.seed)
 
 
-def chosen(samples: Sequence[SpatialSample], config: EvaluationConfig) -> dict[Path, Sequence[SpatialSample]]:
+def chosen(samples: Sequence[SpatialSample], config: EvaluationConfig) -> dict[ReasoningPath, Sequence[SpatialSample]]:
     """The questions of each path: the first `num_questions` that it may be asked."""
     return {path: list(islice((s for s in samples if path in s.paths), config.num_questions)) for path in config.paths}
 
@@ -53,7 +53,9 @@ def result_of(asked: Asked[Judged], seed: int) -> EvaluationResult:
     return EvaluationResult(paths, asked.answers)
 
 
-def judge(text: str, path: Path, sample: SpatialSample, is_greedy: bool, reward: Reward) -> Judged | Unanswered:
+def judge(
+    text: str, path: ReasoningPath, sample: SpatialSample, is_greedy: bool, reward: Reward
+) -> Judged | Unanswered:
     """A response with its marks; unanswered, with the reason, where a reward of the user's fails."""
     try:
         score = reward(text, path, sample)

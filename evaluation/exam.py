@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Protocol
 
 from evaluation.benchmarks.choices import shares
@@ -61,7 +61,7 @@ class Exam:
 
 
 def load_exam(
-    benchmark: Benchmark, folder: FilePath, images: ImageStore, max_bad_share: float, limit: int | None = None
+    benchmark: Benchmark, folder: Path, images: ImageStore, max_bad_share: float, limit: int | None = None
 ) -> Exam:
     """A benchmark's questions from its files.
 

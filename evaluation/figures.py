@@ -25,7 +25,7 @@ from evaluation.statistics import (
     paired_differences,
 )
 from spatial.grammar import parse_response
-from spatial.sample import Path
+from spatial.sample import ReasoningPath
 
 Summarise = Callable[[Sequence[Marked]], dict[str, float]]
 Rounds = Sequence[Sequence[Marked]]
@@ -158,7 +158,7 @@ def _shared_scores(first: Sequence[Marked], second: Sequence[Marked], units: set
     return [(before[name], after[name]) for name in after if name in before]
 
 
-def figures_of_answers(exam: Exam, path: Path, answers: Mapping[str, str]) -> dict[str, float]:
+def figures_of_answers(exam: Exam, path: ReasoningPath, answers: Mapping[str, str]) -> dict[str, float]:
     """The benchmark's figures of one path's responses, by sample id; {} where no item was answered whole."""
     questions = [question for question in exam.questions if path in question.sample.paths]
     marks = [

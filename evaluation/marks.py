@@ -7,8 +7,8 @@ from statistics import fmean, median
 from typing import Self
 
 from evaluation.statistics import Interval, mean_interval
-from rewards.score import Score
-from spatial.sample import Path, Vector3
+from flow.score import Score
+from spatial.sample import ReasoningPath, Vector3
 
 HIT_BELOW_M = (0.1, 0.2, 0.3, 0.4, 0.5, 1.0)
 
@@ -36,7 +36,7 @@ class Judged:
     """One response with its marks."""
 
     sample_id: str
-    path: Path
+    path: ReasoningPath
     kind: str
     domain: str
     is_greedy: bool
@@ -117,7 +117,7 @@ class PathResult:
 class EvaluationResult:
     """Every path's marks, and the responses that they are made of."""
 
-    paths: dict[Path, PathResult]
+    paths: dict[ReasoningPath, PathResult]
     judged: tuple[Judged, ...]
 
     def as_dict(self) -> dict[str, object]:
@@ -126,9 +126,9 @@ class EvaluationResult:
 
 def same_questions(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
     """How often each reasoning path is right on the questions that both were asked: in all ("all") and by kind."""
-    reasoned = [mark for mark in judged if mark.path is not Path.DIRECT and not mark.is_greedy]
-    both = {mark.sample_id for mark in reasoned if mark.path is Path.LOR} & {
-        mark.sample_id for mark in reasoned if mark.path is Path.DTR
+    reasoned = [mark for mark in judged if mark.path is not ReasoningPath.DIRECT and not mark.is_greedy]
+    both = {mark.sample_id for mark in reasoned if mark.path is ReasoningPath.LOR} & {
+        mark.sample_id for mark in reasoned if mark.path is ReasoningPath.DTR
     }
     shared: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for mark in reasoned:
@@ -140,7 +140,7 @@ def same_questions(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
 
 def summarise(result: EvaluationResult, seconds: float) -> dict[str, object]:
     """One phase's part of `summary.json`."""
-    lor, dtr, direct = (result.paths.get(path) for path in (Path.LOR, Path.DTR, Path.DIRECT))
+    lor, dtr, direct = (result.paths.get(path) for path in (ReasoningPath.LOR, ReasoningPath.DTR, ReasoningPath.DIRECT))
     formats = [marks.format_rate for marks in (lor, dtr, direct) if marks and marks.format_rate is not None]
     return {
         "lor_accuracy": lor and lor.accuracy,

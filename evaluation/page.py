@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from PIL import Image
 
@@ -19,9 +19,9 @@ from evaluation.exam import Exam
 from evaluation.results import Outcome, Results
 from spatial.grammar import parse_response
 from spatial.images import ImageStore
-from spatial.sample import BadImageError, Camera, Path, Region, SpatialSample, Vector3
+from spatial.sample import BadImageError, Camera, ReasoningPath, Region, SpatialSample, Vector3
 
-_TEMPLATES = FilePath(__file__).parent / "templates"
+_TEMPLATES = Path(__file__).parent / "templates"
 
 MAX_EXAMPLES = 36
 _MAX_IMAGES = 4
@@ -73,7 +73,7 @@ class Example:
     num_more_images: int
 
 
-def write_page(file: FilePath, results: Results, exam: Exam, images: ImageStore) -> None:
+def write_page(file: Path, results: Results, exam: Exam, images: ImageStore) -> None:
     """Put the page in place at once, whole."""
     temporary = file.with_name(f".{file.name}.tmp")
     temporary.write_text(render_page(results, exam, images))
@@ -106,11 +106,11 @@ def render_page(results: Results, exam: Exam, images: ImageStore) -> str:
 def chosen_examples(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """One response a question (the greedy one if there is one), right and wrong ones of each task in turn, each path
     with an equal part."""
-    by_path: dict[Path, dict[str, Outcome]] = defaultdict(dict)
+    by_path: dict[ReasoningPath, dict[str, Outcome]] = defaultdict(dict)
     for outcome in sorted(outcomes, key=lambda o: (o.mode != "greedy", o.member)):
         by_path[outcome.path].setdefault(outcome.sample_id, outcome)
     chosen = []
-    for of_path in (by_path[path] for path in Path if path in by_path):
+    for of_path in (by_path[path] for path in ReasoningPath if path in by_path):
         piles: dict[tuple[str, bool], list[Outcome]] = defaultdict(list)
         for outcome in of_path.values():
             piles[outcome.task, outcome.score >= 0.5].append(outcome)

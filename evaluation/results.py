@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Literal
 
 from pydantic import JsonValue, ValidationError
@@ -14,7 +14,7 @@ from evaluation.benchmarks.types import Marked, Question
 from evaluation.exam import Exam
 from evaluation.figures import compare, complete, figures_with_intervals
 from spatial.grammar import parse_response
-from spatial.sample import Answer, ChoiceAnswer, MotionAnswer, NumberAnswer, Path, SpatialSample, TextAnswer
+from spatial.sample import Answer, ChoiceAnswer, MotionAnswer, NumberAnswer, ReasoningPath, SpatialSample, TextAnswer
 from spatial.strict import StrictModel
 
 Mode = Literal["sampled", "greedy"]
@@ -32,7 +32,7 @@ class Settings(StrictModel):
     benchmark: str
     folder: str | None
     """Where the benchmark was read from; null: the run's own test split."""
-    paths: tuple[Path, ...]
+    paths: tuple[ReasoningPath, ...]
     num_samples: int
     temperature: float
     """Of the sampled responses."""
@@ -55,7 +55,7 @@ class Outcome(StrictModel):
     source: str
     item: str
     variant: str
-    path: Path
+    path: ReasoningPath
     mode: Mode
     member: int
     """Which of the question's responses."""
@@ -79,7 +79,7 @@ class Figure(StrictModel):
 class PathMarks(StrictModel):
     """Figures of one path and one way of sampling."""
 
-    path: Path
+    path: ReasoningPath
     mode: Mode
     num_questions: int
     """Answered; what counts together and was answered in part is left out."""
@@ -102,7 +102,7 @@ class Comparison(StrictModel):
 
     baseline: str
     """The other's checkpoint."""
-    path: Path
+    path: ReasoningPath
     mode: Mode
     num_questions: int
     figures: dict[str, FigureDifference]
@@ -130,7 +130,7 @@ class Results(StrictModel):
     comparisons: tuple[Comparison, ...] = ()
     outcomes: tuple[Outcome, ...]
 
-    def write(self, file: FilePath) -> None:
+    def write(self, file: Path) -> None:
         """Put it in place at once, whole."""
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(f".{file.name}.tmp")
@@ -138,7 +138,7 @@ class Results(StrictModel):
         temporary.replace(file)
 
     @classmethod
-    def read(cls, file: FilePath) -> "Results":
+    def read(cls, file: Path) -> "Results":
         """
         Raises:
             ResultsError: there is no such file, or it is no results file.
@@ -267,7 +267,7 @@ def _outcome(exam: Exam, question: Question, question_hash: str, response: Respo
     )
 
 
-def _marks(exam: Exam, path: Path, mode: Mode, outcomes: Sequence[Outcome], seed: int) -> PathMarks:
+def _marks(exam: Exam, path: ReasoningPath, mode: Mode, outcomes: Sequence[Outcome], seed: int) -> PathMarks:
     rounds = _rounds(exam, path, outcomes)
     figures = figures_with_intervals(rounds, exam.rule.summarise, seed)
     return PathMarks(
@@ -279,7 +279,7 @@ def _marks(exam: Exam, path: Path, mode: Mode, outcomes: Sequence[Outcome], seed
     )
 
 
-def _rounds(exam: Exam, path: Path, outcomes: Sequence[Outcome]) -> list[list[Marked]]:
+def _rounds(exam: Exam, path: ReasoningPath, outcomes: Sequence[Outcome]) -> list[list[Marked]]:
     """One path's outcomes of one mode, a round for each response that a question was given."""
     questions = {q.sample.sample_id: q for q in exam.questions if path in q.sample.paths}
     by_member: dict[int, list[Marked]] = {}
@@ -290,11 +290,11 @@ def _rounds(exam: Exam, path: Path, outcomes: Sequence[Outcome]) -> list[list[Ma
     return [complete(by_member[member], list(questions.values())) for member in sorted(by_member)]
 
 
-def _by_path_and_mode(outcomes: Sequence[Outcome]) -> list[tuple[tuple[Path, Mode], list[Outcome]]]:
-    def key(outcome: Outcome) -> tuple[Path, Mode]:
+def _by_path_and_mode(outcomes: Sequence[Outcome]) -> list[tuple[tuple[ReasoningPath, Mode], list[Outcome]]]:
+    def key(outcome: Outcome) -> tuple[ReasoningPath, Mode]:
         return outcome.path, outcome.mode
 
-    ordered = sorted(outcomes, key=lambda outcome: (list(Path).index(outcome.path), outcome.mode))
+    ordered = sorted(outcomes, key=lambda outcome: (list(ReasoningPath).index(outcome.path), outcome.mode))
     return [(name, list(those)) for name, those in groupby(ordered, key)]
 
 

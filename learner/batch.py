@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rollout.trajectory import Trajectory
-from spatial.sample import Path, SpatialSample
+from flow.trajectory import Trajectory
+from spatial.sample import ReasoningPath, SpatialSample
 from vlm.policy import PolicyBatch, PolicyRow, head_calls
 from vlm.prompt import PromptEncoder
 
@@ -30,7 +30,7 @@ class Row(Protocol):
     @property
     def sample(self) -> SpatialSample: ...
     @property
-    def path(self) -> Path: ...
+    def path(self) -> ReasoningPath: ...
     @property
     def prompt_token_ids(self) -> tuple[int, ...]: ...
     @property
@@ -42,12 +42,12 @@ class SftRow:
     """A sample asked through a path, with the response that it should get, end token included."""
 
     sample: SpatialSample
-    path: Path
+    path: ReasoningPath
     prompt_token_ids: tuple[int, ...]
     response_token_ids: tuple[int, ...]
 
     @classmethod
-    def from_chain(cls, sample: SpatialSample, path: Path, encoder: PromptEncoder) -> Self:
+    def from_chain(cls, sample: SpatialSample, path: ReasoningPath, encoder: PromptEncoder) -> Self:
         """The sample's own chain of thought for `path`.
 
         Raises:
@@ -98,7 +98,7 @@ class TrainingRow:
             )
 
     @property
-    def path(self) -> Path:
+    def path(self) -> ReasoningPath:
         return self.trajectory.path
 
     @property
@@ -116,7 +116,7 @@ class MicroBatch:
 
     inputs: PolicyBatch
     sample_ids: tuple[str, ...]
-    paths: tuple[Path, ...]
+    paths: tuple[ReasoningPath, ...]
     mask: Bool[Tensor, "batch tokens"]
     """True for response tokens that count; nowhere in a row that only fills up a rank."""
     loss_weights: Float[Tensor, "batch tokens"]

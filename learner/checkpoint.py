@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from vlm.errors import CheckpointError
@@ -28,7 +28,7 @@ _TEMPORARY = ".tmp-"
 class CheckpointStore:
     """The checkpoints of a run, as one rank of the learner sees them."""
 
-    def __init__(self, root: FilePath, keep: int, rank: int = 0, barrier: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, root: Path, keep: int, rank: int = 0, barrier: Callable[[], None] = lambda: None) -> None:
         """
         Args:
             root: the folder of all checkpoints, shared by the ranks.
@@ -43,7 +43,7 @@ class CheckpointStore:
         self._rank = rank
         self._barrier = barrier
 
-    def save(self, step: int, trainer_state: Mapping[str, object], write: Callable[[FilePath], None]) -> FilePath:
+    def save(self, step: int, trainer_state: Mapping[str, object], write: Callable[[Path], None]) -> Path:
         """Write the checkpoint of `step`; every rank calls this with the same arguments.
 
         Args:
@@ -73,7 +73,7 @@ class CheckpointStore:
         self._barrier()
         return final
 
-    def _give_up(self, error: Exception, temporary: FilePath) -> None:
+    def _give_up(self, error: Exception, temporary: Path) -> None:
         """Remove what was written of a checkpoint; those before it stay whole.
 
         Raises:
@@ -93,13 +93,13 @@ class NoSpaceError(CheckpointError):
     """A checkpoint could not be written for want of space; the message says where, and how much is needed."""
 
 
-def list_checkpoints(root: FilePath) -> list[FilePath]:
+def list_checkpoints(root: Path) -> list[Path]:
     """All checkpoints under `root`, oldest first, good or not."""
     found = [path for path in root.iterdir() if _NAME.fullmatch(path.name)] if root.is_dir() else []
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def verify(checkpoint: FilePath) -> None:
+def verify(checkpoint: Path) -> None:
     """Compare every file with the manifest.
 
     Raises:
@@ -136,7 +136,7 @@ def _fault_of(manifest: Any) -> str:
     return "" if _STATE in manifest else f"it does not list {_STATE}"
 
 
-def newest_whole(root: FilePath) -> tuple[FilePath | None, list[str]]:
+def newest_whole(root: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint that is whole, and what is wrong with those after it; None: there is none yet.
 
     Raises:
@@ -155,7 +155,7 @@ def newest_whole(root: FilePath) -> tuple[FilePath | None, list[str]]:
     return None, []
 
 
-def alternative(checkpoint: FilePath) -> str:
+def alternative(checkpoint: Path) -> str:
     """A sentence for whoever cannot use `checkpoint`: the newest good one before it, and how to take that."""
     beside = list_checkpoints(checkpoint.parent)
     older = beside[: beside.index(checkpoint)] if checkpoint in beside else []
@@ -168,7 +168,7 @@ def alternative(checkpoint: FilePath) -> str:
     return "There is no good one before it"
 
 
-def read_trainer_state(checkpoint: FilePath) -> dict[str, Any]:
+def read_trainer_state(checkpoint: Path) -> dict[str, Any]:
     """What the caller of `CheckpointStore.save` gave as `trainer_state`.
 
     Raises:
@@ -184,11 +184,11 @@ def read_trainer_state(checkpoint: FilePath) -> dict[str, Any]:
     return state
 
 
-def _num_bytes(folder: FilePath) -> int:
+def _num_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def _commit(temporary: FilePath, final: FilePath) -> None:
+def _commit(temporary: Path, final: Path) -> None:
     files = sorted(str(path.relative_to(temporary)) for path in temporary.rglob("*") if path.is_file())
     (temporary / _MANIFEST).write_text(json.dumps(_describe(temporary, files), indent=1))
     for path in [*temporary.rglob("*"), temporary]:
@@ -203,7 +203,7 @@ def _commit(temporary: FilePath, final: FilePath) -> None:
     _sync(final.parent)
 
 
-def _remove(checkpoint: FilePath) -> None:
+def _remove(checkpoint: Path) -> None:
     """A checkpoint that a person has moved and linked to is theirs: only the link goes."""
     if checkpoint.is_symlink():
         checkpoint.unlink()
@@ -211,7 +211,7 @@ def _remove(checkpoint: FilePath) -> None:
         shutil.rmtree(checkpoint)
 
 
-def _describe(folder: FilePath, files: list[str]) -> dict[str, dict[str, Any]]:
+def _describe(folder: Path, files: list[str]) -> dict[str, dict[str, Any]]:
     def describe(name: str) -> dict[str, Any]:
         with (folder / name).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -222,7 +222,7 @@ def _describe(folder: FilePath, files: list[str]) -> dict[str, dict[str, Any]]:
         return dict(zip(files, pool.map(describe, files), strict=True))
 
 
-def _sync(path: FilePath) -> None:
+def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -10,11 +10,11 @@ that `credit="response"` would give it, and what the centres weigh in the reward
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from flow.score import Score
+from flow.trajectory import Trajectory
 from learner.advantages import group_advantages
 from learner.batch import TrainingRow
 from learner.config import LearnerConfig
-from rewards.score import Score
-from rollout.trajectory import Trajectory
 from spatial.grammar import DETECT_CLOSE
 from spatial.sample import SpatialSample
 from vlm.prompt import decode

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from itertools import chain
-from pathlib import Path as FilePath
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -71,7 +71,7 @@ class LearnerEngine:
 
     def __init__(
         self,
-        checkpoint: FilePath,
+        checkpoint: Path,
         encoder: PromptEncoder,
         config: LearnerConfig,
         *,
@@ -79,7 +79,7 @@ class LearnerEngine:
         world_size: int = 1,
         master_address: str = "127.0.0.1",
         master_port: int = 29500,
-        reference: FilePath | None = None,
+        reference: Path | None = None,
         total_steps: int | None = None,
         on_gpu: bool = False,
         steps_per_update: int = 0,
@@ -267,7 +267,7 @@ class LearnerEngine:
         """Which steps were left out and why, since the last call; the same on every rank."""
         return self._steps.take_warnings()
 
-    def save(self, folder: FilePath) -> None:
+    def save(self, folder: Path) -> None:
         """Write weights, optimiser, schedule and counters into an existing folder that all ranks share.
 
         Raises:
@@ -276,7 +276,7 @@ class LearnerEngine:
         check_weights(self.vlm, folder)
         save_state(self._engine, self.vlm, folder, {"num_updates": self._num_updates}, self._config)
 
-    def load(self, folder: FilePath) -> None:
+    def load(self, folder: Path) -> None:
         """Continue from what `save` wrote. Under ZeRO-3 the engine must be fresh (DeepSpeed's condition).
 
         Raises:
@@ -288,7 +288,7 @@ class LearnerEngine:
         except CheckpointError as error:
             raise CheckpointError(f"{error}. {alternative(folder)}") from error
 
-    def export(self, folder: FilePath) -> None:
+    def export(self, folder: Path) -> None:
         """Write model, tokenizer and processor as a Hugging Face folder, which `load_policy` and vLLM load.
 
         Raises:
@@ -319,7 +319,7 @@ class LearnerEngine:
         )
         return engine
 
-    def _freeze(self, folder: FilePath) -> Any:
+    def _freeze(self, folder: Path) -> Any:
         """The reference policy; under ZeRO-3 split over ranks as the policy is."""
         policy = self._load_policy(folder).requires_grad_(False).eval()
         if self._config.deepspeed.zero_stage < 3:
@@ -329,7 +329,7 @@ class LearnerEngine:
         engine, *_ = import_deepspeed(self._on_gpu).initialize(model=policy, config=settings)
         return engine
 
-    def _load_policy(self, folder: FilePath) -> Policy:
+    def _load_policy(self, folder: Path) -> Policy:
         dtype = getattr(torch, self._config.deepspeed.dtype)
         return load_policy(folder, dtype, self.attention)
 

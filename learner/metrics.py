@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from spatial.sample import Path
+from spatial.sample import ReasoningPath
 
-_PATHS = tuple(Path)
+_PATHS = tuple(ReasoningPath)
 
 
 class TokenMeans:
@@ -31,7 +31,7 @@ class TokenMeans:
     @torch.no_grad()
     def add(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[ReasoningPath],
         mask: Bool[Tensor, "batch tokens"],
         values: dict[str, Float[Tensor, "batch tokens"]],
         weight_versions: Int[Tensor, "batch tokens"] | None = None,

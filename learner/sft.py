@@ -10,15 +10,15 @@ import numpy as np
 from learner.batch import SftRow
 from learner.blend import Blend
 from learner.config import SftConfig
-from spatial.sample import Path, SpatialSample
+from spatial.sample import ReasoningPath, SpatialSample
 from spatial.tasks import task_of
 from vlm.prompt import PromptEncoder
 
-_PATHS = tuple(Path)
+_PATHS = tuple(ReasoningPath)
 _ALL = "all"
 
 
-def name_of_task(sample: SpatialSample, path: Path, config: SftConfig) -> str:
+def name_of_task(sample: SpatialSample, path: ReasoningPath, config: SftConfig) -> str:
     """The task of the blend that a chain belongs to; without a blend there is one."""
     return _ALL if config.blend is None else task_of(sample, path)
 

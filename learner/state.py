@@ -1,7 +1,7 @@
 """What of a learner goes to disk: its own state, to continue from, and a plain model, for others to load."""
 
 import json
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -42,7 +42,7 @@ def _settings(config: LearnerConfig) -> dict[str, Any]:
     }
 
 
-def save_state(engine: Any, vlm: nn.Module, folder: FilePath, counters: dict[str, int], config: LearnerConfig) -> None:
+def save_state(engine: Any, vlm: nn.Module, folder: Path, counters: dict[str, int], config: LearnerConfig) -> None:
     """Write weights, optimiser, schedule and counters; a collective, in which each rank writes its own files.
 
     Args:
@@ -57,7 +57,7 @@ def save_state(engine: Any, vlm: nn.Module, folder: FilePath, counters: dict[str
         (folder / _LAYOUT).write_text(json.dumps(_layout(vlm, config), indent=1))
 
 
-def read_layout(folder: FilePath) -> dict[str, Any]:
+def read_layout(folder: Path) -> dict[str, Any]:
     """How the checkpoint is laid out, and the shapes of its weights.
 
     Raises:
@@ -72,7 +72,7 @@ def read_layout(folder: FilePath) -> dict[str, Any]:
         raise CheckpointError(f"checkpoint {folder}: the file {_LAYOUT} cannot be read ({error})") from None
 
 
-def check_layout(folder: FilePath, config: LearnerConfig) -> dict[str, Any]:
+def check_layout(folder: Path, config: LearnerConfig) -> dict[str, Any]:
     """How the checkpoint is laid out. Reads one small file, so it can be asked before anything is loaded.
 
     Raises:
@@ -90,7 +90,7 @@ def check_layout(folder: FilePath, config: LearnerConfig) -> dict[str, Any]:
     return saved
 
 
-def load_state(engine: Any, vlm: nn.Module, folder: FilePath, config: LearnerConfig) -> dict[str, int]:
+def load_state(engine: Any, vlm: nn.Module, folder: Path, config: LearnerConfig) -> dict[str, int]:
     """Read what `save_state` wrote, and return the counters; a collective. Rates, decays and the schedule are those of
     `config`, and not those of the checkpoint.
 
@@ -131,7 +131,7 @@ def _take_settings(engine: Any, config: OptimizerConfig) -> None:
         engine.optimizer.clip_grad = config.max_grad_norm
 
 
-def export_model(vlm: Any, source: FilePath, folder: FilePath, is_writer: bool) -> None:
+def export_model(vlm: Any, source: Path, folder: Path, is_writer: bool) -> None:
     """Write model, tokenizer and processor as a Hugging Face folder; a collective under ZeRO-3.
 
     Args:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -146,7 +146,7 @@ class OptimizerSteps:
         )
 
 
-def check_weights(vlm: nn.Module, target: FilePath) -> None:
+def check_weights(vlm: nn.Module, target: Path) -> None:
     """
     A collective.
 

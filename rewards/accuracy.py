@@ -5,7 +5,6 @@ have to guess at is wrong. A choice is its one letter ("A"), not "a", "A.", "(A)
 """
 
 import math
-from collections.abc import Mapping
 
 from rewards.grounding import (
     BOX_IOU,
@@ -17,9 +16,10 @@ from rewards.grounding import (
     places_score,
     point_score,
 )
-from rewards.numbers import read_quantity
 from spatial.grammar import read_vector
+from spatial.motions import motion_unit, read_motion
 from spatial.places import read_box_2d, read_box_3d, read_places
+from spatial.quantities import read_quantity
 from spatial.sample import (
     Answer,
     Box2DAnswer,
@@ -32,9 +32,6 @@ from spatial.sample import (
     TextAnswer,
     Unit,
 )
-
-MAX_MOVES = 64
-"""A motion of more moves than this is no motion; it bounds the time that reading one takes."""
 
 RELATIVE_TOLERANCE = 0.25
 """A number counts as right within this share of the truth (SpatialRGPT-Bench)."""
@@ -83,7 +80,7 @@ def is_right(answer: str | None, truth: Answer) -> bool:
             return predicted is not None and _is_near(predicted, truth.value, truth.unit)
         case MotionAnswer():
             moves = read_motion(answer)
-            return all(key in moves and _is_near(moves[key], g, _motion_unit(key)) for key, g in truth.moves.items())
+            return all(key in moves and _is_near(moves[key], g, motion_unit(key)) for key, g in truth.moves.items())
         case PointAnswer():
             return is_near_point(read_vector(answer), truth.center_m)
         case PlacesAnswer():
@@ -99,28 +96,6 @@ def is_right(answer: str | None, truth: Answer) -> bool:
 def number_score(predicted: float, true: float) -> float:
     """`exp(-2·|p−g| / (|g| + 0.01))`, p and g in the same unit (method.md, "Rewards")."""
     return math.exp(-2.0 * abs(predicted - true) / (abs(true) + 0.01))
-
-
-def read_motion(answer: str) -> Mapping[str, float]:
-    """The moves of an answer such as "move_right:0.4,rotate_up:5": metres, and degrees for `rotate_…`.
-
-    Units are read and converted. The whole must be such a list with each key once; otherwise it has no moves.
-    """
-    if answer.count(",") >= MAX_MOVES:
-        return {}
-    moves: dict[str, float] = {}
-    for part in answer.split(","):
-        key, _, written = part.partition(":")
-        key = key.strip()
-        value = read_quantity(written, _motion_unit(key))
-        if value is None or key in moves:
-            return {}
-        moves[key] = value
-    return moves
-
-
-def _motion_unit(key: str) -> Unit:
-    return "deg" if key.startswith("rotate") else "m"
 
 
 def _is_same_text(answer: str, truth: ChoiceAnswer | TextAnswer) -> bool:

@@ -5,12 +5,13 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 
+from flow.score import Score
 from rewards.config import RewardConfig
 from rewards.reward import score_response
-from rewards.score import Score, plain_score
-from spatial.sample import Path, SpatialSample
+from rewards.score_check import plain_score
+from spatial.sample import ReasoningPath, SpatialSample
 
-Reward = Callable[[str, Path, SpatialSample], Score]
+Reward = Callable[[str, ReasoningPath, SpatialSample], Score]
 
 
 def load_reward(config: RewardConfig) -> Reward:
@@ -18,7 +19,7 @@ def load_reward(config: RewardConfig) -> Reward:
 
     A custom one is written by the user::
 
-        def my_reward(text: str, path: Path, sample: SpatialSample) -> Score: ...
+        def my_reward(text: str, path: ReasoningPath, sample: SpatialSample) -> Score: ...
 
     What it gives is checked: anything but a `Score` of numbers in [0, 1] is a `ScoreError`.
 
@@ -38,14 +39,14 @@ def load_reward(config: RewardConfig) -> Reward:
         raise ValueError(f"{field}: {module_name!r} has no plain function {function_name!r}")
     signature = inspect.signature(reward)
     try:
-        signature.bind("", Path.LOR, None)
+        signature.bind("", ReasoningPath.LOR, None)
     except TypeError as error:
         raise ValueError(
-            f"{field}: must be callable as (text: str, path: Path, sample: SpatialSample) -> Score, "
+            f"{field}: must be callable as (text: str, path: ReasoningPath, sample: SpatialSample) -> Score, "
             f"but its signature is {signature}"
         ) from error
     return partial(_checked, reward)
 
 
-def _checked(reward: Reward, text: str, path: Path, sample: SpatialSample) -> Score:
+def _checked(reward: Reward, text: str, path: ReasoningPath, sample: SpatialSample) -> Score:
     return plain_score(reward(text, path, sample), sample.sample_id)

@@ -4,27 +4,27 @@
 the text with `spatial.grammar`; none raises, whatever the text.
 """
 
+from flow.score import Score
 from rewards.accuracy import accuracy_score, is_right
 from rewards.center import center_score, matched_errors_m
 from rewards.config import RewardConfig
 from rewards.released import released_accuracy_score, released_center_score, released_format_score
-from rewards.score import Score
 from spatial.grammar import ParsedResponse, parse_response, read_vector
 from spatial.places import read_box_3d
-from spatial.sample import Box3DAnswer, Path, PointAnswer, SpatialSample, Vector3
+from spatial.sample import Box3DAnswer, PointAnswer, ReasoningPath, SpatialSample, Vector3
 
 
-def score_response(text: str, path: Path, sample: SpatialSample, config: RewardConfig) -> Score:
+def score_response(text: str, path: ReasoningPath, sample: SpatialSample, config: RewardConfig) -> Score:
     """The built-in reward: weighted accuracy, format and, for DTR with 3D truth, detected centres."""
     parsed = parse_response(path, text)
     score_accuracy = released_accuracy_score if config.released_code else accuracy_score
     accuracy = score_accuracy(parsed.answer, sample.answer)
     well_formed = released_format_score(parsed) if config.released_code else float(parsed.well_formed)
-    center = _score_centers(parsed, sample, config) if path is Path.DTR else None
+    center = _score_centers(parsed, sample, config) if path is ReasoningPath.DTR else None
 
     share = 0.0
     if center is None:
-        weights = config.dtr_without_truth if path is Path.DTR else config.lor
+        weights = config.dtr_without_truth if path is ReasoningPath.DTR else config.lor
         total = weights.accuracy * accuracy + weights.format * well_formed
     else:
         share = config.dtr.center * center
@@ -32,12 +32,12 @@ def score_response(text: str, path: Path, sample: SpatialSample, config: RewardC
     return Score(total=total, accuracy=accuracy, format=well_formed, center=center, center_share=share)
 
 
-def is_correct(text: str, path: Path, sample: SpatialSample) -> bool:
+def is_correct(text: str, path: ReasoningPath, sample: SpatialSample) -> bool:
     """Whether the response's answer counts as right (see `rewards.accuracy.is_right`); its format is not looked at."""
     return is_right(parse_response(path, text).answer, sample.answer)
 
 
-def center_errors_m(text: str, path: Path, sample: SpatialSample) -> tuple[float, ...] | None:
+def center_errors_m(text: str, path: ReasoningPath, sample: SpatialSample) -> tuple[float, ...] | None:
     """Distances between predicted and true centres of the regions, matched one to one with the least sum; metres.
 
     None when nothing can be measured: no readable centre, no 3D truth, or a path or question that asks for none.
@@ -46,10 +46,10 @@ def center_errors_m(text: str, path: Path, sample: SpatialSample) -> tuple[float
     return matched_errors_m(predicted_m, true_m) if true_m and predicted_m else None
 
 
-def predicted_centers_m(text: str, path: Path, sample: SpatialSample) -> tuple[Vector3, ...]:
+def predicted_centers_m(text: str, path: ReasoningPath, sample: SpatialSample) -> tuple[Vector3, ...]:
     """The 3D centres of regions that a response gives, as detected boxes or as its answer."""
     parsed = parse_response(path, text)
-    if path is not Path.DIRECT:
+    if path is not ReasoningPath.DIRECT:
         return tuple(box.center_m for box in parsed.boxes)
     if parsed.answer is None or not sample.regions:
         return ()

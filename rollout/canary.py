@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rollout.config import CanaryConfig
-from spatial.sample import Path, SpatialSample
+from spatial.sample import ReasoningPath, SpatialSample
 
 if TYPE_CHECKING:
     from vlm.prompt import PromptEncoder
@@ -25,7 +25,7 @@ class Canary:
     """A prompt, a response, and how far apart their log-probabilities may be."""
 
     sample: SpatialSample
-    path: Path
+    path: ReasoningPath
     response: str
     """Any text; the policy need not have written it."""
     every: int

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Self
 
 from rollout.errors import IncompleteUpdateError
@@ -23,7 +23,7 @@ class ExpectedWeights:
     num_elements_by_name: dict[str, int] = field(repr=False)
 
     @classmethod
-    def of_checkpoint(cls, folder: FilePath) -> Self:
+    def of_checkpoint(cls, folder: Path) -> Self:
         """Read the headers of a checkpoint's safetensors files.
 
         Raises:
@@ -60,13 +60,13 @@ class ExpectedWeights:
         )
 
 
-def _read_header(file: FilePath) -> list[tuple[str, int]]:
+def _read_header(file: Path) -> list[tuple[str, int]]:
     """Names and element counts of a safetensors file: 8 bytes of length, then JSON."""
     with file.open("rb") as stream:
         header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
     return [(name, math.prod(entry["shape"])) for name, entry in header.items() if name != "__metadata__"]
 
 
-def _is_tied(folder: FilePath) -> bool:
+def _is_tied(folder: Path) -> bool:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return bool(config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings", False)))

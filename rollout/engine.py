@@ -8,9 +8,10 @@ responses in flight wait, and go on under the new weights, each token labelled w
 import asyncio
 import itertools
 from collections.abc import Awaitable, Mapping, Sequence
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from flow.trajectory import RolloutRequest, Trajectory
 from rollout.canary import Canary
 from rollout.completeness import ExpectedWeights
 from rollout.config import EngineConfig, GlooTransferConfig
@@ -19,7 +20,6 @@ from rollout.errors import EngineStartError, RolloutTimeout, TransferError
 from rollout.processes import ChildProcesses, prepare_environment, require_build
 from rollout.responses import sampling_params, trajectory_of
 from rollout.start_errors import start_errors
-from rollout.trajectory import RolloutRequest, Trajectory
 from rollout.vitals import EngineUsage, usage_logger
 from spatial.images import ImageStore
 from vlm.config import PromptConfig
@@ -46,7 +46,7 @@ class RolloutEngine:
 
     def __init__(
         self,
-        checkpoint: FilePath,
+        checkpoint: Path,
         images: ImageStore,
         prompt: PromptConfig,
         config: EngineConfig,

@@ -1,12 +1,12 @@
 """From the project's config to vLLM's."""
 
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from rollout.config import EngineConfig
 
 
-def engine_arguments(checkpoint: FilePath, config: EngineConfig, on_gpu: bool) -> dict[str, Any]:
+def engine_arguments(checkpoint: Path, config: EngineConfig, on_gpu: bool) -> dict[str, Any]:
     """What vLLM's `AsyncEngineArgs` are for a config."""
     from vllm.config import WeightTransferConfig
 

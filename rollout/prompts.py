@@ -4,7 +4,7 @@ import hashlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from spatial.sample import Path, SpatialSample
+from spatial.sample import ReasoningPath, SpatialSample
 from vlm.prompt import PromptEncoder
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class EnginePrompts:
         self._encoder = encoder
         self._kept: OrderedDict[tuple[Any, ...], TokensPrompt] = OrderedDict()
 
-    def prompt(self, sample: SpatialSample, path: Path, salt: str) -> "TokensPrompt":
+    def prompt(self, sample: SpatialSample, path: ReasoningPath, salt: str) -> "TokensPrompt":
         """Token ids with one placeholder an image, the marked images, and a name for each.
 
         Args:
@@ -38,7 +38,7 @@ class EnginePrompts:
         self._kept.move_to_end(key)
         return {**self._kept[key], "cache_salt": salt}
 
-    def _make(self, sample: SpatialSample, path: Path) -> "TokensPrompt":
+    def _make(self, sample: SpatialSample, path: ReasoningPath) -> "TokensPrompt":
         encoded = self._encoder.encode(sample, path)
         # Only models with region tokens know this argument.
         has_tokens = self._encoder.uses_region_tokens(path)

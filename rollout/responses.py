@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from rollout.trajectory import RolloutRequest, Trajectory, VersionSpan
+from flow.trajectory import RolloutRequest, Trajectory, VersionSpan
 
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams

@@ -8,7 +8,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from rollout.errors import told
 
@@ -20,7 +20,7 @@ _SIGNAL = re.compile(r": -(\d+)\b")
 class StartErrors:
     """What went wrong in the processes of one start."""
 
-    def __init__(self, file: FilePath) -> None:
+    def __init__(self, file: Path) -> None:
         self._file = file
 
     def reason(self, error: BaseException) -> str:
@@ -40,7 +40,7 @@ class StartErrors:
 def start_errors() -> Iterator[StartErrors]:
     """Have the processes that are started inside the block write down their errors."""
     with tempfile.TemporaryDirectory(prefix="sr-real-engine-") as folder:
-        file = FilePath(folder) / "errors.txt"
+        file = Path(folder) / "errors.txt"
         os.environ[_VARIABLE] = str(file)
         try:
             yield StartErrors(file)
@@ -51,11 +51,11 @@ def start_errors() -> Iterator[StartErrors]:
 def record_errors() -> None:
     """In a process of vLLM's: do so."""
     if file := os.environ.get(_VARIABLE):
-        logging.getLogger("vllm").addHandler(_Recorder(FilePath(file)))
+        logging.getLogger("vllm").addHandler(_Recorder(Path(file)))
 
 
 class _Recorder(logging.Handler):
-    def __init__(self, file: FilePath) -> None:
+    def __init__(self, file: Path) -> None:
         super().__init__(logging.ERROR)
         self._file = file
 

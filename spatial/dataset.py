@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -56,7 +56,7 @@ class BadDataError(ValueError):
 class Reject:
     """Why a line was left out."""
 
-    file: FilePath
+    file: Path
     line: int
     """Counted from 1."""
     field: str
@@ -67,7 +67,7 @@ class Reject:
     """What is wrong and what to do."""
 
     @classmethod
-    def of(cls, file: FilePath, line: int, error: ValidationError, text: str = "") -> Self:
+    def of(cls, file: Path, line: int, error: ValidationError, text: str = "") -> Self:
         """What is wrong first with a row; `text` is shown where the fault is the row's as a whole."""
         first = error.errors()[0]
         field = dotted(first["loc"]) or "sample"
@@ -90,7 +90,7 @@ class Reject:
 class SampleFile(Sequence[SpatialSample]):
     """The good samples of a file, read when they are asked for: 8 bytes of memory each, and the latest few hundred."""
 
-    def __init__(self, file: FilePath, offsets: "array[int]") -> None:
+    def __init__(self, file: Path, offsets: "array[int]") -> None:
         """
         Args:
             offsets: where the line of each begins, bytes.
@@ -145,14 +145,14 @@ class LoadedSamples:
     rejects: tuple[Reject, ...]
 
 
-def load_samples(file: FilePath, images: ImageStore, max_bad_share: float = 0.01) -> LoadedSamples:
+def load_samples(file: Path, images: ImageStore, max_bad_share: float = 0.01) -> LoadedSamples:
     """As `open_samples`, all of them in memory."""
     opened = open_samples(file, images, max_bad_share)
     return LoadedSamples(tuple(opened.samples), opened.rejects)
 
 
 def open_samples(
-    file: FilePath, images: ImageStore, max_bad_share: float = 0.01, left_out: Collection[str] = ()
+    file: Path, images: ImageStore, max_bad_share: float = 0.01, left_out: Collection[str] = ()
 ) -> LoadedSamples:
     """Check a file with one `SpatialSample` of JSON a line; empty lines do not count.
 
@@ -210,7 +210,7 @@ def _repeats(names: "array[int]") -> dict[int, int]:
     return firsts
 
 
-def _read(file: FilePath, number: int, line: bytes) -> SpatialSample | Reject:
+def _read(file: Path, number: int, line: bytes) -> SpatialSample | Reject:
     try:
         return SpatialSample.model_validate_json(line)
     except ValidationError as error:
@@ -218,7 +218,7 @@ def _read(file: FilePath, number: int, line: bytes) -> SpatialSample | Reject:
 
 
 def _check(
-    file: FilePath,
+    file: Path,
     number: int,
     sample: SpatialSample,
     images: ImageStore,
@@ -236,7 +236,7 @@ def _check(
     return sample
 
 
-def _summary(file: FilePath, num_good: int, rejects: Iterable[Reject], max_bad_share: float) -> str:
+def _summary(file: Path, num_good: int, rejects: Iterable[Reject], max_bad_share: float) -> str:
     reasons = [str(reject) for reject in rejects]
     total = num_good + len(reasons)
     if not total:

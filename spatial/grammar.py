@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from spatial.sample import Path, Vector3
+from spatial.sample import ReasoningPath, Vector3
 
 DETECT_OPEN, DETECT_CLOSE = "<detect>", "</detect>"
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
@@ -125,15 +125,15 @@ def format_detect_block(centers_m: Sequence[Vector3], names: Sequence[str], fram
     return "\n".join([f"{find} {len(lines)} relevant objects:", *lines])
 
 
-def format_response(path: Path, *, answer: str, think: str | None = None, detect: str | None = None) -> str:
+def format_response(path: ReasoningPath, *, answer: str, think: str | None = None, detect: str | None = None) -> str:
     """A whole response of `path`. `detect` and `think` are the insides of its sections, where the path has them.
 
     Raises:
         ValueError: a section of the path is missing, or one is given that it has not, or a text quotes a tag.
     """
-    if (path is Path.DTR) != (detect is not None):
+    if (path is ReasoningPath.DTR) != (detect is not None):
         raise ValueError(f"path {path.value}: a detect section is for DTR, and only for it")
-    if (path is Path.DIRECT) != (think is None):
+    if (path is ReasoningPath.DIRECT) != (think is None):
         raise ValueError(f"path {path.value}: a think section is for all paths but DIRECT")
     for text in (detect or "", think or "", answer):
         if any(tag in text for tag in TAGS):
@@ -143,12 +143,16 @@ def format_response(path: Path, *, answer: str, think: str | None = None, detect
     return f"{detection}{thought}{ANSWER_OPEN}{answer}{ANSWER_CLOSE}"
 
 
-def parse_response(path: Path, text: str) -> ParsedResponse:
+def parse_response(path: ReasoningPath, text: str) -> ParsedResponse:
     """Reads `text` as a response of `path`. Never raises, whatever the text; time is linear in its length."""
-    detect = _find_section(text, DETECT_OPEN, DETECT_CLOSE) if path is Path.DTR else None
-    think = None if path is Path.DIRECT else _find_section(text, THINK_OPEN, THINK_CLOSE)
+    detect = _find_section(text, DETECT_OPEN, DETECT_CLOSE) if path is ReasoningPath.DTR else None
+    think = None if path is ReasoningPath.DIRECT else _find_section(text, THINK_OPEN, THINK_CLOSE)
     answer = _find_section(text, ANSWER_OPEN, ANSWER_CLOSE)
-    sections = {Path.LOR: (think, answer), Path.DTR: (detect, think, answer), Path.DIRECT: (answer,)}
+    sections = {
+        ReasoningPath.LOR: (think, answer),
+        ReasoningPath.DTR: (detect, think, answer),
+        ReasoningPath.DIRECT: (answer,),
+    }
     is_whole = well_formed = _fill_the_text(text, sections[path])
 
     boxes: tuple[Box3D, ...] = ()

@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 from collections.abc import Sequence
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -27,9 +27,9 @@ class ImageStore:
         also: roots of other stores, read where `root` lacks an image and never written.
     """
 
-    def __init__(self, root: FilePath, cache_mib: int = 0, also: Sequence[FilePath] = ()) -> None:
-        self.root = FilePath(root)
-        self._also = tuple(map(FilePath, also))
+    def __init__(self, root: Path, cache_mib: int = 0, also: Sequence[Path] = ()) -> None:
+        self.root = Path(root)
+        self._also = tuple(map(Path, also))
         self._cache_mib = cache_mib
         self.num_turned = 0
         """Files that were put and did not lie upright."""
@@ -37,14 +37,14 @@ class ImageStore:
             cache_mib * 2**20, getsizeof=lambda i: 3 * i.width * i.height
         )
 
-    def __reduce__(self) -> tuple[type[Self], tuple[FilePath, int, tuple[FilePath, ...]]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[Path, int, tuple[Path, ...]]]:
         return type(self), (self.root, self._cache_mib, self._also)  # another process begins with nothing decoded
 
-    def path(self, image: ImageRef | DepthRef) -> FilePath:
+    def path(self, image: ImageRef | DepthRef) -> Path:
         """Its file; where there is none, the one that it would have as a PNG."""
         return self._find(image.sha256)
 
-    def _find(self, sha256: str) -> FilePath:
+    def _find(self, sha256: str) -> Path:
         stems = [root / sha256[:2] / sha256 for root in (self.root, *self._also)]
         candidates = (stem.with_suffix(suffix) for stem in stems for suffix in _STORED_SUFFIXES)
         return next((file for file in candidates if file.is_file()), stems[0].with_suffix(".png"))
@@ -100,7 +100,7 @@ class ImageStore:
         ref = self._put(data, ".png", width, height)
         return DepthRef(sha256=ref.sha256, width_px=width, height_px=height, metres_per_level=metres_per_level)
 
-    def _place(self, sha256: str, suffix: str) -> FilePath:
+    def _place(self, sha256: str, suffix: str) -> Path:
         return self.root / sha256[:2] / f"{sha256}{suffix}"
 
     def _put(self, data: bytes, suffix: str, width_px: int, height_px: int) -> ImageRef:
@@ -172,7 +172,7 @@ class ImageStore:
         return np.where(levels > 0, levels * depth.metres_per_level, np.nan)
 
 
-def _missing(what: str, sha256: str, path: FilePath) -> str:
+def _missing(what: str, sha256: str, path: Path) -> str:
     return f"{what} {sha256[:12]}… is not in the image store; put {path} in place, or import its samples again"
 
 

@@ -5,14 +5,14 @@ The texts are this project's own. Which one is used is a matter of the sample's 
 
 from typing import Literal
 
-from spatial.sample import Path
+from spatial.sample import ReasoningPath
 
 _FULL = {
-    Path.LOR: (
+    ReasoningPath.LOR: (
         "Work it out step by step in words, then give the answer. Reply with exactly "
         "<think>your reasoning</think><answer>your answer</answer> and nothing else."
     ),
-    Path.DTR: (
+    ReasoningPath.DTR: (
         "First locate every marked region in 3D, then reason from the coordinates. Centres are in metres in the camera "
         "frame: x to the right, y down, z forward. Reply with exactly\n"
         "<detect>Find N relevant objects:\n"
@@ -20,11 +20,11 @@ _FULL = {
         "one line for each marked region</detect><think>your reasoning</think><answer>your answer</answer>\n"
         "and nothing else. Write coordinates with two decimals."
     ),
-    Path.DIRECT: "Reply with exactly <answer>your answer</answer> and nothing else.",
+    ReasoningPath.DIRECT: "Reply with exactly <answer>your answer</answer> and nothing else.",
 }
-_SHORT = {Path.LOR: "think", Path.DTR: "detect", Path.DIRECT: "answer"}
+_SHORT = {ReasoningPath.LOR: "think", ReasoningPath.DTR: "detect", ReasoningPath.DIRECT: "answer"}
 
 
-def instruction(path: Path, style: Literal["short", "full"]) -> str:
+def instruction(path: ReasoningPath, style: Literal["short", "full"]) -> str:
     """The instruction that asks for `path`'s grammar."""
     return (_FULL if style == "full" else _SHORT)[path]

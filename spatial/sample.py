@@ -54,7 +54,7 @@ Chain = Annotated[str, AfterValidator(_says_something), AfterValidator(_holds_no
 """A whole response, as its path's grammar has it."""
 
 
-class Path(StrEnum):
+class ReasoningPath(StrEnum):
     """A way of answering. The sample decides which, never the model."""
 
     LOR = "lor"  # language-only reasoning
@@ -262,7 +262,7 @@ class SpatialSample(StrictModel):
     """Where it comes from ("tabletop", "room"); whole domains can be held out."""
     kind: Annotated[str, Field(min_length=1)]
     """The kind of question ("count", "depth", …), for balance and for tables."""
-    paths: Annotated[tuple[Path, ...], Field(min_length=1)]
+    paths: Annotated[tuple[ReasoningPath, ...], Field(min_length=1)]
     """The paths it may be asked through."""
     images: Annotated[tuple[ImageRef, ...], Field(min_length=1)]
     question: Annotated[str, Field(min_length=1), AfterValidator(_holds_no_special_token)]
@@ -273,7 +273,7 @@ class SpatialSample(StrictModel):
     camera: Camera | None = None
     depths: tuple[DepthRef | None, ...] = ()
     """Depth of each image along the camera's forward axis, where it is known; empty: of none."""
-    chains: dict[Path, Chain] = Field(default_factory=dict)
+    chains: dict[ReasoningPath, Chain] = Field(default_factory=dict)
     """A whole true response by path, for the cold start."""
 
     @model_validator(mode="after")

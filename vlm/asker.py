@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from spatial.images import ImageStore
-from spatial.sample import Path as ReasoningPath
-from spatial.sample import SpatialSample
+from spatial.sample import ReasoningPath, SpatialSample
 from vlm.config import PromptConfig
 from vlm.policy import load_policy
 from vlm.prompt import PromptEncoder, decode

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from spatial.prompts import instruction
-from spatial.sample import Path
+from spatial.sample import ReasoningPath
 from spatial.strict import StrictModel
 
 RegionStyle = Literal["tokens", "marks", "points"]
@@ -57,7 +57,7 @@ class PromptConfig(StrictModel):
 
     instructions: Literal["short", "full"] = "full"
     """"full" explains the path's grammar to a pretrained model; "short" names the path in a few words."""
-    own_instructions: dict[Path, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    own_instructions: dict[ReasoningPath, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
     """Your own instruction for a path (lor, dtr, direct), in place of the text that `instructions` chooses. What is
     read in a reply stays the same, so ask for the path's tags; `spatial/prompts.py` has our texts."""
     regions: RegionStyle = "tokens"
@@ -79,19 +79,19 @@ class PromptConfig(StrictModel):
 
     @field_validator("own_instructions")
     @classmethod
-    def _texts_are_words(cls, texts: dict[Path, str]) -> dict[Path, str]:
+    def _texts_are_words(cls, texts: dict[ReasoningPath, str]) -> dict[ReasoningPath, str]:
         for path, text in texts.items():
             if "<|" in text:
                 raise ValueError(f"{path.value}: {text!r} holds '<|', which begins a token with a meaning of its own")
         return texts
 
-    def instruction(self, path: Path) -> str:
+    def instruction(self, path: ReasoningPath) -> str:
         """What a prompt of `path` asks for, after the question."""
         return self.own_instructions.get(path) or instruction(path, self.instructions)
 
-    def regions_for(self, path: Path) -> RegionStyle:
+    def regions_for(self, path: ReasoningPath) -> RegionStyle:
         """How a region reaches the model through `path`."""
-        return self.lor_regions if path is Path.LOR and self.lor_regions is not None else self.regions
+        return self.lor_regions if path is ReasoningPath.LOR and self.lor_regions is not None else self.regions
 
     @property
     def has_region_tokens(self) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from spatial.prompts import instruction
-from spatial.sample import Path as ReasoningPath
+from spatial.sample import ReasoningPath
 from vlm.config import PromptConfig
 from vlm.region_models import knows_regions, load_processor
 

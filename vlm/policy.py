@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path as FilePath
+from pathlib import Path
 from types import MethodType
 from typing import Any, Literal, Self
 
@@ -174,7 +174,7 @@ class Policy(nn.Module):
 
 
 def load_policy(
-    folder: FilePath | str,
+    folder: Path | str,
     dtype: torch.dtype = torch.float32,
     attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa",
 ) -> Policy:

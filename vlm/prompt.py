@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
 from PIL import Image
 
 from spatial.images import ImageStore
-from spatial.sample import BadImageError, ImageRef, Path, Region, SpatialSample
+from spatial.sample import BadImageError, ImageRef, ReasoningPath, Region, SpatialSample
 from vlm.config import PromptConfig, RegionStyle
 from vlm.hub.region_inputs import RegionInputs, coverage
 from vlm.hub.region_prompts import REGION
@@ -49,7 +49,7 @@ _DESCRIPTIONS: Mapping[RegionStyle, Callable[[Sequence[Region], Sequence[ImageRe
 }
 
 
-def question_text(sample: SpatialSample, path: Path, config: PromptConfig) -> str:
+def question_text(sample: SpatialSample, path: ReasoningPath, config: PromptConfig) -> str:
     """What the user says: the question, where its regions are, and the path's instruction."""
     describe = _DESCRIPTIONS[config.regions_for(path)]
     regions = describe(sample.regions, sample.images, config.coordinate_grid)
@@ -61,7 +61,7 @@ class PromptEncoder:
 
     def __init__(
         self,
-        checkpoint: FilePath | str,
+        checkpoint: Path | str,
         images: ImageStore,
         config: PromptConfig,
         max_cached_bytes: int = _MAX_CACHED_BYTES,
@@ -99,7 +99,7 @@ class PromptEncoder:
         self._vision: dict[tuple[object, ...], VisionInputs] = {}
         self._max_cached_bytes = max_cached_bytes
 
-    def encode(self, sample: SpatialSample, path: Path) -> EncodedPrompt:
+    def encode(self, sample: SpatialSample, path: ReasoningPath) -> EncodedPrompt:
         """The prompt that asks `sample` through `path`.
 
         Raises:
@@ -107,7 +107,7 @@ class PromptEncoder:
         """
         return EncodedPrompt(text=self.text(sample, path), images=self.shown_images(sample, path))
 
-    def text(self, sample: SpatialSample, path: Path) -> str:
+    def text(self, sample: SpatialSample, path: ReasoningPath) -> str:
         """The prompt's text, with one image placeholder an image."""
         return self._in_template(question_text(sample, path, self._config), len(sample.images))
 
@@ -117,15 +117,15 @@ class PromptEncoder:
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
 
-    def uses_region_tokens(self, path: Path) -> bool:
+    def uses_region_tokens(self, path: ReasoningPath) -> bool:
         """Whether `path` has regions as tokens."""
         return self._config.regions_for(path) == "tokens"
 
-    def draws_regions(self, path: Path) -> bool:
+    def draws_regions(self, path: ReasoningPath) -> bool:
         """Whether `path` has regions drawn on its images."""
         return self._config.regions_for(path) == "marks"
 
-    def shown_images(self, sample: SpatialSample, path: Path) -> tuple[Image.Image, ...]:
+    def shown_images(self, sample: SpatialSample, path: ReasoningPath) -> tuple[Image.Image, ...]:
         """The sample's images, with its regions drawn on them if `path` has them as marks.
 
         Raises:
@@ -143,7 +143,7 @@ class PromptEncoder:
         with _naming(sample, f"images.{index}"):
             return self._images.open(sample.images[index])
 
-    def prompt_token_ids(self, sample: SpatialSample, path: Path) -> tuple[int, ...]:
+    def prompt_token_ids(self, sample: SpatialSample, path: ReasoningPath) -> tuple[int, ...]:
         """The prompt's tokens with every image placeholder expanded to its image's tokens and its regions'."""
         expanded = iter(
             [self.image_token_id] * self._num_image_tokens(image.width_px, image.height_px)
@@ -155,7 +155,7 @@ class PromptEncoder:
             ids.extend(next(expanded) if token == self.image_token_id else [token])
         return tuple(ids)
 
-    def max_prompt_tokens(self, sample: SpatialSample, path: Path) -> int:
+    def max_prompt_tokens(self, sample: SpatialSample, path: ReasoningPath) -> int:
         """A number that the prompt's tokens do not exceed, found without the tokenizer: none is shorter than a byte."""
         image_tokens = sum(self._num_image_tokens(image.width_px, image.height_px) for image in sample.images)
         labels = map(region_label, sample.regions) if self.uses_region_tokens(path) else ()
@@ -172,7 +172,7 @@ class PromptEncoder:
         processor = self._processor.image_processor
         return processor.get_number_of_image_patches(height_px, width_px, {}) // processor.merge_size**2
 
-    def regions(self, sample: SpatialSample, path: Path) -> tuple[tuple[RegionSpec, ...], ...]:
+    def regions(self, sample: SpatialSample, path: ReasoningPath) -> tuple[tuple[RegionSpec, ...], ...]:
         """For each image its regions, where `path` has them as tokens; else none.
 
         Raises:
@@ -193,7 +193,7 @@ class PromptEncoder:
         words = self.tokenizer(region_label(region), add_special_tokens=False)["input_ids"]
         return (*words, self._region_token_id)
 
-    def cells_of_objects(self, sample: SpatialSample, path: Path) -> list[tuple[int, ...]]:
+    def cells_of_objects(self, sample: SpatialSample, path: ReasoningPath) -> list[tuple[int, ...]]:
         """For each of the sample's objects the image tokens that its box touches, counted over all its images."""
         merge_size = self._processor.image_processor.merge_size
         grids = (self.vision_inputs(sample, path).image_grid_thw[:, 1:] // merge_size).tolist()
@@ -215,11 +215,11 @@ class PromptEncoder:
         """A response's tokens, the end token included."""
         return (*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.end_token_id)
 
-    def vision_inputs(self, sample: SpatialSample, path: Path) -> VisionInputs:
+    def vision_inputs(self, sample: SpatialSample, path: ReasoningPath) -> VisionInputs:
         """The images and regions that `path` shows of a sample, as tensors."""
         return self.vision_inputs_of([(sample, path)])[0]
 
-    def vision_inputs_of(self, asked: Sequence[tuple[SpatialSample, Path]]) -> list[VisionInputs]:
+    def vision_inputs_of(self, asked: Sequence[tuple[SpatialSample, ReasoningPath]]) -> list[VisionInputs]:
         """The images and regions of several prompts; one call for many costs a fifth of many calls."""
         keys = [(self._config.regions_for(path), *_vision_key(sample)) for sample, path in asked]
         missing = {key: prompt for key, prompt in zip(keys, asked, strict=True) if key not in self._vision}
@@ -231,7 +231,7 @@ class PromptEncoder:
             num_bytes -= self._vision.pop(next(iter(self._vision))).pixel_values.nbytes
         return [found[key] for key in keys]
 
-    def _process(self, asked: Sequence[tuple[SpatialSample, Path]]) -> list[VisionInputs]:
+    def _process(self, asked: Sequence[tuple[SpatialSample, ReasoningPath]]) -> list[VisionInputs]:
         if not asked:
             return []
         images = [self.shown_images(sample, path) for sample, path in asked]

@@ -1,6 +1,6 @@
 """The models that know region tokens, made known to transformers, and how an ordinary checkpoint becomes one."""
 
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,18 +25,18 @@ for _config, _model in (
     AutoModelForImageTextToText.register(_config, _model)
 
 
-def knows_regions(checkpoint: FilePath | str) -> bool:
+def knows_regions(checkpoint: Path | str) -> bool:
     """Whether a checkpoint has region tokens."""
     return AutoConfig.from_pretrained(str(checkpoint)).architectures[0] in MODELS
 
 
-def load_model_config(checkpoint: FilePath | str) -> Any:
+def load_model_config(checkpoint: Path | str) -> Any:
     """A checkpoint's configuration; older ones with region tokens call themselves by their family's plain type."""
     config = AutoConfig.from_pretrained(str(checkpoint))
     return region_config(config) if config.architectures[0] in MODELS else config
 
 
-def load_processor(checkpoint: FilePath | str) -> Any:
+def load_processor(checkpoint: Path | str) -> Any:
     """A checkpoint's processor; one that knows regions where its model does (older checkpoints name the plain one)."""
     processor = AutoProcessor.from_pretrained(str(checkpoint))
     if not knows_regions(checkpoint) or hasattr(processor, "paths"):
@@ -44,7 +44,7 @@ def load_processor(checkpoint: FilePath | str) -> Any:
     return region_processor(processor)
 
 
-def add_regions(checkpoint: FilePath | str, folder: FilePath, seed: int) -> None:
+def add_regions(checkpoint: Path | str, folder: Path, seed: int) -> None:
     """Write a copy of a Qwen3-VL or Qwen2.5-VL checkpoint that has region tokens.
 
     Old weights stay as they are, to the bit; only `model.region_encoder` is new, and random. The token takes a spare

@@ -4,7 +4,7 @@ Left out on purpose: video, and any text its corpus does not contain (unknown wo
 """
 
 from collections.abc import Iterable
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import regex
 import torch
@@ -135,7 +135,7 @@ def model_config(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig) ->
     )
 
 
-def build_tiny_checkpoint(folder: FilePath, texts: Iterable[str], config: TinyModelConfig, seed: int) -> None:
+def build_tiny_checkpoint(folder: Path, texts: Iterable[str], config: TinyModelConfig, seed: int) -> None:
     """Write a randomly initialised model with its tokenizer and processor to `folder` (Hugging Face layout, fp32).
 
     Args:

@@ -16,7 +16,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from corpora.builder.questions import Question, ask
 from corpora.builder.report import QuestionCounts, RejectCounts, Report, Tally, merge
 from corpora.builder.rewrite import Rewriter
 from spatial.images import ImageStore
-from spatial.sample import Path, SpatialSample
+from spatial.sample import ReasoningPath, SpatialSample
 from spatial.strict import StrictModel
 
 IMAGES_A_PART = 16
@@ -107,7 +107,7 @@ def make_part(config: BuildConfig, source: Source, indices: Sequence[int], rewri
         found = ask_image(config, loaded.image, unasked)
         num_without_question += not found
         samples += found
-    rewrites: dict[Path, dict[str, int]] = {}
+    rewrites: dict[ReasoningPath, dict[str, int]] = {}
     if rewriter is not None:
         samples, rewrites = rewriter.rewrite(samples)
     tally = Tally(
@@ -189,12 +189,12 @@ def _program_hash() -> str:
     """Of the code that asks and answers: parts of an older program must not pass for this one's."""
     import spatial.scenes
 
-    here, scenes = FilePath(__file__).parent, FilePath(spatial.scenes.__file__).parent
+    here, scenes = Path(__file__).parent, Path(spatial.scenes.__file__).parent
     files = [*sorted(here.glob("*.py")), *sorted(scenes.glob("*.py")), scenes.parent / "grammar.py"]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def _put_together(config: BuildConfig, files: Sequence[FilePath], opening: Tally) -> Report:
+def _put_together(config: BuildConfig, files: Sequence[Path], opening: Tally) -> Report:
     """The splits' files and report.json, from the parts in order."""
     splits = [split for split, share in config.splits if share > 0]
     temporary = {split: config.out / f"{split}.tmp" for split in splits}
@@ -235,7 +235,7 @@ def _told(config: BuildConfig, report: Report, empty: Sequence[str]) -> str:
     return f"{config.out}: no question came out of {tally.num_images} images; what was left out first:{first}"
 
 
-def _write(file: FilePath, text: str) -> None:
+def _write(file: Path, text: str) -> None:
     """Whole or not at all."""
     temporary = file.with_suffix(".tmp")
     temporary.write_text(text, encoding="utf-8")

@@ -8,7 +8,7 @@ import math
 
 from corpora.builder.questions import SIDES, Question, Subject, measure, steps_cm
 from spatial.grammar import format_detect_block, format_response
-from spatial.sample import Path
+from spatial.sample import ReasoningPath
 
 _QUANTITY = {
     "left_right": "x",
@@ -35,12 +35,12 @@ _SUPERLATIVE = {"closer_to_camera": "closer", "nearest": "nearest", "larger": "l
 _WORDS = {"x": ("left", "right"), "y": ("up", "down"), "z": ("towards the camera", "away from the camera")}
 
 
-def paths_of(question: Question, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+def paths_of(question: Question, paths: tuple[ReasoningPath, ...]) -> tuple[ReasoningPath, ...]:
     """Those of `paths` that the question may be asked through: without a region there is nothing to detect."""
-    return tuple(path for path in paths if path is not Path.DTR or question.regions)
+    return tuple(path for path in paths if path is not ReasoningPath.DTR or question.regions)
 
 
-def write_chain(question: Question, path: Path) -> str:
+def write_chain(question: Question, path: ReasoningPath) -> str:
     """The whole true response through a path that reasons."""
     if question.kind == "count":
         think = _think_in_a_list(question)
@@ -49,18 +49,18 @@ def write_chain(question: Question, path: Path) -> str:
     else:
         think = _think_in_values(question, path)
     detect = None
-    if path is Path.DTR:
+    if path is ReasoningPath.DTR:
         names = [f"{subject.truth.name} ({subject.label})" for subject in question.subjects]
         detect = format_detect_block([subject.truth.center_m for subject in question.subjects], names)
     return format_response(path, think=think, answer=question.answer_text, detect=detect)
 
 
-def _think_in_values(question: Question, path: Path) -> str:
+def _think_in_values(question: Question, path: ReasoningPath) -> str:
     """`z: red point 1.43, blue point 2.03. 1.43 is less than 2.03, so red point (A) is closer.`"""
     kind = question.kind
     values = [measure(kind, subject.truth) for subject in question.subjects]
     told = list(zip(question.subjects, values, strict=True))
-    if path is Path.DTR:
+    if path is ReasoningPath.DTR:
         facts = f"{_QUANTITY[kind]}: {', '.join(f'{subject.label} {value:.2f}' for subject, value in told)}."
     else:
         facts = " ".join(f"{_opening(subject)}, {_LOR_PHRASE[kind].format(value)}." for subject, value in told)
@@ -75,13 +75,13 @@ def _think_in_values(question: Question, path: Path) -> str:
     return f"{facts} {best:.2f} is {sign} than {others}, so {question.said} is {_SUPERLATIVE[kind]}."
 
 
-def _think_in_steps(question: Question, path: Path) -> str:
+def _think_in_steps(question: Question, path: ReasoningPath) -> str:
     """`From red point to blue point: 0.71 m right, 1.37 m away from the camera. So 1 o'clock.`"""
     one, other = question.subjects
     right, down, far = steps_cm(one.truth, other.truth)
     steps = {"x": right, "z": far} if question.kind == "direction" else {"x": right, "y": down, "z": far}
     words = ", ".join(f"{abs(step) / 100:.2f} m {_WORDS[axis][step >= 0]}" for axis, step in steps.items())
-    opening = "" if path is Path.DTR else f"{_opening(one)}. {_opening(other)}. "
+    opening = "" if path is ReasoningPath.DTR else f"{_opening(one)}. {_opening(other)}. "
     way = f"{opening}From {one.label} to {other.label}: {words}."
     if question.kind == "distance":
         return f"{way} The straight line is {question.said}."

@@ -1,12 +1,12 @@
 """What a person can set about a build: where images come from, what is asked of them, who rewrites the chains."""
 
 import difflib
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from spatial.sample import Mark, Path
+from spatial.sample import Mark, ReasoningPath
 from spatial.scenes.config import SceneConfig
 from spatial.strict import StrictModel
 
@@ -43,9 +43,9 @@ class Omni3DSource(StrictModel):
     """A file in the layout of Omni3D: {"images": […], "annotations": […]}."""
 
     type: Literal["omni3d"] = "omni3d"
-    file: FilePath
+    file: Path
     """The JSON file."""
-    images: FilePath
+    images: Path
     """The folder that the file's `file_path`s start from."""
     domain: Annotated[str, Field(min_length=1)] = "omni3d"
     """Of the samples; also the beginning of their ids."""
@@ -147,7 +147,7 @@ class OpenAIRewrite(StrictModel):
 class BuildConfig(StrictModel):
     """A build: its folder, its images, its questions."""
 
-    out: FilePath
+    out: Path
     """The folder that gets train.jsonl, validation.jsonl, test.jsonl, images/, report.json, and parts/ to go on."""
     source: Annotated[SceneSource | Omni3DSource, Field(discriminator="type")]
     """Where annotated images come from."""
@@ -157,7 +157,7 @@ class BuildConfig(StrictModel):
     """Of an image, no kind twice; fewer where the image allows no more."""
     kinds: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=lambda: dict.fromkeys(KINDS, 1.0))
     """How often each kind is asked, relative; a kind left out is not asked."""
-    paths: Annotated[tuple[Path, ...], Field(min_length=1)] = (Path.LOR, Path.DTR)
+    paths: Annotated[tuple[ReasoningPath, ...], Field(min_length=1)] = (ReasoningPath.LOR, ReasoningPath.DTR)
     """A chain is written for each; `count` is about no region and knows LOR only."""
     marks: Annotated[tuple[Mark, ...], Field(min_length=MAX_NEAREST)] = ("red", "blue", "green", "yellow")
     """What regions are called, in random order."""
@@ -183,8 +183,8 @@ class BuildConfig(StrictModel):
 
     @field_validator("paths")
     @classmethod
-    def _paths_reason(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
-        if Path.DIRECT in paths or len(set(paths)) != len(paths):
+    def _paths_reason(cls, paths: tuple[ReasoningPath, ...]) -> tuple[ReasoningPath, ...]:
+        if ReasoningPath.DIRECT in paths or len(set(paths)) != len(paths):
             raise ValueError(f"{[path.value for path in paths]}: give lor, dtr or both")
         return paths
 

@@ -18,7 +18,7 @@ import hashlib
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -79,7 +79,7 @@ class Omni3DImages:
         with config.file.open("rb") as content:
             self.fingerprint = hashlib.file_digest(content, "sha256").hexdigest()
         self._folder = tempfile.TemporaryDirectory()
-        self._rows = sqlite3.connect(FilePath(self._folder.name) / "rows")
+        self._rows = sqlite3.connect(Path(self._folder.name) / "rows")
         self._rows.executescript(
             """
             PRAGMA journal_mode=OFF;

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spatial.dataset import Reject
-from spatial.sample import Path, SpatialSample
+from spatial.sample import ReasoningPath, SpatialSample
 from spatial.strict import StrictModel
 
 
@@ -45,7 +45,7 @@ class Tally(StrictModel):
     unasked: dict[str, dict[str, int]] = Field(default_factory=dict)
     """By kind: images of which it was not asked, since its answers were "unclear", or a clear one would not survive
     "rounding"."""
-    rewrites: dict[Path, dict[str, int]] = Field(default_factory=dict)
+    rewrites: dict[ReasoningPath, dict[str, int]] = Field(default_factory=dict)
     """By path: chains that were rewritten ("kept"), and why others stayed as they were."""
 
 
@@ -54,7 +54,7 @@ def merge(tallies: Iterable[Tally]) -> Tally:
     numbers: Counter[str] = Counter()
     rejects = RejectCounts()
     unasked: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    rewrites: defaultdict[Path, Counter[str]] = defaultdict(Counter)
+    rewrites: defaultdict[ReasoningPath, Counter[str]] = defaultdict(Counter)
     for tally in tallies:
         for name in ("num_images", "num_images_refused", "num_images_without_question"):
             numbers[name] += getattr(tally, name)
@@ -79,7 +79,7 @@ class Report(StrictModel):
     """By split: images with at least one question."""
     questions: dict[str, int]
     """By split."""
-    chains: dict[str, dict[str, dict[Path, int]]]
+    chains: dict[str, dict[str, dict[ReasoningPath, int]]]
     """By split, kind and path."""
 
 
@@ -89,7 +89,7 @@ class QuestionCounts:
     def __init__(self, splits: Iterable[str]) -> None:
         self._images: dict[str, set[bytes]] = {split: set() for split in splits}
         self._questions: Counter[str] = Counter()
-        self._chains: Counter[tuple[str, str, Path]] = Counter()
+        self._chains: Counter[tuple[str, str, ReasoningPath]] = Counter()
 
     def add(self, split: str, sample: SpatialSample) -> None:
         # Eight bytes tell apart any number of images that fits on a disk.
@@ -98,7 +98,7 @@ class QuestionCounts:
         self._chains.update((split, sample.kind, path) for path in sample.chains)
 
     def report(self, tally: Tally) -> Report:
-        chains: dict[str, dict[str, dict[Path, int]]] = {split: {} for split in self._images}
+        chains: dict[str, dict[str, dict[ReasoningPath, int]]] = {split: {} for split in self._images}
         for (split, kind, path), number in sorted(self._chains.items()):
             chains[split].setdefault(kind, {})[path] = number
         return Report(
@@ -126,7 +126,7 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def _chain_table(report: Report) -> Table:
-    columns = [(split, path) for split in report.chains for path in (Path.LOR, Path.DTR)]
+    columns = [(split, path) for split in report.chains for path in (ReasoningPath.LOR, ReasoningPath.DTR)]
     heads = [f"{split} {path.value}" for split, path in columns]
     table = Table("kind", *heads, title="Chains of thought", title_justify="left")
     for kind in sorted({kind for kinds in report.chains.values() for kind in kinds}):

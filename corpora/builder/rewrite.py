@@ -17,7 +17,7 @@ from corpora.builder.config import OpenAIRewrite
 from corpora.builder.errors import BuildError
 from corpora.builder.rewrite_check import find_fault
 from spatial.grammar import format_response, parse_response
-from spatial.sample import Path, SpatialSample
+from spatial.sample import ReasoningPath, SpatialSample
 
 KEPT = "kept"
 
@@ -66,7 +66,9 @@ class Rewriter:
         finally:
             self._runner.close()
 
-    def rewrite(self, samples: Sequence[SpatialSample]) -> tuple[list[SpatialSample], dict[Path, dict[str, int]]]:
+    def rewrite(
+        self, samples: Sequence[SpatialSample]
+    ) -> tuple[list[SpatialSample], dict[ReasoningPath, dict[str, int]]]:
         """The samples with every chain rewritten that passes the check, and by path how many did ("kept") or why not.
 
         Raises:
@@ -76,7 +78,7 @@ class Rewriter:
 
     async def _rewrite_all(
         self, samples: Sequence[SpatialSample]
-    ) -> tuple[list[SpatialSample], dict[Path, dict[str, int]]]:
+    ) -> tuple[list[SpatialSample], dict[ReasoningPath, dict[str, int]]]:
         room = asyncio.Semaphore(self._config.concurrency)
         asked = [(index, path) for index, sample in enumerate(samples) for path in sample.chains]
         tasks = [asyncio.create_task(self._rewrite(samples[index], path, room)) for index, path in asked]
@@ -88,14 +90,14 @@ class Rewriter:
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
         chains = [dict(sample.chains) for sample in samples]
-        counts: dict[Path, Counter[str]] = {}
+        counts: dict[ReasoningPath, Counter[str]] = {}
         for (index, path), (chain, outcome) in zip(asked, outcomes, strict=True):
             counts.setdefault(path, Counter())[outcome] += 1
             chains[index][path] = chain
         rewritten = [sample.replace(chains=mine) for sample, mine in zip(samples, chains, strict=True)]
         return rewritten, {path: dict(counted) for path, counted in counts.items()}
 
-    async def _rewrite(self, sample: SpatialSample, path: Path, room: asyncio.Semaphore) -> tuple[str, str]:
+    async def _rewrite(self, sample: SpatialSample, path: ReasoningPath, room: asyncio.Semaphore) -> tuple[str, str]:
         """The chain that stands in the end, and "kept" or why it is the template's."""
         template, config = sample.chains[path], self._config
         async with room:
@@ -110,7 +112,7 @@ class Rewriter:
         # Only the thought is the server's: spaces, units and decimals around it stay as the template wrote them.
         return format_response(path, answer=true.answer or "", think=found.think, detect=true.detect), KEPT
 
-    async def _ask(self, sample: SpatialSample, path: Path) -> tuple[str | None, str]:
+    async def _ask(self, sample: SpatialSample, path: ReasoningPath) -> tuple[str | None, str]:
         """The text of the server's response, or None and why there is none."""
         import openai
 

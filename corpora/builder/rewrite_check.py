@@ -18,7 +18,7 @@ from typing import Literal
 
 from rewards.accuracy import accuracy_score
 from spatial.grammar import ParsedResponse, parse_response
-from spatial.sample import ChoiceAnswer, NumberAnswer, Path, SpatialSample
+from spatial.sample import ChoiceAnswer, NumberAnswer, ReasoningPath, SpatialSample
 
 Fault = Literal["grammar", "answer", "detect", "length", "number", "option"]
 
@@ -34,7 +34,7 @@ _OPTION = re.compile(r"\(([A-Z])\)")
 _ROUNDING = 1e-9
 
 
-def find_fault(text: str, path: Path, sample: SpatialSample, min_words: int, max_words: int) -> Fault | None:
+def find_fault(text: str, path: ReasoningPath, sample: SpatialSample, min_words: int, max_words: int) -> Fault | None:
     """What is wrong first with `text` as another wording of the sample's chain of `path`; None: it may stand."""
     true, found = parse_response(path, sample.chains[path]), parse_response(path, text)
     if not found.well_formed or found.think is None or "<" in found.think:

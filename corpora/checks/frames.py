@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from corpora.checks.findings import Finding, Tally
 from spatial.grammar import parse_response
-from spatial.sample import Box3DAnswer, Camera, Path, PlacesAnswer, PointAnswer, Region, SpatialSample, Vector3
+from spatial.sample import Box3DAnswer, Camera, PlacesAnswer, PointAnswer, ReasoningPath, Region, SpatialSample, Vector3
 
 Turn = Callable[[Vector3], Vector3]
 FRAMES: Mapping[str, Turn] = {
@@ -57,7 +57,7 @@ def centers_of(sample: SpatialSample) -> list[tuple[Region, Vector3]]:
         return found
     if len(sample.regions) == len(regions) == 1 and isinstance(sample.answer, (PointAnswer, Box3DAnswer)):
         return [(regions[0], sample.answer.center_m)]
-    parsed = parse_response(Path.DTR, sample.chains.get(Path.DTR, ""))
+    parsed = parse_response(ReasoningPath.DTR, sample.chains.get(ReasoningPath.DTR, ""))
     if parsed.reference_frame is not None:
         return []
     return [(region, box.center_m) for box in parsed.boxes for region in regions if f"({region.label})" in box.name]

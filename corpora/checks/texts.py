@@ -6,9 +6,18 @@ from collections import Counter, defaultdict
 
 from corpora.checks.findings import Finding, Tally
 from rewards.accuracy import is_right
-from rewards.numbers import read_quantity
 from spatial.grammar import parse_response
-from spatial.sample import COLOURS, SPECIAL_TOKEN, NumberAnswer, Path, PointAnswer, SpatialSample, TextAnswer, Vector3
+from spatial.quantities import read_quantity
+from spatial.sample import (
+    COLOURS,
+    SPECIAL_TOKEN,
+    NumberAnswer,
+    PointAnswer,
+    ReasoningPath,
+    SpatialSample,
+    TextAnswer,
+    Vector3,
+)
 
 _MARK = re.compile(rf"\b(?:({'|'.join(COLOURS)}) point|region ([1-9][0-9]?))\b", re.IGNORECASE)
 _SAID_ANSWER = re.compile(r"\banswer\s*(?:is|:|=)\s*(.+)", re.IGNORECASE)
@@ -74,7 +83,7 @@ class ChainCheck:
             if parsed.answer:
                 looks_wrong |= self._other_answer.add(sample.sample_id, not _is_same(parsed.answer, sample))
             # Only centres in the sample's own frame can be compared with its regions.
-            if path is Path.DTR and parsed.boxes and parsed.reference_frame is None:
+            if path is ReasoningPath.DTR and parsed.boxes and parsed.reference_frame is None:
                 looks_wrong |= self._add_boxes(sample, [(box.name, box.center_m) for box in parsed.boxes])
         return looks_wrong
 

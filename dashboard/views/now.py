@@ -10,7 +10,7 @@ import dash_mantine_components as dmc
 import numpy as np
 from dash import Dash, Input, Output, html, no_update
 
-from actors.status import RunStatus
+from actors.run.status import RunStatus
 from dashboard.alarms import Alarm, find_alarms
 from dashboard.board import TABS, TICK, Board
 from dashboard.run_view import RunView

@@ -12,7 +12,7 @@ from dashboard.run_view import RunView
 from dashboard.scene import above_figure, image_figure
 from dashboard.spans import pieces
 from dashboard.theme import Scheme, shade
-from spatial.sample import Path, SpatialSample
+from spatial.sample import ReasoningPath, SpatialSample
 
 NAME = "samples"
 _PAGE = 14
@@ -200,7 +200,7 @@ def _group(view: RunView, group: RecordedGroup, scheme: Scheme) -> Any:
                     dmc.Text("Centres of response", size="sm", c="dimmed"),
                     dmc.SegmentedControl(id="whose", value="all", data=["all", *members], size="xs"),
                 ],
-                style={} if group.path is Path.DTR else {"display": "none"},
+                style={} if group.path is ReasoningPath.DTR else {"display": "none"},
             ),
             html.Div(_pictures(group, scheme, None), id="pictures"),
             dmc.SimpleGrid(

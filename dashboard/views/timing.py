@@ -5,7 +5,7 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, dcc, html, no_update
 
-from actors.member import MemberStatus
+from actors.pool.member import MemberStatus
 from dashboard.board import SCHEME, TABS, TICK, Board
 from dashboard.charts import push_figure, stage_figure, timeline_figure
 

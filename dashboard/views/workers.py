@@ -6,8 +6,8 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 
-from actors.member import MemberStatus
-from actors.status import RunStatus
+from actors.pool.member import MemberStatus
+from actors.run.status import RunStatus
 from dashboard.board import TABS, TICK, Board
 from dashboard.live import Watched
 

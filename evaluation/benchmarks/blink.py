@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from corpora.rows import Raw
@@ -51,14 +51,14 @@ class Blink:
     )
     parts: tuple[str, ...] = SPATIAL_PARTS
 
-    def load(self, folder: FilePath, images: ImageStore) -> Iterator[Question | Reject]:
+    def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         files = find_files(folder, ("*/val-*.parquet",), self.layout)
         if not (chosen := [file for file in files if file.parent.name in self.parts]):
             raise FileNotFoundError(f"{folder}: none of the parts {', '.join(self.parts)} in it; {self.layout}")
         for file in chosen:
             yield from read_questions(file, parquet_rows(file), partial(self._questions, images, file.parent))
 
-    def _questions(self, images: ImageStore, folder: FilePath, number: int, row: Any) -> Iterator[Question]:
+    def _questions(self, images: ImageStore, folder: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
         sample = SpatialSample(
             sample_id=f"{self.name}-{folder.name}-{raw.idx}",

@@ -8,9 +8,9 @@ from string import ascii_uppercase
 from corpora.rows import RowError
 from evaluation.benchmarks.letters import read_letter
 from evaluation.benchmarks.types import Marked, Question
-from spatial.sample import ChoiceAnswer, Path
+from spatial.sample import ChoiceAnswer, ReasoningPath
 
-ASKED_THROUGH = (Path.LOR, Path.DIRECT)
+ASKED_THROUGH = (ReasoningPath.LOR, ReasoningPath.DIRECT)
 """The paths of a question that marks no region."""
 
 _ASK_FOR_LETTER = "Answer with the letter of the right option."

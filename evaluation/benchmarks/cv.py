@@ -7,7 +7,7 @@ box has which colour.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
@@ -50,12 +50,12 @@ class CvBench:
         "nyu-visionx/CV-Bench)"
     )
 
-    def load(self, folder: FilePath, images: ImageStore) -> Iterator[Question | Reject]:
+    def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("test_[23]d.parquet", "test.parquet", "test.jsonl"), self.layout):
             rows = parquet_rows(file) if file.suffix == ".parquet" else json_lines(file)
             yield from read_questions(file, rows, partial(self._questions, images, folder))
 
-    def _questions(self, images: ImageStore, folder: FilePath, number: int, row: Any) -> Iterator[Question]:
+    def _questions(self, images: ImageStore, folder: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
         right = ord(lettered(raw.answer, len(raw.choices)).letter) - ord("A")
         sample = SpatialSample(

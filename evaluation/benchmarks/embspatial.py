@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from corpora.rows import Raw, json_array
@@ -38,12 +38,12 @@ class EmbSpatial:
         "data/test-*.parquet (FlagEval/EmbSpatial-Bench, the same questions)"
     )
 
-    def load(self, folder: FilePath, images: ImageStore) -> Iterator[Question | Reject]:
+    def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("embspatial_bench.json", "data/test-*.parquet"), self.layout):
             rows = json_array(file) if file.suffix == ".json" else parquet_rows(file)
             yield from read_questions(file, rows, partial(self._questions, images, file.parent))
 
-    def _questions(self, images: ImageStore, folder: FilePath, number: int, row: Any) -> Iterator[Question]:
+    def _questions(self, images: ImageStore, folder: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
         sample = SpatialSample(
             sample_id=f"{self.name}-{raw.question_id}",

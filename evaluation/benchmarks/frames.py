@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Iterable
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -17,9 +17,7 @@ _SUFFIXES = (*SUFFIXES.values(), ".jpeg")
 _JPEG_QUALITY = 95
 
 
-def scene_frames(
-    images: ImageStore, folder: FilePath, num_frames: int, dataset: str, scene: str
-) -> tuple[ImageRef, ...]:
+def scene_frames(images: ImageStore, folder: Path, num_frames: int, dataset: str, scene: str) -> tuple[ImageRef, ...]:
     """Frames of `frames/DATASET/SCENE/` where that is, in the order of the numbers in their names; else of
     `DATASET/SCENE.mp4`.
 
@@ -47,7 +45,7 @@ def evenly_spaced(num_there: int, num_wanted: int) -> list[int]:
     return [place * (num_there - 1) // max(1, number - 1) for place in range(number)]
 
 
-def decode(video: FilePath, num_frames: int) -> list[bytes]:
+def decode(video: Path, num_frames: int) -> list[bytes]:
     """Evenly spaced frames of a video as JPEG files.
 
     Raises:
@@ -94,6 +92,6 @@ def _count(capture: Any) -> int:
     return number
 
 
-def _numbers_in_name(file: FilePath) -> tuple[list[int], str]:
+def _numbers_in_name(file: Path) -> tuple[list[int], str]:
     """Sorts "frame_10.jpg" behind "frame_9.jpg"."""
     return [int(number) for number in re.findall(r"[0-9]+", file.stem)], file.name

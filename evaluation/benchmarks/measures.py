@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from evaluation.benchmarks.plain import plain
-from rewards.numbers import UNITS, Written, in_unit, read_quantity
 from spatial.grammar import read_number
+from spatial.quantities import UNITS, Written, in_unit, read_quantity
 from spatial.sample import Unit
 
 _SAME = 0.1

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
@@ -34,11 +34,11 @@ class Mmsi:
     title: str = "MMSI-Bench"
     layout: str = "give the folder that holds MMSI_Bench.parquet (data set RunsenXu/MMSI-Bench)"
 
-    def load(self, folder: FilePath, images: ImageStore) -> Iterator[Question | Reject]:
+    def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("MMSI_Bench.parquet",), self.layout):
             yield from read_questions(file, parquet_rows(file), partial(self._questions, images, folder))
 
-    def _questions(self, images: ImageStore, folder: FilePath, number: int, row: Any) -> Iterator[Question]:
+    def _questions(self, images: ImageStore, folder: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
         sample = SpatialSample(
             sample_id=f"{self.name}-{raw.id}",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import AliasChoices, Field
@@ -48,12 +48,12 @@ class Omni3dBench:
         "dmarsili/Omni3D-Bench)"
     )
 
-    def load(self, folder: FilePath, images: ImageStore) -> Iterator[Question | Reject]:
+    def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("data/train-*.parquet", "annotations.json"), self.layout):
             rows = parquet_rows(file) if file.suffix == ".parquet" else json_array(file, "questions.item")
             yield from read_questions(file, rows, partial(self._questions, images, folder / "images"))
 
-    def _questions(self, images: ImageStore, folder: FilePath, number: int, row: Any) -> Iterator[Question]:
+    def _questions(self, images: ImageStore, folder: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
         answer = _answer(raw)
         task = {"int": "numeric_count", "float": "numeric_other"}.get(raw.answer_type, "multi_choice")

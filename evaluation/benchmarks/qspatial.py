@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from corpora.rows import Raw, RowError
@@ -12,9 +12,9 @@ from evaluation.benchmarks.measures import read_measure
 from evaluation.benchmarks.scoring import ratio
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
 from evaluation.benchmarks.types import Marked, Question
-from rewards.numbers import read_quantity
 from spatial.dataset import Reject
 from spatial.images import ImageStore
+from spatial.quantities import read_quantity
 from spatial.sample import NumberAnswer, SpatialSample
 
 MAX_RATIO = 2.0
@@ -47,13 +47,11 @@ class QSpatial:
         "part from ScanNet, QSpatial_scannet/images as the benchmark's own script renders them"
     )
 
-    def load(self, folder: FilePath, images: ImageStore) -> Iterator[Question | Reject]:
+    def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("data/QSpatial_*.parquet",), self.layout):
             yield from read_questions(file, parquet_rows(file), partial(self._questions, images, folder, file))
 
-    def _questions(
-        self, images: ImageStore, folder: FilePath, file: FilePath, number: int, row: Any
-    ) -> Iterator[Question]:
+    def _questions(self, images: ImageStore, folder: Path, file: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
         part = file.name.partition("-")[0]
         true_m = read_quantity(f"{raw.answer_value} {raw.answer_unit}", "m")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from corpora.answers import num_options_in
@@ -38,11 +38,11 @@ class RealWorldQa:
     title: str = "RealWorldQA"
     layout: str = "give the folder that holds data/test-*.parquet (data set xai-org/RealworldQA)"
 
-    def load(self, folder: FilePath, images: ImageStore) -> Iterator[Question | Reject]:
+    def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("data/test-*.parquet",), self.layout):
             yield from read_questions(file, parquet_rows(file), partial(self._questions, images, file))
 
-    def _questions(self, images: ImageStore, file: FilePath, number: int, row: Any) -> Iterator[Question]:
+    def _questions(self, images: ImageStore, file: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
         text = raw.question.replace(_DIRECTLY, "").strip()
         num_options = num_options_in(text)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -41,11 +41,11 @@ class Sat:
         "same questions)"
     )
 
-    def load(self, folder: FilePath, images: ImageStore) -> Iterator[Question | Reject]:
+    def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("SAT_test.parquet", "data/test-*.parquet"), self.layout):
             yield from read_questions(file, parquet_rows(file), partial(self._questions, images, file))
 
-    def _questions(self, images: ImageStore, file: FilePath, number: int, row: Any) -> Iterator[Question]:
+    def _questions(self, images: ImageStore, file: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
         if raw.correct_answer not in raw.answers:
             raise RowError("correct_answer", raw.correct_answer, f"it is none of the answers {raw.answers}")

@@ -7,7 +7,7 @@ through DTR.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -18,10 +18,10 @@ from evaluation.benchmarks.measures import read_measure
 from evaluation.benchmarks.scoring import MraRule, mean_relative_accuracy
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
 from evaluation.benchmarks.types import Marked, Question
-from rewards.accuracy import read_motion
-from rewards.numbers import read_quantity
 from spatial.dataset import Reject
 from spatial.images import ImageStore
+from spatial.motions import read_motion
+from spatial.quantities import read_quantity
 from spatial.sample import Answer, MotionAnswer, NumberAnswer, SpatialSample
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
@@ -74,11 +74,11 @@ class Spar:
     mra: MraRule = "published"
     """Which errors meet a bound that they equal (`scoring.MraRule`)."""
 
-    def load(self, folder: FilePath, images: ImageStore) -> Iterator[Question | Reject]:
+    def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("data/test-*.parquet",), self.layout):
             yield from read_questions(file, parquet_rows(file), partial(self._questions, images, file))
 
-    def _questions(self, images: ImageStore, file: FilePath, number: int, row: Any) -> Iterator[Question]:
+    def _questions(self, images: ImageStore, file: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
         if raw.task not in _LEVEL_OF:
             raise RowError("task", raw.task, f"it is none of the {len(_LEVEL_OF)} tasks")

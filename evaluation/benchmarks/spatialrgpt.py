@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
 
@@ -31,7 +31,7 @@ from evaluation.benchmarks.types import Marked, Question
 from evaluation.benchmarks.verdicts import REGIONS, read_region, read_yes_or_no
 from spatial.dataset import Reject
 from spatial.images import ImageStore
-from spatial.sample import Answer, ImageRef, NumberAnswer, Path, Region, SpatialSample, TextAnswer
+from spatial.sample import Answer, ImageRef, NumberAnswer, ReasoningPath, Region, SpatialSample, TextAnswer
 
 LENGTHS: Mapping[str, str] = {
     "distance_data": "direct_distance",
@@ -53,7 +53,7 @@ RELATIONS: Mapping[str, str] = {
 """The tasks of the others: of "left_choice" (which of two?) and "left_predicate" (is it?), by their first word."""
 
 MAX_HOURS_APART = 1.0
-_PATHS = (Path.LOR, Path.DTR, Path.DIRECT)
+_PATHS = (ReasoningPath.LOR, ReasoningPath.DTR, ReasoningPath.DIRECT)
 _MAX_LITERAL_CHARS = 2**20
 _NAMED = re.compile(r"\bregions?\s*\[?\s*([0-9]{1,2})\b\s*\]?", re.IGNORECASE)
 """A region as questions of the data set name it, counted from 0."""
@@ -120,12 +120,12 @@ class SpatialRgpt:
         "a8cheng/SpatialRGPT-Bench)"
     )
 
-    def load(self, folder: FilePath, images: ImageStore) -> Iterator[Question | Reject]:
+    def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("data/val-*.parquet", "SpatialRGPT-Bench_v1.json"), self.layout):
             rows = parquet_rows(file) if file.suffix == ".parquet" else json_array(file)
             yield from read_questions(file, rows, partial(self._questions, images, folder))
 
-    def _questions(self, images: ImageStore, folder: FilePath, number: int, row: Any) -> Iterator[Question]:
+    def _questions(self, images: ImageStore, folder: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
         task = _task(raw.qa_info.category)
         answer, wish = _truth(raw)
@@ -209,7 +209,7 @@ def _truth(raw: _Row) -> tuple[Answer, str]:
     return TextAnswer(text=said), "Answer yes or no."
 
 
-def _image(images: ImageStore, raw: _Row, folder: FilePath) -> ImageRef:
+def _image(images: ImageStore, raw: _Row, folder: Path) -> ImageRef:
     """The row's image: its bytes, or the file that it names, in the folder or its `images/`."""
     if isinstance(raw.image, dict) and raw.image.get("bytes"):
         return store_cell(images, raw.image, "image", folder)

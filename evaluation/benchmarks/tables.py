@@ -5,7 +5,7 @@ import binascii
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,7 +23,7 @@ _ROWS_AT_ONCE = 16
 
 
 def read_questions(
-    file: FilePath, rows: Rows, make: Callable[[int, Any], Iterable[Question]]
+    file: Path, rows: Rows, make: Callable[[int, Any], Iterable[Question]]
 ) -> Iterator[Question | Reject]:
     """What `make` gives for each row (its number and its value): all of its questions, or one reject.
 
@@ -45,7 +45,7 @@ def read_questions(
             yield from questions
 
 
-def find_files(folder: FilePath, patterns: Sequence[str], layout: str) -> list[FilePath]:
+def find_files(folder: Path, patterns: Sequence[str], layout: str) -> list[Path]:
     """The files of the first of `patterns` (globs) that any file in `folder` fits, by name.
 
     Raises:
@@ -57,7 +57,7 @@ def find_files(folder: FilePath, patterns: Sequence[str], layout: str) -> list[F
     raise FileNotFoundError(f"{folder}: no {' and no '.join(patterns)} in it; {layout}")
 
 
-def local_folder(name: FilePath) -> FilePath:
+def local_folder(name: Path) -> Path:
     """The folder as it is, or what the hub's cache holds of a data set ("nyu-visionx/CV-Bench"); nothing is fetched.
 
     Raises:
@@ -69,13 +69,13 @@ def local_folder(name: FilePath) -> FilePath:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        return FilePath(snapshot_download(name.as_posix(), repo_type="dataset", local_files_only=True))
+        return Path(snapshot_download(name.as_posix(), repo_type="dataset", local_files_only=True))
     except (FileNotFoundError, HFValidationError) as error:
         advice = f"fetch it (hf download --repo-type dataset {name.as_posix()}) or give another folder"
         raise FileNotFoundError(f"{name}: no such folder, and no such data set in the hub's cache; {advice}") from error
 
 
-def parquet_rows(file: FilePath) -> Iterator[tuple[int, Any | RowError]]:
+def parquet_rows(file: Path) -> Iterator[tuple[int, Any | RowError]]:
     """Rows of a parquet file as dicts, a few at a time; a file that breaks off ends with a `RowError`."""
     import pyarrow
     import pyarrow.parquet
@@ -90,7 +90,7 @@ def parquet_rows(file: FilePath) -> Iterator[tuple[int, Any | RowError]]:
         yield number + 1, RowError("row", file.name, f"the file breaks off or is no parquet: {error}")
 
 
-def tsv_rows(file: FilePath) -> Iterator[tuple[int, Any | RowError]]:
+def tsv_rows(file: Path) -> Iterator[tuple[int, Any | RowError]]:
     """Rows of a tab-separated file with a header, as dicts of texts; cells may be as long as a line of JSON may be."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
     with file.open(encoding="utf-8", errors="replace", newline="") as lines:
@@ -106,7 +106,7 @@ def tsv_rows(file: FilePath) -> Iterator[tuple[int, Any | RowError]]:
                 yield number, RowError("row", file.name, f"cannot be read: {error}")
 
 
-def store_cell(images: ImageStore, cell: object, field: str, root: FilePath) -> ImageRef:
+def store_cell(images: ImageStore, cell: object, field: str, root: Path) -> ImageRef:
     """Store the image that a cell holds: its bytes, its base64, or {"bytes": …, "path": …} as `datasets` writes it.
 
     Args:

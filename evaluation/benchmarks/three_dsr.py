@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -65,13 +65,13 @@ class ThreeDsr:
         "(data set ccvl/3DSRBench)"
     )
 
-    def load(self, folder: FilePath, images: ImageStore) -> Iterator[Question | Reject]:
+    def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, (CIRCULAR, PLAIN), self.layout):
             make = partial(self._questions, images, folder, file.name == CIRCULAR)
             yield from read_questions(file, tsv_rows(file), make)
 
     def _questions(
-        self, images: ImageStore, folder: FilePath, has_orders: bool, number: int, row: Any
+        self, images: ImageStore, folder: Path, has_orders: bool, number: int, row: Any
     ) -> Iterator[Question]:
         raw = _Row.model_validate(row)
         options = raw.options

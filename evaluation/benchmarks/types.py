@@ -6,7 +6,7 @@ or 0; the whole is ½·((ADE20K + COCO)/2 + Omni3D).
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Protocol
 
 from spatial.dataset import Reject
@@ -63,7 +63,7 @@ class Benchmark(Protocol):
         """Which files the folder must hold, and where they come from, for a person who has none yet."""
         ...
 
-    def load(self, folder: FilePath, images: ImageStore) -> Iterator[Question | Reject]: ...
+    def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]: ...
 
     def mark(self, question: Question, answer: str | None) -> Marked: ...
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from corpora.rows import ImageImporter, Raw, RowError, json_array
@@ -40,7 +40,7 @@ class ViewSpatial:
         "(data set lidingm/ViewSpatial-Bench)"
     )
 
-    def load(self, folder: FilePath, images: ImageStore) -> Iterator[Question | Reject]:
+    def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         importer = ImageImporter(images, folder)
         for file in find_files(folder, ("ViewSpatial-Bench.json",), self.layout):
             yield from read_questions(file, json_array(file), partial(self._questions, importer))

@@ -6,7 +6,7 @@ A video becomes a few frames (`frames.scene_frames`).
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
 
@@ -20,9 +20,9 @@ from evaluation.benchmarks.measures import read_measure
 from evaluation.benchmarks.scoring import MraRule, mean_relative_accuracy
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions
 from evaluation.benchmarks.types import Marked, Question
-from rewards.numbers import read_quantity
 from spatial.dataset import Reject
 from spatial.images import ImageStore
+from spatial.quantities import read_quantity
 from spatial.sample import Answer, ImageRef, NumberAnswer, SpatialSample, Unit
 
 UNITS: dict[str, tuple[Unit, str]] = {
@@ -72,7 +72,7 @@ class Vsi:
     mra: MraRule = "published"
     """Which errors meet a bound that they equal (`scoring.MraRule`)."""
 
-    def load(self, folder: FilePath, images: ImageStore) -> Iterator[Question | Reject]:
+    def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         frames_of = lru_cache(maxsize=None)(partial(scene_frames, images, folder, self.num_frames))
         for file in find_files(
             folder, ("test.jsonl", "test-*.parquet", "test_[dp][er]*ed.parquet", "test.parquet"), self.layout

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.config import find_config
+from launch.settings.config import find_config
 
 CONFIG = "demo"
 # What all parts share: both paths are tested on the same region questions, of both families of scenes.

@@ -105,7 +105,7 @@ class PartRunner:
     def _run_here(self, part: Part) -> None:
         folder = self._root / part.key
         folder.mkdir(parents=True, exist_ok=True)
-        program = [sys.executable, "-m", "launch.cli"]
+        program = [sys.executable, "-m", "launch.commands.cli"]
         command = [*part.command(self._root), *self._overrides]
         started_s = time.perf_counter()
         with (folder / "log.txt").open("w") as log:

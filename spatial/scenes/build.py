@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import numpy as np
 
 from spatial.images import ImageStore
-from spatial.sample import Camera, DepthRef, ImageRef, Mark, Path, Region, SeenObject, SpatialSample
+from spatial.sample import Camera, DepthRef, ImageRef, Mark, ReasoningPath, Region, SeenObject, SpatialSample
 from spatial.scenes.chains import spoil, write_chain
 from spatial.scenes.config import PERCEPTION_KINDS, REGION_PERCEPTION_KINDS, Family, SceneConfig
 from spatial.scenes.layout import draw_scene, object_truths
@@ -28,12 +28,12 @@ Progress = Callable[[int, int], None]
 
 def build_dataset(
     config: SceneConfig,
-    root: FilePath,
+    root: Path,
     num_scenes: Mapping[str, int],
     seed: int,
     num_workers: int = 1,
     on_progress: Progress | None = None,
-) -> dict[str, FilePath]:
+) -> dict[str, Path]:
     """Write `root/images` and one `root/<split>.jsonl` of `SpatialSample` for each split; returns the files by split.
 
     The bytes depend on `config`, `num_scenes` and `seed` only, not on `num_workers`. Each scene is drawn from its own
@@ -75,7 +75,9 @@ def build_scene(config: SceneConfig, store: ImageStore, seed: int, split: str, i
     asker = _Asker(config, name, family, image, depths, scene.view.camera, objects, rng)
     samples = asker.ask_reasoned()
     # From a stream of their own: what is asked through reasoning does not change what is asked to be answered at once.
-    direct_rng = np.random.default_rng([seed, SPLITS.index(split), *family.encode(), index, *Path.DIRECT.encode()])
+    direct_rng = np.random.default_rng(
+        [seed, SPLITS.index(split), *family.encode(), index, *ReasoningPath.DIRECT.encode()]
+    )
     return [*samples, *replace(asker, rng=direct_rng).ask_direct(first_slot=len(samples))]
 
 
@@ -109,8 +111,8 @@ class _Asker:
         num_dtr = int(wanted * self.config.dtr_share + self.rng.random())
         samples: list[SpatialSample] = []
         for path, number, weights in (
-            (Path.LOR, wanted - num_dtr, self.config.lor_weights),
-            (Path.DTR, num_dtr, self.config.dtr_weights),
+            (ReasoningPath.LOR, wanted - num_dtr, self.config.lor_weights),
+            (ReasoningPath.DTR, num_dtr, self.config.dtr_weights),
         ):
             asked = 0
             for kind in self._kinds_in_turn(weights):
@@ -130,7 +132,7 @@ class _Asker:
         share = np.array(list(weights.values()))
         samples: dict[str, SpatialSample] = {}
         for kind in self.rng.choice(list(weights), _MAX_TRIES * wanted, p=share / share.sum()):
-            sample = self._ask(str(kind), Path.DIRECT, slot=first_slot + len(samples))
+            sample = self._ask(str(kind), ReasoningPath.DIRECT, slot=first_slot + len(samples))
             if sample is not None:
                 # A region may get another mark the next time, and is the same region.
                 samples.setdefault(f"{kind} {[r.box_xyxy_px for r in sample.regions] or sample.question}", sample)
@@ -146,14 +148,14 @@ class _Asker:
         share = np.array([weights[kind] for kind in kinds])
         return [str(kind) for kind in self.rng.choice(kinds, len(kinds), replace=False, p=share / share.sum())]
 
-    def _ask(self, kind: str, path: Path, slot: int) -> SpatialSample | None:
+    def _ask(self, kind: str, path: ReasoningPath, slot: int) -> SpatialSample | None:
         """A question of this kind with a chain for each of its paths; None when the scene has no clear one."""
         is_perceived = kind in PERCEPTION_KINDS
         for _ in range(_MAX_TRIES):
             chosen = (pick_perceived if is_perceived else pick_subjects)(kind, self.objects, self.rng)
             if chosen is None:
                 return None
-            is_marked = path is Path.DTR or kind in REGION_PERCEPTION_KINDS
+            is_marked = path is ReasoningPath.DTR or kind in REGION_PERCEPTION_KINDS
             marks = self._draw_marks(len(chosen)) if is_marked else ()
             names = [f"{mark} point" for mark in marks] if marks else [truth.name for truth in chosen]
             subjects = tuple(Subject(name, truth) for name, truth in zip(names, chosen, strict=True))
@@ -162,22 +164,28 @@ class _Asker:
                 if is_perceived
                 else write_question(kind, subjects, self.rng)
             )
-            paths = (Path.LOR, Path.DTR) if path is Path.DTR and self.config.both_paths else (path,)
+            paths = (
+                (ReasoningPath.LOR, ReasoningPath.DTR)
+                if path is ReasoningPath.DTR and self.config.both_paths
+                else (path,)
+            )
             chains = {each: chain for each in paths if (chain := write_chain(question, each)) is not None}
             if len(chains) == len(paths):
                 return self._sample(question, marks, chains, slot)
         return None
 
-    def _spoil(self, path: Path, chain: str, question: Question) -> str:
+    def _spoil(self, path: ReasoningPath, chain: str, question: Question) -> str:
         """The chain, or, with the configured share, one that ends in a wrong answer."""
-        is_spoilt = path is not Path.DIRECT and self.rng.random() < self.config.wrong_chain_share
+        is_spoilt = path is not ReasoningPath.DIRECT and self.rng.random() < self.config.wrong_chain_share
         return spoil(chain, question.answer, self.rng) if is_spoilt else chain
 
     def _draw_marks(self, number: int) -> tuple[Mark, ...]:
         order = self.rng.permutation(len(self.config.marks))
         return tuple(self.config.marks[i] for i in order[:number])
 
-    def _sample(self, question: Question, marks: tuple[Mark, ...], chains: dict[Path, str], slot: int) -> SpatialSample:
+    def _sample(
+        self, question: Question, marks: tuple[Mark, ...], chains: dict[ReasoningPath, str], slot: int
+    ) -> SpatialSample:
         regions = tuple(
             Region(mark=mark, box_xyxy_px=truth.box_xyxy_px, name=truth.shape, center_m=truth.center_m)
             for mark, truth in zip(marks, (subject.truth for subject in question.subjects), strict=False)

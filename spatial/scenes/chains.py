@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from spatial.grammar import ANSWER_CLOSE, ANSWER_OPEN, format_detect_block, format_response
-from spatial.sample import Answer, ChoiceAnswer, NumberAnswer, Path, Vector3
+from spatial.sample import Answer, ChoiceAnswer, NumberAnswer, ReasoningPath, Vector3
 from spatial.scenes.questions import Question, clock_hour, measure, winner
 
 _LABEL = {
@@ -29,9 +29,9 @@ _SUPERLATIVE = {"closer_to_camera": "closer", "larger": "larger", "nearest": "ne
 _WORDS = {"x": ("left", "right"), "y": ("up", "down"), "z": ("near", "far")}
 
 
-def write_chain(question: Question, path: Path) -> str | None:
+def write_chain(question: Question, path: ReasoningPath) -> str | None:
     """The whole true response through `path`, or None when rounding its numbers makes the answer unclear."""
-    if path is Path.DIRECT:
+    if path is ReasoningPath.DIRECT:
         return format_response(path, answer=question.answer_text)
     if question.kind in ("count", "exists"):
         think: str | None = f"{', '.join(subject.name for subject in question.subjects)}, so {question.said}."
@@ -41,7 +41,7 @@ def write_chain(question: Question, path: Path) -> str | None:
         think = _think_in_values(question, path)
     if think is None:
         return None
-    detect = _detect(question) if path is Path.DTR else None
+    detect = _detect(question) if path is ReasoningPath.DTR else None
     return format_response(path, think=think, answer=question.answer_text, detect=detect)
 
 
@@ -72,10 +72,10 @@ def _detect(question: Question) -> str:
     return format_detect_block([subject.truth.center_m for subject in question.subjects], names)
 
 
-def _think_in_values(question: Question, path: Path) -> str | None:
+def _think_in_values(question: Question, path: ReasoningPath) -> str | None:
     """`z red cube 1.4, blue sphere 2.0, so red cube (A) is closer.`"""
     kind = question.kind
-    decimals = 2 if path is Path.DTR or kind in _FINE_KINDS else 1
+    decimals = 2 if path is ReasoningPath.DTR or kind in _FINE_KINDS else 1
     # Adding 0.0 turns the -0.0 that rounding leaves into 0.0.
     values = [round(measure(kind, subject.truth), decimals) + 0.0 for subject in question.subjects]
     if len(values) > 1 and _is_tied(kind, values):
@@ -98,7 +98,7 @@ def _is_tied(kind: str, values: list[float]) -> bool:
     return values.count(best) > 1
 
 
-def _think_in_steps(question: Question, path: Path) -> str | None:
+def _think_in_steps(question: Question, path: ReasoningPath) -> str | None:
     """`red cube to blue sphere: right 0.3, far 0.2, so 2 o'clock.`
 
     DTR leaves out the names: the way is from the first box of its detect block to the second.
@@ -115,7 +115,7 @@ def _think_in_steps(question: Question, path: Path) -> str | None:
     if verdict != question.verdict:
         return None
     words = ", ".join(f"{_WORDS[axis][step >= 0]} {abs(step) / 10:.1f}" for axis, step in steps.items())
-    way = "" if path is Path.DTR else f"{one.name} to {other.name}: "
+    way = "" if path is ReasoningPath.DTR else f"{one.name} to {other.name}: "
     return f"{way}{words}, so {verdict}."
 
 

@@ -5,15 +5,15 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from actors.member import CannotStartError, WorkerDiedError, WorkerError
-from actors.publisher import PushReceipt
-from actors.rollout_pool import RolloutPool
-from rewards.score import Failure
+from actors.pool.member import CannotStartError, WorkerDiedError, WorkerError
+from actors.pool.publisher import PushReceipt
+from actors.pool.rollout_pool import RolloutPool
+from flow.score import Failure
+from flow.trajectory import RolloutRequest, Trajectory
 from rollout.canary import Canary
 from rollout.config import HealthConfig
 from rollout.errors import TransferError, WorkersFailedError
-from rollout.trajectory import RolloutRequest, Trajectory
-from spatial.sample import Path
+from spatial.sample import ReasoningPath
 from tests.actors.fakes import make_sample, make_trajectory
 
 # Everything that waits, waits milliseconds.
@@ -27,7 +27,7 @@ def make_requests(number: int, group: int = 0) -> list[RolloutRequest]:
             group_id=group,
             member=member,
             sample=make_sample(f"s{group}"),
-            path=Path.LOR,
+            path=ReasoningPath.LOR,
             seed=member,
             temperature=1.0,
             max_response_tokens=8,

@@ -4,15 +4,17 @@ import asyncio
 import random
 from collections.abc import Mapping
 
-from actors.group import Group
-from rewards.score import Failure, Score
-from rollout.trajectory import RolloutRequest, Trajectory, VersionSpan
-from spatial.sample import ChoiceAnswer, ImageRef, Path, SpatialSample
+from flow.group import Group
+from flow.score import Failure, Score
+from flow.trajectory import RolloutRequest, Trajectory, VersionSpan
+from spatial.sample import ChoiceAnswer, ImageRef, ReasoningPath, SpatialSample
 
 IMAGE = ImageRef(sha256="0" * 64, width_px=8, height_px=8)
 
 
-def make_sample(name: str, paths: tuple[Path, ...] = (Path.LOR, Path.DTR), kind: str = "count") -> SpatialSample:
+def make_sample(
+    name: str, paths: tuple[ReasoningPath, ...] = (ReasoningPath.LOR, ReasoningPath.DTR), kind: str = "count"
+) -> SpatialSample:
     return SpatialSample(
         sample_id=name,
         domain="fake",
@@ -48,7 +50,7 @@ class FakeRollouts:
         """
         self.version = 0
         self.size = 1
-        self.asked: list[tuple[Path, int]] = []
+        self.asked: list[tuple[ReasoningPath, int]] = []
         self._random = random.Random(seed)
         self._failing = failing
         self._num_failing_issues = num_failing_issues
@@ -71,7 +73,7 @@ class FakeRewards:
     def __init__(self, always: float | None = None) -> None:
         self._always = always
 
-    async def score(self, items: list[tuple[str, Path, SpatialSample]]) -> list[Score | Failure]:
+    async def score(self, items: list[tuple[str, ReasoningPath, SpatialSample]]) -> list[Score | Failure]:
         await asyncio.sleep(0)
         totals = [int(text) % 2 if self._always is None else self._always for text, _, _ in items]
         return [Score(total=float(total), accuracy=float(total), format=1.0) for total in totals]

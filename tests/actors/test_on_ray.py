@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import ray
 
-from actors.calls import DeadlineError, answer
-from actors.placement import NoRoomError, await_room, runtime_env
+from actors.cluster.calls import DeadlineError, answer
+from actors.cluster.placement import NoRoomError, await_room, runtime_env
 from rollout.errors import told
 
 pytestmark = [pytest.mark.anyio, pytest.mark.stack]

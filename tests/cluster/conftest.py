@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from actors.status import RunStatus
-from launch.attach import attached
+from actors.run.status import RunStatus
+from launch.run.attach import attached
 
 ROOT = Path(__file__).parents[2]
 SR_REAL = str(Path(sys.executable).with_name("sr-real"))

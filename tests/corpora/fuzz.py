@@ -2,7 +2,7 @@
 
 import copy
 import re
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from hypothesis import settings
@@ -44,7 +44,7 @@ def _places(value: Any) -> Any:
         yield from _places(value[key])
 
 
-def check_items(items: Any, store: FilePath, is_binary: bool = False) -> list[SpatialSample | Reject]:
+def check_items(items: Any, store: Path, is_binary: bool = False) -> list[SpatialSample | Reject]:
     """All of them, once they are what a reader may give, can be shown, and left nothing but images in the store.
 
     Args:

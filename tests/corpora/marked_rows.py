@@ -1,7 +1,7 @@
 """SPAR-7M's and SR-REAL's rows, written here in their layout, and read."""
 
 import json
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ def a_row(**changes: Any) -> Row:
     }  # fmt: skip
 
 
-def lay_out(root: FilePath, rows: list[Row], name: str = "rows.jsonl") -> FilePath:
+def lay_out(root: Path, rows: list[Row], name: str = "rows.jsonl") -> Path:
     (root / "images").mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(np.arange(200 * 100 * 3, dtype=np.uint32).reshape(100, 200, 3).astype(np.uint8))
     picture.save(root / "images/a.png")
@@ -43,12 +43,12 @@ def lay_out(root: FilePath, rows: list[Row], name: str = "rows.jsonl") -> FilePa
     return root / name
 
 
-def read_spar(root: FilePath, *rows: Row, **settings: Any) -> list[SpatialSample | Reject]:
+def read_spar(root: Path, *rows: Row, **settings: Any) -> list[SpatialSample | Reject]:
     config = SparReader(file=lay_out(root, list(rows)), images=root / "images", **settings)
     return check_items(corpora.spar.read(config, ImageStore(root / "store")), root / "store")
 
 
-def read_sr_real(root: FilePath, *rows: Row, name: str = "rows.jsonl", **settings: Any) -> list[SpatialSample | Reject]:
+def read_sr_real(root: Path, *rows: Row, name: str = "rows.jsonl", **settings: Any) -> list[SpatialSample | Reject]:
     config = SrRealReader(file=lay_out(root, list(rows), name), images=root / "images", **settings)
     return check_items(corpora.sr_real.read(config, ImageStore(root / "store")), root / "store")
 

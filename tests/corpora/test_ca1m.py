@@ -5,7 +5,7 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Iterable
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from corpora import ca1m
 from corpora.ca1m import Ca1mReader, read
 from spatial.dataset import Reject
 from spatial.images import ImageStore
-from spatial.sample import Box3DAnswer, Path, PointAnswer, SpatialSample
+from spatial.sample import Box3DAnswer, PointAnswer, ReasoningPath, SpatialSample
 from tests.corpora.fuzz import FEW, check_items, spoil
 
 WIDTH_PX, HEIGHT_PX = 128, 96
@@ -82,19 +82,19 @@ def a_tar(members: Iterable[tuple[str | tarfile.TarInfo, Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def read_all(root: FilePath, content: bytes | Members, **settings: Any) -> tuple[list[SpatialSample], list[Reject]]:
+def read_all(root: Path, content: bytes | Members, **settings: Any) -> tuple[list[SpatialSample], list[Reject]]:
     file = root / "ca1m-train-42898570.tar"
     file.write_bytes(content if isinstance(content, bytes) else a_tar(content.items()))
     found = check_items(read(Ca1mReader(file=file, **settings), ImageStore(root / "store")), root / "store")
     return [i for i in found if isinstance(i, SpatialSample)], [i for i in found if isinstance(i, Reject)]
 
 
-def test_a_box_is_where_its_frame_says(tmp_path: FilePath) -> None:
+def test_a_box_is_where_its_frame_says(tmp_path: Path) -> None:
     (center, box), rejects = read_all(tmp_path, a_frame(an_instance()))
     assert not rejects
     assert center.answer == PointAnswer(center_m=(0.5, 0.5, 3.0))
     assert box.answer == Box3DAnswer(center_m=(0.5, 0.5, 3.0), size_m=(0.8, 1.2, 0.4), yaw_deg=0.0)
-    assert box.chains[Path.DIRECT] == (
+    assert box.chains[ReasoningPath.DIRECT] == (
         '<answer><3d_box center="0.50,0.50,3.00" size="0.80,1.20,0.40" yaw="0.00">office chair</3d_box></answer>'
     )
     assert center.sample_id == "ca1m/42898570/116505351959250/5f0c/region_center"
@@ -107,7 +107,7 @@ def test_a_box_is_where_its_frame_says(tmp_path: FilePath) -> None:
     [(30.0, (0.8, 1.2, 0.4), 30.0), (-100.0, (0.4, 1.2, 0.8), -10.0), (180.0, (0.8, 1.2, 0.4), 0.0)],
 )
 def test_its_width_is_the_side_across_the_view(
-    tmp_path: FilePath, turn_deg: float, size_m: tuple[float, ...], yaw_deg: float
+    tmp_path: Path, turn_deg: float, size_m: tuple[float, ...], yaw_deg: float
 ) -> None:
     samples, _ = read_all(tmp_path, a_frame(an_instance(turn_deg)))
     assert isinstance(samples[1].answer, Box3DAnswer)
@@ -115,20 +115,20 @@ def test_its_width_is_the_side_across_the_view(
     assert samples[1].answer.yaw_deg == pytest.approx(yaw_deg, abs=1e-9)
 
 
-def test_its_region_is_the_rendered_box_or_else_the_projected_one(tmp_path: FilePath) -> None:
+def test_its_region_is_the_rendered_box_or_else_the_projected_one(tmp_path: Path) -> None:
     instances = an_instance(), an_instance(id="hidden", box_2d_rend=None)
     samples, _ = read_all(tmp_path, a_frame(*instances), kinds=("region_center",))
     assert samples[0].regions[0].box_xyxy_px == (70.0, 45.0, 96.0, 87.0)
     assert samples[1].regions[0].box_xyxy_px == pytest.approx((67.125, 44.4286, 96.1429, 87.2857), abs=1e-3)
 
 
-def test_the_projected_box_of_a_turned_box_holds_its_corners(tmp_path: FilePath) -> None:
+def test_the_projected_box_of_a_turned_box_holds_its_corners(tmp_path: Path) -> None:
     samples, _ = read_all(tmp_path, a_frame(an_instance(30.0, box_2d_rend=None)))
     # Its level corners (x, z): (0.746, 3.373), (0.946, 3.027), (0.254, 2.627), (0.054, 2.973).
     assert samples[0].regions[0].box_xyxy_px == pytest.approx((65.803, 44.193, 95.267, 89.876), abs=1e-2)
 
 
-def test_depth_of_the_laser_scan_is_laid_over_the_image(tmp_path: FilePath) -> None:
+def test_depth_of_the_laser_scan_is_laid_over_the_image(tmp_path: Path) -> None:
     samples, _ = read_all(tmp_path, a_frame(an_instance()), with_depth=True)
     assert samples[0].depths[0] is not None
     depth_m = ImageStore(tmp_path / "store").open_depth(samples[0].depths[0])
@@ -137,7 +137,7 @@ def test_depth_of_the_laser_scan_is_laid_over_the_image(tmp_path: FilePath) -> N
     assert (depth_m[2:] == 1.5).all()
 
 
-def test_frames_are_read_one_after_another_and_each_nth_is_taken(tmp_path: FilePath) -> None:
+def test_frames_are_read_one_after_another_and_each_nth_is_taken(tmp_path: Path) -> None:
     frames = {k: v for n in range(5) for k, v in a_frame(an_instance(), timestamp=n).items()}
     frames["42898570/world.gt/instances.json"] = [{"no": "frame"}]
     samples, rejects = read_all(tmp_path, frames, every_nth=2)
@@ -145,7 +145,7 @@ def test_frames_are_read_one_after_another_and_each_nth_is_taken(tmp_path: FileP
     assert not rejects
 
 
-def test_a_folder_of_captures_is_read_in_the_order_of_their_names(tmp_path: FilePath) -> None:
+def test_a_folder_of_captures_is_read_in_the_order_of_their_names(tmp_path: Path) -> None:
     for name, timestamp in (("b", 2), ("a", 1)):
         (tmp_path / f"{name}.tar").write_bytes(a_tar(a_frame(an_instance(), timestamp=timestamp).items()))
     found = list(read(Ca1mReader(file=tmp_path), ImageStore(tmp_path / "store")))
@@ -173,7 +173,7 @@ def links(name: str, kind: bytes) -> tarfile.TarInfo:
     ],
 )
 def test_a_member_that_leads_out_or_links_is_a_reject_and_no_file_appears(
-    tmp_path: FilePath, name: str | tarfile.TarInfo
+    tmp_path: Path, name: str | tarfile.TarInfo
 ) -> None:
     (tmp_path / "a/b").mkdir(parents=True)
     members = [(name, b"evil"), *a_frame(an_instance()).items()]
@@ -182,10 +182,10 @@ def test_a_member_that_leads_out_or_links_is_a_reject_and_no_file_appears(
     assert (reject.field, reject.line) == ("member", 1)
     files = {file for file in tmp_path.rglob("*") if file.is_file() and file.suffix != ".tar"}
     assert {file.relative_to(tmp_path / "a/b").parts[0] for file in files} == {"store"}
-    assert not FilePath("/tmp/sr-real-evil").exists()
+    assert not Path("/tmp/sr-real-evil").exists()
 
 
-def test_a_member_that_is_too_large_is_a_reject_and_is_not_read(tmp_path: FilePath) -> None:
+def test_a_member_that_is_too_large_is_a_reject_and_is_not_read(tmp_path: Path) -> None:
     large = bytes(ca1m.MAX_MEMBER_BYTES + 1)
     samples, rejects = read_all(tmp_path, a_frame(an_instance(), **{"wide/image.png": large}))
     assert not samples
@@ -193,7 +193,7 @@ def test_a_member_that_is_too_large_is_a_reject_and_is_not_read(tmp_path: FilePa
 
 
 @pytest.mark.parametrize("lost_bytes", [1, 6000, 10240])
-def test_a_tar_that_breaks_off_keeps_what_came_before_and_says_so(tmp_path: FilePath, lost_bytes: int) -> None:
+def test_a_tar_that_breaks_off_keeps_what_came_before_and_says_so(tmp_path: Path, lost_bytes: int) -> None:
     frames = {k: v for n in range(2) for k, v in a_frame(an_instance(), timestamp=n).items()}
     content = a_tar(frames.items()).rstrip(b"\0")
     samples, rejects = read_all(tmp_path, content[:-lost_bytes])
@@ -201,7 +201,7 @@ def test_a_tar_that_breaks_off_keeps_what_came_before_and_says_so(tmp_path: File
     assert "breaks off" in rejects[-1].advice or "breaks off" in rejects[-2].advice
 
 
-def test_a_tar_without_its_end_or_with_a_broken_header_says_so(tmp_path: FilePath) -> None:
+def test_a_tar_without_its_end_or_with_a_broken_header_says_so(tmp_path: Path) -> None:
     frames = {k: v for n in range(2) for k, v in a_frame(an_instance(), timestamp=n).items()}
     content = bytearray(a_tar(frames.items()).rstrip(b"\0"))
     content += bytes(-len(content) % tarfile.BLOCKSIZE)
@@ -231,19 +231,19 @@ def test_a_tar_without_its_end_or_with_a_broken_header_says_so(tmp_path: FilePat
         (a_frame(an_instance(), **{"gt/depth.png": b"P5 9999999 9999999 65535\n"}), "gt/depth"),
     ],
 )
-def test_what_is_wrong_with_a_frame_is_one_named_reject(tmp_path: FilePath, frame: Members, field: str) -> None:
+def test_what_is_wrong_with_a_frame_is_one_named_reject(tmp_path: Path, frame: Members, field: str) -> None:
     samples, rejects = read_all(tmp_path, frame, with_depth=True)
     assert not samples
     assert [reject.field for reject in rejects] == [field]
 
 
-def test_a_depth_map_that_is_too_large_is_not_decoded(tmp_path: FilePath) -> None:
+def test_a_depth_map_that_is_too_large_is_not_decoded(tmp_path: Path) -> None:
     large = a_frame(an_instance(), **{"gt/depth.png": b"P5 9000 9000 65535\n"})
     _, (reject,) = read_all(tmp_path, large, with_depth=True)
     assert reject.advice == "more than 67108864 pixels"
 
 
-def test_an_object_or_a_part_that_is_there_twice_is_read_once(tmp_path: FilePath) -> None:
+def test_an_object_or_a_part_that_is_there_twice_is_read_once(tmp_path: Path) -> None:
     members = list(a_frame(an_instance(), an_instance()).items())
     samples, rejects = read_all(tmp_path, a_tar([*members, members[0]]))
     assert len(samples) == 2
@@ -259,7 +259,7 @@ def test_whatever_stands_in_a_frame_it_is_samples_or_rejects(data: st.DataObject
         content[name.replace("116505351959250", "1")] = value
     spoilt = {k: v if isinstance(v, bytes) else json.dumps(v).encode() for k, v in spoil(content, data.draw).items()}
     with tempfile.TemporaryDirectory() as folder:
-        read_all(FilePath(folder), spoilt, with_depth=data.draw(st.booleans()))
+        read_all(Path(folder), spoilt, with_depth=data.draw(st.booleans()))
 
 
 @FEW
@@ -269,5 +269,5 @@ def test_whatever_bytes_change_a_tar_is_samples_or_rejects(data: st.DataObject) 
     for _ in range(data.draw(st.integers(0, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     with tempfile.TemporaryDirectory() as folder:
-        found = read_all(FilePath(folder), bytes(content[: data.draw(st.integers(0, len(content)))]), with_depth=True)
+        found = read_all(Path(folder), bytes(content[: data.draw(st.integers(0, len(content)))]), with_depth=True)
         assert found[0] or found[1]

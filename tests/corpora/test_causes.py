@@ -1,7 +1,7 @@
 """Rows that are left out are counted by what is wrong with them."""
 
 import json
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,16 +32,16 @@ from tests.corpora.marked_rows import a_row, lay_out, turns
 )
 def test_a_cause_has_no_place_name_or_value(field: str, advice: str, cause: str) -> None:
     for line in (1, 77):
-        found = Reject(FilePath(f"rows-{line}.json"), line, field, repr(line), advice).cause
+        found = Reject(Path(f"rows-{line}.json"), line, field, repr(line), advice).cause
         assert found == cause.replace("[…]", "…")
 
 
-def config(root: FilePath, rows: list[Any], **changes: Any) -> ImportConfig:
+def config(root: Path, rows: list[Any], **changes: Any) -> ImportConfig:
     reader: Reader = SrRealReader(file=lay_out(root, rows), images=root / "images")
     return ImportConfig(out=root / "out", readers=(reader,), validation_share=0, test_share=0, **changes)
 
 
-def test_one_fault_at_many_places_is_one_cause(tmp_path: FilePath) -> None:
+def test_one_fault_at_many_places_is_one_cause(tmp_path: Path) -> None:
     good = [a_row(id=f"good{n}") for n in range(5)]
     lost = [a_row(id=n, image=["a.png", f"lost {n}.png"][:: 1 - 2 * (n % 2)]) for n in range(7)]
     far = [a_row(id=f"far{n}", conversations=turns("How far?", f"{n} to {n + 1} meters")) for n in range(2)]
@@ -52,7 +52,7 @@ def test_one_fault_at_many_places_is_one_cause(tmp_path: FilePath) -> None:
     assert json.loads((tmp_path / "out/report.json").read_text())["rejects"] == report.rejects
 
 
-def test_too_many_bad_rows_are_told_by_cause(tmp_path: FilePath) -> None:
+def test_too_many_bad_rows_are_told_by_cause(tmp_path: Path) -> None:
     lost = [a_row(id=n, image=["a.png", f"lost{n}.png"]) for n in range(3)]
     with pytest.raises(
         BadDataError, match=r"3 of 4 rows are bad.*\n  3 × image: there is no file …\n    such as .*lost0"

@@ -4,7 +4,7 @@ import copy
 import os
 import pickle
 import tempfile
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from PIL import Image
 from corpora.embodied_scan import EmbodiedScanReader, read
 from spatial.dataset import Reject
 from spatial.images import ImageStore
-from spatial.sample import Box3DAnswer, Path, PointAnswer, SpatialSample
+from spatial.sample import Box3DAnswer, PointAnswer, ReasoningPath, SpatialSample
 from tests.corpora.fuzz import FEW, check_items, spoil
 
 WIDTH_PX, HEIGHT_PX = 128, 96
@@ -51,7 +51,7 @@ def infos(*instances: dict[str, Any], sample_idx: str = "scannet/scene0000_00", 
     return {"metainfo": {"categories": {"chair": 5, "wall": 7}, "dataset": "embodiedscan"}, "data_list": [scan]}
 
 
-def write(root: FilePath, content: Any) -> EmbodiedScanReader:
+def write(root: Path, content: Any) -> EmbodiedScanReader:
     folder = root / "scannet/posed_images/scene0000_00"
     folder.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (WIDTH_PX, HEIGHT_PX), "grey").save(folder / "00000.jpg")
@@ -63,32 +63,32 @@ def write(root: FilePath, content: Any) -> EmbodiedScanReader:
     return EmbodiedScanReader(file=file, images=root)
 
 
-def read_all(root: FilePath, content: Any, **settings: Any) -> tuple[list[SpatialSample], list[Reject]]:
+def read_all(root: Path, content: Any, **settings: Any) -> tuple[list[SpatialSample], list[Reject]]:
     found = list(read(write(root, content).replace(**settings), ImageStore(root / "store")))
     return [i for i in found if isinstance(i, SpatialSample)], [i for i in found if isinstance(i, Reject)]
 
 
-def test_a_box_in_the_room_is_where_the_camera_sees_it(tmp_path: FilePath) -> None:
+def test_a_box_in_the_room_is_where_the_camera_sees_it(tmp_path: Path) -> None:
     (center, box), rejects = read_all(tmp_path, infos(an_instance()))
     assert not rejects
     assert center.answer == PointAnswer(center_m=(0.5, 0.5, 3.0))
-    assert center.chains == {Path.DIRECT: "<answer>0.50,0.50,3.00</answer>"}
+    assert center.chains == {ReasoningPath.DIRECT: "<answer>0.50,0.50,3.00</answer>"}
     assert isinstance(box.answer, Box3DAnswer)
     assert box.answer.center_m == (0.5, 0.5, 3.0)
     assert box.answer.size_m == pytest.approx((0.8, 1.2, 0.4))
     assert box.answer.yaw_deg == pytest.approx(0.0)
-    assert box.chains[Path.DIRECT] == (
+    assert box.chains[ReasoningPath.DIRECT] == (
         '<answer><3d_box center="0.50,0.50,3.00" size="0.80,1.20,0.40" yaw="0.00">chair</3d_box></answer>'
     )
 
 
-def test_its_region_is_the_projected_box(tmp_path: FilePath) -> None:
+def test_its_region_is_the_projected_box(tmp_path: Path) -> None:
     (center, _), _ = read_all(tmp_path, infos(an_instance()))
     # Corners at x 0.1 and 0.9, y -0.1 and 1.1, z 2.8 and 3.2.
     assert center.regions[0].box_xyxy_px == pytest.approx((67.125, 44.4286, 96.1429, 87.2857), abs=1e-3)
     assert center.regions[0].center_m == (0.5, 0.5, 3.0)
     assert center.regions[0].label in center.question
-    assert (center.domain, center.kind, center.paths) == ("scannet", "region_center", (Path.DIRECT,))
+    assert (center.domain, center.kind, center.paths) == ("scannet", "region_center", (ReasoningPath.DIRECT,))
     assert center.camera is not None
     assert (center.camera.fx_px, center.camera.cx_px, center.camera.cy_px) == (100.0, 64.0, 48.0)
 
@@ -108,7 +108,7 @@ def test_its_region_is_the_projected_box(tmp_path: FilePath) -> None:
     ],
 )
 def test_its_angles_turn_it_about_z_then_x_then_y(
-    tmp_path: FilePath, angles_deg: tuple[int, ...], size_m: tuple[float, ...], yaw_deg: float
+    tmp_path: Path, angles_deg: tuple[int, ...], size_m: tuple[float, ...], yaw_deg: float
 ) -> None:
     (_, box), _ = read_all(tmp_path, infos(an_instance(*np.radians(angles_deg).tolist())))
     assert isinstance(box.answer, Box3DAnswer)
@@ -116,31 +116,31 @@ def test_its_angles_turn_it_about_z_then_x_then_y(
     assert box.answer.yaw_deg == pytest.approx(yaw_deg, abs=1e-6)
 
 
-def test_a_box_that_leans_is_asked_for_its_centre_alone(tmp_path: FilePath) -> None:
+def test_a_box_that_leans_is_asked_for_its_centre_alone(tmp_path: Path) -> None:
     samples, rejects = read_all(tmp_path, infos(an_instance(0.0, np.radians(20.0), 0.0)))
     assert [sample.kind for sample in samples] == ["region_center"]
     assert not rejects
 
 
 @pytest.mark.parametrize("center", [(-0.9, 5.0, 1.0), (1.5, 2.0, 1.0), (1.5, -1.0, 1.0), (1.5, 40.0, 1.0)])
-def test_what_is_not_well_in_view_is_not_asked_about(tmp_path: FilePath, center: tuple[float, ...]) -> None:
+def test_what_is_not_well_in_view_is_not_asked_about(tmp_path: Path, center: tuple[float, ...]) -> None:
     samples, rejects = read_all(tmp_path, infos(an_instance(center=center), an_instance()))
     assert {sample.sample_id.split("/")[4] for sample in samples} == {"1"}
     assert not rejects
 
 
-def test_what_is_too_far_is_not_asked_about(tmp_path: FilePath) -> None:
+def test_what_is_too_far_is_not_asked_about(tmp_path: Path) -> None:
     assert read_all(tmp_path, infos(an_instance()), max_depth_m=2.9) == ([], [])
 
 
-def test_the_true_centre_is_the_written_one(tmp_path: FilePath) -> None:
+def test_the_true_centre_is_the_written_one(tmp_path: Path) -> None:
     (center, box), _ = read_all(tmp_path, infos(an_instance(center=(1.5041, 4.9962, 1.0049))))
     assert isinstance(box.answer, Box3DAnswer)
     assert center.answer == PointAnswer(center_m=(0.5, 0.5, 3.0))
     assert center.regions[0].center_m == box.answer.center_m == (0.5, 0.5, 3.0)
 
 
-def test_nothing_is_asked_about_walls_or_what_others_hide(tmp_path: FilePath) -> None:
+def test_nothing_is_asked_about_walls_or_what_others_hide(tmp_path: Path) -> None:
     content = infos(an_instance(bbox_label_3d=7), an_instance(), an_instance(), visible_instance_ids=np.array([0, 2]))
     samples, rejects = read_all(tmp_path, content)
     assert {sample.sample_id for sample in samples} == {
@@ -149,13 +149,13 @@ def test_nothing_is_asked_about_walls_or_what_others_hide(tmp_path: FilePath) ->
     assert not rejects
 
 
-def test_each_images_own_camera_goes_before_the_scans(tmp_path: FilePath) -> None:
+def test_each_images_own_camera_goes_before_the_scans(tmp_path: Path) -> None:
     samples, _ = read_all(tmp_path, infos(an_instance(), cam2img=K - np.diag([10.0, 10.0, 0.0, 0.0])))
     assert samples[0].camera is not None
     assert samples[0].camera.fx_px == 90.0
 
 
-def test_a_smaller_depth_map_is_laid_over_the_image(tmp_path: FilePath) -> None:
+def test_a_smaller_depth_map_is_laid_over_the_image(tmp_path: Path) -> None:
     content = infos(an_instance())
     content["data_list"][0]["depth_cam2img"] = np.diag([0.5, 0.5, 1.0, 1.0]) @ K
     samples, _ = read_all(tmp_path, content, with_depth=True)
@@ -166,7 +166,7 @@ def test_a_smaller_depth_map_is_laid_over_the_image(tmp_path: FilePath) -> None:
     assert (depth_m[:, 2:] == 2.0).all()
 
 
-def test_depth_of_matterport_has_4000_levels_a_metre(tmp_path: FilePath) -> None:
+def test_depth_of_matterport_has_4000_levels_a_metre(tmp_path: Path) -> None:
     content = infos(an_instance(), sample_idx="matterport3d/1mp3d/region0")
     samples, _ = read_all(tmp_path, content, with_depth=True)
     assert samples[0].depths[0] is not None
@@ -196,7 +196,7 @@ def test_depth_of_matterport_has_4000_levels_a_metre(tmp_path: FilePath) -> None
     ],
 )
 def test_what_is_wrong_with_a_part_is_one_named_reject_and_costs_that_part(
-    tmp_path: FilePath, change: Any, field: str, num_samples: int
+    tmp_path: Path, change: Any, field: str, num_samples: int
 ) -> None:
     content = infos(an_instance(), an_instance(center=(0.8, 4.5, 1.4)))
     change(content["data_list"][0])
@@ -205,7 +205,7 @@ def test_what_is_wrong_with_a_part_is_one_named_reject_and_costs_that_part(
     assert len(samples) == num_samples
 
 
-def test_a_scan_that_is_there_twice_is_read_once(tmp_path: FilePath) -> None:
+def test_a_scan_that_is_there_twice_is_read_once(tmp_path: Path) -> None:
     content = infos(an_instance())
     content["data_list"] *= 2
     samples, rejects = read_all(tmp_path, content)
@@ -213,7 +213,7 @@ def test_a_scan_that_is_there_twice_is_read_once(tmp_path: FilePath) -> None:
     assert [reject.field for reject in rejects] == ["sample_id"] * 2
 
 
-def test_each_nth_image_is_read(tmp_path: FilePath) -> None:
+def test_each_nth_image_is_read(tmp_path: Path) -> None:
     content = infos(an_instance())
     scan = content["data_list"][0]
     scan["images"] = [scan["images"][0], *({"img_path": "never read"} for _ in range(2)), scan["images"][0]]
@@ -239,17 +239,15 @@ class Evil:
         (b"", "no whole pickle"),
     ],
 )
-def test_a_pickle_that_names_code_or_breaks_off_is_a_named_reject(
-    tmp_path: FilePath, content: bytes, named: str
-) -> None:
+def test_a_pickle_that_names_code_or_breaks_off_is_a_named_reject(tmp_path: Path, content: bytes, named: str) -> None:
     samples, (reject,) = read_all(tmp_path, content)
     assert not samples
     assert (reject.field, reject.line) == ("file", 1)
     assert named in reject.advice
-    assert not FilePath(f"{tempfile.gettempdir()}/sr-real-evil").exists()
+    assert not Path(f"{tempfile.gettempdir()}/sr-real-evil").exists()
 
 
-def test_arrays_of_every_pickle_protocol_are_read(tmp_path: FilePath) -> None:
+def test_arrays_of_every_pickle_protocol_are_read(tmp_path: Path) -> None:
     expected, _ = read_all(tmp_path, infos(an_instance()))
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         samples, rejects = read_all(tmp_path, pickle.dumps(infos(an_instance()), protocol))
@@ -257,7 +255,7 @@ def test_arrays_of_every_pickle_protocol_are_read(tmp_path: FilePath) -> None:
         assert not rejects
 
 
-def test_a_file_that_is_missing_stops_the_reader(tmp_path: FilePath) -> None:
+def test_a_file_that_is_missing_stops_the_reader(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(read(EmbodiedScanReader(file=tmp_path / "none.pkl", images=tmp_path), ImageStore(tmp_path / "store")))
 
@@ -279,8 +277,8 @@ def as_lists(value: Any) -> Any:
 def test_whatever_stands_in_the_infos_each_part_is_a_sample_or_a_reject(data: st.DataObject) -> None:
     content = spoil(as_lists(infos(an_instance(), an_instance(center=(0.8, 4.5, 1.4)))), data.draw)
     with tempfile.TemporaryDirectory() as folder:
-        config = write(FilePath(folder), copy.deepcopy(content)).replace(with_depth=data.draw(st.booleans()))
-        check_items(read(config, ImageStore(FilePath(folder) / "store")), FilePath(folder) / "store")
+        config = write(Path(folder), copy.deepcopy(content)).replace(with_depth=data.draw(st.booleans()))
+        check_items(read(config, ImageStore(Path(folder) / "store")), Path(folder) / "store")
 
 
 @FEW
@@ -290,5 +288,5 @@ def test_whatever_bytes_change_each_part_is_a_sample_or_a_reject(data: st.DataOb
     for _ in range(data.draw(st.integers(0, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     with tempfile.TemporaryDirectory() as folder:
-        config = write(FilePath(folder), bytes(content[: data.draw(st.integers(0, len(content)))]))
-        check_items(read(config, ImageStore(FilePath(folder) / "store")), FilePath(folder) / "store", is_binary=True)
+        config = write(Path(folder), bytes(content[: data.draw(st.integers(0, len(content)))]))
+        check_items(read(config, ImageStore(Path(folder) / "store")), Path(folder) / "store", is_binary=True)

@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, ClassVar
 
 import datasets
@@ -25,7 +25,7 @@ from PIL import Image
 from corpora.hugging_face import Columns, HuggingFaceReader, UnknownColumnError, read
 from spatial.dataset import Reject
 from spatial.images import ImageStore
-from spatial.sample import ChoiceAnswer, NumberAnswer, Path, SpatialSample, TextAnswer
+from spatial.sample import ChoiceAnswer, NumberAnswer, ReasoningPath, SpatialSample, TextAnswer
 from tests.corpora.fuzz import FEW, check_items, spoil
 
 Row = dict[str, Any]
@@ -45,7 +45,7 @@ def columns(**changes: str) -> Columns:
     return Columns(**{"question": "q", "answer": "gold", "image": "img", "options": "choices", "id": "uid", **changes})
 
 
-def write(root: FilePath, rows: Iterable[Row] | str, name: str = "train.jsonl") -> HuggingFaceReader:
+def write(root: Path, rows: Iterable[Row] | str, name: str = "train.jsonl") -> HuggingFaceReader:
     (root / "images").mkdir(parents=True, exist_ok=True)
     (root / "images/a.png").write_bytes(png())
     text = rows if isinstance(rows, str) else "".join(json.dumps(row) + "\n" for row in rows)
@@ -53,25 +53,25 @@ def write(root: FilePath, rows: Iterable[Row] | str, name: str = "train.jsonl") 
     return HuggingFaceReader(file=root / name, images=root / "images", columns=columns())
 
 
-def split(config: HuggingFaceReader, root: FilePath) -> tuple[list[SpatialSample], list[Reject]]:
+def split(config: HuggingFaceReader, root: Path) -> tuple[list[SpatialSample], list[Reject]]:
     found = check_items(read(config, ImageStore(root / "store")), root / "store")
     return [i for i in found if isinstance(i, SpatialSample)], [i for i in found if isinstance(i, Reject)]
 
 
-def read_one(root: FilePath, row: Row, **settings: Any) -> SpatialSample | Reject:
+def read_one(root: Path, row: Row, **settings: Any) -> SpatialSample | Reject:
     samples, rejects = split(write(root, [row]).replace(**settings), root)
     (item,) = [*samples, *rejects]
     return item
 
 
-def test_a_row_becomes_a_question_by_the_names_of_its_columns(tmp_path: FilePath) -> None:
+def test_a_row_becomes_a_question_by_the_names_of_its_columns(tmp_path: Path) -> None:
     sample = read_one(tmp_path, a_row(task="depth"), columns=columns(kind="task"))
     assert isinstance(sample, SpatialSample)
     assert (sample.sample_id, sample.domain, sample.kind) == ("train/3", "train", "depth")
     assert sample.question == "Which is nearer?\nA. left\nB. right\nAnswer with the letter of the right option."
     assert sample.answer == ChoiceAnswer(letter="B", num_options=2)
-    assert sample.paths == (Path.LOR, Path.DIRECT)
-    assert sample.chains == {Path.DIRECT: "<answer>B</answer>"}
+    assert sample.paths == (ReasoningPath.LOR, ReasoningPath.DIRECT)
+    assert sample.chains == {ReasoningPath.DIRECT: "<answer>B</answer>"}
     assert (sample.images[0].width_px, sample.images[0].height_px) == (8, 6)
 
 
@@ -79,7 +79,7 @@ def test_a_row_becomes_a_question_by_the_names_of_its_columns(tmp_path: FilePath
     ("gold", "letter"),
     [("A", "A"), ("(B)", "B"), ("B.", "B"), ("B. right", "B"), ("right", "B"), ("Right ", "B"), (0, "A"), (1, "B")],
 )
-def test_an_option_is_named_by_letter_text_or_place(tmp_path: FilePath, gold: Any, letter: str) -> None:
+def test_an_option_is_named_by_letter_text_or_place(tmp_path: Path, gold: Any, letter: str) -> None:
     sample = read_one(tmp_path, a_row(gold=gold))
     assert isinstance(sample, SpatialSample)
     assert sample.answer == ChoiceAnswer(letter=letter, num_options=2)
@@ -109,14 +109,14 @@ def test_an_option_is_named_by_letter_text_or_place(tmp_path: FilePath, gold: An
         (a_row(img=[]), "images"),
     ],
 )
-def test_what_is_wrong_with_a_row_is_a_reject_named_after_its_column(tmp_path: FilePath, row: Row, column: str) -> None:
+def test_what_is_wrong_with_a_row_is_a_reject_named_after_its_column(tmp_path: Path, row: Row, column: str) -> None:
     reject = read_one(tmp_path, row)
     assert isinstance(reject, Reject)
     assert (reject.field, reject.line) == (column, 1)
 
 
 @pytest.mark.parametrize("lettered", [["A. left", "B. right"], ["(A) left", "(B) right"], {"A": "left", "B": "right"}])
-def test_options_with_letters_of_their_own_get_no_second_ones(tmp_path: FilePath, lettered: Any) -> None:
+def test_options_with_letters_of_their_own_get_no_second_ones(tmp_path: Path, lettered: Any) -> None:
     sample = read_one(tmp_path, a_row(choices=lettered, gold="right"))
     assert isinstance(sample, SpatialSample)
     assert "\nA. left\nB. right\n" in sample.question
@@ -137,12 +137,12 @@ def test_options_with_letters_of_their_own_get_no_second_ones(tmp_path: FilePath
     ],
 )
 def test_without_options_an_answer_is_what_it_reads_as(
-    tmp_path: FilePath, row: Row, settings: Row, answer: Any, written: str
+    tmp_path: Path, row: Row, settings: Row, answer: Any, written: str
 ) -> None:
     sample = read_one(tmp_path, a_row(**row), columns=columns(options=""), **settings)
     assert isinstance(sample, SpatialSample)
     assert sample.answer == answer
-    assert sample.chains == {Path.DIRECT: f"<answer>{written}</answer>"}
+    assert sample.chains == {ReasoningPath.DIRECT: f"<answer>{written}</answer>"}
     assert "<image>" not in sample.question
     assert sample.kind == answer.type
 
@@ -156,7 +156,7 @@ def test_without_options_an_answer_is_what_it_reads_as(
     ],
 )
 def test_an_answer_of_another_type_than_was_said_is_a_reject(
-    tmp_path: FilePath, gold: str, settings: Row, advice: str
+    tmp_path: Path, gold: str, settings: Row, advice: str
 ) -> None:
     reject = read_one(tmp_path, a_row(gold=gold), columns=columns(options=""), **settings)
     assert isinstance(reject, Reject)
@@ -164,7 +164,7 @@ def test_an_answer_of_another_type_than_was_said_is_a_reject(
     assert advice in reject.advice
 
 
-def test_one_bad_line_costs_that_line(tmp_path: FilePath) -> None:
+def test_one_bad_line_costs_that_line(tmp_path: Path) -> None:
     lines = [json.dumps(a_row(uid=1)), "{broken", "[]", json.dumps(a_row(uid=1)), json.dumps(a_row(uid=2))]
     samples, rejects = split(write(tmp_path, "\n".join(lines)), tmp_path)
     assert [sample.sample_id for sample in samples] == ["train/1", "train/2"]
@@ -175,7 +175,7 @@ def test_one_bad_line_costs_that_line(tmp_path: FilePath) -> None:
     assert [reject.field for reject in rejects].count("sample_id") == 1
 
 
-def test_a_repeat_is_named_by_its_row_in_its_own_file(tmp_path: FilePath) -> None:
+def test_a_repeat_is_named_by_its_row_in_its_own_file(tmp_path: Path) -> None:
     lines = [json.dumps(a_row(uid=1)), json.dumps(a_row(uid=2))]
     write(tmp_path, "\n".join(lines), "hub-train-0.jsonl")
     config = write(tmp_path, "\n".join(reversed(lines)), "hub-train-1.jsonl").replace(file=tmp_path)
@@ -187,20 +187,20 @@ def test_a_repeat_is_named_by_its_row_in_its_own_file(tmp_path: FilePath) -> Non
     ]
 
 
-def test_an_array_of_json_is_read_like_its_lines(tmp_path: FilePath) -> None:
+def test_an_array_of_json_is_read_like_its_lines(tmp_path: Path) -> None:
     lines, _ = split(write(tmp_path, [a_row()]), tmp_path)
     array, _ = split(write(tmp_path, json.dumps([a_row()], indent=1), "train.json"), tmp_path)
     assert array == lines
 
 
-def test_a_column_that_is_not_there_is_refused_before_reading_with_the_nearest_name(tmp_path: FilePath) -> None:
+def test_a_column_that_is_not_there_is_refused_before_reading_with_the_nearest_name(tmp_path: Path) -> None:
     config = write(tmp_path, [a_row()])
     with pytest.raises(UnknownColumnError, match=r"columns.options='choice': .* 'choices'\?"):
         read(config.replace(columns=columns(options="choice")), ImageStore(tmp_path / "store"))
     assert not (tmp_path / "store").exists()
 
 
-def test_a_config_needs_one_source_and_a_unit_for_numbers(tmp_path: FilePath) -> None:
+def test_a_config_needs_one_source_and_a_unit_for_numbers(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="either file or hub"):
         HuggingFaceReader(file=tmp_path, hub="a/b", columns=columns())
     with pytest.raises(ValueError, match="either file or hub"):
@@ -209,7 +209,7 @@ def test_a_config_needs_one_source_and_a_unit_for_numbers(tmp_path: FilePath) ->
         HuggingFaceReader(file=tmp_path, columns=columns(), answer_type="number")
 
 
-def a_table(file: FilePath, rows: list[Row], **features: Any) -> None:
+def a_table(file: Path, rows: list[Row], **features: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     table = pyarrow.Table.from_pylist(rows)
     if features:
@@ -218,7 +218,7 @@ def a_table(file: FilePath, rows: list[Row], **features: Any) -> None:
     pyarrow.parquet.write_table(table, file)
 
 
-def test_images_within_a_table_are_stored_as_they_are(tmp_path: FilePath) -> None:
+def test_images_within_a_table_are_stored_as_they_are(tmp_path: Path) -> None:
     cells: list[Row] = [{"bytes": png(1), "path": "inside.png"}, {"bytes": None, "path": "a.png"}]
     a_table(tmp_path / "test.parquet", [a_row(uid=n, img=cell) for n, cell in enumerate(cells)], img=datasets.Image())
     config = write(tmp_path, []).replace(file=tmp_path / "test.parquet")
@@ -228,20 +228,20 @@ def test_images_within_a_table_are_stored_as_they_are(tmp_path: FilePath) -> Non
     assert [store.path(sample.images[0]).read_bytes() for sample in samples] == [png(1), png()]
 
 
-def test_bare_bytes_and_lists_of_images_are_images_too(tmp_path: FilePath) -> None:
+def test_bare_bytes_and_lists_of_images_are_images_too(tmp_path: Path) -> None:
     a_table(tmp_path / "test.parquet", [a_row(img=[png(1), png(2)])])
     samples, _ = split(write(tmp_path, []).replace(file=tmp_path / "test.parquet"), tmp_path)
     assert len(samples[0].images) == 2
 
 
-def test_a_class_is_read_by_its_name(tmp_path: FilePath) -> None:
+def test_a_class_is_read_by_its_name(tmp_path: Path) -> None:
     a_table(tmp_path / "test.parquet", [a_row(gold=1)], gold=datasets.ClassLabel(names=["cup", "jug"]))
     config = write(tmp_path, []).replace(file=tmp_path / "test.parquet", columns=columns(options=""))
     samples, _ = split(config, tmp_path)
     assert samples[0].answer == TextAnswer(text="jug")
 
 
-def test_tables_of_every_format_are_read(tmp_path: FilePath) -> None:
+def test_tables_of_every_format_are_read(tmp_path: Path) -> None:
     config = write(tmp_path, []).replace(columns=columns(options=""), unit="m")
     table = datasets.Dataset.from_list([{"uid": 3, "q": "How far?", "gold": 1.5, "img": "a.png"}])
     table.to_csv(tmp_path / "t.csv")
@@ -253,7 +253,7 @@ def test_tables_of_every_format_are_read(tmp_path: FilePath) -> None:
         assert not rejects
 
 
-def test_a_folder_is_read_by_the_word_for_its_split(tmp_path: FilePath) -> None:
+def test_a_folder_is_read_by_the_word_for_its_split(tmp_path: Path) -> None:
     for name in ("data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "data/test-0.parquet"):
         a_table(tmp_path / "hub" / name, [a_row(uid=name, img=png())])
     (tmp_path / "hub/data/train-00001-of-00002.parquet").write_bytes(b"PAR1 broken")
@@ -265,7 +265,7 @@ def test_a_folder_is_read_by_the_word_for_its_split(tmp_path: FilePath) -> None:
         read(config.replace(split="dev"), ImageStore(tmp_path / "store"))
 
 
-def test_the_hub_is_its_cache_and_nothing_is_fetched(tmp_path: FilePath) -> None:
+def test_the_hub_is_its_cache_and_nothing_is_fetched(tmp_path: Path) -> None:
     commit = "0123456789" * 4
     repo = tmp_path / "cache/datasets--org--name"
     (repo / "refs").mkdir(parents=True)
@@ -291,7 +291,7 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("allow_download", [False, True])
-def test_the_hub_is_asked_only_if_that_is_allowed(tmp_path: FilePath, allow_download: bool) -> None:
+def test_the_hub_is_asked_only_if_that_is_allowed(tmp_path: Path, allow_download: bool) -> None:
     config = HuggingFaceReader(hub="org/x", hub_cache=tmp_path, columns=columns(), allow_download=allow_download)
     script = (
         "import sys; from corpora.hugging_face import *; config = HuggingFaceReader.model_validate_json(sys.argv[1])"
@@ -309,7 +309,7 @@ def test_the_hub_is_asked_only_if_that_is_allowed(tmp_path: FilePath, allow_down
     assert bool(Hub.asked) == allow_download
 
 
-def test_a_card_that_names_addresses_is_not_followed(tmp_path: FilePath) -> None:
+def test_a_card_that_names_addresses_is_not_followed(tmp_path: Path) -> None:
     a_table(tmp_path / "hub/train.parquet", [a_row(img=png())])
     card = "---\nconfigs:\n- config_name: default\n  data_files: https://example.invalid/train.parquet\n---\n"
     (tmp_path / "hub/README.md").write_text(card)
@@ -324,19 +324,19 @@ def test_whatever_stands_in_a_row_it_is_a_sample_or_a_reject(data: st.DataObject
     lines = [json.dumps(row) for row in spoil(rows, data.draw)]
     text = "\n".join(lines) if data.draw(st.booleans()) else f"[{','.join(lines)}]"
     with tempfile.TemporaryDirectory() as folder:
-        config = write(FilePath(folder), text[: data.draw(st.integers(0, len(text)))], "train.json")
+        config = write(Path(folder), text[: data.draw(st.integers(0, len(text)))], "train.json")
         with contextlib.suppress(UnknownColumnError):  # nothing else is in the file
-            split(config.replace(unit=data.draw(st.sampled_from([None, "m"]))), FilePath(folder))
+            split(config.replace(unit=data.draw(st.sampled_from([None, "m"]))), Path(folder))
 
 
 @settings(FEW, max_examples=12)
 @given(data=st.data())
 def test_whatever_bytes_change_a_table_is_samples_or_rejects(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        file = FilePath(folder) / "t.parquet"
+        file = Path(folder) / "t.parquet"
         a_table(file, [a_row(img=png()), a_row(uid=4, img=None)])
         content = bytearray(file.read_bytes())
         for _ in range(data.draw(st.integers(1, 3))):
             content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
         file.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-        split(HuggingFaceReader(file=file, columns=columns()), FilePath(folder))
+        split(HuggingFaceReader(file=file, columns=columns()), Path(folder))

@@ -2,7 +2,7 @@
 
 import io
 import json
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from spatial.sample import (
     ChoiceAnswer,
     MotionAnswer,
     NumberAnswer,
-    Path,
+    ReasoningPath,
     SpatialSample,
     TextAnswer,
 )
@@ -30,11 +30,15 @@ from tests.corpora.fuzz import FEW, check_items, spoil
 from tests.corpora.marked_rows import Row, a_row, lay_out, read_spar, read_sr_real, reject, sample, turns
 
 
-def test_a_spar_row_becomes_a_question_with_a_region_on_each_image(tmp_path: FilePath) -> None:
+def test_a_spar_row_becomes_a_question_with_a_region_on_each_image(tmp_path: Path) -> None:
     found = sample(read_spar(tmp_path, a_row()))
     assert found.question == "How far is the chair (red point) from the bed (blue point)?"
     assert found.answer == NumberAnswer(value=1.3, unit="m")
-    assert (found.kind, found.domain, found.paths) == ("distance_prediction_oo_mv", "spar", (Path.LOR, Path.DTR))
+    assert (found.kind, found.domain, found.paths) == (
+        "distance_prediction_oo_mv",
+        "spar",
+        (ReasoningPath.LOR, ReasoningPath.DTR),
+    )
     assert [(r.mark, r.image_index, r.box_xyxy_px) for r in found.regions] == [
         ("red", 0, (60.0, 48.0, 68.0, 52.0)),
         ("blue", 1, (194.0, 43.0, 200.0, 47.0)),  # it ends at the border
@@ -52,7 +56,7 @@ def test_a_spar_row_becomes_a_question_with_a_region_on_each_image(tmp_path: Fil
     ],
 )
 def test_which_image_a_mark_is_on_depends_on_the_task(
-    tmp_path: FilePath, task: str, marks: str, indices: Any, expected: dict[str, int]
+    tmp_path: Path, task: str, marks: str, indices: Any, expected: dict[str, int]
 ) -> None:
     place = [[100, 200]] if marks == "point" else [[100, 200, 300, 400]]
     own = {f"{colour}_{marks}": place for colour in expected}
@@ -87,18 +91,18 @@ def test_which_image_a_mark_is_on_depends_on_the_task(
     ],
 )
 def test_an_answer_is_typed_by_what_it_looks_like(
-    tmp_path: FilePath, question: str, written: str, expected: object
+    tmp_path: Path, question: str, written: str, expected: object
 ) -> None:
     assert sample(read_spar(tmp_path, a_row(conversations=turns(question, written)))).answer == expected
 
 
-def test_sentences_that_state_nothing_are_texts_only_if_they_are_kept(tmp_path: FilePath) -> None:
+def test_sentences_that_state_nothing_are_texts_only_if_they_are_kept(tmp_path: Path) -> None:
     row = a_row(conversations=turns("Where is it?", "It is on the left."))
     assert "keep_sentences" in reject(read_spar(tmp_path, row)).advice
     assert sample(read_spar(tmp_path, row, keep_sentences=True)).answer == TextAnswer(text="It is on the left.")
 
 
-def test_marks_and_task_are_found_in_a_text_of_json_too(tmp_path: FilePath) -> None:
+def test_marks_and_task_are_found_in_a_text_of_json_too(tmp_path: Path) -> None:
     plain = a_row()
     packed = {key: plain[key] for key in ("id", "conversations")} | {"images": plain["image"]}
     packed["spar_info"] = json.dumps({key: plain[key] for key in plain if key not in ("id", "conversations", "image")})
@@ -110,19 +114,19 @@ def test_marks_and_task_are_found_in_a_text_of_json_too(tmp_path: FilePath) -> N
     assert sample(list(corpora.spar.read(config, ImageStore(tmp_path / "store")))) == sample(read_spar(tmp_path, plain))
 
 
-def test_an_instruction_around_a_question_is_left_to_the_prompt(tmp_path: FilePath) -> None:
+def test_an_instruction_around_a_question_is_left_to_the_prompt(tmp_path: Path) -> None:
     asked = "Think in <think> </think>, answer in <answer> </answer>.\n\n Question: How far is the red point?"
     found = sample(read_spar(tmp_path, a_row(conversations=turns(asked, "1.3"))))
     assert found.question == "How far is the red point?"
 
 
-def test_what_introduces_an_image_goes_with_it(tmp_path: FilePath) -> None:
+def test_what_introduces_an_image_goes_with_it(tmp_path: Path) -> None:
     asked = "Frame-1: <image>\nFrame-2: <image>\nHow far is the red point <mask> from the blue point?"
     found = sample(read_spar(tmp_path, a_row(conversations=turns(asked, "1.3"))))
     assert found.question == "How far is the red point from the blue point?"
 
 
-def test_boxes_are_called_points_as_the_prompt_calls_them(tmp_path: FilePath) -> None:
+def test_boxes_are_called_points_as_the_prompt_calls_them(tmp_path: Path) -> None:
     row = a_row(
         conversations=turns("Is the chair (red bbox) left of the Blue box?", "yes"), red_point=None, blue_point=None,
         red_bbox=[[100, 100, 200, 300]], blue_bbox=[500, 100, 600, 300], bbox_img_idx=[0, 0],
@@ -186,20 +190,20 @@ def test_boxes_are_called_points_as_the_prompt_calls_them(tmp_path: FilePath) ->
         ({"conversations": turns("How far?", "None")}, "answer"),
     ],
 )
-def test_a_row_that_contradicts_itself_is_a_named_reject(tmp_path: FilePath, changes: Row, field: str) -> None:
+def test_a_row_that_contradicts_itself_is_a_named_reject(tmp_path: Path, changes: Row, field: str) -> None:
     found = reject(read_spar(tmp_path, a_row(**changes)))
     assert found.line == 1
     assert found.field.startswith(field)
 
 
-def test_a_second_row_of_the_same_id_is_a_reject(tmp_path: FilePath) -> None:
+def test_a_second_row_of_the_same_id_is_a_reject(tmp_path: Path) -> None:
     first, second = read_spar(tmp_path, a_row(), a_row())
     assert isinstance(first, SpatialSample)
     assert isinstance(second, Reject)
     assert second.field == "sample_id"
 
 
-def test_every_question_of_a_row_is_a_sample_and_a_bad_one_costs_itself(tmp_path: FilePath) -> None:
+def test_every_question_of_a_row_is_a_sample_and_a_bad_one_costs_itself(tmp_path: Path) -> None:
     asked = "How far is the red point?"
     row = a_row(conversations=[*turns(asked, "1.3"), *turns(asked, "It is not so far."), *turns(asked, "2")], id="s")
     for read in (read_spar, read_sr_real):
@@ -211,7 +215,7 @@ def test_every_question_of_a_row_is_a_sample_and_a_bad_one_costs_itself(tmp_path
         assert third.sample_id == f"{first.sample_id}-3"
 
 
-def test_listed_marks_are_regions_by_number_and_are_called_so(tmp_path: FilePath) -> None:
+def test_listed_marks_are_regions_by_number_and_are_called_so(tmp_path: Path) -> None:
     options = "Which is nearest to objectA?\nA. object0\nB. the chair (object1)"
     row = a_row(
         conversations=turns(options, "B"), red_point=None, blue_point=None,
@@ -230,7 +234,7 @@ def test_listed_marks_are_regions_by_number_and_are_called_so(tmp_path: FilePath
     assert reject(read_spar(tmp_path, boxes | {"conversations": turns("How many?", "two")})).field == "conversations"
 
 
-def test_videos_name_their_colours_by_number(tmp_path: FilePath) -> None:
+def test_videos_name_their_colours_by_number(tmp_path: Path) -> None:
     row = a_row(
         type="spatial_imagination_oc_video", conversations=turns("Is object0 left of object2?", "no"),
         red_point=None, blue_point=None, point_img_idx=None, bbox_img_idx=[[0, 1, 1]],
@@ -241,7 +245,7 @@ def test_videos_name_their_colours_by_number(tmp_path: FilePath) -> None:
     assert {region.mark: region.image_index for region in found.regions} == {"red": 1, "blue": 1, "green": 0}
 
 
-def test_a_room_is_measured_in_no_unit_of_ours_but_chosen_among_options(tmp_path: FilePath) -> None:
+def test_a_room_is_measured_in_no_unit_of_ours_but_chosen_among_options(tmp_path: Path) -> None:
     row = a_row(type="room_size", conversations=turns("How large?\nA. 20 m2\nB. 30 m2", "B"))
     assert sample(read_spar(tmp_path, row)).answer == ChoiceAnswer(letter="B", num_options=2)
     assert "area" in reject(read_spar(tmp_path, row | {"conversations": turns("How large?", "20.5")})).advice
@@ -249,7 +253,7 @@ def test_a_room_is_measured_in_no_unit_of_ours_but_chosen_among_options(tmp_path
     assert sample(read_spar(tmp_path, count)).answer == NumberAnswer(value=4.0, unit="count")
 
 
-def test_a_folder_is_read_whole_and_its_names_tell_forms_apart(tmp_path: FilePath) -> None:
+def test_a_folder_is_read_whole_and_its_names_tell_forms_apart(tmp_path: Path) -> None:
     for form in ("select", "fill", "other"):
         (tmp_path / "qa/train/depth" / form).mkdir(parents=True)
         lay_out(tmp_path, [a_row(format_type=None)], f"qa/train/depth/{form}/1.jsonl")
@@ -262,7 +266,7 @@ def test_a_folder_is_read_whole_and_its_names_tell_forms_apart(tmp_path: FilePat
         corpora.spar.read(config.replace(file=tmp_path / "store"), ImageStore(tmp_path / "store"))
 
 
-def test_the_forms_that_are_asked_for_are_read(tmp_path: FilePath) -> None:
+def test_the_forms_that_are_asked_for_are_read(tmp_path: Path) -> None:
     for name in ("depth/select/1.jsonl", "depth/sentence/sentence_9.jsonl", "fill_7.jsonl", "mixed.jsonl"):
         (tmp_path / "qa" / name).parent.mkdir(parents=True, exist_ok=True)
         lay_out(tmp_path, [a_row(id=name, format_type=None)], f"qa/{name}")
@@ -285,7 +289,7 @@ def test_the_forms_that_are_asked_for_are_read(tmp_path: FilePath) -> None:
         corpora.spar.read(config, ImageStore(tmp_path / "store"))
 
 
-def a_scene(root: FilePath, matrix: str, name: str = "intrinsic_color") -> Row:
+def a_scene(root: Path, matrix: str, name: str = "intrinsic_color") -> Row:
     """A row about a scene of the RGBD version: 200 × 100 pixels of colour, 100 × 50 of depth."""
     lay_out(root, [])
     scene = root / "images/scene0261_00"
@@ -306,7 +310,7 @@ MATRIX_4X4 = "150.5 0 99 0\n0 150 49 0\n0 0 1 0\n0 0 0 1\n"
 
 @pytest.mark.parametrize(("matrix", "name"), [(MATRIX_4X4, "intrinsic_color"), ("150.5 0 99\n0 150 49\n0 0 1", "543")])
 def test_rgbd_rows_bring_depth_of_their_images_size_and_their_scenes_camera(
-    tmp_path: FilePath, matrix: str, name: str
+    tmp_path: Path, matrix: str, name: str
 ) -> None:
     row = a_scene(tmp_path, matrix, name)
     found = sample(read_spar(tmp_path, row, with_depth=True))
@@ -339,13 +343,13 @@ def test_rgbd_rows_bring_depth_of_their_images_size_and_their_scenes_camera(
     ],
 )
 def test_a_camera_or_a_depth_map_that_does_not_fit_is_a_named_reject(
-    tmp_path: FilePath, matrix: str, changes: Row, field: str
+    tmp_path: Path, matrix: str, changes: Row, field: str
 ) -> None:
     row = a_scene(tmp_path, matrix)
     assert reject(read_spar(tmp_path, row | changes, with_depth=True)).field.startswith(field)
 
 
-def test_a_name_as_long_as_a_file_may_have_has_no_camera(tmp_path: FilePath) -> None:
+def test_a_name_as_long_as_a_file_may_have_has_no_camera(tmp_path: Path) -> None:
     lay_out(tmp_path, [])
     (tmp_path / "images/a.png").rename(tmp_path / "images" / ("a" * 255))
     assert sample(read_spar(tmp_path, a_row(image=["a" * 255, "b.jpg"]))).camera is None
@@ -375,7 +379,7 @@ def test_a_file_that_breaks_off_is_read_as_far_as_it_goes(tmp_path_factory: pyte
     assert [item.field for item in found[1:] if isinstance(item, Reject)] == ["line"]
 
 
-def test_an_image_that_is_none_is_a_reject(tmp_path: FilePath) -> None:
+def test_an_image_that_is_none_is_a_reject(tmp_path: Path) -> None:
     lay_out(tmp_path, [])
     (tmp_path / "images/broken.png").write_bytes(io.BytesIO(b"\x89PNG\r\n\x1a\n junk").getvalue())
     assert reject(read_spar(tmp_path, a_row(image=["a.png", "broken.png"]))).field == "image.1"

@@ -1,7 +1,7 @@
 """OpenSpatialDataset's conversations, written here in their layout."""
 
 import json
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from PIL import Image
 from corpora.open_spatial import OpenSpatialReader, read
 from spatial.dataset import Reject
 from spatial.images import ImageStore
-from spatial.sample import NumberAnswer, Path, SpatialSample, TextAnswer
+from spatial.sample import NumberAnswer, ReasoningPath, SpatialSample, TextAnswer
 from tests.corpora.fuzz import FEW, check_items, spoil
 
 from .test_rle import write_rle
@@ -47,7 +47,7 @@ def a_row(**changes: Any) -> Row:
     }  # fmt: skip
 
 
-def read_rows(root: FilePath, *rows: Any, text: str | None = None, **settings: Any) -> list[SpatialSample | Reject]:
+def read_rows(root: Path, *rows: Any, text: str | None = None, **settings: Any) -> list[SpatialSample | Reject]:
     (root / "images").mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(root / "images/da0f.jpg")
     file = root / "rows.json"
@@ -56,14 +56,18 @@ def read_rows(root: FilePath, *rows: Any, text: str | None = None, **settings: A
     return check_items(read(config, ImageStore(root / "store")), root / "store")
 
 
-def test_each_question_is_a_sample_with_the_regions_that_it_names(tmp_path: FilePath) -> None:
+def test_each_question_is_a_sample_with_the_regions_that_it_names(tmp_path: Path) -> None:
     height, wider, taller = read_rows(tmp_path, a_row())
     assert isinstance(height, SpatialSample)
     assert isinstance(wider, SpatialSample)
     assert isinstance(taller, SpatialSample)
     assert height.question == "How tall is region 1?"
     assert height.answer == NumberAnswer(value=1.5, unit="m")
-    assert (height.sample_id, height.kind, height.paths) == ("open_spatial/da0f/0", "m", (Path.LOR, Path.DTR))
+    assert (height.sample_id, height.kind, height.paths) == (
+        "open_spatial/da0f/0",
+        "m",
+        (ReasoningPath.LOR, ReasoningPath.DTR),
+    )
     assert wider.question == "Is region 1 wider than region 2?"
     assert wider.answer == TextAnswer(text="yes")
     assert [(r.label, r.box_xyxy_px) for r in wider.regions] == [
@@ -75,12 +79,12 @@ def test_each_question_is_a_sample_with_the_regions_that_it_names(tmp_path: File
     assert taller.regions[0].rle_counts == (3, 4, HEIGHT * WIDTH - 7)
 
 
-def test_a_repeat_is_named_by_its_row_though_rows_have_several_questions(tmp_path: FilePath) -> None:
+def test_a_repeat_is_named_by_its_row_though_rows_have_several_questions(tmp_path: Path) -> None:
     found = read_rows(tmp_path, a_row(), a_row(conversations=a_row()["conversations"]))
     assert [(reject.line, reject.field) for reject in found if isinstance(reject, Reject)] == [(2, "sample_id")] * 3
 
 
-def test_without_boxes_they_go_around_the_masks_and_without_masks_the_boxes_stay(tmp_path: FilePath) -> None:
+def test_without_boxes_they_go_around_the_masks_and_without_masks_the_boxes_stay(tmp_path: Path) -> None:
     masked = read_rows(tmp_path, a_row(bbox=[]))[0]
     boxed = read_rows(tmp_path, a_row(rle=[]))[0]
     assert isinstance(masked, SpatialSample)
@@ -98,7 +102,7 @@ def test_without_boxes_they_go_around_the_masks_and_without_masks_the_boxes_stay
         ("no, it is not", TextAnswer(text="no")),
     ],
 )
-def test_an_answer_within_a_sentence_is_typed(tmp_path: FilePath, answered: str, expected: Any) -> None:
+def test_an_answer_within_a_sentence_is_typed(tmp_path: Path, answered: str, expected: Any) -> None:
     row = a_row()
     row["conversations"][1]["value"] = answered
     found = read_rows(tmp_path, row)[0]
@@ -141,9 +145,7 @@ DISTANCE = "How far apart are <mask> <depth> and <mask> <depth> vertically?"
         (DISTANCE, "There are 2 in Region [0].", None),
     ],
 )
-def test_every_template_that_has_an_answer_gives_it(
-    tmp_path: FilePath, asked: str, answered: str, expected: Any
-) -> None:
+def test_every_template_that_has_an_answer_gives_it(tmp_path: Path, asked: str, answered: str, expected: Any) -> None:
     turns = [{"from": "human", "value": asked}, {"from": "gpt", "value": answered}]
     num_masks = asked.count("<mask>")
     row = a_row(conversations=turns, bbox=[[n, 0, n + 1, 4] for n in range(num_masks)], rle=[])
@@ -155,7 +157,7 @@ def test_every_template_that_has_an_answer_gives_it(
         assert getattr(found.answer, "text", getattr(found.answer, "value", None)) == expected
 
 
-def test_a_sentence_costs_its_question_alone_unless_it_is_kept(tmp_path: FilePath) -> None:
+def test_a_sentence_costs_its_question_alone_unless_it_is_kept(tmp_path: Path) -> None:
     row = a_row()
     row["conversations"][1]["value"] = "It might be 2 meters or 3 meters, as tall as Region [0]."
     first, *others = read_rows(tmp_path, row)
@@ -179,7 +181,7 @@ def test_a_sentence_costs_its_question_alone_unless_it_is_kept(tmp_path: FilePat
         ({"conversations": a_row()["conversations"][::-1]}, "conversations.0.from"),
     ],
 )
-def test_a_row_that_contradicts_itself_is_one_named_reject(tmp_path: FilePath, changes: Row, field: str) -> None:
+def test_a_row_that_contradicts_itself_is_one_named_reject(tmp_path: Path, changes: Row, field: str) -> None:
     (found,) = read_rows(tmp_path, a_row(**changes))
     assert isinstance(found, Reject)
     assert (found.line, found.field) == (1, field)
@@ -193,7 +195,7 @@ def test_a_row_that_contradicts_itself_is_one_named_reject(tmp_path: FilePath, c
         rle(0) | {"counts": [96]},
     ],
 )
-def test_a_mask_that_does_not_fit_costs_its_question(tmp_path: FilePath, bad: Row) -> None:
+def test_a_mask_that_does_not_fit_costs_its_question(tmp_path: Path, bad: Row) -> None:
     first, *others = read_rows(tmp_path, a_row(rle=[bad, *(rle(index) for index in range(1, 5))]))
     assert isinstance(first, Reject)
     assert first.field.startswith("rle.0")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from tests.corpora.fuzz import FEW, check_items, spoil
 Row = dict[str, Any]
 
 
-def lay_out(root: FilePath, num: int = 1, num_images: int = 1) -> tuple[FilePath, list[Row]]:
+def lay_out(root: Path, num: int = 1, num_images: int = 1) -> tuple[Path, list[Row]]:
     """A file's place, and rows about images of a store beside it."""
     store = ImageStore(root / "images")
     refs = [store.put(np.full((8, 8, 3), level, np.uint8)).model_dump() for level in range(num_images)]
@@ -40,17 +40,17 @@ def lay_out(root: FilePath, num: int = 1, num_images: int = 1) -> tuple[FilePath
     return root / "rows.jsonl", rows
 
 
-def write(file: FilePath, rows: list[Row]) -> OwnReader:
+def write(file: Path, rows: list[Row]) -> OwnReader:
     text = "".join(json.dumps(row) + "\n" for row in rows)
     file.write_text(text, encoding="utf-8", errors="surrogatepass")
     return OwnReader(file=file, images=file.parent / "images")
 
 
-def read_all(config: OwnReader, store: FilePath) -> list[SpatialSample | Reject]:
+def read_all(config: OwnReader, store: Path) -> list[SpatialSample | Reject]:
     return check_items(read(config, ImageStore(store)), store)
 
 
-def test_a_file_is_read_and_its_images_come_along(tmp_path: FilePath) -> None:
+def test_a_file_is_read_and_its_images_come_along(tmp_path: Path) -> None:
     file, rows = lay_out(tmp_path, num=3, num_images=2)
     found = read_all(write(file, rows), tmp_path / "other")
     assert found == list(load_samples(file, ImageStore(tmp_path / "images")).samples)
@@ -74,7 +74,7 @@ def test_a_file_is_read_and_its_images_come_along(tmp_path: FilePath) -> None:
         ({"qestion": "?"}, "qestion"),
     ],
 )
-def test_a_bad_line_is_a_named_reject(tmp_path: FilePath, changes: Row, field: str) -> None:
+def test_a_bad_line_is_a_named_reject(tmp_path: Path, changes: Row, field: str) -> None:
     file, (row,) = lay_out(tmp_path)
     (found,) = read_all(write(file, [row | changes]), tmp_path / "other")
     assert isinstance(found, Reject)
@@ -82,7 +82,7 @@ def test_a_bad_line_is_a_named_reject(tmp_path: FilePath, changes: Row, field: s
     assert found.field.startswith(field)
 
 
-def test_an_image_that_was_altered_does_not_come_along(tmp_path: FilePath) -> None:
+def test_an_image_that_was_altered_does_not_come_along(tmp_path: Path) -> None:
     file, (row,) = lay_out(tmp_path)
     ImageStore(tmp_path / "images").put(np.full((8, 8, 3), 99, np.uint8))
     sample = SpatialSample.model_validate_json(json.dumps(row))
@@ -94,7 +94,7 @@ def test_an_image_that_was_altered_does_not_come_along(tmp_path: FilePath) -> No
     assert "altered" in found.advice
 
 
-def test_an_image_that_is_cut_short_is_a_reject_where_it_lies(tmp_path: FilePath) -> None:
+def test_an_image_that_is_cut_short_is_a_reject_where_it_lies(tmp_path: Path) -> None:
     file, (row,) = lay_out(tmp_path)
     store = ImageStore(tmp_path / "images")
     image = store.path(SpatialSample.model_validate_json(json.dumps(row)).images[0])
@@ -106,7 +106,7 @@ def test_an_image_that_is_cut_short_is_a_reject_where_it_lies(tmp_path: FilePath
 
 
 @pytest.mark.parametrize("store", ["images", "other"])
-def test_an_image_of_another_size_than_its_sample_says_is_a_reject(tmp_path: FilePath, store: str) -> None:
+def test_an_image_of_another_size_than_its_sample_says_is_a_reject(tmp_path: Path, store: str) -> None:
     file, (row,) = lay_out(tmp_path)
     row["images"] = [row["images"][0] | {"width_px": 640}]
     row["depths"] = []
@@ -116,7 +116,7 @@ def test_an_image_of_another_size_than_its_sample_says_is_a_reject(tmp_path: Fil
     assert "has 8x8 px" in found.advice
 
 
-def by_file(root: FilePath, num: int = 1) -> tuple[FilePath, list[Row]]:
+def by_file(root: Path, num: int = 1) -> tuple[Path, list[Row]]:
     """As `lay_out`, with images named by their files beside the rows; the first lies on its side."""
     file, rows = lay_out(root, num)
     for index, row in enumerate(rows):
@@ -129,7 +129,7 @@ def by_file(root: FilePath, num: int = 1) -> tuple[FilePath, list[Row]]:
     return file, rows
 
 
-def test_images_are_named_by_their_files_and_hashed_by_the_import(tmp_path: FilePath) -> None:
+def test_images_are_named_by_their_files_and_hashed_by_the_import(tmp_path: Path) -> None:
     file, rows = by_file(tmp_path, num=2)
     Image.fromarray(np.full((8, 16), 1500, np.uint16)).save(tmp_path / "depth.png")
     rows[1]["depths"] = [{"file": "depth.png", "metres_per_level": 0.002}]
@@ -168,7 +168,7 @@ def test_images_are_named_by_their_files_and_hashed_by_the_import(tmp_path: File
     ],
 )
 def test_an_image_file_that_cannot_be_used_is_a_named_reject(
-    tmp_path: FilePath, images: Any, field: str, advice: str
+    tmp_path: Path, images: Any, field: str, advice: str
 ) -> None:
     file, rows = by_file(tmp_path)
     Image.new("RGB", (402, 2)).save(tmp_path / "long.png")
@@ -179,7 +179,7 @@ def test_an_image_file_that_cannot_be_used_is_a_named_reject(
     assert advice in found.advice
 
 
-def test_a_stored_image_on_its_side_is_turned_by_an_import_and_named_by_a_check(tmp_path: FilePath) -> None:
+def test_a_stored_image_on_its_side_is_turned_by_an_import_and_named_by_a_check(tmp_path: Path) -> None:
     file, rows = by_file(tmp_path)
     data = (tmp_path / "img00.jpg").read_bytes()
     name = hashlib.sha256(data).hexdigest()
@@ -201,7 +201,7 @@ def test_a_stored_image_on_its_side_is_turned_by_an_import_and_named_by_a_check(
     assert "has 8x16 px" in found.advice
 
 
-def test_a_repeat_is_named_by_its_line_however_many_are_empty(tmp_path: FilePath) -> None:
+def test_a_repeat_is_named_by_its_line_however_many_are_empty(tmp_path: Path) -> None:
     file, (row,) = lay_out(tmp_path)
     config = write(file, [row])
     file.write_text(f"\n\n{json.dumps(row)}\n\n{json.dumps(row)}\n")
@@ -240,7 +240,7 @@ def test_a_file_that_breaks_off_costs_its_last_line(tmp_path_factory: pytest.Tem
     assert isinstance(second, Reject)
 
 
-def importing(root: FilePath, num: int, bad: int = 0, **changes: Any) -> ImportConfig:
+def importing(root: Path, num: int, bad: int = 0, **changes: Any) -> ImportConfig:
     file, rows = lay_out(root, num=num + bad, num_images=60)
     for row in rows[num:]:
         row["question"] = ""
@@ -248,7 +248,7 @@ def importing(root: FilePath, num: int, bad: int = 0, **changes: Any) -> ImportC
     return ImportConfig(out=root / "out", readers=(write(file, rows),), **{**shares, **changes})
 
 
-def test_an_import_is_what_training_reads_and_no_image_is_in_two_splits(tmp_path: FilePath) -> None:
+def test_an_import_is_what_training_reads_and_no_image_is_in_two_splits(tmp_path: Path) -> None:
     config = importing(tmp_path, num=300, bad=3)
     report = import_data(config)
     store = ImageStore(config.out / "images")
@@ -268,7 +268,7 @@ def test_an_import_is_what_training_reads_and_no_image_is_in_two_splits(tmp_path
 
 
 @pytest.mark.parametrize("name", ["train.jsonl", "test.jsonl", "incomplete/notes.txt"])
-def test_an_import_replaces_nothing_that_no_import_has_written(tmp_path: FilePath, name: str) -> None:
+def test_an_import_replaces_nothing_that_no_import_has_written(tmp_path: Path, name: str) -> None:
     config = importing(tmp_path, num=10)
     file = config.out / name
     file.parent.mkdir(parents=True)
@@ -278,7 +278,7 @@ def test_an_import_replaces_nothing_that_no_import_has_written(tmp_path: FilePat
     assert file.read_text() == "mine"
 
 
-def test_an_import_replaces_what_an_import_wrote_but_not_what_was_changed_since(tmp_path: FilePath) -> None:
+def test_an_import_replaces_what_an_import_wrote_but_not_what_was_changed_since(tmp_path: Path) -> None:
     config = importing(tmp_path, num=10)
     first = import_data(config)
     assert import_data(config) == first
@@ -292,7 +292,7 @@ def test_an_import_replaces_what_an_import_wrote_but_not_what_was_changed_since(
     assert import_data(config) == first
 
 
-def test_an_id_of_an_earlier_set_is_a_reject(tmp_path: FilePath) -> None:
+def test_an_id_of_an_earlier_set_is_a_reject(tmp_path: Path) -> None:
     readers = tuple(write(*lay_out(tmp_path / name, num=num)) for name, num in (("a", 20), ("b", 21)))
     config = ImportConfig(out=tmp_path / "out", readers=readers, validation_share=0, test_share=0, max_bad_share=0.5)
     report = import_data(config)
@@ -304,7 +304,7 @@ def test_an_id_of_an_earlier_set_is_a_reject(tmp_path: FilePath) -> None:
     assert [sample.sample_id for sample in loaded.samples] == [f"s{index}" for index in range(21)]
 
 
-def test_too_many_bad_rows_stop_an_import_and_what_was_there_stays(tmp_path: FilePath) -> None:
+def test_too_many_bad_rows_stop_an_import_and_what_was_there_stays(tmp_path: Path) -> None:
     config = importing(tmp_path, num=60)
     import_data(config)
     before = (config.out / "train.jsonl").read_bytes()
@@ -314,7 +314,7 @@ def test_too_many_bad_rows_stop_an_import_and_what_was_there_stays(tmp_path: Fil
     assert (config.out / "train.jsonl").read_bytes() == before
 
 
-def import_images(root: FilePath, num_images: int, num: int, **shares: float) -> dict[str, list[str]]:
+def import_images(root: Path, num_images: int, num: int, **shares: float) -> dict[str, list[str]]:
     """First images by split, after an import."""
     file, rows = lay_out(root, num=num, num_images=num_images)
     import_data(ImportConfig(out=root / "out", readers=(write(file, rows),), **shares))
@@ -326,7 +326,7 @@ def import_images(root: FilePath, num_images: int, num: int, **shares: float) ->
 
 
 @pytest.mark.parametrize("num_images", range(3, 12))
-def test_no_split_that_is_wanted_is_empty_and_no_image_is_in_two(tmp_path: FilePath, num_images: int) -> None:
+def test_no_split_that_is_wanted_is_empty_and_no_image_is_in_two(tmp_path: Path, num_images: int) -> None:
     splits = import_images(tmp_path, num_images, num=2 * num_images, validation_share=0.01, test_share=0.01)
     assert sum(map(len, splits.values())) == 2 * num_images
     assert [len(set(splits[split])) for split in ("validation", "test")] == [1, 1]
@@ -337,7 +337,7 @@ def test_no_split_that_is_wanted_is_empty_and_no_image_is_in_two(tmp_path: FileP
     assert report["notes"] == []
 
 
-def test_images_that_were_turned_are_said(tmp_path: FilePath) -> None:
+def test_images_that_were_turned_are_said(tmp_path: Path) -> None:
     file, rows = by_file(tmp_path, num=4)
     write(file, rows)
     report = import_data(ImportConfig(out=tmp_path / "out", readers=(OwnReader(file=file),)))
@@ -345,12 +345,12 @@ def test_images_that_were_turned_are_said(tmp_path: FilePath) -> None:
     assert report.notes[0].startswith("1 image files lay on their side (EXIF orientation) and were stored upright")
 
 
-def test_a_share_that_takes_every_image_leaves_one_to_train_on(tmp_path: FilePath) -> None:
+def test_a_share_that_takes_every_image_leaves_one_to_train_on(tmp_path: Path) -> None:
     splits = import_images(tmp_path, num_images=3, num=3, validation_share=0.0, test_share=0.999)
     assert {split: len(images) for split, images in splits.items()} == {"train": 1, "validation": 0, "test": 2}
 
 
-def test_a_split_that_cannot_have_a_sample_is_said(tmp_path: FilePath) -> None:
+def test_a_split_that_cannot_have_a_sample_is_said(tmp_path: Path) -> None:
     splits = import_images(tmp_path, num_images=1, num=4, validation_share=0.1, test_share=0.0)
     assert len(splits["train"]) == 4
     validation, test = json.loads((tmp_path / "out" / "report.json").read_text())["notes"]
@@ -358,7 +358,7 @@ def test_a_split_that_cannot_have_a_sample_is_said(tmp_path: FilePath) -> None:
     assert "test.jsonl (test_share=0), and a run needs one in each file: set test_share above 0" in test
 
 
-def test_a_file_without_a_usable_row_is_said(tmp_path: FilePath) -> None:
+def test_a_file_without_a_usable_row_is_said(tmp_path: Path) -> None:
     file, (row,) = lay_out(tmp_path)
     for rows, told in (
         ([], r"rows\.jsonl: there is no row in it"),

@@ -1,14 +1,14 @@
 """SR-REAL's rows: boxes beside marks by colour, masks in texts, and centres in every form that they have."""
 
 import json
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spatial.sample import ChoiceAnswer, NumberAnswer, Path
+from spatial.sample import ChoiceAnswer, NumberAnswer, ReasoningPath
 from tests.corpora.fuzz import FEW, spoil
 from tests.corpora.marked_rows import Row, a_row, read_sr_real, reject, sample, turns
 
@@ -39,7 +39,7 @@ def views(current: int, *centers: list[float] | None) -> Row:
     return {"current_frame": current, "all_frame_3d": everywhere}
 
 
-def test_the_centres_in_the_frames_of_the_other_views_are_kept_beside(tmp_path: FilePath) -> None:
+def test_the_centres_in_the_frames_of_the_other_views_are_kept_beside(tmp_path: Path) -> None:
     at = {"red_point": views(1, [-0.1, -2.0, 2.9], [0.5, -0.8, 3.3]), "blue_bbox": views(0, [0.5, 0.1, 2.2])}
     red, blue = sample(read_sr_real(tmp_path, two_images(**{"3d_pos": at}))).regions
     assert red.centers_by_image_m == ((-0.1, -2.0, 2.9), (0.5, -0.8, 3.3))
@@ -54,16 +54,16 @@ def places(found: Any) -> list[tuple[str, int, tuple[float, ...], Any]]:
     return [(region.mark, region.image_index, region.box_xyxy_px, region.center_m) for region in found.regions]
 
 
-def test_a_box_of_the_same_object_takes_the_place_of_its_mark(tmp_path: FilePath) -> None:
+def test_a_box_of_the_same_object_takes_the_place_of_its_mark(tmp_path: Path) -> None:
     found = sample(read_sr_real(tmp_path, one_image(**{"3d_pos": {"red_point": POINT}})))
     assert found.question == "How far is the bin (red point)?"
     assert places(found) == [("red", 0, (60.0, 45.0, 100.0, 55.0), (0.46, -0.21, 2.25))]
     assert found.regions[0].name == "bin"
-    assert found.paths == (Path.LOR, Path.DTR)
+    assert found.paths == (ReasoningPath.LOR, ReasoningPath.DTR)
     assert found.answer == NumberAnswer(value=2.3, unit="m")
 
 
-def test_boxes_by_image_go_to_the_marks_that_their_masks_name(tmp_path: FilePath) -> None:
+def test_boxes_by_image_go_to_the_marks_that_their_masks_name(tmp_path: Path) -> None:
     at = {"red_point": views(1, [-0.1, -2.0, 2.9], [0.5, -0.8, 3.3]), "blue_bbox": views(0, [0.5, 0.1, 2.2], [0, 0, 1])}
     found = sample(read_sr_real(tmp_path, two_images(**{"3d_pos": at})))
     assert found.question == "How far is the bin (red point) from the table (blue point)?"
@@ -73,14 +73,14 @@ def test_boxes_by_image_go_to_the_marks_that_their_masks_name(tmp_path: FilePath
     ]
 
 
-def test_a_mark_is_on_the_image_of_its_box_where_nothing_else_says_it(tmp_path: FilePath) -> None:
+def test_a_mark_is_on_the_image_of_its_box_where_nothing_else_says_it(tmp_path: Path) -> None:
     found = sample(read_sr_real(tmp_path, two_images(point_img_idx=None, bbox_img_idx=None)))
     assert [(mark, index) for mark, index, _, _ in places(found)] == [("red", 1), ("blue", 0)]
     contrary = two_images(point_img_idx=[[0]])
     assert reject(read_sr_real(tmp_path, contrary)).field == "bbox.0"
 
 
-def test_tasks_that_count_or_measure_rooms_have_their_own_units(tmp_path: FilePath) -> None:
+def test_tasks_that_count_or_measure_rooms_have_their_own_units(tmp_path: Path) -> None:
     asked = "How large is it? (red point)"
     count = one_image(type="obj_count", conversations=turns(asked, "There are 4 chairs."))
     assert sample(read_sr_real(tmp_path, count)).answer == NumberAnswer(value=4, unit="count")
@@ -89,7 +89,7 @@ def test_tasks_that_count_or_measure_rooms_have_their_own_units(tmp_path: FilePa
     assert reject(read_sr_real(tmp_path, count | {"type": "room_size", "conversations": turns(asked, "20.5")}))
 
 
-def test_texts_of_json_are_read_like_what_they_hold(tmp_path: FilePath) -> None:
+def test_texts_of_json_are_read_like_what_they_hold(tmp_path: Path) -> None:
     row = two_images(**{"3d_pos": {"red_point": views(1, [1, 2, 3], [1, 2, 4]), "blue_bbox": None}})
     packed = {key: json.dumps(value) if isinstance(value, (dict, list)) else value for key, value in row.items()}
     assert sample(read_sr_real(tmp_path, packed)) == sample(read_sr_real(tmp_path, row))
@@ -97,7 +97,7 @@ def test_texts_of_json_are_read_like_what_they_hold(tmp_path: FilePath) -> None:
 
 @pytest.mark.parametrize("colour", ["red", "blue", "green", "yellow"])
 @pytest.mark.parametrize("kind", ["point", "bbox"])
-def test_every_mark_may_have_a_box_and_a_centre(tmp_path: FilePath, colour: str, kind: str) -> None:
+def test_every_mark_may_have_a_box_and_a_centre(tmp_path: Path, colour: str, kind: str) -> None:
     mark = [[320, 500]] if kind == "point" else [[300, 450, 500, 550]]
     asked = f"How far is the bin ({colour} {kind} <mask>)?"
     marks = {"red_point": None, f"{colour}_{kind}": mark, "3d_pos": {f"{colour}_{kind}": POINT}}
@@ -127,11 +127,11 @@ def test_every_mark_may_have_a_box_and_a_centre(tmp_path: FilePath, colour: str,
         ({"bbox": None, "image_hw": None}, (60, 48, 68, 52)),
     ],
 )
-def test_a_box_is_in_pixels_of_the_size_that_comes_with_it(tmp_path: FilePath, changes: Row, box: Any) -> None:
+def test_a_box_is_in_pixels_of_the_size_that_comes_with_it(tmp_path: Path, changes: Row, box: Any) -> None:
     assert sample(read_sr_real(tmp_path, one_image(**changes))).regions[0].box_xyxy_px == pytest.approx(box)
 
 
-def test_each_image_may_have_a_size_of_its_own_for_its_boxes(tmp_path: FilePath) -> None:
+def test_each_image_may_have_a_size_of_its_own_for_its_boxes(tmp_path: Path) -> None:
     boxes = {"0": [[40, 20, 120, 60]], "1": [[240, 180, 400, 220]]}
     found = sample(read_sr_real(tmp_path, two_images(image_hw=[[200, 400], [400, 800]], bbox=boxes)))
     assert [box for _, _, box, _ in places(found)] == [(60.0, 45.0, 100.0, 55.0), (20.0, 10.0, 60.0, 30.0)]
@@ -150,7 +150,7 @@ def test_each_image_may_have_a_size_of_its_own_for_its_boxes(tmp_path: FilePath)
         ("Is the bin (red point <mask>) far?", 0, "Is the bin (red point) far?"),
     ],
 )  # fmt: skip
-def test_masks_are_tied_to_the_mark_beside_them(tmp_path: FilePath, question: str, num_boxes: int, asked: str) -> None:
+def test_masks_are_tied_to_the_mark_beside_them(tmp_path: Path, question: str, num_boxes: int, asked: str) -> None:
     row = one_image(conversations=turns(question, "no"), bbox=[[240, 180, 400, 220]] * num_boxes)
     found = sample(read_sr_real(tmp_path, row))
     assert found.question == asked
@@ -185,7 +185,7 @@ def test_masks_are_tied_to_the_mark_beside_them(tmp_path: FilePath, question: st
         ({"red_point": None, "bbox": None, "conversations": turns("Is <mask> far?", "no")}, "bbox"),
     ],
 )  # fmt: skip
-def test_boxes_and_masks_that_do_not_fit_are_named_rejects(tmp_path: FilePath, changes: Row, field: str) -> None:
+def test_boxes_and_masks_that_do_not_fit_are_named_rejects(tmp_path: Path, changes: Row, field: str) -> None:
     assert reject(read_sr_real(tmp_path, one_image(**changes))).field.startswith(field)
 
 
@@ -205,7 +205,7 @@ def test_boxes_and_masks_that_do_not_fit_are_named_rejects(tmp_path: FilePath, c
         (None, None),
     ],
 )
-def test_the_centre_of_a_mark_is_read_in_every_form(tmp_path: FilePath, centers: Any, expected: Any) -> None:
+def test_the_centre_of_a_mark_is_read_in_every_form(tmp_path: Path, centers: Any, expected: Any) -> None:
     assert sample(read_sr_real(tmp_path, one_image(**{"3d_pos": centers}))).regions[0].center_m == expected
 
 
@@ -231,13 +231,13 @@ def test_the_centre_of_a_mark_is_read_in_every_form(tmp_path: FilePath, centers:
         ({"red_point": POINT, "red_bbox": POINT}, "3d_pos"),
     ],
 )
-def test_centres_of_an_unknown_form_are_a_named_reject(tmp_path: FilePath, centers: Any, field: str) -> None:
+def test_centres_of_an_unknown_form_are_a_named_reject(tmp_path: Path, centers: Any, field: str) -> None:
     row = one_image(**{"3d_pos": centers})
     assert reject(read_sr_real(tmp_path, row)).field.startswith(field)
     assert sample(read_sr_real(tmp_path, row, with_centers=False)).regions[0].center_m is None
 
 
-def test_a_centre_that_is_no_number_costs_its_row_alone(tmp_path: FilePath) -> None:
+def test_a_centre_that_is_no_number_costs_its_row_alone(tmp_path: Path) -> None:
     bad = one_image(**{"3d_pos": {"red_point": {"center_cam": [float("nan"), 0, 1]}}})
     first, second = read_sr_real(tmp_path, bad, one_image(id=8), name="rows.json")
     assert reject([first]).field.startswith("3d_pos.red_point.center_cam")
@@ -257,13 +257,11 @@ def test_a_centre_that_is_no_number_costs_its_row_alone(tmp_path: FilePath) -> N
         ({"current_frame": 1, "all_frame_3d": {"0": POINT, "1": [1, 2, 4]}}, "3d_pos.red_point.all_frame_3d.1"),
     ],
 )
-def test_with_several_images_centres_must_be_in_the_frame_of_the_first(
-    tmp_path: FilePath, entry: Row, field: str
-) -> None:
+def test_with_several_images_centres_must_be_in_the_frame_of_the_first(tmp_path: Path, entry: Row, field: str) -> None:
     assert reject(read_sr_real(tmp_path, two_images(**{"3d_pos": {"red_point": entry}}))).field == field
 
 
-def test_a_mark_is_on_the_image_that_its_centre_names_where_nothing_else_does(tmp_path: FilePath) -> None:
+def test_a_mark_is_on_the_image_that_its_centre_names_where_nothing_else_does(tmp_path: Path) -> None:
     at = {"red_point": views(1, [1, 2, 3], [1, 2, 4]), "blue_point": views(0, [0, 1, 2], [0, 1, 3])}
     found = sample(read_sr_real(tmp_path, a_row(point_img_idx=None, **{"3d_pos": at})))
     assert [(mark, index, center) for mark, index, _, center in places(found)] == [
@@ -272,7 +270,7 @@ def test_a_mark_is_on_the_image_that_its_centre_names_where_nothing_else_does(tm
     ]
 
 
-def test_regions_by_number_are_those_that_a_question_names(tmp_path: FilePath) -> None:
+def test_regions_by_number_are_those_that_a_question_names(tmp_path: Path) -> None:
     choice = "<image>\nIs <mask> <depth> taller than Region [1] <mask>?\nA. Region [0]\nB. Region [1]"
     row = one_image(
         red_point=None, bbox=[[1, 2, 30, 40], [5, 6, 70, 80], [9, 9, 99, 99]],
@@ -286,7 +284,7 @@ def test_regions_by_number_are_those_that_a_question_names(tmp_path: FilePath) -
     assert sample([second]).answer == NumberAnswer(value=1.5, unit="m")
 
 
-def test_masks_alone_are_regions_with_boxes_around_them(tmp_path: FilePath) -> None:
+def test_masks_alone_are_regions_with_boxes_around_them(tmp_path: Path) -> None:
     rle = [{"size": [100, 200], "counts": [0, 50, 19950]}]
     asked = turns("How wide is <mask>?", "1.5")
     found = sample(read_sr_real(tmp_path, one_image(red_point=None, bbox=None, rle=rle, conversations=asked)))
@@ -309,7 +307,7 @@ def test_whatever_stands_in_a_row_it_is_a_sample_or_a_reject(
     assert read_sr_real(tmp_path_factory.mktemp("spoilt"), spoil(row, data.draw))
 
 
-def test_sr_real_boxes_are_marked_by_number_and_named_where_their_masks_stood(tmp_path: FilePath) -> None:
+def test_sr_real_boxes_are_marked_by_number_and_named_where_their_masks_stood(tmp_path: Path) -> None:
     row = a_row(
         conversations=turns("<image>\nIs <mask> taller than <mask>?", "no"), red_point=None, blue_point=None,
         bbox=[[10, 20, 30, 40], [100, 100, 200, 200]], mask_idx=[0, 1], image_hw=[400, 400],
@@ -324,7 +322,7 @@ def test_sr_real_boxes_are_marked_by_number_and_named_where_their_masks_stood(tm
     assert found.true_centers_m is None
 
 
-def test_sr_real_centres_are_the_regions_truth(tmp_path: FilePath) -> None:
+def test_sr_real_centres_are_the_regions_truth(tmp_path: Path) -> None:
     found = sample(read_sr_real(tmp_path, a_row(**{"3d_pos": [[0.1, 0.2, 2], [1, 2.5, 3]]})))
     assert found.true_centers_m == ((0.1, 0.2, 2.0), (1.0, 2.5, 3.0))
     assert reject(read_sr_real(tmp_path, a_row(**{"3d_pos": [[0.1, 0.2, 2]]}))).field == "3d_pos"
@@ -352,5 +350,5 @@ def test_sr_real_centres_are_the_regions_truth(tmp_path: FilePath) -> None:
         ),
     ],
 )
-def test_sr_real_boxes_that_do_not_fit_are_named_rejects(tmp_path: FilePath, changes: Row, field: str) -> None:
+def test_sr_real_boxes_that_do_not_fit_are_named_rejects(tmp_path: Path, changes: Row, field: str) -> None:
     assert reject(read_sr_real(tmp_path, a_row(**changes))).field.startswith(field)

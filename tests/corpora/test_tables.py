@@ -2,7 +2,7 @@
 
 import json
 from decimal import Decimal
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from corpora.hugging_face import read
 from corpora.rows import RowError
 from spatial.dataset import Reject
 from spatial.images import ImageStore
-from spatial.sample import Camera, ChoiceAnswer, NumberAnswer, Path, SpatialSample, TextAnswer, Unit
+from spatial.sample import Camera, ChoiceAnswer, NumberAnswer, ReasoningPath, SpatialSample, TextAnswer, Unit
 from tests.corpora.fuzz import FEW, spoil
 from tests.corpora.test_hugging_face import Row, a_row, a_table, columns, read_one, split, write
 
@@ -26,13 +26,13 @@ DTR = (
 )
 
 
-def good(root: FilePath, row: Row, **settings: Any) -> SpatialSample:
+def good(root: Path, row: Row, **settings: Any) -> SpatialSample:
     item = read_one(root, row, **settings)
     assert isinstance(item, SpatialSample), str(item)
     return item
 
 
-def bad(root: FilePath, row: Row, **settings: Any) -> Reject:
+def bad(root: Path, row: Row, **settings: Any) -> Reject:
     item = read_one(root, row, **settings)
     assert isinstance(item, Reject), item
     return item
@@ -60,18 +60,18 @@ def bad(root: FilePath, row: Row, **settings: Any) -> Reject:
     ],
 )
 def test_an_answer_is_what_stands_in_tags_or_what_a_sentence_states(
-    tmp_path: FilePath, gold: str, unit: Unit | None, answer: Any
+    tmp_path: Path, gold: str, unit: Unit | None, answer: Any
 ) -> None:
     assert good(tmp_path, a_row(q="What?", choices=None, gold=gold), unit=unit).answer == answer
 
 
 @pytest.mark.parametrize("gold", ["7", "seven", "7 chairs", "There are seven chairs.", 7, 7.0])
-def test_how_many_asks_for_a_count(tmp_path: FilePath, gold: Any) -> None:
+def test_how_many_asks_for_a_count(tmp_path: Path, gold: Any) -> None:
     found = good(tmp_path, a_row(q="How many chairs are there?", choices=None, gold=gold))
     assert found.answer == NumberAnswer(value=7, unit="count")
 
 
-def test_the_unit_that_a_question_asks_for_is_that_of_a_bare_answer(tmp_path: FilePath) -> None:
+def test_the_unit_that_a_question_asks_for_is_that_of_a_bare_answer(tmp_path: Path) -> None:
     row = a_row(q="How far is it, in centimeters?", choices=[], gold="2.5")
     assert good(tmp_path, row).answer == NumberAnswer(value=2.5, unit="cm")
 
@@ -94,7 +94,7 @@ def test_the_unit_that_a_question_asks_for_is_that_of_a_bare_answer(tmp_path: Fi
     ],
 )
 def test_what_no_reward_could_compare_is_no_silent_text(
-    tmp_path: FilePath, gold: Any, unit: Unit | None, advice: str
+    tmp_path: Path, gold: Any, unit: Unit | None, advice: str
 ) -> None:
     row = a_row(q="What?", choices=None, gold=gold)
     assert advice in bad(tmp_path, row, unit=unit).advice
@@ -123,21 +123,21 @@ def test_what_no_reward_could_compare_is_no_silent_text(
         {"text": ["left", "right"], "label": ["A", "B"]},
     ],
 )
-def test_options_are_read_in_every_form(tmp_path: FilePath, options: Any) -> None:
+def test_options_are_read_in_every_form(tmp_path: Path, options: Any) -> None:
     found = good(tmp_path, a_row(choices=options, gold="right"))
     assert found.answer == ChoiceAnswer(letter="B", num_options=2)
     assert found.question == "Which is nearer?\nA. left\nB. right\nAnswer with the letter of the right option."
 
 
 @pytest.mark.parametrize("options", [None, [], "", "[]", "nan", "None", [None, None], ["", ""], {}, {"A": None}])
-def test_without_options_in_its_column_a_row_is_no_choice_but_by_its_question(tmp_path: FilePath, options: Any) -> None:
+def test_without_options_in_its_column_a_row_is_no_choice_but_by_its_question(tmp_path: Path, options: Any) -> None:
     found = good(tmp_path, a_row(q="How far?", choices=options, gold="2.5"), unit="m")
     assert found.answer == NumberAnswer(value=2.5, unit="m")
     found = good(tmp_path, a_row(q="Which? A. left B. right", choices=options, gold="B"))
     assert found.answer == ChoiceAnswer(letter="B", num_options=2)
 
 
-def test_numbers_are_options_too(tmp_path: FilePath) -> None:
+def test_numbers_are_options_too(tmp_path: Path) -> None:
     found = good(tmp_path, a_row(choices=[1, 2.5], gold="B"))
     assert "\nA. 1\nB. 2.5\n" in found.question
 
@@ -150,11 +150,11 @@ def test_numbers_are_options_too(tmp_path: FilePath) -> None:
         "Which is nearer?\nA. left\nB. right\nPlease answer with a letter.",
     ],
 )
-def test_options_that_the_question_lists_do_not_stand_twice(tmp_path: FilePath, question: str) -> None:
+def test_options_that_the_question_lists_do_not_stand_twice(tmp_path: Path, question: str) -> None:
     assert good(tmp_path, a_row(q=question)).question == question
 
 
-def test_a_question_that_lists_other_options_is_a_reject(tmp_path: FilePath) -> None:
+def test_a_question_that_lists_other_options_is_a_reject(tmp_path: Path) -> None:
     assert "other options" in bad(tmp_path, a_row(q="Which? A. right B. left")).advice
 
 
@@ -162,7 +162,7 @@ def test_a_question_that_lists_other_options_is_a_reject(tmp_path: FilePath) -> 
     "gold",
     ["b", "**B**", "(B).", "The answer is B.", "Option B", "right.", "RIGHT", 1.0, "B.right", "<answer>B</answer>"],
 )
-def test_an_option_is_named_in_more_ways(tmp_path: FilePath, gold: Any) -> None:
+def test_an_option_is_named_in_more_ways(tmp_path: Path, gold: Any) -> None:
     assert good(tmp_path, a_row(gold=gold)).answer == ChoiceAnswer(letter="B", num_options=2)
 
 
@@ -185,16 +185,16 @@ def test_a_typed_cell_is_an_answer_or_a_reject(gold: Any, answer: Any) -> None:
         assert read_answer(gold, "auto", None, (), 0, "gold", question)[0] == answer
 
 
-def test_options_whose_letters_are_out_of_order_are_a_reject(tmp_path: FilePath) -> None:
+def test_options_whose_letters_are_out_of_order_are_a_reject(tmp_path: Path) -> None:
     assert "in order" in bad(tmp_path, a_row(choices=["B. left", "A. right"], gold="B")).advice
 
 
 @pytest.mark.parametrize(("gold", "said"), [("True", "yes"), ("False", "no"), ("Nope", "no"), ("Yes", "yes")])
-def test_yes_and_no_are_one_word_each_however_they_are_written(tmp_path: FilePath, gold: str, said: str) -> None:
+def test_yes_and_no_are_one_word_each_however_they_are_written(tmp_path: Path, gold: str, said: str) -> None:
     assert good(tmp_path, a_row(q="Is it near?", choices=None, gold=gold)).answer == TextAnswer(text=said)
 
 
-def test_a_letter_with_the_text_of_another_option_is_a_reject(tmp_path: FilePath) -> None:
+def test_a_letter_with_the_text_of_another_option_is_a_reject(tmp_path: Path) -> None:
     assert "names the options" in bad(tmp_path, a_row(gold="B. left")).advice
 
 
@@ -202,20 +202,20 @@ TURNS = [{"from": "human", "value": "<image>\nHow many?"}, {"from": "gpt", "valu
 
 
 @pytest.mark.parametrize("turns", [TURNS, json.dumps(TURNS), {"from": ["human", "gpt"], "value": ["How many?", LOR]}])
-def test_a_column_may_be_a_path_into_nested_ones(tmp_path: FilePath, turns: Any) -> None:
+def test_a_column_may_be_a_path_into_nested_ones(tmp_path: Path, turns: Any) -> None:
     mapping = Columns(question="talk.0.value", answer="talk.-1.value", image="img")
     found = good(tmp_path, {"talk": turns, "img": "a.png"}, columns=mapping)
     assert found.question == "How many?"
     assert found.answer == NumberAnswer(value=3, unit="count")
-    assert found.chains == {Path.LOR: LOR, Path.DIRECT: "<answer>3</answer>"}
+    assert found.chains == {ReasoningPath.LOR: LOR, ReasoningPath.DIRECT: "<answer>3</answer>"}
 
 
-def test_a_column_whose_own_name_has_dots_is_found(tmp_path: FilePath) -> None:
+def test_a_column_whose_own_name_has_dots_is_found(tmp_path: Path) -> None:
     row = a_row(**{"q.0": "How many?"}, choices=None, gold="3")
     assert good(tmp_path, row, columns=columns(question="q.0")).question == "How many?"
 
 
-def test_nested_columns_of_a_parquet_file_are_read(tmp_path: FilePath) -> None:
+def test_nested_columns_of_a_parquet_file_are_read(tmp_path: Path) -> None:
     a_table(
         tmp_path / "t.parquet", [{"talk": TURNS, "img": ["a.png"], "at": {"fx": 5.0, "fy": 5.0, "cx": 4.0, "cy": 3.0}}]
     )
@@ -225,7 +225,7 @@ def test_nested_columns_of_a_parquet_file_are_read(tmp_path: FilePath) -> None:
     assert found.camera == Camera(fx_px=5, fy_px=5, cx_px=4, cy_px=3)
 
 
-def test_the_parts_of_a_message_are_one_question(tmp_path: FilePath) -> None:
+def test_the_parts_of_a_message_are_one_question(tmp_path: Path) -> None:
     parts = [{"type": "image"}, {"type": "text", "text": "How many?"}]
     assert good(tmp_path, a_row(q=parts, choices=None, gold="3")).question == "How many?"
 
@@ -239,13 +239,13 @@ def test_the_parts_of_a_message_are_one_question(tmp_path: FilePath) -> None:
         ("q.0", r"there is no '0' in q; it holds a str"),
     ],
 )
-def test_a_misspelt_column_is_told_with_what_is_there(tmp_path: FilePath, column: str, told: str) -> None:
+def test_a_misspelt_column_is_told_with_what_is_there(tmp_path: Path, column: str, told: str) -> None:
     config = write(tmp_path, [a_row(talk=TURNS)]).replace(columns=columns(question=column))
     with pytest.raises(UnknownColumnError, match=told):
         read(config, ImageStore(tmp_path / "store"))
 
 
-def test_a_row_whose_path_leads_nowhere_is_a_reject(tmp_path: FilePath) -> None:
+def test_a_row_whose_path_leads_nowhere_is_a_reject(tmp_path: Path) -> None:
     config = write(tmp_path, [a_row(talk=TURNS), a_row(talk=[], uid=4)])
     _, (reject,) = split(config.replace(columns=columns(answer="talk.1.value", options="")), tmp_path)
     assert (reject.line, reject.field) == (2, "talk.1.value")
@@ -259,20 +259,20 @@ def boxed(**changes: str) -> Columns:
     return columns(boxes="box", **changes)
 
 
-def test_a_table_with_boxes_and_centres_reaches_the_path_dtr(tmp_path: FilePath) -> None:
+def test_a_table_with_boxes_and_centres_reaches_the_path_dtr(tmp_path: Path) -> None:
     row = scene(at=[[0, 0.1, 2]], what=["cup"], K=[[5, 0, 4], [0, 5, 3], [0, 0, 1]], cot="It is at 2.00.", dtr=DTR)
     mapping = boxed(centers="at", names="what", camera="K", chain_lor="cot", chain_dtr="dtr")
     found = good(tmp_path, row, columns=mapping)
-    assert found.paths == (Path.LOR, Path.DTR, Path.DIRECT)
+    assert found.paths == (ReasoningPath.LOR, ReasoningPath.DTR, ReasoningPath.DIRECT)
     assert found.question == "How far is the cup (red point)?"
     ((region,), answer) = found.regions, found.answer
     assert (region.mark, region.box_xyxy_px, region.center_m, region.name) == ("red", (1, 2, 5, 6), (0, 0.1, 2), "cup")
     assert answer == NumberAnswer(value=2, unit="m")
     assert found.camera == Camera(fx_px=5, fy_px=5, cx_px=4, cy_px=3)
     assert found.chains == {
-        Path.LOR: "<think>It is at 2.00.</think><answer>2 m</answer>",
-        Path.DTR: DTR,
-        Path.DIRECT: "<answer>2 m</answer>",
+        ReasoningPath.LOR: "<think>It is at 2.00.</think><answer>2 m</answer>",
+        ReasoningPath.DTR: DTR,
+        ReasoningPath.DIRECT: "<answer>2 m</answer>",
     }
 
 
@@ -291,31 +291,31 @@ def test_a_table_with_boxes_and_centres_reaches_the_path_dtr(tmp_path: FilePath)
         ({"on": [0]}, {"box_images": "on"}, {}),
     ],
 )
-def test_boxes_come_in_several_forms(tmp_path: FilePath, changes: Row, mapping: Row, settings: Row) -> None:
+def test_boxes_come_in_several_forms(tmp_path: Path, changes: Row, mapping: Row, settings: Row) -> None:
     row = scene() | changes
     (region,) = good(tmp_path, row, columns=boxed(**mapping), **settings).regions
     assert (region.mark, region.image_index) == ("red", 0)
     assert region.box_xyxy_px == pytest.approx((1, 2, 5, 6))
 
 
-def test_boxes_without_marks_are_regions_by_number(tmp_path: FilePath) -> None:
+def test_boxes_without_marks_are_regions_by_number(tmp_path: Path) -> None:
     row = scene() | {"q": "Is <mask> nearer than <mask>?", "gold": "no", "box": [[1, 2, 5, 6], [0, 0, 2, 2]]}
     found = good(tmp_path, row, columns=boxed())
     assert found.question == "Is region 1 nearer than region 2?"
     assert [region.mark for region in found.regions] == ["1", "2"]
 
 
-def test_regions_may_be_as_the_projects_own(tmp_path: FilePath) -> None:
+def test_regions_may_be_as_the_projects_own(tmp_path: Path) -> None:
     region = {"mark": "red", "box_xyxy_px": [1, 2, 5, 6], "center_m": [0, 0.1, 2], "name": "cup", "polygon_px": None}
     found = good(tmp_path, scene(own=[region]), columns=columns(regions="own"))
     assert found.true_centers_m == ((0, 0.1, 2),)
     assert bad(tmp_path, scene(own=[{"mark": "red"}]), columns=columns(regions="own")).field == "own.0.box_xyxy_px"
 
 
-def test_a_row_without_regions_is_asked_through_the_other_paths(tmp_path: FilePath) -> None:
+def test_a_row_without_regions_is_asked_through_the_other_paths(tmp_path: Path) -> None:
     row = scene() | {"q": "How far is the cup?", "box": None}
-    assert good(tmp_path, row, columns=boxed()).paths == (Path.LOR, Path.DIRECT)
-    assert bad(tmp_path, row, columns=boxed(), paths=(Path.DTR,)).field == "box"
+    assert good(tmp_path, row, columns=boxed()).paths == (ReasoningPath.LOR, ReasoningPath.DIRECT)
+    assert bad(tmp_path, row, columns=boxed(), paths=(ReasoningPath.DTR,)).field == "box"
 
 
 @pytest.mark.parametrize(
@@ -341,14 +341,12 @@ def test_a_row_without_regions_is_asked_through_the_other_paths(tmp_path: FilePa
         ({"dtr": "It is at 2.00."}, {"chain_dtr": "dtr"}, "dtr"),
     ],
 )
-def test_what_does_not_fit_is_named_after_its_column(
-    tmp_path: FilePath, changes: Row, mapping: Row, field: str
-) -> None:
+def test_what_does_not_fit_is_named_after_its_column(tmp_path: Path, changes: Row, mapping: Row, field: str) -> None:
     row = scene(mark="red") | changes
     assert bad(tmp_path, row, columns=boxed(**mapping)).field.startswith(field)
 
 
-def test_columns_that_need_boxes_are_refused_without(tmp_path: FilePath) -> None:
+def test_columns_that_need_boxes_are_refused_without(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="centers: needs boxes"):
         columns(centers="at")
     with pytest.raises(ValueError, match="regions and boxes"):

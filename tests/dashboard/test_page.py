@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path as FilePath
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -28,7 +28,7 @@ Serve = Callable[..., DashboardServer]
 def serve() -> Iterator[Serve]:
     servers: list[DashboardServer] = []
 
-    def start(root: FilePath, live: FakeLive | None = None) -> DashboardServer:
+    def start(root: Path, live: FakeLive | None = None) -> DashboardServer:
         view = RunView(root, Watched(live) if live else None)
         server = DashboardServer(Board({view.name: view}), DashboardConfig())
         servers.append(server)
@@ -55,9 +55,7 @@ def _until(page: Page, condition: str) -> None:
     raise AssertionError(f"not within 30 s: {condition}")
 
 
-def test_a_run_that_ended_opens_and_a_sample_shows_its_centres(
-    tmp_path: FilePath, serve: Serve, open_page: Open
-) -> None:
+def test_a_run_that_ended_opens_and_a_sample_shows_its_centres(tmp_path: Path, serve: Serve, open_page: Open) -> None:
     page = open_page(serve(write_run(tmp_path / "run").root).place.url)
     expect(page.locator("#sentence")).to_have_text("It ended after 3 steps.")
     page.get_by_role("tab", name="Curves").click()
@@ -81,14 +79,14 @@ def test_a_run_that_ended_opens_and_a_sample_shows_its_centres(
     )
 
 
-def test_a_response_full_of_script_is_shown_as_text(tmp_path: FilePath, serve: Serve, open_page: Open) -> None:
+def test_a_response_full_of_script_is_shown_as_text(tmp_path: Path, serve: Serve, open_page: Open) -> None:
     page = open_page(serve(write_run(tmp_path / "run", 1, think=SCRIPT).root).place.url)
     open_group(page, 1)
     expect(page.locator("#group").get_by_text("<script>document.title='owned'</script>").first).to_be_visible()
     assert page.title() == "run · sr-real"
 
 
-def test_a_page_says_that_nobody_answers_it_any_more(tmp_path: FilePath, serve: Serve, browser: Browser) -> None:
+def test_a_page_says_that_nobody_answers_it_any_more(tmp_path: Path, serve: Serve, browser: Browser) -> None:
     server = serve(write_run(tmp_path / "run", 1).root, FakeLive())
     with browser.new_page() as page:
         page.goto(server.place.url)
@@ -99,13 +97,13 @@ def test_a_page_says_that_nobody_answers_it_any_more(tmp_path: FilePath, serve: 
         expect(page.get_by_text("No answer from this page's server")).to_be_visible()
 
 
-def test_a_response_of_ten_megabytes_does_not_stop_the_page(tmp_path: FilePath, serve: Serve, open_page: Open) -> None:
+def test_a_response_of_ten_megabytes_does_not_stop_the_page(tmp_path: Path, serve: Serve, open_page: Open) -> None:
     page = open_page(serve(write_run(tmp_path / "run", 1, think="so " * 3_400_000).root).place.url)
     open_group(page, 1)
     expect(page.locator("#group").get_by_text("characters more").first).to_be_visible()
 
 
-def test_it_fits_a_phone_and_the_dark(tmp_path: FilePath, serve: Serve, open_page: Open) -> None:
+def test_it_fits_a_phone_and_the_dark(tmp_path: Path, serve: Serve, open_page: Open) -> None:
     live = FakeLive()
     page = open_page(serve(write_run(tmp_path / "run").root, live).place.url, width_px=390, scheme="dark")
     for tab in ("Now", "Curves", "Workers", "Samples", "Time"):
@@ -116,7 +114,7 @@ def test_it_fits_a_phone_and_the_dark(tmp_path: FilePath, serve: Serve, open_pag
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
 
 
-def test_it_works_without_a_mouse(tmp_path: FilePath, serve: Serve, open_page: Open) -> None:
+def test_it_works_without_a_mouse(tmp_path: Path, serve: Serve, open_page: Open) -> None:
     page = open_page(serve(write_run(tmp_path / "run").root).place.url)
     page.get_by_role("tab", name="Now").focus()
     for _ in range(3):
@@ -129,7 +127,7 @@ def test_it_works_without_a_mouse(tmp_path: FilePath, serve: Serve, open_page: O
 
 
 @pytest.mark.stack
-def test_a_run_under_way_moves_and_its_page_adds_a_worker(model: FilePath, tmp_path: FilePath, open_page: Open) -> None:
+def test_a_run_under_way_moves_and_its_page_adds_a_worker(model: Path, tmp_path: Path, open_page: Open) -> None:
     with LiveRun(tmp_path / "run", model) as run:
         run.until((run.folder / "dashboard.json").exists, "its page")
         place = json.loads((run.folder / "dashboard.json").read_text())

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.run_folder import RunFolder
+from actors.run.run_folder import RunFolder
 from dashboard.groups import GroupQuery, GroupTable
 from dashboard.metrics import MetricsTable, thinned
 from dashboard.tail import GrowingFile

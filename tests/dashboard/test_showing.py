@@ -2,15 +2,15 @@
 
 import json
 import math
-from pathlib import Path as FilePath
+from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
 
-from actors.member import MemberStatus
-from actors.status import Progress, RunStatus
-from actors.waits import Wait
+from actors.pool.member import MemberStatus
+from actors.pool.waits import Wait
+from actors.run.status import Progress, RunStatus
 from dashboard.alarms import find_alarms
 from dashboard.charts import CHARTS, curve, has_numbers, running_mean, timeline_figure
 from dashboard.groups import GroupTable, Response
@@ -24,7 +24,7 @@ from dashboard.views.now import sentence, sparkline, tiles
 from spatial.sample import Camera
 from tests.dashboard.run_on_disk import write_run
 
-TOKENIZER = FilePath(__file__).parents[2] / "assets" / "tiny-base" / "tokenizer.json"
+TOKENIZER = Path(__file__).parents[2] / "assets" / "tiny-base" / "tokenizer.json"
 
 
 def make_member(name: str, state: str = "serving", is_quarantined: bool = False) -> MemberStatus:
@@ -35,7 +35,7 @@ def make_status(*workers: MemberStatus) -> RunStatus:
     return RunStatus(Progress("RL", 2, 9), 2, list(workers), 0, "none", [Wait("learn", "groups", 1.5)], 0, [])
 
 
-def make_metrics(path: FilePath, **columns: list[float]) -> MetricsTable:
+def make_metrics(path: Path, **columns: list[float]) -> MetricsTable:
     rows = zip(*columns.values(), strict=True)
     path.write_text("".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows))
     table = MetricsTable(path)
@@ -50,7 +50,7 @@ def test_a_running_mean_is_over_the_steps_that_have_a_number() -> None:
     assert running_mean(values, 1) is values
 
 
-def test_a_chart_has_a_curve_for_each_path_and_run_and_only_for_what_was_measured(tmp_path: FilePath) -> None:
+def test_a_chart_has_a_curve_for_each_path_and_run_and_only_for_what_was_measured(tmp_path: Path) -> None:
     a = make_metrics(tmp_path / "a", **{"step": [1, 2], "lor/reward_mean": [0.25, 0.5], "dtr/reward_mean": [0.5, 1.0]})
     b = make_metrics(tmp_path / "b", **{"step": [1, 2, 3], "lor/reward_mean": [0.0, 0.0, 1.0]})
     reward = CHARTS[0]
@@ -67,7 +67,7 @@ def test_a_chart_has_a_curve_for_each_path_and_run_and_only_for_what_was_measure
     assert not has_numbers(by_title["Gradient norm"], {"a": a})
 
 
-def test_held_out_questions_have_a_chart_with_a_point_for_each_time_they_were_asked(tmp_path: FilePath) -> None:
+def test_held_out_questions_have_a_chart_with_a_point_for_each_time_they_were_asked(tmp_path: Path) -> None:
     chart = next(chart for chart in CHARTS if chart.prefix == "validation/")
     metrics = MetricsTable(tmp_path / "metrics.jsonl")
     lines = [{"step": 1, "validation/lor/accuracy": 0.25}, {"step": 2}, {"step": 3, "validation/lor/accuracy": 0.75}]
@@ -87,7 +87,7 @@ def test_the_timeline_has_a_bar_for_each_stretch_from_the_first_on() -> None:
 
 
 @pytest.fixture
-def table(tmp_path: FilePath) -> GroupTable:
+def table(tmp_path: Path) -> GroupTable:
     folder = write_run(tmp_path / "run", 1)
     table = GroupTable(folder.groups, folder.trajectories)
     table.refresh()
@@ -131,10 +131,10 @@ def test_a_response_is_cut_where_another_version_went_on() -> None:
     assert "".join(text for text, _ in cut) == whole
     assert cut[0][0] == tokenizer.decode(list(token_ids[:4]))
     assert pieces(respond((3, len(token_ids))), TOKENIZER) == [(whole, 3)]
-    assert pieces(respond((3, 4), (4, 9)), FilePath("nowhere")) == [(whole, None)]
+    assert pieces(respond((3, 4), (4, 9)), Path("nowhere")) == [(whole, None)]
 
 
-def test_alarms_say_what_is_wrong_and_nothing_of_a_healthy_run(tmp_path: FilePath) -> None:
+def test_alarms_say_what_is_wrong_and_nothing_of_a_healthy_run(tmp_path: Path) -> None:
     steps = list(range(40))
     healthy = make_metrics(
         tmp_path / "healthy", **{"step": steps, "lor/reward_mean": [0.6] * 40, "lor/format_mean": [0.99] * 40}
@@ -183,7 +183,7 @@ class FakeLive:
     def restart(self, worker: str) -> None: ...
 
 
-def test_the_state_of_a_run_is_one_sentence(tmp_path: FilePath) -> None:
+def test_the_state_of_a_run_is_one_sentence(tmp_path: Path) -> None:
     root = write_run(tmp_path / "run").root
     (root / "config.json").write_text(json.dumps({"training": {"num_steps": 9, "group_size": 2}}))
     ended = RunView(root)

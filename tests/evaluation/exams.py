@@ -1,7 +1,7 @@
 """Small exams for tests: questions, and responses to them."""
 
 from collections.abc import Mapping
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import numpy as np
 
@@ -10,12 +10,12 @@ from evaluation.benchmarks.types import Question
 from evaluation.exam import Exam, HeldOut
 from evaluation.results import Settings
 from spatial.images import ImageStore
-from spatial.sample import Camera, ChoiceAnswer, ImageRef, Path, Region, SpatialSample
+from spatial.sample import Camera, ChoiceAnswer, ImageRef, ReasoningPath, Region, SpatialSample
 
 SETTINGS = Settings(
     benchmark="held-out",
     folder=None,
-    paths=(Path.LOR,),
+    paths=(ReasoningPath.LOR,),
     num_samples=0,
     temperature=1.0,
     greedy=True,
@@ -27,7 +27,7 @@ SETTINGS = Settings(
 NO_IMAGE = ImageRef(sha256="0" * 64, width_px=64, height_px=48)
 
 
-def stored_image(folder: FilePath) -> ImageRef:
+def stored_image(folder: Path) -> ImageRef:
     return ImageStore(folder).put(np.full((48, 64, 3), 90, np.uint8))
 
 
@@ -37,7 +37,7 @@ def make_question(name: str, task: str = "count", image: ImageRef = NO_IMAGE, te
         sample_id=name,
         domain="test",
         kind=task,
-        paths=(Path.LOR, Path.DTR),
+        paths=(ReasoningPath.LOR, ReasoningPath.DTR),
         images=(image,),
         question=text,
         answer=ChoiceAnswer(letter="A", num_options=2),
@@ -51,7 +51,7 @@ def make_exam(*questions: Question) -> Exam:
     return Exam(HeldOut(), questions)
 
 
-def answered(letters: Mapping[str, str | None], path: Path = Path.LOR) -> Asked[Response]:
+def answered(letters: Mapping[str, str | None], path: ReasoningPath = ReasoningPath.LOR) -> Asked[Response]:
     """One greedy response a question; None: it failed."""
     return Asked(
         num_questions={path: len(letters)},

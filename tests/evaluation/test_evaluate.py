@@ -11,17 +11,17 @@ from evaluation.asking import Sampling
 from evaluation.config import EvaluationConfig
 from evaluation.evaluate import evaluate
 from evaluation.marks import EvaluationResult, same_questions
+from flow.score import Failure, Score
+from flow.trajectory import RolloutRequest, Trajectory, VersionSpan
 from rewards.config import RewardConfig
 from rewards.reward import score_response
-from rewards.score import Failure, Score
 from rollout.config import RolloutConfig
-from rollout.trajectory import RolloutRequest, Trajectory, VersionSpan
-from spatial.sample import ChoiceAnswer, ImageRef, NumberAnswer, Path, Region, SpatialSample
+from spatial.sample import ChoiceAnswer, ImageRef, NumberAnswer, ReasoningPath, Region, SpatialSample
 
 IMAGE = ImageRef(sha256="0" * 64, width_px=64, height_px=64)
 
 
-def make_sample(name: str, path: Path, kind: str, answer: ChoiceAnswer | NumberAnswer) -> SpatialSample:
+def make_sample(name: str, path: ReasoningPath, kind: str, answer: ChoiceAnswer | NumberAnswer) -> SpatialSample:
     region = Region(mark="red", box_xyxy_px=(1.0, 1.0, 9.0, 9.0), center_m=(0.0, 0.0, 2.0))
     return SpatialSample(
         sample_id=name,
@@ -31,12 +31,12 @@ def make_sample(name: str, path: Path, kind: str, answer: ChoiceAnswer | NumberA
         images=(IMAGE,),
         question="?",
         answer=answer,
-        regions=(region,) if path is Path.DTR else (),
+        regions=(region,) if path is ReasoningPath.DTR else (),
     )
 
 
-LOR = make_sample("lor", Path.LOR, "count", ChoiceAnswer(letter="A", num_options=2))
-DTR = make_sample("dtr", Path.DTR, "depth", NumberAnswer(value=2.0, unit="m"))
+LOR = make_sample("lor", ReasoningPath.LOR, "count", ChoiceAnswer(letter="A", num_options=2))
+DTR = make_sample("dtr", ReasoningPath.DTR, "depth", NumberAnswer(value=2.0, unit="m"))
 DETECT = '<detect>Find 1 relevant objects:\n<3d_box center="0.00,0.30,2.00">cube (red point)</3d_box></detect>'
 
 
@@ -56,13 +56,15 @@ def respond(request: RolloutRequest, text: str) -> Trajectory:
 async def generate(requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
     """LOR: right, wrong, broken, failed, and right when greedy. DTR: within 25 %, beyond it, and so on."""
     texts = {
-        Path.LOR: [
+        ReasoningPath.LOR: [
             "<think></think><answer>A</answer>",
             "<think></think><answer>B</answer>",
             "<answer>A</answer>",
             None,
         ],
-        Path.DTR: [f"{DETECT}<think></think><answer>{depth} m</answer>" for depth in ("2.4", "2.6", "2.0", "1.0")],
+        ReasoningPath.DTR: [
+            f"{DETECT}<think></think><answer>{depth} m</answer>" for depth in ("2.4", "2.6", "2.0", "1.0")
+        ],
     }[requests[0].path]
     texts = [*texts, "<think></think><answer>A</answer>"]
     return [
@@ -87,7 +89,7 @@ def result() -> EvaluationResult:
 
 
 def test_failures_are_counted_and_enter_no_mean(result: EvaluationResult) -> None:
-    lor = result.paths[Path.LOR]
+    lor = result.paths[ReasoningPath.LOR]
     assert lor.num_failures == 1
     assert lor.accuracy == pytest.approx(2 / 3)  # right, wrong, right though the format is broken
     assert lor.format_rate == pytest.approx(2 / 3)
@@ -95,40 +97,40 @@ def test_failures_are_counted_and_enter_no_mean(result: EvaluationResult) -> Non
 
 
 def test_a_reward_that_fails_costs_its_response_and_not_the_evaluation() -> None:
-    def reward(text: str, path: Path, sample: SpatialSample) -> Score:
+    def reward(text: str, path: ReasoningPath, sample: SpatialSample) -> Score:
         if "B" in text:
             raise RuntimeError("no B please")
         return Score(total=1.0, accuracy=1.0, format=1.0)
 
     config = EvaluationConfig(num_questions=10, num_samples=4)
-    lor = asyncio.run(evaluate([LOR], generate, reward, config, sampling(config))).paths[Path.LOR]
+    lor = asyncio.run(evaluate([LOR], generate, reward, config, sampling(config))).paths[ReasoningPath.LOR]
     # One response was never generated, and one could not be scored.
     assert (lor.num_failures, lor.reward) == (2, 1.0)
 
 
 def test_questions_of_two_options_have_a_mark_of_their_own(result: EvaluationResult) -> None:
-    lor, dtr = result.paths[Path.LOR], result.paths[Path.DTR]
+    lor, dtr = result.paths[ReasoningPath.LOR], result.paths[ReasoningPath.DTR]
     assert lor.accuracy_two_options == pytest.approx(2 / 3)
     assert lor.accuracy_two_options_greedy == 1.0
     assert dtr.accuracy_two_options is None
-    three = evaluated(LOR.replace(answer=ChoiceAnswer(letter="A", num_options=3))).paths[Path.LOR]
+    three = evaluated(LOR.replace(answer=ChoiceAnswer(letter="A", num_options=3))).paths[ReasoningPath.LOR]
     assert (three.accuracy, three.accuracy_two_options) == (pytest.approx(2 / 3), None)
 
 
 def test_a_number_is_right_within_a_quarter(result: EvaluationResult) -> None:
-    dtr = result.paths[Path.DTR]
+    dtr = result.paths[ReasoningPath.DTR]
     assert dtr.accuracy == pytest.approx(2 / 4)
     assert dtr.accuracy_by_kind == {"depth": 0.5}
     assert dtr.accuracy_greedy == 0.0
 
 
 def test_centre_errors_are_metres_between_prediction_and_truth(result: EvaluationResult) -> None:
-    assert result.paths[Path.DTR].center_error_m_median == pytest.approx(0.3)
-    assert result.paths[Path.LOR].center_error_m_median is None
-    (marks,) = result.paths[Path.DTR].centers_by_domain.values()
+    assert result.paths[ReasoningPath.DTR].center_error_m_median == pytest.approx(0.3)
+    assert result.paths[ReasoningPath.LOR].center_error_m_median is None
+    (marks,) = result.paths[ReasoningPath.DTR].centers_by_domain.values()
     assert (marks.num_centers, marks.error_m_median) == (4, pytest.approx(0.3))
     assert (marks.hit_rates["0.1"], marks.hit_rates["0.2"], marks.hit_rates["0.4"]) == (0.0, 0.0, 1.0)
-    assert result.paths[Path.LOR].centers_by_domain == {}
+    assert result.paths[ReasoningPath.LOR].centers_by_domain == {}
 
 
 def test_two_models_are_asked_with_the_same_seeds() -> None:
@@ -148,12 +150,12 @@ def test_two_models_are_asked_with_the_same_seeds() -> None:
 
 
 def test_paths_are_compared_on_the_questions_that_both_were_asked() -> None:
-    both = DTR.replace(sample_id="both", paths=(Path.LOR, Path.DTR))
+    both = DTR.replace(sample_id="both", paths=(ReasoningPath.LOR, ReasoningPath.DTR))
     config = EvaluationConfig(num_questions=5, num_samples=2, greedy=False)
     reward = partial(score_response, config=RewardConfig())
 
     async def answer(requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
-        texts = {Path.LOR: ["<think></think><answer>9</answer>", "<think></think><answer>2.1</answer>"]}
+        texts = {ReasoningPath.LOR: ["<think></think><answer>9</answer>", "<think></think><answer>2.1</answer>"]}
         said = [f"{DETECT}<think></think><answer>2.0 m</answer>"] * 2
         return [respond(r, texts.get(r.path, said)[r.member]) for r in requests]
 
@@ -179,7 +181,7 @@ def test_no_more_questions_are_under_way_than_are_allowed() -> None:
     sampling = replace(Sampling.of(config, RolloutConfig()), max_groups=8)
     result = asyncio.run(evaluate(samples, slow, reward, config, sampling))
     assert most == 8
-    assert result.paths[Path.LOR].num_questions == 30
+    assert result.paths[ReasoningPath.LOR].num_questions == 30
 
 
 def test_marks_have_intervals_over_questions_and_none_where_nothing_was_asked() -> None:
@@ -191,7 +193,7 @@ def test_marks_have_intervals_over_questions_and_none_where_nothing_was_asked() 
 
     reward = partial(score_response, config=RewardConfig())
     config = EvaluationConfig(num_samples=8, greedy=False)
-    marks = asyncio.run(evaluate(samples, alternate, reward, config, sampling(config))).paths[Path.LOR]
+    marks = asyncio.run(evaluate(samples, alternate, reward, config, sampling(config))).paths[ReasoningPath.LOR]
     assert marks.accuracy == 0.5
     assert marks.accuracy_interval is not None
     # Eight equal responses to each of 40 questions are 40 trials and not 320: 0.5 ± 1.96·sqrt(0.25/40) = 0.5 ± 0.155.

@@ -1,7 +1,7 @@
 """A benchmark's questions as an exam: what is left out is kept and named, and too much of it stops the evaluation."""
 
 from collections.abc import Iterator
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import pytest
 
@@ -18,13 +18,13 @@ class Small(HeldOut):
 
     layout = "anything"
 
-    def load(self, folder: FilePath, images: ImageStore) -> Iterator[Question | Reject]:
+    def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         yield from (make_question(f"q{number}") for number in range(9))
         yield Reject(folder, 10, "answer", "'E'", "it is none of the 4 options")
 
 
 def load(max_bad_share: float, limit: int | None = None) -> Exam:
-    return load_exam(Small(), FilePath("folder"), ImageStore(FilePath("images")), max_bad_share, limit)
+    return load_exam(Small(), Path("folder"), ImageStore(Path("images")), max_bad_share, limit)
 
 
 def test_bad_rows_are_kept_beside_the_questions_up_to_a_bound() -> None:
@@ -36,6 +36,6 @@ def test_bad_rows_are_kept_beside_the_questions_up_to_a_bound() -> None:
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_a_folder_without_the_files_is_told_what_it_must_hold(tmp_path: FilePath, name: str) -> None:
+def test_a_folder_without_the_files_is_told_what_it_must_hold(tmp_path: Path, name: str) -> None:
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         load_exam(BENCHMARKS[name], tmp_path, ImageStore(tmp_path / "images"), 0.1)

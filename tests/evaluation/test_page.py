@@ -4,13 +4,13 @@ import base64
 import hashlib
 import re
 from html.parser import HTMLParser
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from evaluation.asking import Asked, Response
 from evaluation.page import MAX_EXAMPLES, chosen_examples, render_page, write_page
 from evaluation.results import Results, compare_results, make_results
 from spatial.images import ImageStore
-from spatial.sample import Path
+from spatial.sample import ReasoningPath
 from tests.evaluation.exams import SETTINGS, answered, make_exam, make_question, stored_image
 
 HOSTILE = """<script>alert(1)</script><img src=x onerror="alert(2)"></pre></style><svg/onload=alert(3)>
@@ -33,7 +33,7 @@ class Elements(HTMLParser):
         self.text += data
 
 
-def page_of(text: str, tmp_path: FilePath, path: Path = Path.LOR) -> tuple[str, Elements]:
+def page_of(text: str, tmp_path: Path, path: ReasoningPath = ReasoningPath.LOR) -> tuple[str, Elements]:
     """The page about one question that was answered with `text`."""
     exam = make_exam(make_question(f"q {text}", f"task {text}", stored_image(tmp_path), text=f"What? {text}"))
     asked = Asked({path: 1}, (Response(f"q {text}", path, 0, True, text),), (), 1.0)
@@ -42,7 +42,7 @@ def page_of(text: str, tmp_path: FilePath, path: Path = Path.LOR) -> tuple[str, 
     return page, Elements(page)
 
 
-def test_a_response_full_of_script_stays_text(tmp_path: FilePath) -> None:
+def test_a_response_full_of_script_stays_text(tmp_path: Path) -> None:
     page, elements = page_of(HOSTILE, tmp_path)
     tags = {tag for tag, _ in elements.found}
     assert not tags & {"script", "img", "iframe", "object", "embed", "link", "base", "form"}
@@ -52,7 +52,7 @@ def test_a_response_full_of_script_stays_text(tmp_path: FilePath) -> None:
     assert "<script" not in page
 
 
-def test_the_pages_policy_forbids_all_but_its_own_style_and_pictures(tmp_path: FilePath) -> None:
+def test_the_pages_policy_forbids_all_but_its_own_style_and_pictures(tmp_path: Path) -> None:
     page, elements = page_of("<answer>A</answer>", tmp_path)
     (policy,) = [a["content"] for tag, a in elements.found if a.get("http-equiv") == "Content-Security-Policy"]
     style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
@@ -68,9 +68,9 @@ def test_the_pages_policy_forbids_all_but_its_own_style_and_pictures(tmp_path: F
     assert not any("style" in attributes for _, attributes in elements.found)  # the policy refuses those
 
 
-def test_a_sample_shows_its_image_regions_true_and_said_centres(tmp_path: FilePath) -> None:
+def test_a_sample_shows_its_image_regions_true_and_said_centres(tmp_path: Path) -> None:
     detect = '<detect>Find 1 relevant objects:\n<3d_box center="0.10,0.00,2.00">cube (red point)</3d_box></detect>'
-    _, elements = page_of(f"{detect}<think>so</think><answer>A</answer>", tmp_path, Path.DTR)
+    _, elements = page_of(f"{detect}<think>so</think><answer>A</answer>", tmp_path, ReasoningPath.DTR)
     (outline,) = [a for tag, a in elements.found if tag == "polygon"]
     assert (outline["points"], outline["stroke"]) == ("8,8 24,8 24,24 8,24", "red")
     (ring,) = [a for tag, a in elements.found if tag == "circle"]
@@ -81,7 +81,7 @@ def test_a_sample_shows_its_image_regions_true_and_said_centres(tmp_path: FilePa
     assert cross.startswith(f"M {35 - 3 * 0.444}")
 
 
-def test_an_image_that_is_gone_and_an_empty_evaluation_are_said(tmp_path: FilePath) -> None:
+def test_an_image_that_is_gone_and_an_empty_evaluation_are_said(tmp_path: Path) -> None:
     exam = make_exam(make_question("q0"))
     results = make_results(exam, answered({"q0": "A"}), "model", SETTINGS)
     assert "an image is not in the store" in render_page(results, exam, ImageStore(tmp_path))
@@ -106,7 +106,7 @@ def test_examples_are_few_of_each_task_right_and_wrong() -> None:
     assert sum(e.score == 0.0 for e in examples) == 6
 
 
-def test_marks_intervals_and_comparisons_are_on_the_page(tmp_path: FilePath) -> None:
+def test_marks_intervals_and_comparisons_are_on_the_page(tmp_path: Path) -> None:
     exam = make_exam(*(make_question(f"q{number}") for number in range(20)))
     letters = ["A" if number < 10 else "B" for number in range(20)]
     before = make_results(exam, answered({f"q{n}": letter for n, letter in enumerate(letters)}), "before", SETTINGS)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +11,7 @@ from evaluation.benchmarks.choices import worst
 from evaluation.benchmarks.types import Marked
 from evaluation.exam import Exam, HeldOut, spread
 from evaluation.results import Results, ResultsError, compare_results, differing_settings, make_results
-from spatial.sample import Path
+from spatial.sample import ReasoningPath
 from tests.evaluation.exams import SETTINGS, answered, make_exam, make_question
 
 QUESTIONS = [make_question(f"q{number}", "depth" if number % 4 else "count") for number in range(40)]
@@ -24,7 +24,7 @@ def results_of(right: Sequence[bool], exam: Exam = EXAM, checkpoint: str = "mode
     return make_results(exam, answered(letters), checkpoint, SETTINGS)
 
 
-def test_figures_stand_within_their_intervals_and_these_are_in_the_file(tmp_path: FilePath) -> None:
+def test_figures_stand_within_their_intervals_and_these_are_in_the_file(tmp_path: Path) -> None:
     results_of([number % 4 == 0 or number % 2 == 0 for number in range(40)]).write(tmp_path / "e" / "results.json")
     found = Results.read(tmp_path / "e" / "results.json")
     (marks,) = found.marks
@@ -81,11 +81,11 @@ def test_an_item_of_which_one_order_failed_is_left_out() -> None:
 
 def test_several_responses_to_a_question_are_rounds_whose_figures_are_averaged() -> None:
     answers = tuple(
-        Response(f"q{number}", Path.LOR, member, False, f"<think></think><answer>{'AB'[member]}</answer>")
+        Response(f"q{number}", ReasoningPath.LOR, member, False, f"<think></think><answer>{'AB'[member]}</answer>")
         for number in range(40)
         for member in range(2)
     )
-    asked = Asked({Path.LOR: 40}, answers, (), 1.0)
+    asked = Asked({ReasoningPath.LOR: 40}, answers, (), 1.0)
     (marks,) = make_results(EXAM, asked, "model", SETTINGS).marks
     assert (marks.mode, marks.num_questions) == ("sampled", 40)
     overall = marks.figures["overall"]
@@ -121,7 +121,7 @@ def test_results_of_another_benchmark_are_refused_and_other_settings_are_named()
     assert differing_settings(other.settings, results.settings) == ["benchmark", "seed"]
 
 
-def test_a_file_that_is_no_results_file_is_refused_with_its_field(tmp_path: FilePath) -> None:
+def test_a_file_that_is_no_results_file_is_refused_with_its_field(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match=r"missing\.json"):
         Results.read(tmp_path / "missing.json")
     (tmp_path / "results.json").write_text('{"title": 3}')

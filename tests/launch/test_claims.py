@@ -8,7 +8,7 @@ import pytest
 from experiments.claims.plan import CONFIG, Part, chosen, parts_of, shown
 from experiments.claims.report import write_report
 from experiments.claims.results import Result, Spread
-from launch.config import load_config
+from launch.settings.config import load_config
 
 
 @pytest.mark.parametrize("part", parts_of(1), ids=lambda part: part.name)

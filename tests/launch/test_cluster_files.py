@@ -18,7 +18,7 @@ import yaml
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from launch.config import RunConfig, load_config
+from launch.settings.config import RunConfig, load_config
 from spatial.strict import StrictModel
 
 ROOT = Path(__file__).parents[2]

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import typer
 
-from launch.cli import app
-from launch.config import load_config
-from launch.data_build_cli import load_build_config
-from launch.data_cli import load_import_config
-from launch.run_naming import with_run
+from launch.commands.cli import app
+from launch.commands.data_build_cli import load_build_config
+from launch.commands.data_cli import load_import_config
+from launch.commands.run_naming import with_run
+from launch.settings.config import load_config
 
 PROJECT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{file.name}" for file in sorted((PROJECT / "docs").glob("*.md"))))

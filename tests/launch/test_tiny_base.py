@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from actors.run_folder import RunFolder
-from launch.config import load_config
+from actors.run.run_folder import RunFolder
+from launch.settings.config import load_config
 from spatial.dataset import load_samples
 from spatial.images import ImageStore
-from spatial.sample import Path as AnswerPath
+from spatial.sample import ReasoningPath
 from spatial.scenes.build import build_dataset
 from vlm.policy import PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import PromptEncoder
@@ -27,7 +27,7 @@ def test_it_is_small_and_says_how_it_was_made() -> None:
 
 
 def test_the_demo_starts_from_it_and_knows_all_its_words(tmp_path: Path) -> None:
-    from launch.prepare import prepare_base_model, prepare_data, prepare_folder
+    from launch.run.prepare import prepare_base_model, prepare_data, prepare_folder
 
     config = load_config(
         "demo",
@@ -49,12 +49,12 @@ def nll_by_kind(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     encoder, policy = PromptEncoder(BASE, store, config.prompt), load_policy(BASE)
     totals: dict[str, list[float]] = {}
     for sample in load_samples(file, store).samples:
-        if sample.paths == (AnswerPath.DIRECT,):
-            response = encoder.response_token_ids(sample.chains[AnswerPath.DIRECT])
+        if sample.paths == (ReasoningPath.DIRECT,):
+            response = encoder.response_token_ids(sample.chains[ReasoningPath.DIRECT])
             row = PolicyRow(
-                encoder.prompt_token_ids(sample, AnswerPath.DIRECT),
+                encoder.prompt_token_ids(sample, ReasoningPath.DIRECT),
                 response,
-                encoder.vision_inputs(sample, AnswerPath.DIRECT),
+                encoder.vision_inputs(sample, ReasoningPath.DIRECT),
             )
             with torch.no_grad():
                 logprobs, _ = policy(PolicyBatch.collate([row], encoder.pad_token_id, encoder.image_token_id))

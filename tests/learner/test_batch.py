@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from flow.trajectory import VersionSpan
 from learner.batch import (
     Collator,
     MicroPlan,
@@ -29,7 +30,6 @@ from learner.config import (
 from learner.losses import token_weights
 from learner.metrics import TokenMeans, names_by_staleness
 from learner.objective import OFF_POLICY, grpo_objective, with_effective_sample_size
-from rollout.trajectory import VersionSpan
 from tests.learner.conftest import ToyWorld
 from tests.learner.toy import sft_rows, training_rows
 from vlm.policy import load_policy

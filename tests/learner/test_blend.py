@@ -5,7 +5,7 @@ import pytest
 from learner.blend import Blend
 from learner.config import PointerConfig, SftConfig
 from learner.sft import SftBatches
-from spatial.sample import Path
+from spatial.sample import ReasoningPath
 from tests.learner.conftest import ToyWorld
 
 MEMBERS = {"lor": range(10), "dtr": range(10, 17), "plain": range(17, 20)}
@@ -51,7 +51,7 @@ def test_the_cold_start_follows_the_blend(world: ToyWorld) -> None:
     config = SftConfig(rows_per_batch=8, sort_window_batches=2, blend={"lor": 3.0, "dtr": 1.0})
     batches = SftBatches(world.samples, world.encoder, config, seed=0)
     paths = Counter(row.path for step in range(10) for row in batches[step])
-    assert paths == {Path.LOR: 60, Path.DTR: 20}
+    assert paths == {ReasoningPath.LOR: 60, ReasoningPath.DTR: 20}
 
 
 def test_a_pointer_without_objects_to_point_at_is_refused(world: ToyWorld) -> None:

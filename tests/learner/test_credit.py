@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from flow.score import Score
+from flow.trajectory import Trajectory
 from learner.config import AdvantageConfig, DrGrpoAdvantage, GrpoAdvantage, LearnerConfig
 from learner.credit import group_rows, num_detect_tokens
-from rewards.score import Score
-from rollout.trajectory import Trajectory
-from spatial.sample import Path, SpatialSample
+from spatial.sample import ReasoningPath, SpatialSample
 from tests.learner.conftest import ToyWorld
 from tests.learner.toy import chain, training_rows
 
@@ -24,7 +24,7 @@ SCORES = [
 def detecting(world: ToyWorld) -> tuple[SpatialSample, list[Trajectory]]:
     """Three responses of the detecting path to one sample."""
     sample = world.samples[0]
-    rows = [row for row in training_rows(world.samples, world.encoder) if row.path is Path.DTR]
+    rows = [row for row in training_rows(world.samples, world.encoder) if row.path is ReasoningPath.DTR]
     return sample, [replace(row.trajectory, sample_id=sample.sample_id) for row in rows[:3]]
 
 
@@ -92,9 +92,9 @@ def test_a_response_gets_one_advantage_by_default(world: ToyWorld) -> None:
 
 
 def test_a_response_without_a_detect_block_has_no_detect_tokens(world: ToyWorld) -> None:
-    ids = world.encoder.response_token_ids(chain(Path.LOR, 0))
+    ids = world.encoder.response_token_ids(chain(ReasoningPath.LOR, 0))
     assert num_detect_tokens(ids, world.encoder.tokenizer) == 0
-    unclosed = world.encoder.response_token_ids(chain(Path.DTR, 0).replace("</detect>", ""))
+    unclosed = world.encoder.response_token_ids(chain(ReasoningPath.DTR, 0).replace("</detect>", ""))
     assert num_detect_tokens(unclosed, world.encoder.tokenizer) == 0
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from flow.trajectory import VersionSpan
 from learner.batch import TrainingRow
 from learner.config import (
     DeepSpeedConfig,
@@ -23,7 +24,6 @@ from learner.config import (
 from learner.engine import LearnerEngine
 from learner.stack import part_of
 from learner.weights import DeepSpeedWeightSource
-from rollout.trajectory import VersionSpan
 from tests.learner.conftest import StartEngine, ToyWorld
 from tests.learner.plain import PlainLearner
 from tests.learner.toy import (

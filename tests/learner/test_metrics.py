@@ -2,14 +2,14 @@ import pytest
 import torch
 
 from learner.metrics import TokenMeans, names_by_staleness
-from spatial.sample import Path
+from spatial.sample import ReasoningPath
 
 
 def test_means_are_over_tokens_of_all_and_of_each_path() -> None:
     means = TokenMeans()
     mask = torch.tensor([[True, True, False], [True, False, False]])
-    means.add([Path.LOR, Path.DTR], mask, {"x": torch.tensor([[1.0, 3.0, 99.0], [8.0, 99.0, 99.0]])})
-    means.add([Path.DTR], torch.tensor([[True]]), {"x": torch.tensor([[4.0]])})
+    means.add([ReasoningPath.LOR, ReasoningPath.DTR], mask, {"x": torch.tensor([[1.0, 3.0, 99.0], [8.0, 99.0, 99.0]])})
+    means.add([ReasoningPath.DTR], torch.tensor([[True]]), {"x": torch.tensor([[4.0]])})
     assert means.means() == {"x": 4.0, "lor/x": 2.0, "dtr/x": 6.0}
     assert means.num_tokens() == 4
 
@@ -19,8 +19,10 @@ def test_tokens_of_one_response_are_told_apart_by_the_version_that_made_them() -
     mask = torch.tensor([[True, True, False], [True, True, True]])
     values = torch.tensor([[1.0, 3.0, 99.0], [8.0, 10.0, 12.0]])
     versions = torch.tensor([[3, 5, 5], [5, 3, 3]])
-    means.add([Path.LOR, Path.DTR], mask, {"x": values, "y": -values}, versions)
-    means.add([Path.DTR], torch.tensor([[True]]), dict.fromkeys("xy", torch.tensor([[1.0]])), torch.tensor([[5]]))
+    means.add([ReasoningPath.LOR, ReasoningPath.DTR], mask, {"x": values, "y": -values}, versions)
+    means.add(
+        [ReasoningPath.DTR], torch.tensor([[True]]), dict.fromkeys("xy", torch.tensor([[1.0]])), torch.tensor([[5]])
+    )
     found = means.means()
     assert found["staleness_0/x"] == (3 + 8 + 1) / 3
     assert found["staleness_2/x"] == pytest.approx((1 + 10 + 12) / 3)
@@ -31,13 +33,13 @@ def test_tokens_of_one_response_are_told_apart_by_the_version_that_made_them() -
 
 def test_a_masked_token_does_not_spread_nan() -> None:
     means = TokenMeans()
-    means.add([Path.LOR], torch.tensor([[True, False]]), {"x": torch.tensor([[2.0, float("nan")]])})
+    means.add([ReasoningPath.LOR], torch.tensor([[True, False]]), {"x": torch.tensor([[2.0, float("nan")]])})
     assert means.means() == {"x": 2.0, "lor/x": 2.0}
 
 
 def test_sums_of_other_ranks_are_added() -> None:
     means = TokenMeans()
-    means.add([Path.LOR], torch.tensor([[True]]), {"x": torch.tensor([[2.0]])})
+    means.add([ReasoningPath.LOR], torch.tensor([[True]]), {"x": torch.tensor([[2.0]])})
 
     def add_a_rank_that_counted_three(sums: torch.Tensor) -> None:
         sums += torch.tensor([[3.0, 0.0, 0.0], [1.0, 0.0, 0.0]])

@@ -1,6 +1,6 @@
 """The pointer loss: whose name, which tokens, and the very attention of the model."""
 
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from learner.config import DeepSpeedConfig, LearnerConfig, PointerConfig, SftCon
 from learner.engine import LearnerEngine
 from learner.pointer import Mention, Pointer, find_mentions
 from spatial.images import ImageStore
-from spatial.sample import ChoiceAnswer, Path, SeenObject, SpatialSample
+from spatial.sample import ChoiceAnswer, ReasoningPath, SeenObject, SpatialSample
 from tests.learner.toy import TINY, free_port, make_config
 from vlm.config import PromptConfig
 from vlm.policy import PolicyBatch, PolicyRow, load_policy
@@ -23,7 +23,7 @@ RESPONSE = "<answer>blue cone</answer>"
 
 
 class Scene:
-    def __init__(self, folder: FilePath) -> None:
+    def __init__(self, folder: Path) -> None:
         self.checkpoint = folder / "model"
         build_tiny_checkpoint(self.checkpoint, [QUESTION, RESPONSE, " red cube answer blue cone"], TINY, seed=0)
         store = ImageStore(folder / "images")
@@ -32,7 +32,7 @@ class Scene:
             sample_id="s",
             domain="toy",
             kind="closer",
-            paths=(Path.DIRECT,),
+            paths=(ReasoningPath.DIRECT,),
             images=(store.put(pixels),),
             question=QUESTION,
             answer=ChoiceAnswer(letter="A", num_options=2),
@@ -41,15 +41,17 @@ class Scene:
                 SeenObject(name="red cube", box_xyxy_px=(0.0, 0.0, 20.0, 20.0)),
                 SeenObject(name="blue cone", box_xyxy_px=(20.0, 40.0, 60.0, 60.0)),
             ),
-            chains={Path.DIRECT: RESPONSE},
+            chains={ReasoningPath.DIRECT: RESPONSE},
         )
         self.encoder = PromptEncoder(self.checkpoint, store, PromptConfig(instructions="short"))
-        self.row = SftRow.from_chain(self.sample, Path.DIRECT, self.encoder)
+        self.row = SftRow.from_chain(self.sample, ReasoningPath.DIRECT, self.encoder)
         self.ids = [*self.row.prompt_token_ids, *self.row.response_token_ids]
 
     def batch(self) -> PolicyBatch:
         row = PolicyRow(
-            self.row.prompt_token_ids, self.row.response_token_ids, self.encoder.vision_inputs(self.sample, Path.LOR)
+            self.row.prompt_token_ids,
+            self.row.response_token_ids,
+            self.encoder.vision_inputs(self.sample, ReasoningPath.LOR),
         )
         return PolicyBatch.collate([row], self.encoder.pad_token_id, self.encoder.image_token_id)
 
@@ -104,8 +106,8 @@ def test_the_loss_teaches_the_head_where_to_look(scene: Scene) -> None:
 
 def test_the_loss_is_a_mean_over_mentions_however_the_batch_is_cut(scene: Scene) -> None:
     # Two mentions in the question alone, three with the response's: rows would not weigh what mentions do.
-    bare = scene.sample.replace(sample_id="bare", chains={Path.DIRECT: "<answer>blue blue</answer>"})
-    rows = [scene.row, SftRow.from_chain(bare, Path.DIRECT, scene.encoder)]
+    bare = scene.sample.replace(sample_id="bare", chains={ReasoningPath.DIRECT: "<answer>blue blue</answer>"})
+    rows = [scene.row, SftRow.from_chain(bare, ReasoningPath.DIRECT, scene.encoder)]
     assert [len(find_mentions([row], scene.encoder)) for row in rows] == [3, 2]
     found = []
     for max_rows in (2, 1):

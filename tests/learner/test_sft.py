@@ -5,7 +5,7 @@ import pytest
 from learner.batch import SftRow
 from learner.config import SftConfig
 from learner.sft import SftBatches
-from spatial.sample import Path
+from spatial.sample import ReasoningPath
 from tests.learner.conftest import ToyWorld
 
 
@@ -13,7 +13,7 @@ def batches(world: ToyWorld, seed: int = 0, rows: int = 4, window: int = 2) -> S
     return SftBatches(world.samples, world.encoder, SftConfig(rows_per_batch=rows, sort_window_batches=window), seed)
 
 
-def names(data: SftBatches, step: int) -> list[tuple[str, Path]]:
+def names(data: SftBatches, step: int) -> list[tuple[str, ReasoningPath]]:
     return [(row.sample.sample_id, row.path) for row in data[step]]
 
 
@@ -22,7 +22,9 @@ def test_an_epoch_has_every_chain_once(world: ToyWorld) -> None:
     assert len(data) == 20
     epochs = [[name for step in range(first, first + 5) for name in names(data, step)] for first in (0, 5)]
     for epoch in epochs:
-        assert sorted(epoch) == sorted(itertools.product((s.sample_id for s in world.samples), (Path.LOR, Path.DTR)))
+        assert sorted(epoch) == sorted(
+            itertools.product((s.sample_id for s in world.samples), (ReasoningPath.LOR, ReasoningPath.DTR))
+        )
     assert epochs[0] != epochs[1]
 
 
@@ -41,7 +43,7 @@ def test_rows_of_a_window_are_sorted_by_length(world: ToyWorld) -> None:
     )
     assert all(left[1] <= right[0] for left, right in itertools.pairwise(spans))
     assert sorted(name for step in range(4) for name in names(data, step)) == sorted(
-        itertools.product((s.sample_id for s in world.samples), (Path.LOR, Path.DTR))
+        itertools.product((s.sample_id for s in world.samples), (ReasoningPath.LOR, ReasoningPath.DTR))
     )
 
 

@@ -2,31 +2,31 @@
 
 import random
 import socket
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from flow.trajectory import Trajectory, VersionSpan
 from learner.batch import SftRow, TrainingRow
 from learner.config import ColdStartOptimizerConfig, DeepSpeedConfig, LearnerConfig, OptimizerConfig, SftConfig
-from rollout.trajectory import Trajectory, VersionSpan
 from spatial.images import ImageStore
-from spatial.sample import ChoiceAnswer, Path, Region, SpatialSample
+from spatial.sample import ChoiceAnswer, ReasoningPath, Region, SpatialSample
 from vlm.config import PromptConfig, TinyModelConfig
 from vlm.prompt import PromptEncoder
 from vlm.tiny import build_tiny_checkpoint
 
 QUESTION = "Which is closer to the camera? A. red point B. blue point"
-PATHS = (Path.LOR, Path.DTR)
+PATHS = (ReasoningPath.LOR, ReasoningPath.DTR)
 TINY = TinyModelConfig(image_size_px=64, vision_layers=1, vision_width=32, text_layers=2, text_width=64, num_heads=2)
 
 
-def chain(path: Path, number: int) -> str:
+def chain(path: ReasoningPath, number: int) -> str:
     """A response in `path`'s grammar; its length grows with `number`."""
     think = "red is closer than blue " * (1 + number % 4)
     answer = f"<think>{think}</think><answer>{'AB'[number % 2]}</answer>"
     detect = f'<detect>Find 1 relevant objects:\n<3d_box center="0.0{number % 10},1.06,2.03">cube</3d_box></detect>'
-    return answer if path is Path.LOR else detect + answer
+    return answer if path is ReasoningPath.LOR else detect + answer
 
 
 def make_samples(store: ImageStore, num_samples: int) -> list[SpatialSample]:
@@ -37,7 +37,7 @@ def make_samples(store: ImageStore, num_samples: int) -> list[SpatialSample]:
             sample_id=f"sample-{number}",
             domain="toy",
             kind="closer",
-            paths=(Path.LOR, Path.DTR),
+            paths=(ReasoningPath.LOR, ReasoningPath.DTR),
             images=(store.put(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)),),
             question=QUESTION,
             answer=ChoiceAnswer(letter="AB"[number % 2], num_options=2),
@@ -49,13 +49,13 @@ def make_samples(store: ImageStore, num_samples: int) -> list[SpatialSample]:
     ]
 
 
-def make_checkpoint(folder: FilePath, seed: int = 0, model: TinyModelConfig = TINY) -> None:
+def make_checkpoint(folder: Path, seed: int = 0, model: TinyModelConfig = TINY) -> None:
     """A checkpoint whose vocabulary covers the toy texts."""
     texts = [QUESTION + " red point blue point think detect", *(chain(path, n) for path in PATHS for n in range(10))]
     build_tiny_checkpoint(folder, texts, model, seed)
 
 
-def make_encoder(checkpoint: FilePath, store: ImageStore) -> PromptEncoder:
+def make_encoder(checkpoint: Path, store: ImageStore) -> PromptEncoder:
     return PromptEncoder(checkpoint, store, PromptConfig(instructions="short"))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from spatial.sample import COLOURS, Answer, ChoiceAnswer, ImageRef, Path, Region, SpatialSample, Vector3
+from spatial.sample import COLOURS, Answer, ChoiceAnswer, ImageRef, ReasoningPath, Region, SpatialSample, Vector3
 
 MakeSample = Callable[..., SpatialSample]
 
@@ -27,7 +27,7 @@ def make_sample() -> MakeSample:
             sample_id="room-1",
             domain="room",
             kind="closer_to_camera",
-            paths=(Path.LOR, Path.DTR),
+            paths=(ReasoningPath.LOR, ReasoningPath.DTR),
             images=(ImageRef(sha256="0" * 64, width_px=64, height_px=64),),
             question=question,
             answer=answer or ChoiceAnswer(letter="A", num_options=2),

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from rewards.accuracy import accuracy_score, is_right, number_score
-from rewards.numbers import read_quantity
+from spatial.quantities import read_quantity
 from spatial.sample import ChoiceAnswer, MotionAnswer, NumberAnswer, TextAnswer, Unit
 
 A = ChoiceAnswer(letter="A", num_options=4)

@@ -1,22 +1,23 @@
 import pickle
 from collections.abc import Callable
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import pytest
 
+from flow.score import Score
 from rewards.config import RewardConfig
 from rewards.custom import load_reward
-from rewards.score import Score, ScoreError
-from spatial.sample import Path, SpatialSample
+from rewards.score_check import ScoreError
+from spatial.sample import ReasoningPath, SpatialSample
 
 MakeSample = Callable[..., SpatialSample]
 
 MODULE = """
 import numpy
-from rewards.score import Score
-from spatial.sample import Path, SpatialSample
+from flow.score import Score
+from spatial.sample import ReasoningPath, SpatialSample
 
-def half(text: str, path: Path, sample: SpatialSample) -> Score:
+def half(text: str, path: ReasoningPath, sample: SpatialSample) -> Score:
     return Score(total=0.5, accuracy=0.5, format=0.0)
 
 def with_an_option(text, path, sample, scale=1.0):
@@ -42,7 +43,7 @@ number = 3
 
 
 @pytest.fixture(autouse=True)
-def modules(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sr_real_test_rewards.py").write_text(MODULE)
     (tmp_path / "sr_real_test_broken.py").write_text("raise RuntimeError('no licence key')")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -51,24 +52,24 @@ def modules(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_custom_one_the_built_in_reward_is_loaded(make_sample: MakeSample) -> None:
     reward = load_reward(RewardConfig())
     text = "<think>x</think><answer>A</answer>"
-    assert reward(text, Path.LOR, make_sample()) == Score(1.0, 1.0, 1.0)
-    assert pickle.loads(pickle.dumps(reward))(text, Path.LOR, make_sample()) == Score(1.0, 1.0, 1.0)
+    assert reward(text, ReasoningPath.LOR, make_sample()) == Score(1.0, 1.0, 1.0)
+    assert pickle.loads(pickle.dumps(reward))(text, ReasoningPath.LOR, make_sample()) == Score(1.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(("name", "total"), [("half", 0.5), ("with_an_option", 1.0)])
 def test_a_custom_reward_is_loaded_by_name(name: str, total: float, make_sample: MakeSample) -> None:
     reward = load_reward(RewardConfig(custom=f"sr_real_test_rewards:{name}"))
-    assert reward("", Path.LOR, make_sample()).total == total
+    assert reward("", ReasoningPath.LOR, make_sample()).total == total
 
 
 def test_a_custom_reward_gives_plain_floats_or_fails_by_the_name_of_the_sample(make_sample: MakeSample) -> None:
     reward = load_reward(RewardConfig(custom="sr_real_test_rewards:of_numpy"))
-    score = pickle.loads(pickle.dumps(reward))("", Path.LOR, make_sample())
+    score = pickle.loads(pickle.dumps(reward))("", ReasoningPath.LOR, make_sample())
     assert score == Score(total=0.5, accuracy=1.0, format=0.0)
     assert {type(value) for value in (score.total, score.accuracy, score.format)} == {float}
     poisonous = load_reward(RewardConfig(custom="sr_real_test_rewards:poisonous"))
     with pytest.raises(ScoreError, match=f"sample {make_sample().sample_id}: the reward's accuracy is None"):
-        poisonous("", Path.LOR, make_sample())
+        poisonous("", ReasoningPath.LOR, make_sample())
 
 
 @pytest.mark.parametrize(

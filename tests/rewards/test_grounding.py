@@ -12,9 +12,9 @@ from spatial.sample import (
     Box2DAnswer,
     Box3DAnswer,
     ImageRef,
-    Path,
     PlacesAnswer,
     PointAnswer,
+    ReasoningPath,
     Region,
     SpatialSample,
 )
@@ -72,7 +72,7 @@ def sample(answer: Answer, *regions: Region) -> SpatialSample:
         sample_id="s",
         domain="toy",
         kind="place",
-        paths=(Path.DIRECT,),
+        paths=(ReasoningPath.DIRECT,),
         images=(ImageRef(sha256="0" * 64, width_px=64, height_px=64),),
         question="Where?",
         answer=answer,
@@ -84,16 +84,18 @@ RED = Region(mark="red", box_xyxy_px=(1.0, 1.0, 9.0, 9.0), center_m=(0.0, 3.0, 4
 
 
 def test_an_answer_at_once_is_worth_accuracy_and_format() -> None:
-    right = score_response("<answer>0.00,3.00,4.00</answer>", Path.DIRECT, sample(POINT), RewardConfig())
-    thought = score_response("<think>a</think><answer>0,3,4</answer>", Path.DIRECT, sample(POINT), RewardConfig())
+    right = score_response("<answer>0.00,3.00,4.00</answer>", ReasoningPath.DIRECT, sample(POINT), RewardConfig())
+    thought = score_response(
+        "<think>a</think><answer>0,3,4</answer>", ReasoningPath.DIRECT, sample(POINT), RewardConfig()
+    )
     assert (right.total, right.accuracy, right.format, right.center) == (1.0, 1.0, 1.0, None)
     assert (thought.accuracy, thought.format) == (1.0, 0.0)
 
 
 def test_a_region_answered_with_a_point_or_a_box_has_a_centre_error() -> None:
     said = "<answer>0.00,3.00,4.30</answer>"
-    assert center_errors_m(said, Path.DIRECT, sample(POINT, RED)) == pytest.approx((0.3,))
-    assert center_errors_m(f"<answer>{box_text()}</answer>", Path.DIRECT, sample(BOX, RED)) == (0.0,)
+    assert center_errors_m(said, ReasoningPath.DIRECT, sample(POINT, RED)) == pytest.approx((0.3,))
+    assert center_errors_m(f"<answer>{box_text()}</answer>", ReasoningPath.DIRECT, sample(BOX, RED)) == (0.0,)
     # A named object is no region, and a 2D box no centre.
-    assert center_errors_m(said, Path.DIRECT, sample(POINT)) is None
-    assert predicted_centers_m("<answer>[1,1,2,2]</answer>", Path.DIRECT, sample(IN_IMAGE, RED)) == ()
+    assert center_errors_m(said, ReasoningPath.DIRECT, sample(POINT)) is None
+    assert predicted_centers_m("<answer>[1,1,2,2]</answer>", ReasoningPath.DIRECT, sample(IN_IMAGE, RED)) == ()

@@ -7,7 +7,7 @@ import pytest
 
 from rewards.config import RewardConfig
 from rewards.reward import center_errors_m, is_correct, score_response
-from spatial.sample import ChoiceAnswer, MotionAnswer, NumberAnswer, Path, SpatialSample, TextAnswer
+from spatial.sample import ChoiceAnswer, MotionAnswer, NumberAnswer, ReasoningPath, SpatialSample, TextAnswer
 
 MakeSample = Callable[..., SpatialSample]
 
@@ -112,34 +112,34 @@ NO_ANSWERS = {
 def test_a_deceiving_response_gets_what_a_strict_reader_gives(name: str, make_sample: MakeSample) -> None:
     text, accuracy, well_formed, center = DECEIVING[name]
     sample = make_sample(centers_m=TRUE_M)
-    score = score_response(text, Path.DTR, sample, CONFIG)
+    score = score_response(text, ReasoningPath.DTR, sample, CONFIG)
     assert (score.accuracy, score.format, score.center) == (accuracy, well_formed, pytest.approx(center))
     assert score.total == pytest.approx(0.8 * accuracy + 0.1 * well_formed + 0.1 * center)
-    assert is_correct(text, Path.DTR, sample) == bool(accuracy)
-    assert (center_errors_m(text, Path.DTR, sample) is not None) == (center > 0)
+    assert is_correct(text, ReasoningPath.DTR, sample) == bool(accuracy)
+    assert (center_errors_m(text, ReasoningPath.DTR, sample) is not None) == (center > 0)
 
 
 @pytest.mark.parametrize("name", NO_ANSWERS)
 def test_what_is_no_answer_scores_zero_for_every_type_of_truth(name: str, make_sample: MakeSample) -> None:
     for truth in TRUTHS:
         text = f"<think>x</think><answer>{NO_ANSWERS[name]}</answer>"
-        score = score_response(text, Path.LOR, make_sample(truth), CONFIG)
+        score = score_response(text, ReasoningPath.LOR, make_sample(truth), CONFIG)
         assert (score.accuracy, score.format, score.total) == (0.0, 1.0, pytest.approx(0.2))
-        assert not is_correct(text, Path.LOR, make_sample(truth))
+        assert not is_correct(text, ReasoningPath.LOR, make_sample(truth))
 
 
 @pytest.mark.parametrize("name", DECEIVING)
 def test_a_deceiving_response_is_scored_in_time(name: str, make_sample: MakeSample) -> None:
-    assert _fastest_s(DECEIVING[name][0], Path.DTR, make_sample(centers_m=TRUE_M)) < LIMIT_S
+    assert _fastest_s(DECEIVING[name][0], ReasoningPath.DTR, make_sample(centers_m=TRUE_M)) < LIMIT_S
 
 
 @pytest.mark.parametrize("name", NO_ANSWERS)
 def test_what_is_no_answer_is_scored_in_time(name: str, make_sample: MakeSample) -> None:
     text = f"<think>x</think><answer>{NO_ANSWERS[name]}</answer>"
-    assert max(_fastest_s(text, Path.LOR, make_sample(truth)) for truth in TRUTHS) < LIMIT_S
+    assert max(_fastest_s(text, ReasoningPath.LOR, make_sample(truth)) for truth in TRUTHS) < LIMIT_S
 
 
-def _fastest_s(text: str, path: Path, sample: SpatialSample) -> float:
+def _fastest_s(text: str, path: ReasoningPath, sample: SpatialSample) -> float:
     """The least time of a few runs: what the scoring takes when nothing else takes the core."""
     times_s = []
     for _ in range(3):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from rewards.score import Score, ScoreError, plain_score
+from flow.score import Score
+from rewards.score_check import ScoreError, plain_score
 
 FINE = {"total": 0.5, "accuracy": 0.5, "format": 0.5}
 

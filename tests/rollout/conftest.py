@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
 
+from flow.trajectory import RolloutRequest, Trajectory
 from learner.weights import DeepSpeedWeightSource
 from rollout.buckets import PackedSource
 from rollout.canary import Canary
@@ -22,10 +23,9 @@ from rollout.config import EngineConfig, GlooTransferConfig
 from rollout.engine import RolloutEngine
 from rollout.gloo_transfer import GlooTrainerWeightTransferEngine
 from rollout.plugin import register
-from rollout.trajectory import RolloutRequest, Trajectory
 from rollout.transfer_client import FanOutClient, trainer_init_info
 from spatial.images import ImageStore
-from spatial.sample import ChoiceAnswer, Path, Region, SpatialSample
+from spatial.sample import ChoiceAnswer, ReasoningPath, Region, SpatialSample
 from vlm.config import PromptConfig, TinyModelConfig
 from vlm.policy import Policy, PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import PromptEncoder
@@ -49,7 +49,7 @@ PROMPT = PromptConfig(instructions="short", region_depth=True, lor_regions="mark
 class TinyWorld:
     """A checkpoint, an image store, and samples with one image each."""
 
-    checkpoint: FilePath
+    checkpoint: Path
     images: ImageStore
     samples: tuple[SpatialSample, ...]
     encoder: PromptEncoder
@@ -63,7 +63,7 @@ class TinyWorld:
         question: str = QUESTION,
     ) -> RolloutRequest:
         sample = self.samples[index].replace(question=question)
-        return RolloutRequest(0, 0, sample, Path.DTR, seed, temperature, max_tokens)
+        return RolloutRequest(0, 0, sample, ReasoningPath.DTR, seed, temperature, max_tokens)
 
     def learner_logprobs(self, policy: Policy, trajectory: Trajectory, temperature: float = 1.0) -> torch.Tensor:
         """The learner's log-probabilities of the response."""
@@ -175,7 +175,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
             sample_id=f"sample-{index}",
             domain="test",
             kind="closer",
-            paths=(Path.DTR,),
+            paths=(ReasoningPath.DTR,),
             images=(images.put(random.integers(0, 255, (128, 128, 3), dtype=np.uint8)),),
             question=QUESTION,
             answer=ChoiceAnswer(letter="A", num_options=2),

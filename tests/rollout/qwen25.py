@@ -1,6 +1,6 @@
 """The other family: a tiny Qwen2.5-VL, in the ordinary layout."""
 
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import torch
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
@@ -12,7 +12,7 @@ from vlm.tiny import END, IMAGE, PAD, VIDEO, VISION_END, VISION_START, build_pro
 from .conftest import QUESTION, RESPONSE
 
 
-def build_qwen25(folder: FilePath) -> None:
+def build_qwen25(folder: Path) -> None:
     """A random Qwen2.5-VL with the tiny tokenizer in the ordinary layout, and a copy that was given region tokens."""
     tokenizer = build_tokenizer([QUESTION + " red point: blue point: detect think", RESPONSE])
     token = tokenizer.convert_tokens_to_ids

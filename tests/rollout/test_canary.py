@@ -6,7 +6,7 @@ import pytest
 
 from rollout.canary import choose_canary, mean_difference
 from rollout.config import CanaryConfig
-from spatial.sample import ChoiceAnswer, ImageRef, Path, Region, SpatialSample
+from spatial.sample import ChoiceAnswer, ImageRef, ReasoningPath, Region, SpatialSample
 
 
 def sample(name: str, sides_px: tuple[int, ...], question: str, has_region: bool) -> SpatialSample:
@@ -14,7 +14,7 @@ def sample(name: str, sides_px: tuple[int, ...], question: str, has_region: bool
         sample_id=name,
         domain="test",
         kind="depth",
-        paths=(Path.DTR,),
+        paths=(ReasoningPath.DTR,),
         images=tuple(ImageRef(sha256="0" * 64, width_px=side, height_px=side) for side in sides_px),
         question=question,
         answer=ChoiceAnswer(letter="A", num_options=2),

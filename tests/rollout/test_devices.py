@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import pytest
 import torch
@@ -37,13 +37,13 @@ def test_vllm_is_told_what_it_computes_on(on_gpu: bool, seen: str) -> None:
 def test_memory_of_keys_and_values_follows_the_config_not_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     config = EngineConfig(transfer=NcclTransferConfig())
-    assert "gpu_memory_utilization" not in engine_arguments(FilePath("model"), config, on_gpu=False)
-    assert engine_arguments(FilePath("model"), config, on_gpu=True)["gpu_memory_utilization"] == 0.85
+    assert "gpu_memory_utilization" not in engine_arguments(Path("model"), config, on_gpu=False)
+    assert engine_arguments(Path("model"), config, on_gpu=True)["gpu_memory_utilization"] == 0.85
 
 
 def test_ranks_of_an_engine_are_its_own_processes_and_not_rays() -> None:
     config = EngineConfig(tensor_parallel_size=2, transfer=NcclTransferConfig())
-    assert engine_arguments(FilePath("model"), config, on_gpu=True)["distributed_executor_backend"] == "mp"
+    assert engine_arguments(Path("model"), config, on_gpu=True)["distributed_executor_backend"] == "mp"
 
 
 def test_a_learner_on_cpu_takes_nothing_of_a_card_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

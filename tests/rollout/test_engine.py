@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from flow.trajectory import Trajectory
 from learner.config import LearnerConfig
 from learner.stack import freeze
 from learner.weights import DeepSpeedWeightSource
@@ -21,9 +22,8 @@ from rollout.engine import RolloutEngine
 from rollout.errors import EngineStartError, TransferError, WorkersFailedError
 from rollout.gloo_group import GlooGroup, in_background
 from rollout.gloo_transfer import GlooUpdateInfo
-from rollout.trajectory import Trajectory
 from rollout.transfer_client import FanOutClient
-from spatial.sample import BadImageError, ImageRef, Path, SpatialSample
+from spatial.sample import BadImageError, ImageRef, ReasoningPath, SpatialSample
 from vlm.policy import Policy
 
 from .conftest import PROMPT, QUESTION, TOLERANCE, EngineHost, PolicySource, TinyWorld
@@ -48,7 +48,7 @@ def distance(world: TinyWorld, policy: Policy, trajectory: Trajectory, temperatu
 
 def test_a_response_is_aligned_with_its_prompt_and_its_text(host: EngineHost, world: TinyWorld) -> None:
     trajectory = host.run(host.engine.generate(world.request(seed=3, max_tokens=400)))
-    assert trajectory.prompt_token_ids == world.encoder.prompt_token_ids(world.samples[0], Path.DTR)
+    assert trajectory.prompt_token_ids == world.encoder.prompt_token_ids(world.samples[0], ReasoningPath.DTR)
     assert len(trajectory.rollout_logprobs) == len(trajectory.response_token_ids)
     assert max(trajectory.rollout_logprobs) < 0
     is_ended = trajectory.response_token_ids[-1] == world.encoder.end_token_id
@@ -288,7 +288,7 @@ def test_a_missing_image_and_a_prompt_that_is_too_long_are_named(host: EngineHos
     with pytest.raises(ValueError, match=r"sample-0 has 2 images, but rollout\.engine\.max_images_per_prompt=1; set"):
         host.run(host.engine.generate(two))
     # The last prompt leaves 23 tokens, and the request asks for 24: vLLM would cut the response without a word.
-    for num_words in (490, 900, 512 - len(world.encoder.prompt_token_ids(asked(" red"), Path.DTR)) + 1 - 23):
+    for num_words in (490, 900, 512 - len(world.encoder.prompt_token_ids(asked(" red"), ReasoningPath.DTR)) + 1 - 23):
         long = type(request)(**{**vars(request), "sample": asked(" red" * num_words)})
         with pytest.raises(ValueError, match=r"sample-0.*max_model_len=512"):
             host.run(host.engine.generate(long))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import psutil
 import pytest
@@ -36,7 +36,7 @@ from .conftest import PROMPT, TinyWorld
 
 
 def test_the_config_needs_neither_vllm_nor_torch() -> None:
-    code = "import sys, rollout.config, rollout.trajectory, rollout.errors; print({'vllm', 'torch'} & set(sys.modules))"
+    code = "import sys, rollout.config, flow.trajectory, rollout.errors; print({'vllm', 'torch'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 
@@ -151,7 +151,7 @@ def test_errors_survive_pickling() -> None:
     assert failed.causes == {"rollout-1": "gone"}
 
 
-def write_checkpoint(folder: FilePath, shapes: dict[str, list[int]], is_tied: bool) -> FilePath:
+def write_checkpoint(folder: Path, shapes: dict[str, list[int]], is_tied: bool) -> Path:
     header = json.dumps(
         {name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()}
     )
@@ -160,7 +160,7 @@ def write_checkpoint(folder: FilePath, shapes: dict[str, list[int]], is_tied: bo
     return folder
 
 
-def test_an_update_must_bring_all_weights_and_a_tied_head_too(tmp_path: FilePath) -> None:
+def test_an_update_must_bring_all_weights_and_a_tied_head_too(tmp_path: Path) -> None:
     shapes = {"model.embed_tokens.weight": [10, 4], "model.layers.0.weight": [4, 4]}
     expected = ExpectedWeights.of_checkpoint(write_checkpoint(tmp_path, shapes, is_tied=True))
     expected.check([*shapes, "lm_head.weight"], [*shapes.values(), [10, 4]], {})
@@ -172,7 +172,7 @@ def test_an_update_must_bring_all_weights_and_a_tied_head_too(tmp_path: FilePath
         expected.check(["model.embed_tokens.weight", "lm_head.weight"], [[10, 4], [10, 4]], {})
 
 
-def test_an_update_may_leave_out_what_its_sender_names(tmp_path: FilePath) -> None:
+def test_an_update_may_leave_out_what_its_sender_names(tmp_path: Path) -> None:
     shapes = {"embed_tokens.weight": [10, 4], "layers.0.weight": [4, 4]}
     expected = ExpectedWeights.of_checkpoint(write_checkpoint(tmp_path, shapes, is_tied=True))
     expected.check(["layers.0.weight"], [[4, 4]], {"embed_tokens.weight": 40, "lm_head.weight": 40})
@@ -182,7 +182,7 @@ def test_an_update_may_leave_out_what_its_sender_names(tmp_path: FilePath) -> No
         expected.check([], [], {"embed_tokens.weight": 40, "lm_head.weight": 40})
 
 
-def test_a_checkpoint_without_safetensors_is_refused(tmp_path: FilePath) -> None:
+def test_a_checkpoint_without_safetensors_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="safetensors"):
         ExpectedWeights.of_checkpoint(tmp_path)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from rollout.trajectory import RolloutRequest, Trajectory
-from spatial.sample import Path, Region, SpatialSample
+from flow.trajectory import RolloutRequest, Trajectory
+from spatial.sample import ReasoningPath, Region, SpatialSample
 from vlm.policy import Policy, load_policy
 from vlm.prompt import PromptEncoder
 
@@ -62,12 +62,12 @@ def samples(world: TinyWorld) -> list[SpatialSample]:
 
 
 def roll_out(host: EngineHost, sample: SpatialSample, seed: int = 1) -> Trajectory:
-    return host.run(host.engine.generate(RolloutRequest(0, 0, sample, Path.DTR, seed, 1.0, 24)))
+    return host.run(host.engine.generate(RolloutRequest(0, 0, sample, ReasoningPath.DTR, seed, 1.0, 24)))
 
 
 def differences(host: EngineHost, world: TinyWorld, policy: Policy) -> list[float]:
     """By sample and path: how far the engine's log-probabilities are from the learner's, at most."""
-    asked = [(sample, path) for sample in samples(world) for path in (Path.DTR, Path.LOR)]
+    asked = [(sample, path) for sample in samples(world) for path in (ReasoningPath.DTR, ReasoningPath.LOR)]
     together = [host.submit(host.engine.generate(RolloutRequest(0, 0, s, path, 1, 1.0, 24))) for s, path in asked]
     found = []
     for (sample, path), future in zip(asked, together, strict=True):

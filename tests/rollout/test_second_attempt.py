@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path as FilePath
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -104,7 +104,7 @@ class PlayedLlm:
 
 
 @pytest.fixture
-def engine(tmp_path: FilePath) -> RolloutEngine:
+def engine(tmp_path: Path) -> RolloutEngine:
     checkpoint = write_checkpoint(tmp_path, SHAPES, is_tied=False)
     config = EngineConfig(transfer=IpcTransferConfig())
     return RolloutEngine(checkpoint, ImageStore(tmp_path / "images"), PromptConfig(), config, name="rollout-0")

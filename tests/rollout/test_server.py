@@ -8,7 +8,7 @@ import httpx
 import pytest
 import torch
 
-from spatial.sample import Path, Region
+from spatial.sample import ReasoningPath, Region
 from tests.vllm_server import vllm_server
 from vlm.policy import PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import question_text
@@ -32,7 +32,7 @@ def ask(url: str, world: TinyWorld, regions: object) -> httpx.Response:
     image = base64.b64encode(world.images.path(sample.images[0]).read_bytes()).decode()
     content = [
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}},
-        {"type": "text", "text": question_text(sample, Path.DTR, PROMPT)},
+        {"type": "text", "text": question_text(sample, ReasoningPath.DTR, PROMPT)},
     ]
     body = {
         "model": "tiny", "messages": [{"role": "user", "content": content}], "temperature": 0.0, "max_tokens": 12,
@@ -52,9 +52,9 @@ def test_the_server_answers_about_a_region_as_the_learner_would(url: str, world:
     token_ids, logprobs = tokens_and_logprobs(answer.json())
     sample = world.samples[0].replace(regions=(RED,), depths=())
     assert (sample.images[0].width_px, sample.images[0].height_px) == (128, 128)
-    prompt = world.encoder.prompt_token_ids(sample, Path.DTR)
+    prompt = world.encoder.prompt_token_ids(sample, ReasoningPath.DTR)
     assert answer.json()["usage"]["prompt_tokens"] == len(prompt)
-    row = PolicyRow(prompt, token_ids, world.encoder.vision_inputs(sample, Path.DTR))
+    row = PolicyRow(prompt, token_ids, world.encoder.vision_inputs(sample, ReasoningPath.DTR))
     batch = PolicyBatch.collate([row], world.encoder.pad_token_id, world.encoder.image_token_id)
     with torch.no_grad():
         mine, _ = load_policy(world.checkpoint)(batch, bans=False)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,13 @@ SMALL = SceneConfig(questions_per_scene=3)
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> FilePath:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("built")
     build_dataset(SMALL, root, {"train": 20, "validation": 10, "test": 10}, seed=0)
     return root
 
 
-def test_splits_share_no_scene(built: FilePath) -> None:
+def test_splits_share_no_scene(built: Path) -> None:
     store = ImageStore(built / "images")
     hashes = {
         split: {s.images[0].sha256 for s in load_samples(built / f"{split}.jsonl", store).samples}
@@ -33,22 +33,22 @@ def test_splits_share_no_scene(built: FilePath) -> None:
     assert len(set.union(*hashes.values())) == 40
 
 
-def test_the_same_seed_builds_the_same_bytes_with_any_number_of_workers(built: FilePath, tmp_path: FilePath) -> None:
+def test_the_same_seed_builds_the_same_bytes_with_any_number_of_workers(built: Path, tmp_path: Path) -> None:
     build_dataset(SMALL, tmp_path, {"train": 20}, seed=0, num_workers=2)
     assert (tmp_path / "train.jsonl").read_bytes() == (built / "train.jsonl").read_bytes()
 
 
-def test_another_seed_builds_other_scenes(built: FilePath, tmp_path: FilePath) -> None:
+def test_another_seed_builds_other_scenes(built: Path, tmp_path: Path) -> None:
     build_dataset(SMALL, tmp_path, {"train": 20}, seed=1)
     assert not {p.name for p in tmp_path.rglob("*.png")} & {p.name for p in built.rglob("*.png")}
 
 
-def test_a_larger_split_begins_with_the_smaller(built: FilePath, tmp_path: FilePath) -> None:
+def test_a_larger_split_begins_with_the_smaller(built: Path, tmp_path: Path) -> None:
     build_dataset(SMALL, tmp_path, {"train": 4}, seed=0)
     assert (built / "train.jsonl").read_text().startswith((tmp_path / "train.jsonl").read_text())
 
 
-def test_one_family_can_be_built_alone_and_progress_is_told(tmp_path: FilePath) -> None:
+def test_one_family_can_be_built_alone_and_progress_is_told(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     files = build_dataset(
         SMALL.replace(families=("room",)), tmp_path, {"test": 3}, seed=0, on_progress=lambda *done: told.append(done)
@@ -58,7 +58,7 @@ def test_one_family_can_be_built_alone_and_progress_is_told(tmp_path: FilePath) 
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_stored_pictures_are_clean_and_of_the_configured_size(built: FilePath) -> None:
+def test_stored_pictures_are_clean_and_of_the_configured_size(built: Path) -> None:
     store = ImageStore(built / "images")
     sample = load_samples(built / "train.jsonl", store).samples[0]
     picture = np.asarray(store.open(sample.images[0]))
@@ -67,7 +67,7 @@ def test_stored_pictures_are_clean_and_of_the_configured_size(built: FilePath) -
     assert not (np.sort(picture.reshape(-1, 3), axis=1) == [0, 0, 255]).all(axis=1).any()
 
 
-def test_stored_depth_is_that_of_the_surface_before_an_objects_centre(tmp_path: FilePath) -> None:
+def test_stored_depth_is_that_of_the_surface_before_an_objects_centre(tmp_path: Path) -> None:
     build_dataset(SMALL.replace(store_depth=True, max_objects=3), tmp_path, {"train": 12}, seed=0)
     store = ImageStore(tmp_path / "images")
     seen = 0
@@ -87,12 +87,12 @@ def test_stored_depth_is_that_of_the_surface_before_an_objects_centre(tmp_path: 
     assert seen > 10
 
 
-def test_an_unknown_split_is_refused(tmp_path: FilePath) -> None:
+def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"num_scenes\['dev'\]=1: splits are train, validation, test"):
         build_dataset(SMALL, tmp_path, {"dev": 1}, seed=0)
 
 
-def corrupt(built: FilePath, root: FilePath, change: Callable[[dict[str, Any]], object]) -> FilePath:
+def corrupt(built: Path, root: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     """A copy of the test split in which the first sample with regions is changed, as the file's last line."""
     lines = (built / "test.jsonl").read_text().splitlines()
     sample = next(s for s in map(json.loads, lines) if s["regions"])
@@ -149,7 +149,7 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], object], str, str]] = [
 
 @pytest.mark.parametrize(("change", "field", "says"), CHANGES)
 def test_a_bad_line_is_named_and_left_out(
-    built: FilePath, tmp_path: FilePath, change: Callable[[dict[str, Any]], object], field: str, says: str
+    built: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object], field: str, says: str
 ) -> None:
     file = corrupt(built, tmp_path, change)
     loaded = load_samples(file, ImageStore(built / "images"), max_bad_share=0.1)
@@ -161,7 +161,7 @@ def test_a_bad_line_is_named_and_left_out(
 
 
 @pytest.mark.parametrize("line", [b'{"sample_id": "a", ', b"\xff\xfe", b"[]", b"null"])
-def test_a_line_that_is_no_object_is_one_bad_line(built: FilePath, tmp_path: FilePath, line: bytes) -> None:
+def test_a_line_that_is_no_object_is_one_bad_line(built: Path, tmp_path: Path, line: bytes) -> None:
     file = tmp_path / "bad.jsonl"
     file.write_bytes(line + b"\n\n" + (built / "test.jsonl").read_bytes())
     loaded = load_samples(file, ImageStore(built / "images"), max_bad_share=0.1)
@@ -169,7 +169,7 @@ def test_a_line_that_is_no_object_is_one_bad_line(built: FilePath, tmp_path: Fil
     assert len(loaded.samples) == len((built / "test.jsonl").read_text().splitlines())
 
 
-def test_too_many_bad_lines_stop_with_counts_and_reasons(built: FilePath, tmp_path: FilePath) -> None:
+def test_too_many_bad_lines_stop_with_counts_and_reasons(built: Path, tmp_path: Path) -> None:
     file = tmp_path / "bad.jsonl"
     good = (built / "test.jsonl").read_text().splitlines()[:4]
     file.write_text("\n".join([*good, *["{}"] * 7]))
@@ -179,13 +179,13 @@ def test_too_many_bad_lines_stop_with_counts_and_reasons(built: FilePath, tmp_pa
     assert "and 2 more" in str(caught.value)
 
 
-def test_a_file_without_samples_is_refused(tmp_path: FilePath) -> None:
+def test_a_file_without_samples_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(BadDataError, match="there is no sample in it"):
         load_samples(tmp_path / "empty.jsonl", ImageStore(tmp_path))
 
 
-def test_an_opened_file_gives_the_samples_of_a_loaded_one_in_any_order(built: FilePath) -> None:
+def test_an_opened_file_gives_the_samples_of_a_loaded_one_in_any_order(built: Path) -> None:
     file, store = built / "train.jsonl", ImageStore(built / "images")
     loaded, opened = load_samples(file, store).samples, open_samples(file, store).samples
     assert isinstance(opened, SampleFile)
@@ -197,7 +197,7 @@ def test_an_opened_file_gives_the_samples_of_a_loaded_one_in_any_order(built: Fi
         opened[len(loaded)]
 
 
-def test_a_subset_of_an_opened_file_is_the_list_of_those_kept(built: FilePath) -> None:
+def test_a_subset_of_an_opened_file_is_the_list_of_those_kept(built: Path) -> None:
     opened = open_samples(built / "train.jsonl", ImageStore(built / "images")).samples
     kind = opened[0].kind
     once = Subset(opened, lambda sample: sample.kind == kind)
@@ -205,7 +205,7 @@ def test_a_subset_of_an_opened_file_is_the_list_of_those_kept(built: FilePath) -
     assert list(Subset(once, lambda sample: sample is not once[0])) == list(once)[1:]
 
 
-def test_the_third_of_three_equal_ids_names_the_first(built: FilePath, tmp_path: FilePath) -> None:
+def test_the_third_of_three_equal_ids_names_the_first(built: Path, tmp_path: Path) -> None:
     lines = (built / "train.jsonl").read_bytes().splitlines(keepends=True)
     file = tmp_path / "train.jsonl"
     file.write_bytes(b"".join([lines[0], lines[1], lines[0], lines[2], lines[0]]))
@@ -216,7 +216,7 @@ def test_the_third_of_three_equal_ids_names_the_first(built: FilePath, tmp_path:
     ]
 
 
-def test_a_file_that_changes_under_way_is_told(built: FilePath, tmp_path: FilePath) -> None:
+def test_a_file_that_changes_under_way_is_told(built: Path, tmp_path: Path) -> None:
     file = tmp_path / "train.jsonl"
     file.write_bytes((built / "train.jsonl").read_bytes())
     opened = open_samples(file, ImageStore(built / "images")).samples

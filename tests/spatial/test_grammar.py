@@ -12,7 +12,7 @@ from spatial.grammar import (
     parse_response,
     read_number,
 )
-from spatial.sample import Path
+from spatial.sample import ReasoningPath
 
 TWO_BOXES = """Find 2 relevant objects:
 <3d_box center="0.02,1.06,2.03">cabinet (red point)</3d_box>
@@ -70,11 +70,11 @@ def test_a_box_with_a_size_but_no_yaw_is_not_written() -> None:
 
 def test_a_section_that_quotes_a_tag_is_not_written() -> None:
     with pytest.raises(ValueError, match="quotes a tag"):
-        format_response(Path.LOR, think="I write <answer>", answer="A")
+        format_response(ReasoningPath.LOR, think="I write <answer>", answer="A")
 
 
-@pytest.mark.parametrize(("path", "detect"), [(Path.LOR, TWO_BOXES), (Path.DTR, None)])
-def test_a_detect_section_is_for_dtr_and_only_for_it(path: Path, detect: str | None) -> None:
+@pytest.mark.parametrize(("path", "detect"), [(ReasoningPath.LOR, TWO_BOXES), (ReasoningPath.DTR, None)])
+def test_a_detect_section_is_for_dtr_and_only_for_it(path: ReasoningPath, detect: str | None) -> None:
     with pytest.raises(ValueError, match="only for it"):
         format_response(path, think="", answer="A", detect=detect)
 
@@ -83,13 +83,13 @@ def test_a_detect_section_is_for_dtr_and_only_for_it(path: Path, detect: str | N
 
 
 def test_a_language_only_response_is_read() -> None:
-    parsed = parse_response(Path.LOR, " <think>\n it is near </think>\n\n<answer> 1.2 m\n</answer>\n")
+    parsed = parse_response(ReasoningPath.LOR, " <think>\n it is near </think>\n\n<answer> 1.2 m\n</answer>\n")
     assert parsed.well_formed
     assert (parsed.detect, parsed.think, parsed.answer, parsed.boxes) == (None, "it is near", "1.2 m", ())
 
 
 def test_a_detecting_response_is_read() -> None:
-    parsed = parse_response(Path.DTR, dtr(f"\n{TWO_BOXES}\n"))
+    parsed = parse_response(ReasoningPath.DTR, dtr(f"\n{TWO_BOXES}\n"))
     assert parsed.well_formed
     assert parsed.detect == TWO_BOXES
     assert parsed.boxes == (
@@ -101,13 +101,13 @@ def test_a_detecting_response_is_read() -> None:
 
 def test_a_reference_frame_is_read() -> None:
     block = format_detect_block([(1.0, 2.0, 3.0)], ["cube"], frame=12)
-    parsed = parse_response(Path.DTR, dtr(block))
+    parsed = parse_response(ReasoningPath.DTR, dtr(block))
     assert parsed.well_formed
     assert parsed.reference_frame == 12
 
 
 def test_empty_sections_are_sections() -> None:
-    assert parse_response(Path.LOR, "<think></think><answer></answer>").well_formed
+    assert parse_response(ReasoningPath.LOR, "<think></think><answer></answer>").well_formed
 
 
 @pytest.mark.parametrize(
@@ -143,18 +143,18 @@ def test_empty_sections_are_sections() -> None:
 def test_a_malformed_response_is_told_and_its_answer_read_only_when_it_is_certain(
     text: str, answer: str | None
 ) -> None:
-    parsed = parse_response(Path.LOR, text)
+    parsed = parse_response(ReasoningPath.LOR, text)
     assert not parsed.well_formed
     assert parsed.answer == answer
 
 
 def test_a_language_only_response_is_malformed_on_the_other_path() -> None:
-    assert not parse_response(Path.DTR, "<think>x</think><answer>A</answer>").well_formed
+    assert not parse_response(ReasoningPath.DTR, "<think>x</think><answer>A</answer>").well_formed
 
 
 def test_sections_in_another_order_are_malformed() -> None:
     text = f"<think>x</think><detect>{TWO_BOXES}</detect><answer>A</answer>"
-    assert not parse_response(Path.DTR, text).well_formed
+    assert not parse_response(ReasoningPath.DTR, text).well_formed
 
 
 # --- reading: detect blocks
@@ -173,7 +173,7 @@ def test_sections_in_another_order_are_malformed() -> None:
     ],
 )
 def test_a_detect_block_in_the_grammar_is_well_formed(detect: str) -> None:
-    assert parse_response(Path.DTR, dtr(detect)).well_formed
+    assert parse_response(ReasoningPath.DTR, dtr(detect)).well_formed
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_detect_block_in_the_grammar_is_well_formed(detect: str) -> None:
     ],
 )
 def test_a_detect_block_outside_the_grammar_is_malformed_but_its_boxes_are_read(detect: str, num_boxes: int) -> None:
-    parsed = parse_response(Path.DTR, dtr(detect))
+    parsed = parse_response(ReasoningPath.DTR, dtr(detect))
     assert not parsed.well_formed
     assert len(parsed.boxes) == num_boxes
 
@@ -233,26 +233,28 @@ def test_a_detect_block_outside_the_grammar_is_malformed_but_its_boxes_are_read(
     ],
 )
 def test_a_box_that_is_not_wholly_readable_is_no_prediction_and_malformed(box: str) -> None:
-    parsed = parse_response(Path.DTR, dtr(f"Find 2 relevant objects:\n{box}\n{ONE_BOX}"))
+    parsed = parse_response(ReasoningPath.DTR, dtr(f"Find 2 relevant objects:\n{box}\n{ONE_BOX}"))
     assert parsed.boxes == (Box3D((1.0, 2.0, 3.0), "cube"),)
     assert not parsed.well_formed
 
 
 def test_a_box_within_a_box_is_read_as_the_inner_one() -> None:
     nested = f'Find 1 relevant objects:\n<3d_box center="9,9,9">{ONE_BOX}</3d_box>'
-    parsed = parse_response(Path.DTR, dtr(nested))
+    parsed = parse_response(ReasoningPath.DTR, dtr(nested))
     assert parsed.boxes == (Box3D((1.0, 2.0, 3.0), "cube"),)
     assert not parsed.well_formed
 
 
 def test_boxes_outside_the_detect_section_are_no_predictions() -> None:
     text = f"<detect>Find 0 relevant objects:</detect><think>{ONE_BOX}</think><answer>A</answer>"
-    assert parse_response(Path.DTR, text).boxes == ()
+    assert parse_response(ReasoningPath.DTR, text).boxes == ()
 
 
 @pytest.mark.parametrize(("num_boxes", "num_read"), [(MAX_BOXES, 64), (MAX_BOXES + 1, 0)])
 def test_too_many_boxes_are_none(num_boxes: int, num_read: int) -> None:
-    parsed = parse_response(Path.DTR, dtr("\n".join([f"Find {num_boxes} relevant objects:", *[ONE_BOX] * num_boxes])))
+    parsed = parse_response(
+        ReasoningPath.DTR, dtr("\n".join([f"Find {num_boxes} relevant objects:", *[ONE_BOX] * num_boxes]))
+    )
     assert len(parsed.boxes) == num_read
     assert parsed.well_formed == (num_read > 0)
 
@@ -318,7 +320,9 @@ def test_what_is_written_is_read_back(
     boxes: list[tuple[tuple[float, float, float], str]], frame: int | None, think: str, answer: str
 ) -> None:
     block = format_detect_block([center for center, _ in boxes], [name for _, name in boxes], frame)
-    parsed = parse_response(Path.DTR, format_response(Path.DTR, think=think, answer=answer, detect=block))
+    parsed = parse_response(
+        ReasoningPath.DTR, format_response(ReasoningPath.DTR, think=think, answer=answer, detect=block)
+    )
     assert parsed.well_formed
     assert (parsed.detect, parsed.think, parsed.answer) == (block, think.strip(), answer.strip())
     assert parsed.reference_frame == frame
@@ -327,6 +331,6 @@ def test_what_is_written_is_read_back(
         assert box.center_m == pytest.approx(center, abs=0.005001)
 
 
-@given(path=st.sampled_from(Path), text=st.text() | fragments)
-def test_reading_never_raises(path: Path, text: str) -> None:
+@given(path=st.sampled_from(ReasoningPath), text=st.text() | fragments)
+def test_reading_never_raises(path: ReasoningPath, text: str) -> None:
     parse_response(path, text)

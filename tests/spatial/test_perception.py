@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +10,7 @@ from rewards.accuracy import is_right
 from spatial.dataset import load_samples
 from spatial.grammar import parse_response
 from spatial.images import ImageStore
-from spatial.sample import Box2DAnswer, Box3DAnswer, Path, PlacesAnswer, PointAnswer, SpatialSample
+from spatial.sample import Box2DAnswer, Box3DAnswer, PlacesAnswer, PointAnswer, ReasoningPath, SpatialSample
 from spatial.scenes.build import build_dataset
 from spatial.scenes.config import DIRECT_KINDS, REGION_PERCEPTION_KINDS, SceneConfig
 from spatial.tasks import task_of
@@ -20,10 +20,10 @@ CONFIG = SceneConfig(questions_per_scene=1, direct_per_scene=6)
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> list[SpatialSample]:
-    return [s for s in build(tmp_path_factory.mktemp("direct"), CONFIG) if s.paths == (Path.DIRECT,)]
+    return [s for s in build(tmp_path_factory.mktemp("direct"), CONFIG) if s.paths == (ReasoningPath.DIRECT,)]
 
 
-def build(root: FilePath, config: SceneConfig, num_scenes: int = 120) -> tuple[SpatialSample, ...]:
+def build(root: Path, config: SceneConfig, num_scenes: int = 120) -> tuple[SpatialSample, ...]:
     file = build_dataset(config, root, {"train": num_scenes}, seed=5)["train"]
     return load_samples(file, ImageStore(root / "images"), max_bad_share=0.0).samples
 
@@ -37,7 +37,7 @@ def test_every_kind_is_asked_about_as_often_as_its_weight_says(samples: list[Spa
 
 def test_every_response_is_an_answer_alone_and_right(samples: list[SpatialSample]) -> None:
     for sample in samples:
-        parsed = parse_response(Path.DIRECT, sample.chains[Path.DIRECT])
+        parsed = parse_response(ReasoningPath.DIRECT, sample.chains[ReasoningPath.DIRECT])
         assert parsed.well_formed
         assert is_right(parsed.answer, sample.answer), sample
 
@@ -80,18 +80,18 @@ def test_a_scene_lists_its_objects_from_left_to_right(samples: list[SpatialSampl
             assert all(left <= right + 0.02 for left, right in itertools.pairwise(tangents))
 
 
-def test_asking_at_once_changes_no_other_question(tmp_path: FilePath) -> None:
+def test_asking_at_once_changes_no_other_question(tmp_path: Path) -> None:
     without = build(tmp_path / "without", CONFIG.replace(direct_per_scene=0), num_scenes=10)
     both = build(tmp_path / "with", CONFIG, num_scenes=10)
-    assert [sample for sample in both if sample.paths != (Path.DIRECT,)] == list(without)
+    assert [sample for sample in both if sample.paths != (ReasoningPath.DIRECT,)] == list(without)
 
 
 def test_tasks_follow_from_the_path_and_the_answer(samples: list[SpatialSample]) -> None:
-    tasks = {sample.kind: task_of(sample, Path.DIRECT) for sample in samples}
+    tasks = {sample.kind: task_of(sample, ReasoningPath.DIRECT) for sample in samples}
     assert tasks["scene"] == tasks["place"] == tasks["region_center"] == tasks["region_box"] == "grounding_3d"
     assert tasks["box_2d"] == "grounding_2d"
     assert tasks["count"] == tasks["region_name"] == tasks["depth"] == "plain"
-    assert task_of(samples[0], Path.LOR) == "lor"
+    assert task_of(samples[0], ReasoningPath.LOR) == "lor"
 
 
 def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
@@ -101,7 +101,7 @@ def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
         SceneConfig(direct_per_scene=1, direct_weights={"scene": 0.0})
 
 
-def test_a_share_of_the_chains_ends_in_a_wrong_answer(tmp_path: FilePath) -> None:
+def test_a_share_of_the_chains_ends_in_a_wrong_answer(tmp_path: Path) -> None:
     config = SceneConfig(wrong_chain_share=0.3, direct_per_scene=2)
     samples = build(tmp_path, config)
     rights = [
@@ -109,7 +109,7 @@ def test_a_share_of_the_chains_ends_in_a_wrong_answer(tmp_path: FilePath) -> Non
         for sample in samples
         for path, chain in sample.chains.items()
     ]
-    reasoned = [right for path, right in rights if path is not Path.DIRECT]
+    reasoned = [right for path, right in rights if path is not ReasoningPath.DIRECT]
     assert 0.65 < sum(reasoned) / len(reasoned) < 0.75
-    assert all(right for path, right in rights if path is Path.DIRECT)
+    assert all(right for path, right in rights if path is ReasoningPath.DIRECT)
     assert all(parse_response(path, chain).well_formed for s in samples for path, chain in s.chains.items())

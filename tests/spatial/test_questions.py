@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spatial.sample import ChoiceAnswer, NumberAnswer, Path
+from spatial.sample import ChoiceAnswer, NumberAnswer, ReasoningPath
 from spatial.scenes.chains import write_chain
 from spatial.scenes.questions import Question, Subject, clock_hour, pick_subjects, write_question
 from spatial.scenes.scene import ObjectTruth
@@ -131,13 +131,13 @@ def test_a_chain_measures_then_concludes(kind: str, think: str) -> None:
     question = ask(kind, CUBE, BALL)
     assert question.said == f"{question.verdict} ({question.answer_text})" or "{said}" not in think
     expected = f"<think>{think.format(said=question.said)}</think><answer>{question.answer_text}</answer>"
-    assert write_chain(question, Path.LOR) == expected
+    assert write_chain(question, ReasoningPath.LOR) == expected
 
 
 def test_a_detecting_chain_copies_its_own_centres() -> None:
     subjects = (Subject("green point", CUBE), Subject("yellow point", BALL))
     question = write_question("closer_to_camera", subjects, np.random.default_rng(0))
-    assert write_chain(question, Path.DTR) == (
+    assert write_chain(question, ReasoningPath.DTR) == (
         "<detect>Find 2 relevant objects:\n"
         '<3d_box center="-0.30,0.20,1.00">cube (green point)</3d_box>\n'
         '<3d_box center="0.30,-0.10,1.50">sphere (yellow point)</3d_box></detect>'
@@ -150,12 +150,12 @@ def test_a_detecting_chain_copies_its_own_centres() -> None:
 def test_a_question_that_rounding_ties_gets_no_words_chain() -> None:
     near, far = thing("red cube", -0.3, 0.2, 0.56), thing("blue cone", 0.3, 0.2, 0.64)
     question = ask("closer_to_camera", near, far)
-    assert write_chain(question, Path.LOR) is None  # both are 0.6
-    assert write_chain(question, Path.DTR) is not None
+    assert write_chain(question, ReasoningPath.LOR) is None  # both are 0.6
+    assert write_chain(question, ReasoningPath.DTR) is not None
 
 
 def test_a_distance_that_its_tenths_miss_gets_no_chain() -> None:
     # Three steps of 0.14 are written as 0.1: 0.17 in all, where 0.24 is true, and both are 0.2.
-    assert write_chain(ask("distance", CUBE, thing("blue cone", -0.16, 0.34, 1.14)), Path.LOR) is not None
+    assert write_chain(ask("distance", CUBE, thing("blue cone", -0.16, 0.34, 1.14)), ReasoningPath.LOR) is not None
     # Two steps of 0.15 are written as 0.2: 0.28 in all, where 0.21 is true.
-    assert write_chain(ask("distance", CUBE, thing("blue cone", -0.15, 0.35, 1.00)), Path.LOR) is None
+    assert write_chain(ask("distance", CUBE, thing("blue cone", -0.15, 0.35, 1.00)), ReasoningPath.LOR) is None

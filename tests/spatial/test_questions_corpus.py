@@ -4,14 +4,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import pytest
 
 from spatial.dataset import load_samples
 from spatial.grammar import parse_response
 from spatial.images import ImageStore
-from spatial.sample import ChoiceAnswer, NumberAnswer, Path, SpatialSample
+from spatial.sample import ChoiceAnswer, NumberAnswer, ReasoningPath, SpatialSample
 from spatial.scenes.build import build_dataset
 from spatial.scenes.config import LOR_KINDS, REGION_KINDS, SceneConfig
 
@@ -33,12 +33,12 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[SpatialSample, ...]:
     return _build(tmp_path_factory.mktemp("both"), SceneConfig(both_paths=True, dtr_share=0.75), 40)
 
 
-def _build(root: FilePath, config: SceneConfig, num_scenes: int) -> tuple[SpatialSample, ...]:
+def _build(root: Path, config: SceneConfig, num_scenes: int) -> tuple[SpatialSample, ...]:
     file = build_dataset(config, root, {"train": num_scenes}, seed=3)["train"]
     return load_samples(file, ImageStore(root / "images"), max_bad_share=0.0).samples
 
 
-def chains(samples: tuple[SpatialSample, ...]) -> Iterator[tuple[SpatialSample, Path, str, str, str]]:
+def chains(samples: tuple[SpatialSample, ...]) -> Iterator[tuple[SpatialSample, ReasoningPath, str, str, str]]:
     """(sample, path, chain, think, answer) of each chain."""
     for sample in samples:
         assert set(sample.chains) == set(sample.paths)
@@ -91,10 +91,10 @@ def stated_answer(sample: SpatialSample, answer: str) -> str:
 
 def test_a_chain_states_the_true_centres(corpus: tuple[SpatialSample, ...]) -> None:
     for sample in corpus:
-        if Path.DTR not in sample.paths:
+        if ReasoningPath.DTR not in sample.paths:
             assert not sample.regions
             continue
-        boxes = parse_response(Path.DTR, sample.chains[Path.DTR]).boxes
+        boxes = parse_response(ReasoningPath.DTR, sample.chains[ReasoningPath.DTR]).boxes
         assert len(boxes) == len(sample.regions) > 0
         for box, region in zip(boxes, sample.regions, strict=True):
             assert region.center_m is not None
@@ -129,7 +129,7 @@ def test_a_detecting_chain_computes_with_its_own_centres(corpus: tuple[SpatialSa
     axis = {"closer_to_camera": 2, "depth": 2, "left_right": 0, "above_below": 1}
     word_axis = {"left": 0, "right": 0, "up": 1, "down": 1, "near": 2, "far": 2}
     for sample, path, chain, think, _ in chains(corpus):
-        if path is not Path.DTR:
+        if path is not ReasoningPath.DTR:
             continue
         centers = [box.center_m for box in parse_response(path, chain).boxes]
         if sample.kind in axis:
@@ -142,7 +142,7 @@ def test_a_detecting_chain_computes_with_its_own_centres(corpus: tuple[SpatialSa
 
 def test_the_true_answer_is_that_of_the_regions(corpus: tuple[SpatialSample, ...]) -> None:
     for sample, path, _, _, answer in chains(corpus):
-        if path is not Path.DTR or sample.kind not in ("distance", "depth", "closer_to_camera", "left_right"):
+        if path is not ReasoningPath.DTR or sample.kind not in ("distance", "depth", "closer_to_camera", "left_right"):
             continue
         assert sample.true_centers_m is not None
         (first, *others), said = sample.true_centers_m, stated_answer(sample, answer)
@@ -158,12 +158,12 @@ def test_the_true_answer_is_that_of_the_regions(corpus: tuple[SpatialSample, ...
 
 
 def test_chains_are_short(corpus: tuple[SpatialSample, ...]) -> None:
-    longest: Counter[Path] = Counter()
+    longest: Counter[ReasoningPath] = Counter()
     for _, path, chain, _, _ in chains(corpus):
         assert "".join(TOKEN.findall(chain)) == chain
         longest[path] = max(longest[path], len(TOKEN.findall(chain)))
-    assert longest[Path.LOR] <= 45
-    assert longest[Path.DTR] <= 92
+    assert longest[ReasoningPath.LOR] <= 45
+    assert longest[ReasoningPath.DTR] <= 92
 
 
 def test_chains_need_few_words(corpus: tuple[SpatialSample, ...]) -> None:
@@ -173,9 +173,11 @@ def test_chains_need_few_words(corpus: tuple[SpatialSample, ...]) -> None:
 
 def test_every_kind_is_asked_on_its_paths(corpus: tuple[SpatialSample, ...]) -> None:
     asked = Counter((sample.paths, sample.kind) for sample in corpus)
-    assert set(asked) == {((Path.LOR,), kind) for kind in LOR_KINDS} | {((Path.DTR,), kind) for kind in REGION_KINDS}
+    assert set(asked) == {((ReasoningPath.LOR,), kind) for kind in LOR_KINDS} | {
+        ((ReasoningPath.DTR,), kind) for kind in REGION_KINDS
+    }
     assert min(asked.values()) > NUM_SCENES / 10
-    dtr = sum(number for (paths, _), number in asked.items() if paths == (Path.DTR,))
+    dtr = sum(number for (paths, _), number in asked.items() if paths == (ReasoningPath.DTR,))
     assert dtr / len(corpus) == pytest.approx(0.5, abs=0.02)
 
 
@@ -209,11 +211,11 @@ def test_marks_tell_nothing_of_colours(corpus: tuple[SpatialSample, ...]) -> Non
 def test_one_question_through_both_paths_has_a_chain_for_each(both: tuple[SpatialSample, ...]) -> None:
     shared = [sample for sample in both if sample.regions]
     assert len(shared) > 100
-    assert all(sample.paths == (Path.LOR, Path.DTR) for sample in shared)
+    assert all(sample.paths == (ReasoningPath.LOR, ReasoningPath.DTR) for sample in shared)
     for sample, path, chain, think, answer in chains(tuple(shared)):
         assert conclusion(sample.kind, think) == stated_answer(sample, answer)
         assert all(f"{region.mark} point" in chain for region in sample.regions)
-        assert ("<detect>" in chain) == (path is Path.DTR)
+        assert ("<detect>" in chain) == (path is ReasoningPath.DTR)
 
 
 def assert_even(counts: Counter[str], num_values: int) -> None:

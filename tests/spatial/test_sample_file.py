@@ -2,7 +2,7 @@
 
 import json
 import tracemalloc
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.config import TrainingConfig
-from actors.lane import make_lanes
+from actors.loop.lane import make_lanes
 from spatial.dataset import BadDataError, load_samples, open_samples
 from spatial.images import ImageStore
-from spatial.sample import Path
+from spatial.sample import ReasoningPath
 from tests.corpora.fuzz import FEW, spoil
 
 Row = dict[str, Any]
 
 
-def lay_out(root: FilePath, num: int) -> tuple[ImageStore, list[Row]]:
+def lay_out(root: Path, num: int) -> tuple[ImageStore, list[Row]]:
     """An image store, and rows about its one image: every third may be asked through DTR too, kinds "a" and "b"."""
     store = ImageStore(root / "images")
     image = store.put(np.zeros((8, 8, 3), np.uint8)).model_dump()
@@ -36,24 +36,26 @@ def lay_out(root: FilePath, num: int) -> tuple[ImageStore, list[Row]]:
     return store, rows
 
 
-def write(root: FilePath, rows: list[Row]) -> FilePath:
+def write(root: Path, rows: list[Row]) -> Path:
     file = root / "rows.jsonl"
     text = "".join(json.dumps(row) + "\n" for row in rows)
     file.write_text(text, encoding="utf-8", errors="surrogatepass")
     return file
 
 
-def test_prompts_from_a_file_come_in_the_order_of_those_from_memory(tmp_path: FilePath) -> None:
+def test_prompts_from_a_file_come_in_the_order_of_those_from_memory(tmp_path: Path) -> None:
     store, rows = lay_out(tmp_path, num=50)
     file = write(tmp_path, rows)
-    config = TrainingConfig(num_steps=1, groups_per_step={Path.LOR: 2, Path.DTR: 2}, kinds={Path.LOR: ("b",)})
+    config = TrainingConfig(
+        num_steps=1, groups_per_step={ReasoningPath.LOR: 2, ReasoningPath.DTR: 2}, kinds={ReasoningPath.LOR: ("b",)}
+    )
     lanes, in_memory = (
         make_lanes(samples, config, seed=7)
         for samples in (open_samples(file, store).samples, load_samples(file, store).samples)
     )
     wanted = {
-        Path.LOR: [row["sample_id"] for row in rows if row["kind"] == "b"],
-        Path.DTR: [row["sample_id"] for row in rows if "dtr" in row["paths"]],
+        ReasoningPath.LOR: [row["sample_id"] for row in rows if row["kind"] == "b"],
+        ReasoningPath.DTR: [row["sample_id"] for row in rows if "dtr" in row["paths"]],
     }
     for path, names in wanted.items():
         feed = lanes[path].feed
@@ -61,13 +63,13 @@ def test_prompts_from_a_file_come_in_the_order_of_those_from_memory(tmp_path: Fi
         order = [
             names[place]
             for epoch in range(3)
-            for place in np.random.default_rng([7, list(Path).index(path), epoch]).permutation(len(names))
+            for place in np.random.default_rng([7, list(ReasoningPath).index(path), epoch]).permutation(len(names))
         ]
         assert [feed[index].sample_id for index in range(len(order))] == order
         assert [in_memory[path].feed[index].sample_id for index in range(len(order))] == order
 
 
-def test_a_sample_costs_few_bytes_of_memory_however_long_its_line(tmp_path: FilePath) -> None:
+def test_a_sample_costs_few_bytes_of_memory_however_long_its_line(tmp_path: Path) -> None:
     def memory(num: int) -> tuple[int, int]:
         """Bytes that an opened file keeps, and the most that opening and reading it took."""
         store, rows = lay_out(tmp_path, num)
@@ -88,7 +90,7 @@ def test_a_sample_costs_few_bytes_of_memory_however_long_its_line(tmp_path: File
     assert (most_of_many - most_of_few) / 10_000 < 50
 
 
-def test_an_id_that_comes_again_costs_its_line_however_far_apart(tmp_path: FilePath) -> None:
+def test_an_id_that_comes_again_costs_its_line_however_far_apart(tmp_path: Path) -> None:
     store, rows = lay_out(tmp_path, num=300)
     opened = open_samples(write(tmp_path, [*rows, rows[7], rows[299]]), store)
     assert [(reject.line, reject.advice.split(" has")[0]) for reject in opened.rejects] == [
@@ -98,7 +100,7 @@ def test_an_id_that_comes_again_costs_its_line_however_far_apart(tmp_path: FileP
     assert [sample.sample_id for sample in opened.samples] == [row["sample_id"] for row in rows]
 
 
-def test_places_stay_right_past_empty_lines_other_line_ends_and_wide_characters(tmp_path: FilePath) -> None:
+def test_places_stay_right_past_empty_lines_other_line_ends_and_wide_characters(tmp_path: Path) -> None:
     store, rows = lay_out(tmp_path, num=3)
     rows[0]["question"] = "Wie weit ist die Tür — 5 m, «é», 椅子?"
     lines = [json.dumps(row, ensure_ascii=False).encode() for row in rows]
@@ -120,7 +122,7 @@ def test_every_line_is_a_sample_or_a_named_reject(tmp_path_factory: pytest.TempP
     assert all(reject.field and reject.advice and str(reject).encode() for reject in opened.rejects)
 
 
-def test_too_many_bad_lines_are_told_before_any_sample_is_asked_for(tmp_path: FilePath) -> None:
+def test_too_many_bad_lines_are_told_before_any_sample_is_asked_for(tmp_path: Path) -> None:
     store, rows = lay_out(tmp_path, num=10)
     with pytest.raises(BadDataError, match=r"1 of 10 samples are bad, and at most 5\.0% may be"):
         open_samples(write(tmp_path, [*rows[:9], rows[0]]), store, max_bad_share=0.05)

@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 
 from spatial.images import ImageStore
-from spatial.sample import ChoiceAnswer, Region, SpatialSample
-from spatial.sample import Path as ReasoningPath
+from spatial.sample import ChoiceAnswer, ReasoningPath, Region, SpatialSample
 from vlm.config import PromptConfig, TinyModelConfig
 from vlm.export import describe_model
 from vlm.hub.processing_regions import COLOURS, as_shown, read_region
@@ -35,7 +34,7 @@ STRANGER = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 try:
-    import sr_real_torchvision_hook  # its .pth is passed over too; see launch/torchvision_hook.py
+    import sr_real_torchvision_hook  # its .pth is passed over too; see launch/machine/torchvision_hook.py
     sr_real_torchvision_hook.activate()
 except ModuleNotFoundError:
     pass

@@ -2,7 +2,7 @@
 
 import pickle
 from dataclasses import replace
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from spatial.images import ImageStore
-from spatial.sample import BadImageError, ChoiceAnswer, DepthRef, Path, Region, SpatialSample
+from spatial.sample import BadImageError, ChoiceAnswer, DepthRef, ReasoningPath, Region, SpatialSample
 from vlm.config import PromptConfig, TinyModelConfig
 from vlm.policy import BANNED_LOGIT, PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import PromptEncoder, VisionInputs, decode, question_text
@@ -35,7 +35,7 @@ def make_sample(store: ImageStore, seed: int = 0, **changes: object) -> SpatialS
         "sample_id": f"s{seed}",
         "domain": "test",
         "kind": "depth",
-        "paths": (Path.LOR, Path.DTR),
+        "paths": (ReasoningPath.LOR, ReasoningPath.DTR),
         "images": (store.put(pixels),),
         "question": "What is the depth of the red point in m?",
         "answer": ChoiceAnswer(letter="A", num_options=2),
@@ -45,16 +45,16 @@ def make_sample(store: ImageStore, seed: int = 0, **changes: object) -> SpatialS
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory, store: ImageStore) -> FilePath:
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, store: ImageStore) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     sample = make_sample(store)
-    texts = [question_text(sample, path, PROMPT) for path in (Path.LOR, Path.DTR)] + [RESPONSE]
+    texts = [question_text(sample, path, PROMPT) for path in (ReasoningPath.LOR, ReasoningPath.DTR)] + [RESPONSE]
     build_tiny_checkpoint(folder, texts, TinyModelConfig(), seed=0)
     return folder
 
 
 @pytest.fixture(scope="module")
-def encoder(checkpoint: FilePath, store: ImageStore) -> PromptEncoder:
+def encoder(checkpoint: Path, store: ImageStore) -> PromptEncoder:
     return PromptEncoder(checkpoint, store, PROMPT)
 
 
@@ -74,22 +74,20 @@ def test_each_digit_and_each_tag_is_one_token(encoder: PromptEncoder) -> None:
 
 
 def test_image_placeholders_are_expanded_once(encoder: PromptEncoder, store: ImageStore) -> None:
-    ids = encoder.prompt_token_ids(make_sample(store), Path.LOR)
+    ids = encoder.prompt_token_ids(make_sample(store), ReasoningPath.LOR)
     assert ids.count(encoder.image_token_id) == (128 // 32) ** 2
 
 
 def test_the_sides_prompt_equals_the_processors_own(encoder: PromptEncoder, store: ImageStore) -> None:
     sample = make_sample(store)
-    encoded = encoder.encode(sample, Path.DTR)
+    encoded = encoder.encode(sample, ReasoningPath.DTR)
     theirs = encoder._processor(text=[encoded.text], images=[list(encoded.images)], return_tensors="pt")
-    assert tuple(theirs["input_ids"][0].tolist()) == encoder.prompt_token_ids(sample, Path.DTR)
-    torch.testing.assert_close(theirs["pixel_values"], encoder.vision_inputs(sample, Path.DTR).pixel_values)
+    assert tuple(theirs["input_ids"][0].tolist()) == encoder.prompt_token_ids(sample, ReasoningPath.DTR)
+    torch.testing.assert_close(theirs["pixel_values"], encoder.vision_inputs(sample, ReasoningPath.DTR).pixel_values)
 
 
 @pytest.mark.parametrize("ask", ["encode", "vision_inputs"])
-def test_an_error_about_an_image_names_its_sample_in_every_process(
-    checkpoint: FilePath, tmp_path: FilePath, ask: str
-) -> None:
+def test_an_error_about_an_image_names_its_sample_in_every_process(checkpoint: Path, tmp_path: Path, ask: str) -> None:
     store = ImageStore(tmp_path)
     encoder = PromptEncoder(checkpoint, store, PROMPT)
     good, bad = make_sample(store, seed=1), make_sample(store, seed=2)
@@ -97,33 +95,33 @@ def test_an_error_about_an_image_names_its_sample_in_every_process(
     file = store.path(bad.images[1])
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(BadImageError, match=rf"sample s2: images\.1: image .*{file.name}: no readable PNG") as caught:
-        getattr(encoder, ask)(bad, Path.LOR)
+        getattr(encoder, ask)(bad, ReasoningPath.LOR)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     file.unlink()
     with pytest.raises(BadImageError, match=rf"sample s2: images\.1: image .*put .*{file.name} in place"):
-        getattr(encoder, ask)(bad, Path.LOR)
+        getattr(encoder, ask)(bad, ReasoningPath.LOR)
 
 
-def test_an_error_about_a_depth_map_names_its_sample(checkpoint: FilePath, store: ImageStore) -> None:
+def test_an_error_about_a_depth_map_names_its_sample(checkpoint: Path, store: ImageStore) -> None:
     encoder = PromptEncoder(checkpoint, store, PROMPT.replace(regions="tokens", region_depth=True))
     lost = DepthRef(sha256="0" * 64, width_px=128, height_px=128)
     with pytest.raises(BadImageError, match=r"sample s3: depths\.0: depth 000000000000… is not in the image store"):
-        encoder.prompt_token_ids(make_sample(store, seed=3, depths=(lost,)), Path.DTR)
+        encoder.prompt_token_ids(make_sample(store, seed=3, depths=(lost,)), ReasoningPath.DTR)
 
 
 def test_paths_differ_in_their_instruction_only(encoder: PromptEncoder, store: ImageStore) -> None:
     sample = make_sample(store)
-    lor, dtr = (encoder.text(sample, path) for path in (Path.LOR, Path.DTR))
+    lor, dtr = (encoder.text(sample, path) for path in (ReasoningPath.LOR, ReasoningPath.DTR))
     assert lor.replace(" think<", " detect<") == dtr
 
 
 def test_an_instruction_of_ones_own_takes_the_place_of_its_path_s_only(store: ImageStore) -> None:
-    config = PROMPT.replace(own_instructions={Path.LOR: "Think in metres: first depths, then the rest."})
+    config = PROMPT.replace(own_instructions={ReasoningPath.LOR: "Think in metres: first depths, then the rest."})
     sample = make_sample(store)
-    assert question_text(sample, Path.LOR, config).endswith("Think in metres: first depths, then the rest.")
-    assert question_text(sample, Path.DTR, config) == question_text(sample, Path.DTR, PROMPT)
+    assert question_text(sample, ReasoningPath.LOR, config).endswith("Think in metres: first depths, then the rest.")
+    assert question_text(sample, ReasoningPath.DTR, config) == question_text(sample, ReasoningPath.DTR, PROMPT)
     with pytest.raises(ValueError, match="begins a token with a meaning of its own"):
-        PROMPT.replace(own_instructions={Path.LOR: "look at <|image_pad|>"})
+        PROMPT.replace(own_instructions={ReasoningPath.LOR: "look at <|image_pad|>"})
 
 
 def test_boxes_are_scaled_to_the_grid_with_leading_zeros(store: ImageStore) -> None:
@@ -147,56 +145,68 @@ def test_a_mark_is_drawn_on_a_copy_at_the_regions_border(store: ImageStore) -> N
 
 def test_moving_a_region_changes_the_pixels_that_the_tower_sees(encoder: PromptEncoder, store: ImageStore) -> None:
     moved = make_sample(store, regions=(Region(mark="red", box_xyxy_px=(40.0, 16.0, 64.0, 100.0)),))
-    here, there = encoder.vision_inputs(make_sample(store), Path.DTR), encoder.vision_inputs(moved, Path.DTR)
+    here, there = (
+        encoder.vision_inputs(make_sample(store), ReasoningPath.DTR),
+        encoder.vision_inputs(moved, ReasoningPath.DTR),
+    )
     assert not torch.equal(here.pixel_values, there.pixel_values)
 
 
 @pytest.mark.parametrize("style", ["marks", "points"])
 def test_regions_may_be_tokens_through_one_path_and_words_through_the_other(
-    checkpoint: FilePath, store: ImageStore, style: Literal["marks", "points"]
+    checkpoint: Path, store: ImageStore, style: Literal["marks", "points"]
 ) -> None:
     encoder = PromptEncoder(checkpoint, store, PromptConfig(instructions="short", lor_regions=style))
     sample = make_sample(store)
-    lor, dtr = (encoder.vision_inputs(sample, path) for path in (Path.LOR, Path.DTR))
+    lor, dtr = (encoder.vision_inputs(sample, path) for path in (ReasoningPath.LOR, ReasoningPath.DTR))
     assert torch.equal(lor.pixel_values, dtr.pixel_values) == (style == "points")
-    assert [len(encoder.regions(sample, path)[0]) for path in (Path.LOR, Path.DTR)] == [0, len(sample.regions)]
-    assert "red point [" in encoder.text(sample, Path.LOR)
-    assert "red point [" not in encoder.text(sample, Path.DTR)
+    assert [len(encoder.regions(sample, path)[0]) for path in (ReasoningPath.LOR, ReasoningPath.DTR)] == [
+        0,
+        len(sample.regions),
+    ]
+    assert "red point [" in encoder.text(sample, ReasoningPath.LOR)
+    assert "red point [" not in encoder.text(sample, ReasoningPath.DTR)
 
 
 def test_many_samples_at_once_give_what_each_gives_alone(encoder: PromptEncoder, store: ImageStore) -> None:
     samples = [make_sample(store, seed) for seed in (5, 6, 5)]
     samples[1] = make_sample(store, 6, images=(*samples[0].images, *samples[1].images))
-    together = encoder.vision_inputs_of([(sample, Path.DTR) for sample in samples])
+    together = encoder.vision_inputs_of([(sample, ReasoningPath.DTR) for sample in samples])
     for sample, inputs in zip(samples, together, strict=True):
         encoder._vision.clear()
-        alone = encoder.vision_inputs(sample, Path.DTR)
+        alone = encoder.vision_inputs(sample, ReasoningPath.DTR)
         torch.testing.assert_close(inputs.pixel_values, alone.pixel_values, rtol=0, atol=0)
         assert inputs.image_grid_thw.tolist() == alone.image_grid_thw.tolist()
 
 
-def test_pixels_are_kept_up_to_a_number_of_bytes_the_latest_ones(checkpoint: FilePath, store: ImageStore) -> None:
+def test_pixels_are_kept_up_to_a_number_of_bytes_the_latest_ones(checkpoint: Path, store: ImageStore) -> None:
     small = make_sample(store, 0)
-    one_bytes = PromptEncoder(checkpoint, store, PromptConfig()).vision_inputs(small, Path.DTR).pixel_values.nbytes
+    one_bytes = (
+        PromptEncoder(checkpoint, store, PromptConfig()).vision_inputs(small, ReasoningPath.DTR).pixel_values.nbytes
+    )
     encoder = PromptEncoder(checkpoint, store, PromptConfig(), max_cached_bytes=3 * one_bytes)
     samples = [make_sample(store, seed) for seed in range(5)]
-    first = [encoder.vision_inputs(sample, Path.DTR) for sample in samples]
-    again = [encoder.vision_inputs(sample, Path.DTR) for sample in reversed(samples)]
+    first = [encoder.vision_inputs(sample, ReasoningPath.DTR) for sample in samples]
+    again = [encoder.vision_inputs(sample, ReasoningPath.DTR) for sample in reversed(samples)]
     assert [mine is theirs for mine, theirs in zip(reversed(again), first, strict=True)] == [False] * 2 + [True] * 3
     # One with four times the pixels leaves room for none of the others; what is asked for is given all the same.
     large = make_sample(store, 7, images=(*small.images, *samples[1].images, *samples[2].images, *samples[3].images))
-    assert encoder.vision_inputs(large, Path.DTR).pixel_values.nbytes == 4 * one_bytes
+    assert encoder.vision_inputs(large, ReasoningPath.DTR).pixel_values.nbytes == 4 * one_bytes
     assert encoder._vision == {}
 
 
 def test_logprobs_are_those_of_the_plain_model_over_tokens_that_may_be_sampled(
-    encoder: PromptEncoder, checkpoint: FilePath, store: ImageStore
+    encoder: PromptEncoder, checkpoint: Path, store: ImageStore
 ) -> None:
     policy = load_policy(checkpoint)
     samples = [make_sample(store, seed) for seed in range(2)]
     responses = [encoder.response_token_ids(RESPONSE), encoder.response_token_ids("<think></think>")]
     rows = [
-        PolicyRow(encoder.prompt_token_ids(sample, Path.DTR), response, encoder.vision_inputs(sample, Path.DTR))
+        PolicyRow(
+            encoder.prompt_token_ids(sample, ReasoningPath.DTR),
+            response,
+            encoder.vision_inputs(sample, ReasoningPath.DTR),
+        )
         for sample, response in zip(samples, responses, strict=True)
     ]
     batch = PolicyBatch.collate(rows, encoder.pad_token_id, encoder.image_token_id)
@@ -222,12 +232,14 @@ def test_logprobs_are_those_of_the_plain_model_over_tokens_that_may_be_sampled(
 
 
 def test_more_calls_of_the_head_than_response_tokens_change_nothing(
-    encoder: PromptEncoder, checkpoint: FilePath, store: ImageStore
+    encoder: PromptEncoder, checkpoint: Path, store: ImageStore
 ) -> None:
     policy = load_policy(checkpoint)
     sample = make_sample(store)
     response = encoder.response_token_ids("<think></think>")
-    row = PolicyRow(encoder.prompt_token_ids(sample, Path.DTR), response, encoder.vision_inputs(sample, Path.DTR))
+    row = PolicyRow(
+        encoder.prompt_token_ids(sample, ReasoningPath.DTR), response, encoder.vision_inputs(sample, ReasoningPath.DTR)
+    )
     results = []
     for min_head_calls in (1, 2, len(response) + 3):
         batch = PolicyBatch.collate([row], encoder.pad_token_id, encoder.image_token_id, min_head_calls)
@@ -247,7 +259,7 @@ def test_more_calls_of_the_head_than_response_tokens_change_nothing(
 
 
 def test_rows_of_one_prompt_share_its_image_and_get_what_they_would_alone(
-    checkpoint: FilePath, encoder: PromptEncoder, store: ImageStore
+    checkpoint: Path, encoder: PromptEncoder, store: ImageStore
 ) -> None:
     policy = load_policy(checkpoint)
     one, other = (make_sample(store, seed) for seed in range(2))
@@ -256,7 +268,7 @@ def test_rows_of_one_prompt_share_its_image_and_get_what_they_would_alone(
 
     def results(visions: list[VisionInputs]) -> tuple[PolicyBatch, torch.Tensor, torch.Tensor]:
         rows = [
-            PolicyRow(encoder.prompt_token_ids(sample, Path.DTR), response, vision)
+            PolicyRow(encoder.prompt_token_ids(sample, ReasoningPath.DTR), response, vision)
             for sample, response, vision in zip(order, responses, visions, strict=True)
         ]
         batch = PolicyBatch.collate(rows, encoder.pad_token_id, encoder.image_token_id)
@@ -265,7 +277,7 @@ def test_rows_of_one_prompt_share_its_image_and_get_what_they_would_alone(
         logprobs.sum().backward()
         return batch, logprobs.detach(), policy.vlm.model.visual.patch_embed.proj.weight.grad.clone()
 
-    shared = encoder.vision_inputs_of([(sample, Path.DTR) for sample in order])
+    shared = encoder.vision_inputs_of([(sample, ReasoningPath.DTR) for sample in order])
     assert shared[0] is shared[2]
     batch, logprobs, gradient = results(shared)
     apart, expected, expected_gradient = results([replace(vision) for vision in shared])
@@ -278,7 +290,7 @@ def test_rows_of_one_prompt_share_its_image_and_get_what_they_would_alone(
 
 
 def test_the_mask_keeps_the_end_token_and_drops_padding(encoder: PromptEncoder, store: ImageStore) -> None:
-    vision = encoder.vision_inputs(make_sample(store), Path.DTR)
+    vision = encoder.vision_inputs(make_sample(store), ReasoningPath.DTR)
     rows = [PolicyRow((1, 2), (3, encoder.end_token_id), vision), PolicyRow((1,), (encoder.end_token_id,), vision)]
     batch = PolicyBatch.collate(rows, encoder.pad_token_id, encoder.image_token_id)
     assert batch.response_mask.tolist() == [[False, False, True, True], [False, True, False, False]]
@@ -286,7 +298,7 @@ def test_the_mask_keeps_the_end_token_and_drops_padding(encoder: PromptEncoder, 
     assert encoder.pad_token_id != encoder.end_token_id
 
 
-def test_a_checkpoint_that_lacks_a_weight_is_refused_by_its_name(checkpoint: FilePath, tmp_path: FilePath) -> None:
+def test_a_checkpoint_that_lacks_a_weight_is_refused_by_its_name(checkpoint: Path, tmp_path: Path) -> None:
     import shutil
 
     from safetensors.torch import load_file, save_file

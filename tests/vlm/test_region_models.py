@@ -1,7 +1,7 @@
 """Region tokens on the learner's side: what they are made of, and that nothing else changes."""
 
 from collections.abc import Sequence
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ import torch
 from transformers import Qwen3VLForConditionalGeneration
 
 from spatial.images import ImageStore
-from spatial.sample import ChoiceAnswer, Path, Region, SpatialSample
+from spatial.sample import ChoiceAnswer, ReasoningPath, Region, SpatialSample
 from vlm.config import PromptConfig, TinyModelConfig
 from vlm.errors import CheckpointError
 from vlm.hub.modeling_regions import RegionQwen3VLForConditionalGeneration
@@ -34,7 +34,7 @@ RED, BLUE, GREEN = (
 
 
 class World:
-    def __init__(self, folder: FilePath) -> None:
+    def __init__(self, folder: Path) -> None:
         self.checkpoint = folder / "model"
         build_tiny_checkpoint(self.checkpoint, TEXTS, TINY, seed=0)
         self.store = ImageStore(folder / "images")
@@ -48,15 +48,15 @@ class World:
             sample_id="s",
             domain="toy",
             kind="closer",
-            paths=(Path.DTR,),
+            paths=(ReasoningPath.DTR,),
             images=tuple(self.images[:num_images]),
             question=QUESTION,
             answer=ChoiceAnswer(letter="A", num_options=2),
             regions=tuple(regions),
         )
-        prompt = self.encoder.prompt_token_ids(sample, Path.DTR)
+        prompt = self.encoder.prompt_token_ids(sample, ReasoningPath.DTR)
         return PolicyRow(
-            prompt, self.encoder.response_token_ids(RESPONSE), self.encoder.vision_inputs(sample, Path.DTR)
+            prompt, self.encoder.response_token_ids(RESPONSE), self.encoder.vision_inputs(sample, ReasoningPath.DTR)
         )
 
     def batch(self, *rows: PolicyRow) -> PolicyBatch:
@@ -146,7 +146,7 @@ def test_more_region_tokens_than_regions_are_refused(world: World) -> None:
         world.logprobs(PolicyRow(two.prompt_token_ids, two.response_token_ids, one.vision))
 
 
-def test_a_checkpoint_gains_regions_and_stays_the_same_without_them(world: World, tmp_path: FilePath) -> None:
+def test_a_checkpoint_gains_regions_and_stays_the_same_without_them(world: World, tmp_path: Path) -> None:
     tokenizer = build_tokenizer(TEXTS)
     config = model_config(tokenizer, TINY)
     del config.region_token_id

@@ -1,5 +1,5 @@
 import math
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,14 +38,14 @@ def test_a_region_of_unknown_depth_has_no_features() -> None:
     assert position_features(points, np.ones((2, 2), dtype=bool)) == (0.0,) * NUM_POSITION_FEATURES
 
 
-def test_a_depth_map_survives_its_file_to_the_millimetre(tmp_path: FilePath) -> None:
+def test_a_depth_map_survives_its_file_to_the_millimetre(tmp_path: Path) -> None:
     store = ImageStore(tmp_path)
     depth_m = np.array([[0.5, 1.2344, np.inf], [np.nan, 65.535, 70.0]])
     found = store.open_depth(store.put_depth(depth_m))
     np.testing.assert_allclose(found, [[0.5, 1.234, np.nan], [np.nan, 65.535, np.nan]], atol=1e-9)
 
 
-def test_a_depth_map_of_another_size_is_refused_by_name(tmp_path: FilePath) -> None:
+def test_a_depth_map_of_another_size_is_refused_by_name(tmp_path: Path) -> None:
     store = ImageStore(tmp_path)
     ref = store.put_depth(np.ones((4, 4)))
     wrong = DepthRef(sha256=ref.sha256, width_px=5, height_px=4)

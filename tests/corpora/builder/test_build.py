@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from rewards.config import RewardConfig
 from rewards.reward import score_response
 from spatial.dataset import load_samples
 from spatial.images import ImageStore
-from spatial.sample import Path, SpatialSample
+from spatial.sample import ReasoningPath, SpatialSample
 from spatial.scenes.config import SceneConfig
 
 from .fake_server import Reply, chain_in, completion, rewrite_well, serve
@@ -29,20 +29,20 @@ SPLITS = ("train", "validation", "test")
 HALVES = Splits(train=0.5, validation=0.25, test=0.25)
 
 
-def scenes(out: FilePath, num_images: int = 40, **changes: Any) -> BuildConfig:
+def scenes(out: Path, num_images: int = 40, **changes: Any) -> BuildConfig:
     source = SceneSource(scenes=SceneConfig(image_size_px=48, min_visible_px=5), num_images=num_images)
     return BuildConfig(out=out, **{"source": source, "splits": HALVES, **changes})
 
 
-def read_all(out: FilePath) -> dict[str, tuple[SpatialSample, ...]]:
+def read_all(out: Path) -> dict[str, tuple[SpatialSample, ...]]:
     return {split: load_samples(out / f"{split}.jsonl", ImageStore(out / "images"), 0.0).samples for split in SPLITS}
 
 
-def contents(out: FilePath) -> dict[str, bytes]:
+def contents(out: Path) -> dict[str, bytes]:
     return {str(file.relative_to(out)): file.read_bytes() for file in sorted(out.rglob("*")) if file.is_file()}
 
 
-def test_a_build_gives_samples_with_full_marks_and_no_image_in_two_splits(tmp_path: FilePath) -> None:
+def test_a_build_gives_samples_with_full_marks_and_no_image_in_two_splits(tmp_path: Path) -> None:
     report = build_data(scenes(tmp_path))
     found = read_all(tmp_path)
     images = [{image.sha256 for sample in found[split] for image in sample.images} for split in SPLITS]
@@ -55,7 +55,7 @@ def test_a_build_gives_samples_with_full_marks_and_no_image_in_two_splits(tmp_pa
             assert score_response(chain, path, sample, RewardConfig()).total == pytest.approx(1.0)
 
 
-def test_the_report_counts_what_the_files_hold(tmp_path: FilePath) -> None:
+def test_the_report_counts_what_the_files_hold(tmp_path: Path) -> None:
     report = build_data(scenes(tmp_path))
     assert json.loads((tmp_path / "report.json").read_text()) == json.loads(report.model_dump_json())
     for split, samples in read_all(tmp_path).items():
@@ -70,7 +70,7 @@ def test_the_report_counts_what_the_files_hold(tmp_path: FilePath) -> None:
     assert report.tally.num_images == 40
 
 
-def test_the_seed_alone_decides(tmp_path: FilePath) -> None:
+def test_the_seed_alone_decides(tmp_path: Path) -> None:
     for name, seed in (("one", 0), ("again", 0), ("other", 1)):
         build_data(scenes(tmp_path / name, seed=seed, num_images=20))
     assert contents(tmp_path / "one") == contents(tmp_path / "again")
@@ -94,7 +94,7 @@ build_data(BuildConfig.model_validate_json(sys.argv[1]))
 """
 
 
-def test_a_build_that_was_killed_goes_on_to_the_same_bytes(tmp_path: FilePath) -> None:
+def test_a_build_that_was_killed_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     go_on, seen, limit = threading.Event(), [0], [10**9]
     go_on.set()
 
@@ -136,7 +136,7 @@ def _wait_for(is_so: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def test_parts_of_another_build_are_not_gone_on_with(tmp_path: FilePath) -> None:
+def test_parts_of_another_build_are_not_gone_on_with(tmp_path: Path) -> None:
     build_data(scenes(tmp_path, 20))
     before = contents(tmp_path)
     with pytest.raises(BuildError, match=r"was begun with another config .*call with the same, or give another folder"):
@@ -148,7 +148,7 @@ def test_parts_of_another_build_are_not_gone_on_with(tmp_path: FilePath) -> None
     assert contents(tmp_path) == before
 
 
-def test_other_splits_are_put_together_from_the_same_parts(tmp_path: FilePath) -> None:
+def test_other_splits_are_put_together_from_the_same_parts(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="no image fell to test: build from more images, or give the split another"):
         build_data(scenes(tmp_path, 6, splits=Splits(train=0.999, validation=0.0, test=0.001)))
     assert not list(tmp_path.glob("*.jsonl"))
@@ -159,12 +159,12 @@ def test_other_splits_are_put_together_from_the_same_parts(tmp_path: FilePath) -
     assert [file.name for file in tmp_path.glob("*.jsonl")] == ["train.jsonl"]
 
 
-def omni3d(folder: FilePath, file: FilePath, **changes: Any) -> BuildConfig:
+def omni3d(folder: Path, file: Path, **changes: Any) -> BuildConfig:
     source = Omni3DSource(file=file, images=folder / "pictures", domain="rooms")
     return BuildConfig(out=folder / "out", source=source, splits=HALVES, **changes)
 
 
-def test_real_annotations_become_questions_and_bad_ones_are_counted(tmp_path: FilePath) -> None:
+def test_real_annotations_become_questions_and_bad_ones_are_counted(tmp_path: Path) -> None:
     images = [raw_image(number) for number in range(24)] + [raw_image(24, file_path="gone.png"), raw_image(25)]
     objects = [raw_object(n, slot, slot, category_name=name) for n in range(25) for slot, name in enumerate("abac")]
     bad = [raw_object(0, 9, valid3D=False), raw_object(99), raw_object(1, 9, bbox2D_trunc=[0, 0, 500, 20])]
@@ -188,13 +188,13 @@ def test_real_annotations_become_questions_and_bad_ones_are_counted(tmp_path: Fi
     assert all(region.center_m is not None for region in regions)
 
 
-def test_a_source_without_a_single_question_says_what_was_left_out(tmp_path: FilePath) -> None:
+def test_a_source_without_a_single_question_says_what_was_left_out(tmp_path: Path) -> None:
     file = write_omni3d(tmp_path, [raw_image(1)], [raw_object(1, valid3D=False)])
     with pytest.raises(BuildError, match=r"no question came out of 1 images; .*\n.*:1: annotations.valid3D: False"):
         build_data(omni3d(tmp_path, file))
 
 
-def test_a_changed_source_is_another_source(tmp_path: FilePath) -> None:
+def test_a_changed_source_is_another_source(tmp_path: Path) -> None:
     images = [raw_image(number) for number in range(20)]
     objects = [raw_object(n, slot, slot) for n in range(20) for slot in range(4)]
     build_data(omni3d(tmp_path, write_omni3d(tmp_path, images, objects)))
@@ -202,9 +202,9 @@ def test_a_changed_source_is_another_source(tmp_path: FilePath) -> None:
         build_data(omni3d(tmp_path, write_omni3d(tmp_path, images, objects[1:])))
 
 
-def test_one_path_alone_can_be_built(tmp_path: FilePath) -> None:
-    build_data(scenes(tmp_path, 12, paths=(Path.DTR,), splits=Splits(train=1.0, validation=0.0, test=0.0)))
+def test_one_path_alone_can_be_built(tmp_path: Path) -> None:
+    build_data(scenes(tmp_path, 12, paths=(ReasoningPath.DTR,), splits=Splits(train=1.0, validation=0.0, test=0.0)))
     samples = load_samples(tmp_path / "train.jsonl", ImageStore(tmp_path / "images")).samples
-    assert {sample.paths for sample in samples} == {(Path.DTR,)}
+    assert {sample.paths for sample in samples} == {(ReasoningPath.DTR,)}
     assert "count" not in {sample.kind for sample in samples}
     assert isinstance(scenes(tmp_path).rewrite, NoRewrite)

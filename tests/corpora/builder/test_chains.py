@@ -2,7 +2,7 @@
 
 import math
 import re
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from corpora.builder.config import KINDS, BuildConfig, SceneSource
 from rewards.config import RewardConfig
 from rewards.reward import score_response
 from spatial.grammar import parse_response
-from spatial.sample import ChoiceAnswer, NumberAnswer, Path, SpatialSample
+from spatial.sample import ChoiceAnswer, NumberAnswer, ReasoningPath, SpatialSample
 
 from .worlds import random_scene, scene, thing
 
@@ -29,12 +29,14 @@ def test_every_template_gets_full_marks_on_every_path(samples: list[SpatialSampl
     assert len(samples) > 500
     assert {sample.kind for sample in samples} == set(KINDS)
     for sample in samples:
-        assert sample.paths == ((Path.LOR,) if sample.kind == "count" else (Path.LOR, Path.DTR))
+        assert sample.paths == (
+            (ReasoningPath.LOR,) if sample.kind == "count" else (ReasoningPath.LOR, ReasoningPath.DTR)
+        )
         assert tuple(sample.chains) == sample.paths
         for path, chain in sample.chains.items():
             score = score_response(chain, path, sample, RewardConfig())
             assert (score.accuracy, score.format) == (1.0, 1.0), chain
-            assert score.center == (1.0 if path is Path.DTR else None), chain
+            assert score.center == (1.0 if path is ReasoningPath.DTR else None), chain
             assert score.total == pytest.approx(1.0)
 
 
@@ -43,7 +45,7 @@ def test_a_conclusion_follows_from_the_numbers_as_the_detect_block_writes_them(s
     for sample in samples:
         if sample.kind in ("count", "height", "width", "larger"):
             continue
-        centers = [box.center_m for box in parse_response(Path.DTR, sample.chains[Path.DTR]).boxes]
+        centers = [box.center_m for box in parse_response(ReasoningPath.DTR, sample.chains[ReasoningPath.DTR]).boxes]
         match sample.answer:
             case ChoiceAnswer(letter=letter):
                 axis = {"left_right": 0, "above_below": 1}.get(sample.kind, 2)
@@ -71,7 +73,7 @@ def test_what_a_thought_says_of_two_numbers_is_so(samples: list[SpatialSample]) 
 
 def test_both_paths_write_the_same_measurements(samples: list[SpatialSample]) -> None:
     for sample in samples:
-        if Path.DTR in sample.chains:
+        if ReasoningPath.DTR in sample.chains:
             written = [
                 sorted(re.findall(r"[0-9]+\.[0-9]{2}", parse_response(path, chain).think or ""))
                 for path, chain in sample.chains.items()
@@ -81,17 +83,17 @@ def test_both_paths_write_the_same_measurements(samples: list[SpatialSample]) ->
 
 def test_a_chain_reads_like_this() -> None:
     image = scene(thing("chair", 0, center_m=(-0.71, 0.88, 3.4)), thing("night stand", 1, center_m=(0.02, 1.06, 2.03)))
-    config = BuildConfig(out=FilePath("out"), source=SceneSource(), kinds={"closer_to_camera": 1.0}, seed=5)
+    config = BuildConfig(out=Path("out"), source=SceneSource(), kinds={"closer_to_camera": 1.0}, seed=5)
     (sample,) = ask_image(config, image, {})
     one, other = sample.regions
     assert sample.question == f"Which is closer to the camera? {one.label} (A) or {other.label} (B)"
     a, b = (one.label, other.label)
     assert (one.name, other.name) == ("night stand", "chair")
-    assert sample.chains[Path.LOR] == (
+    assert sample.chains[ReasoningPath.LOR] == (
         f"<think>{a.capitalize()}: night stand, 2.03 m ahead of the camera. {b.capitalize()}: chair, 3.40 m ahead of "
         f"the camera. 2.03 is less than 3.40, so {a} (A) is closer.</think><answer>A</answer>"
     )
-    assert sample.chains[Path.DTR] == (
+    assert sample.chains[ReasoningPath.DTR] == (
         f'<detect>Find 2 relevant objects:\n<3d_box center="0.02,1.06,2.03">night stand ({a})</3d_box>\n'
         f'<3d_box center="-0.71,0.88,3.40">chair ({b})</3d_box></detect><think>z: {a} 2.03, {b} 3.40. '
         f"2.03 is less than 3.40, so {a} (A) is closer.</think><answer>A</answer>"

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from corpora.builder.config import BuildConfig, OpenAIRewrite, SceneSource
 from corpora.builder.errors import BuildError
 from corpora.builder.rewrite import Rewriter
 from spatial.grammar import parse_response
-from spatial.sample import Path, SpatialSample
+from spatial.sample import ReasoningPath, SpatialSample
 
 from .fake_server import Reply, Server, chain_in, completion, rewrite_well, rewritten, serve
 from .worlds import random_scene
@@ -23,20 +23,20 @@ Answer = Callable[[dict[str, Any]], Reply]
 
 @pytest.fixture(scope="module")
 def samples() -> list[SpatialSample]:
-    config = BuildConfig(out=FilePath("out"), source=SceneSource())
+    config = BuildConfig(out=Path("out"), source=SceneSource())
     return ask_image(config, random_scene(np.random.default_rng(1), 6), {})
 
 
 def rewrite(
     samples: list[SpatialSample], answer: Answer, **changes: Any
-) -> tuple[list[SpatialSample], dict[Path, dict[str, int]], Server]:
+) -> tuple[list[SpatialSample], dict[ReasoningPath, dict[str, int]], Server]:
     with serve(answer) as server:
         settings = {"base_url": server.base_url, "model": "fake", "attempts": 1, "timeout_s": 5.0, **changes}
         with Rewriter(OpenAIRewrite(**settings), seed=3) as rewriter:
             return *rewriter.rewrite(samples), server
 
 
-def total(counts: dict[Path, dict[str, int]]) -> dict[str, int]:
+def total(counts: dict[ReasoningPath, dict[str, int]]) -> dict[str, int]:
     reasons = {reason for counted in counts.values() for reason in counted}
     return {reason: sum(counted.get(reason, 0) for counted in counts.values()) for reason in sorted(reasons)}
 
@@ -49,7 +49,10 @@ def test_a_good_rewrite_replaces_the_thought_and_nothing_else(samples: list[Spat
     assert any(chain.endswith(" m</answer>") for sample in samples for chain in sample.chains.values())
     found, counts, _ = rewrite(samples, answer)
     num_lor = len(samples)
-    assert counts == {Path.LOR: {"kept": num_lor}, Path.DTR: {"kept": sum(Path.DTR in s.chains for s in samples)}}
+    assert counts == {
+        ReasoningPath.LOR: {"kept": num_lor},
+        ReasoningPath.DTR: {"kept": sum(ReasoningPath.DTR in s.chains for s in samples)},
+    }
     for before, after in zip(samples, found, strict=True):
         assert after.replace(chains=before.chains) == before
         for path, chain in after.chains.items():
@@ -107,10 +110,10 @@ def test_a_moved_detect_block_is_refused_on_its_path_only(samples: list[SpatialS
         return completion(rewritten(chain_in(request)).replace('">', '1">'))
 
     found, counts, _ = rewrite(samples, answer)
-    assert set(counts[Path.LOR]) == {"kept"}
-    assert set(counts[Path.DTR]) == {"detect"}
+    assert set(counts[ReasoningPath.LOR]) == {"kept"}
+    assert set(counts[ReasoningPath.DTR]) == {"detect"}
     for before, after in zip(samples, found, strict=True):
-        assert after.chains.get(Path.DTR) == before.chains.get(Path.DTR)
+        assert after.chains.get(ReasoningPath.DTR) == before.chains.get(ReasoningPath.DTR)
 
 
 def test_a_server_that_stumbles_is_asked_again(samples: list[SpatialSample]) -> None:

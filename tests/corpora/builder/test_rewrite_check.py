@@ -3,7 +3,7 @@
 import pytest
 
 from corpora.builder.rewrite_check import find_fault
-from spatial.sample import Answer, ChoiceAnswer, ImageRef, NumberAnswer, Path, Region, SpatialSample
+from spatial.sample import Answer, ChoiceAnswer, ImageRef, NumberAnswer, ReasoningPath, Region, SpatialSample
 
 DETECT = (
     "<detect>Find 2 relevant objects:\n"
@@ -20,7 +20,7 @@ def sample(answer: Answer | None = None, think: str = THINK, written: str = "B")
         sample_id="s",
         domain="hall",
         kind="closer_to_camera",
-        paths=(Path.LOR, Path.DTR),
+        paths=(ReasoningPath.LOR, ReasoningPath.DTR),
         images=(ImageRef(sha256="ab" * 32, width_px=100, height_px=50),),
         question="Which is closer to the camera? red point (A) or blue point (B)",
         answer=answer or ChoiceAnswer(letter="B", num_options=2),
@@ -29,19 +29,21 @@ def sample(answer: Answer | None = None, think: str = THINK, written: str = "B")
             for mark, name, center in OBJECTS
         ),
         chains={
-            Path.LOR: f"<think>{think}</think><answer>{written}</answer>",
-            Path.DTR: f"{DETECT}<think>{think}</think><answer>{written}</answer>",
+            ReasoningPath.LOR: f"<think>{think}</think><answer>{written}</answer>",
+            ReasoningPath.DTR: f"{DETECT}<think>{think}</think><answer>{written}</answer>",
         },
     )
 
 
-def fault_of(think: str, path: Path = Path.DTR, answer: str = "B", detect: str = DETECT) -> str | None:
-    text = f"{detect if path is Path.DTR else ''}<think>{think}</think><answer>{answer}</answer>"
+def fault_of(
+    think: str, path: ReasoningPath = ReasoningPath.DTR, answer: str = "B", detect: str = DETECT
+) -> str | None:
+    text = f"{detect if path is ReasoningPath.DTR else ''}<think>{think}</think><answer>{answer}</answer>"
     return find_fault(text, path, sample(), min_words=1, max_words=40)
 
 
-@pytest.mark.parametrize("path", [Path.LOR, Path.DTR])
-def test_the_template_itself_may_stand(path: Path) -> None:
+@pytest.mark.parametrize("path", [ReasoningPath.LOR, ReasoningPath.DTR])
+def test_the_template_itself_may_stand(path: ReasoningPath) -> None:
     assert find_fault(sample().chains[path], path, sample(), 1, 40) is None
 
 
@@ -103,17 +105,17 @@ def test_a_thought_that_claims_something_else_is_refused(think: str, fault: str)
     ],
 )
 def test_all_around_the_thought_has_to_stay(text: str, fault: str) -> None:
-    assert find_fault(text, Path.DTR, sample(), 1, 40) == fault
+    assert find_fault(text, ReasoningPath.DTR, sample(), 1, 40) == fault
 
 
 def test_a_number_may_be_written_in_another_way_but_not_be_another() -> None:
     asked = sample(NumberAnswer(value=1.2, unit="m"), "The straight line is 1.20 m.", "1.20 m")
     text = "<think>It is 1.2 m.</think><answer>{}</answer>"
-    assert find_fault(text.format("120 cm"), Path.LOR, asked, 1, 40) is None
-    assert find_fault(text.format("1.21 m"), Path.LOR, asked, 1, 40) == "answer"
+    assert find_fault(text.format("120 cm"), ReasoningPath.LOR, asked, 1, 40) is None
+    assert find_fault(text.format("1.21 m"), ReasoningPath.LOR, asked, 1, 40) == "answer"
 
 
 def test_of_a_count_the_thought_may_number_the_objects() -> None:
     asked = sample(NumberAnswer(value=3, unit="count"), "chair 3.40 m ahead. So 3.", "3")
-    assert find_fault("<think>1, 2 and 3.</think><answer>3</answer>", Path.LOR, asked, 1, 40) is None
-    assert find_fault("<think>1, 2, 3 and 4.</think><answer>3</answer>", Path.LOR, asked, 1, 40) == "number"
+    assert find_fault("<think>1, 2 and 3.</think><answer>3</answer>", ReasoningPath.LOR, asked, 1, 40) is None
+    assert find_fault("<think>1, 2, 3 and 4.</think><answer>3</answer>", ReasoningPath.LOR, asked, 1, 40) == "number"

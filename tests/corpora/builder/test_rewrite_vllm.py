@@ -1,7 +1,7 @@
 """The rewriting path against vLLM's own server, with a model that cannot rewrite."""
 
 from collections.abc import Iterator
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +11,7 @@ from spatial.scenes.config import SceneConfig
 from tests.vllm_server import vllm_server
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
-BASE = FilePath(__file__).parents[3] / "assets" / "tiny-base"
+BASE = Path(__file__).parents[3] / "assets" / "tiny-base"
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_rewrites_of_a_model_that_cannot_rewrite_are_rejected_counted_and_templates_stay(
-    base_url: str, tmp_path: FilePath
+    base_url: str, tmp_path: Path
 ) -> None:
     plain = BuildConfig(
         out=tmp_path / "plain",

@@ -1,7 +1,7 @@
 """What looks wrong in samples: each fault is put into data that are right, and must be found and named."""
 
 from collections.abc import Callable
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ from spatial.sample import (
     ChoiceAnswer,
     ImageRef,
     NumberAnswer,
-    Path,
     PointAnswer,
+    ReasoningPath,
     Region,
     SpatialSample,
     TextAnswer,
@@ -61,15 +61,17 @@ def distances(num: int = 40) -> list[SpatialSample]:
                 sample_id=f"s{index}",
                 domain="test",
                 kind="distance",
-                paths=(Path.LOR, Path.DTR),
+                paths=(ReasoningPath.LOR, ReasoningPath.DTR),
                 images=(ImageRef(sha256=f"{index:064x}", width_px=640, height_px=480),),
                 question="What is the distance between the red point and the blue point in m?",
                 answer=NumberAnswer(value=value, unit="m"),
                 regions=regions,
                 camera=CAMERA,
                 chains={
-                    Path.LOR: format_response(Path.LOR, think=f"So {answer}.", answer=answer),
-                    Path.DTR: format_response(Path.DTR, detect=detect, think=f"So {answer}.", answer=answer),
+                    ReasoningPath.LOR: format_response(ReasoningPath.LOR, think=f"So {answer}.", answer=answer),
+                    ReasoningPath.DTR: format_response(
+                        ReasoningPath.DTR, detect=detect, think=f"So {answer}.", answer=answer
+                    ),
                 },
             )
         )
@@ -77,7 +79,7 @@ def distances(num: int = 40) -> list[SpatialSample]:
 
 
 def found(samples: list[SpatialSample], images: ImageStore | None = None) -> list[Finding]:
-    suite = CheckSuite(images or ImageStore(FilePath("nowhere")))
+    suite = CheckSuite(images or ImageStore(Path("nowhere")))
     for sample in samples:
         suite.add(sample)
     return suite.findings()
@@ -93,7 +95,7 @@ def move(turn: Callable[[Vector3], Vector3]) -> Change:
     return change
 
 
-def test_right_samples_have_no_finding(tmp_path: FilePath) -> None:
+def test_right_samples_have_no_finding(tmp_path: Path) -> None:
     assert found(distances()) == []
     build_dataset(SceneConfig(), tmp_path, {"train": 60}, 0, 1, lambda *_: None)
     store = ImageStore(tmp_path / "images")
@@ -174,7 +176,7 @@ def test_centres_that_only_a_chain_tells_are_projected_too() -> None:
         answer = f"{sample.answer.value:.2f} m" if isinstance(sample.answer, NumberAnswer) else ""
         return sample.replace(
             regions=tuple(region.replace(center_m=None) for region in sample.regions),
-            chains={Path.DTR: format_response(Path.DTR, detect=detect, think="So.", answer=answer)},
+            chains={ReasoningPath.DTR: format_response(ReasoningPath.DTR, detect=detect, think="So.", answer=answer)},
         )
 
     (finding,) = found([turned(sample) for sample in distances()])
@@ -224,7 +226,7 @@ def test_small_lengths_are_found() -> None:
     assert "small or near for metres" in found(samples)[0].words
 
 
-def test_a_unit_is_found_by_depth_maps_where_sizes_are_usual(tmp_path: FilePath) -> None:
+def test_a_unit_is_found_by_depth_maps_where_sizes_are_usual(tmp_path: Path) -> None:
     store = ImageStore(tmp_path)
     depth = store.put_depth(np.full((480, 640), 0.03))
     samples = [sample.replace(depths=(depth,)) for sample in distances()]
@@ -309,7 +311,7 @@ def test_options_are_read_from_a_question(question: str, options: dict[str, str]
     assert {letter: text.strip() for letter, text in options_in(question).items()} == options
 
 
-def chain(path: Path, text: str) -> Change:
+def chain(path: ReasoningPath, text: str) -> Change:
     return lambda sample: sample.replace(chains={path: text})
 
 
@@ -322,17 +324,21 @@ DETECTED = '<detect>Find 1 relevant objects:\n<3d_box center="{0}">chair ({1} po
         (lambda s: s.replace(question=s.question.replace("blue", "green")), ["mark", "region that neither"]),
         (lambda s: s.replace(question=s.question + " Not region 3."), ["none of their regions"]),
         (ask("How far apart are the two things?", NumberAnswer(value=2.0, unit="m")), ["neither question nor answer"]),
-        (chain(Path.LOR, "I think A"), ["chains have no answer", "grammar"]),
-        (chain(Path.LOR, "<think>So.</think><answer></answer>"), ["chains have no answer"]),
-        (chain(Path.LOR, "So. <answer>1.00 m</answer>"), ["grammar", "another answer than their sample"]),
-        (chain(Path.LOR, "<think>So.</think><answer>77.00 m</answer>"), ["another answer than their sample"]),
-        (lambda s: chain(Path.DTR, s.chains[Path.LOR])(s), ["grammar"]),
+        (chain(ReasoningPath.LOR, "I think A"), ["chains have no answer", "grammar"]),
+        (chain(ReasoningPath.LOR, "<think>So.</think><answer></answer>"), ["chains have no answer"]),
+        (chain(ReasoningPath.LOR, "So. <answer>1.00 m</answer>"), ["grammar", "another answer than their sample"]),
+        (chain(ReasoningPath.LOR, "<think>So.</think><answer>77.00 m</answer>"), ["another answer than their sample"]),
+        (lambda s: chain(ReasoningPath.DTR, s.chains[ReasoningPath.LOR])(s), ["grammar"]),
         (
-            lambda s: chain(Path.DTR, DETECTED.format("5.00,5.00,5.00", "red") + s.chains[Path.LOR])(s),
+            lambda s: chain(
+                ReasoningPath.DTR, DETECTED.format("5.00,5.00,5.00", "red") + s.chains[ReasoningPath.LOR]
+            )(s),
             ["detect centres that are not those"],
         ),
         (
-            lambda s: chain(Path.DTR, DETECTED.format("1.00,1.00,5.00", "green") + s.chains[Path.LOR])(s),
+            lambda s: chain(
+                ReasoningPath.DTR, DETECTED.format("1.00,1.00,5.00", "green") + s.chains[ReasoningPath.LOR]
+            )(s),
             ["detect a mark that is none"],
         ),
         (lambda s: s.replace(question=f"{s.question} The answer is {s.answer.value} m."), ["tell their own answer"]),

@@ -19,8 +19,7 @@ from evaluation.benchmarks.three_dsr import CIRCULAR, ThreeDsr
 from evaluation.benchmarks.types import Benchmark, Question
 from evaluation.benchmarks.viewspatial import ViewSpatial
 from evaluation.benchmarks.vsi import Vsi
-from spatial.sample import ChoiceAnswer, ImageRef, SpatialSample
-from spatial.sample import Path as ReasoningPath
+from spatial.sample import ChoiceAnswer, ImageRef, ReasoningPath, SpatialSample
 from tests.evaluation.benchmarks import (
     test_blink,
     test_cv,

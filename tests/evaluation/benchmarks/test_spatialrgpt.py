@@ -10,8 +10,7 @@ from hypothesis import assume, given, settings
 from evaluation.benchmarks.spatialrgpt import SpatialRgpt
 from evaluation.benchmarks.types import Question
 from evaluation.benchmarks.verdicts import read_region, read_yes_or_no
-from spatial.sample import NumberAnswer, TextAnswer
-from spatial.sample import Path as ReasoningPath
+from spatial.sample import NumberAnswer, ReasoningPath, TextAnswer
 from tests.evaluation.benchmarks.layouts import (
     JSON_VALUES,
     Row,

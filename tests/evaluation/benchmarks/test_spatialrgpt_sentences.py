@@ -6,7 +6,7 @@ from evaluation.benchmarks.measures import read_measure
 from evaluation.benchmarks.spatialrgpt import SpatialRgpt
 from evaluation.benchmarks.types import Question
 from evaluation.benchmarks.verdicts import read_region, read_yes_or_no
-from spatial.sample import ImageRef, NumberAnswer, Path, SpatialSample, Unit
+from spatial.sample import ImageRef, NumberAnswer, ReasoningPath, SpatialSample, Unit
 
 AGREEING = (
     "Yes.",
@@ -83,7 +83,7 @@ def score_of_truth(answer: str, true: float, unit: Unit) -> tuple[float, float |
         sample_id="a",
         domain="spatialrgpt",
         kind="width",
-        paths=(Path.LOR,),
+        paths=(ReasoningPath.LOR,),
         images=(image,),
         question="?",
         answer=NumberAnswer(value=true, unit=unit),

@@ -1,0 +1,1 @@
+"""Ray itself: calls with a deadline, placement, joining a cluster, its life and its end."""

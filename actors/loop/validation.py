@@ -1,0 +1,225 @@
+"""Held-out questions while training goes on: asked of the engines that roll out, beside what training asks of them.
+
+Training takes no notice: the questions have seeds of their own, are in no lane and no count, and are answered by
+whichever weights are being served, as prompts of training are. One that fails, or is not done when the next is due,
+costs nothing but its numbers; that is said, and counted.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from statistics import fmean, median
+from typing import Generic, TypeVar
+
+from actors.config import SessionConfig
+from evaluation.asking import Asked, Generate, Response, Sampling, ask
+from evaluation.exam import Exam
+from evaluation.figures import figures_of_answers
+from flow.trajectory import Trajectory
+from rewards.reward import center_errors_m, is_correct
+from rollout.errors import told
+from spatial.grammar import parse_response
+from spatial.sample import ReasoningPath, SpatialSample
+
+T = TypeVar("T")
+
+# Of what engines generate at once, the part that held-out questions may take.
+_SHARE_OF_ENGINES = 0.25
+
+
+class Validation:
+    """Asks from time to time, at most once at a time.
+
+    Args:
+        every: versions from one evaluation to the next, the weights that training begins with included; 0: none.
+        ask: asks all questions; returns their numbers by name ("lor/accuracy").
+        report: called with a message when an evaluation failed or was skipped.
+    """
+
+    def __init__(
+        self, every: int, ask: Callable[[], Awaitable[Mapping[str, float]]], report: Callable[[str], None]
+    ) -> None:
+        self._every = every
+        self._ask = ask
+        self._report = report
+        self._running: asyncio.Task[None] | None = None
+        self._version = 0
+        self._numbers: dict[str, float] = {}
+        self._num_skipped = 0
+
+    def begin(self, version: int, tasks: asyncio.TaskGroup) -> None:
+        """Start asking if it is due at `version`, which the engines serve; returns at once."""
+        if not self._every or version % self._every:
+            return
+        if self._running is not None:
+            self._skip(version, f"that of version {self._version} is still under way")
+            return
+        self._version = version
+        self._running = tasks.create_task(self._evaluate(version))
+
+    def take(self) -> dict[str, float]:
+        """For a step's metrics: the numbers that came in since the last call, and how many evaluations came to nothing.
+
+        A step's line has the numbers of the weights that it began with, as its rewards are of them, if all questions
+        were answered within the step; else a later line has them. `validation/version` says whose they are.
+        """
+        if not self._every:
+            return {}
+        numbers, self._numbers = self._numbers, {}
+        return {**numbers, "validation/skipped": self._num_skipped}
+
+    def cancel(self) -> None:
+        """Give up what is under way: training has ended, and no step is left to tell it."""
+        if self._running is not None:
+            self._running.cancel()
+
+    async def _evaluate(self, version: int) -> None:
+        try:
+            numbers = await self._ask()
+        except Exception as error:  # whatever it is: held-out questions never stop a training
+            self._skip(version, told(error))
+        else:
+            self._numbers = {f"validation/{name}": value for name, value in numbers.items()}
+            self._numbers["validation/version"] = version
+        finally:
+            self._running = None
+
+    def _skip(self, version: int, reason: str) -> None:
+        self._num_skipped += 1
+        self._report(f"held-out questions at version {version} are skipped: {reason}")
+
+
+@dataclass(frozen=True)
+class _Answer:
+    path: ReasoningPath
+    is_right: bool
+    keeps_format: bool
+    center_errors_m: tuple[float, ...]
+    newest_version: int
+
+    @classmethod
+    def of(cls, trajectory: Trajectory, sample: SpatialSample, is_greedy: bool) -> "_Answer":
+        # Not by the reward that training uses: a grader of a user's may hang, and this is the coordinator's process.
+        text, path = trajectory.response_text, trajectory.path
+        return cls(
+            path=path,
+            is_right=is_correct(text, path, sample),
+            keeps_format=parse_response(path, text).well_formed,
+            center_errors_m=center_errors_m(text, path, sample) or (),
+            newest_version=max(span.weight_version for span in trajectory.version_spans),
+        )
+
+
+class _Questions(Generic[T]):
+    """Questions of one origin, asked again and again, and what of each answer is kept."""
+
+    def __init__(
+        self,
+        name: str,
+        samples: Mapping[ReasoningPath, Sequence[SpatialSample]],
+        judge: Callable[..., T],
+        sampling: Sampling,
+    ) -> None:
+        """
+        Args:
+            name: of their origin, in words ("held-out questions", "questions of CV-Bench").
+            judge: as for `evaluation.asking.ask`.
+        """
+        self.name = name
+        self._samples = samples
+        self._judge = judge
+        self._sampling = sampling
+        self._failed: set[tuple[ReasoningPath, str]] = set()
+
+    async def ask(self, generate: Generate, report: Callable[[str], None]) -> Asked[T]:
+        """All, but for those that failed before: they would fail again, and take their engine out of service.
+
+        Raises:
+            RuntimeError: none was answered.
+        """
+        left = {
+            path: [s for s in those if (path, s.sample_id) not in self._failed] for path, those in self._samples.items()
+        }
+        asked = await ask(left, generate, self._judge, self._sampling)
+        self._failed |= {(failure.path, failure.sample_id) for failure in asked.failures}
+        if asked.failures:
+            first = asked.failures[0]
+            report(
+                f"{len(asked.failures)} {self.name} could not be answered and are not asked again, such as "
+                f"{first.sample_id} through {first.path}: {first.reason}"
+            )
+        if not asked.answers:
+            raise RuntimeError(
+                f"none of the {self.name} was answered ({self.num_failures} failed since training began)"
+            )
+        return asked
+
+    @property
+    def num_failures(self) -> int:
+        """Since training began."""
+        return len(self._failed)
+
+
+def make_validation(
+    config: SessionConfig,
+    samples: Sequence[SpatialSample],
+    exams: Sequence[Exam],
+    generate: Generate,
+    report: Callable[[str], None],
+) -> Validation:
+    """Greedy answers, on each path that is trained, to the first `training.evaluate_questions` of `samples`, and to
+    `exams` after them."""
+    training = config.training
+    paths = [path for path, quota in training.groups_per_step.items() if quota]
+    sampling = Sampling.of(config.evaluation.replace(num_samples=0, greedy=True), config.rollout)
+    num_at_once = max(1, config.rollout.num_workers) * config.rollout.engine.max_num_seqs
+    sampling = replace(sampling, max_groups=max(1, int(num_at_once * _SHARE_OF_ENGINES)))
+
+    def by_path(those: Sequence[SpatialSample], limit: int | None = None) -> dict[ReasoningPath, list[SpatialSample]]:
+        return {path: list(islice((sample for sample in those if path in sample.paths), limit)) for path in paths}
+
+    held_out = by_path(samples, training.evaluate_questions)
+    if training.evaluate_every:
+        for path in (path for path, chosen in held_out.items() if not chosen):
+            report(f"no held-out question may be asked through path '{path}': it has no validation curve")
+    own = _Questions("held-out questions", held_out, _Answer.of, sampling)
+    benchmarks = [
+        (exam, _Questions(f"questions of {exam.rule.title}", by_path(exam.samples), Response.of, sampling))
+        for exam in exams
+    ]
+
+    async def ask_all() -> dict[str, float]:
+        numbers = _numbers(await own.ask(generate, report), own.num_failures)
+        for exam, questions in benchmarks:
+            numbers |= _figures(exam, await questions.ask(generate, report), questions.num_failures)
+        return numbers
+
+    return Validation(training.evaluate_every, ask_all, report)
+
+
+def _numbers(asked: Asked[_Answer], num_failures: int) -> dict[str, float]:
+    numbers: dict[str, float] = {
+        "failures": num_failures,
+        "newest_version": max(answer.newest_version for answer in asked.answers),
+    }
+    for path in asked.num_questions:
+        answers = [answer for answer in asked.answers if answer.path is path]
+        errors_m = [error for answer in answers for error in answer.center_errors_m]
+        if answers:
+            numbers[f"{path.value}/accuracy"] = fmean(answer.is_right for answer in answers)
+            numbers[f"{path.value}/format"] = fmean(answer.keeps_format for answer in answers)
+            numbers[f"{path.value}/num_questions"] = len(answers)
+        if errors_m:
+            numbers[f"{path.value}/center_error_m_median"] = median(errors_m)
+    return numbers
+
+
+def _figures(exam: Exam, asked: Asked[Response], num_failures: int) -> dict[str, float]:
+    name = exam.rule.name
+    numbers: dict[str, float] = {f"{name}/failures": num_failures}
+    for path in asked.num_questions:
+        answers = {response.sample_id: response.text for response in asked.answers if response.path is path}
+        for figure, value in figures_of_answers(exam, path, answers).items():
+            numbers[f"{name}/{path.value}/{figure}"] = value
+    return numbers

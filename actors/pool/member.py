@@ -1,0 +1,214 @@
+"""One place in the rollout pool, and the states that it goes through. No Ray: a plain state machine.
+
+    starting ──▶ stale ──▶ serving ──▶ retiring ──▶ (gone)
+        │          ▲ │        │
+        │          │ ▼        ▼
+        │        suspect ◀────┘       probed at once: serving again, stale if its weights are in doubt, or dead
+        ▼          │
+       dead ◀──────┘                  started again after a pause, or quarantined
+
+A stale member is loaded and answers, but does not hold the published weights: it does not serve before it was synced.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from flow.score import Failure
+from flow.trajectory import RolloutRequest, Trajectory
+from rollout.vitals import Vitals
+
+
+class WorkerError(Exception):
+    """A rollout worker did not do what it was asked to; the message says who waited for whom and for what."""
+
+
+class WorkerLateError(WorkerError):
+    """The worker did not answer before its deadline."""
+
+
+class CannotStartError(WorkerError):
+    """The worker's engine cannot start, and the message says why: another try would end the same way."""
+
+
+class WorkerDiedError(WorkerError):
+    """The worker's process is gone."""
+
+
+class Worker(Protocol):
+    """A rollout worker as the pool sees it: every call has a deadline of its own.
+
+    Raises (every coroutine):
+        WorkerDiedError: its process is gone.
+        WorkerError: anything else, a passed deadline among it.
+    """
+
+    async def place(self) -> None:
+        """Find room in the cluster."""
+
+    async def start(self) -> None:
+        """Load the engine.
+
+        Raises:
+            CannotStartError: it cannot be loaded.
+        """
+
+    async def generate(self, request: RolloutRequest) -> Trajectory | Failure:
+        """One response; whoever stops waiting for it has given it up, and it is not generated on."""
+
+    async def probe(self) -> Vitals | None:
+        """Have the engine generate a token: one that only answers is not healthy. Returns what it says of itself."""
+
+    async def call(self, method: str, *arguments: object) -> object:
+        """A step of a weight push."""
+
+    async def stop(self) -> None:
+        """End the engine in good order, then the worker."""
+
+    async def kill(self) -> None:
+        """End the worker and every process that it started, now. Never raises."""
+
+
+class State(StrEnum):
+    """What a member is doing; see the picture above."""
+
+    STARTING = "starting"
+    STALE = "stale"
+    SERVING = "serving"
+    SUSPECT = "suspect"
+    DEAD = "dead"
+    RETIRING = "retiring"
+
+
+_NEXT = {
+    State.STARTING: {State.STALE, State.DEAD, State.RETIRING},
+    State.STALE: {State.SERVING, State.SUSPECT, State.DEAD, State.RETIRING},
+    State.SERVING: {State.STALE, State.SUSPECT, State.DEAD, State.RETIRING},
+    State.SUSPECT: {State.STALE, State.SERVING, State.DEAD, State.RETIRING},
+    State.DEAD: {State.STARTING, State.RETIRING},
+    State.RETIRING: set(),
+}
+
+
+@dataclass(eq=False)  # The name of one that left is given again: members are told apart by themselves.
+class Member:
+    """A place in the pool: its present worker, and what became of those before."""
+
+    name: str
+    state: State = State.STARTING
+    reason: str = ""
+    """Why it is in this state, in words."""
+    since_s: float = field(default_factory=time.monotonic)
+    """When it came into this state, on the monotonic clock."""
+    worker: Worker | None = None
+    is_placed: bool = False
+    """Its worker has found room in the cluster."""
+    incarnation: int = 0
+    """How many workers have had this place before."""
+    version: int | None = None
+    """The weights that its engine holds; None: not known."""
+    load: int = 0
+    """Responses that it was asked for and has not given."""
+    is_receiving: bool = False
+    """It takes part in a weight push, and must not leave before the end of it: the others would lose theirs."""
+    failures: list[str] = field(default_factory=list)
+    """Reasons of its failures since it last answered a probe while serving."""
+    shall_restart: bool = False
+    """Somebody asked for another worker in its place."""
+    is_quarantined: bool = False
+    """It failed too often in a row, and is not started again before `scale` is called."""
+    vitals: Vitals | None = None
+    """As of its worker's last probe."""
+    tokens_per_s: float | None = None
+    """Between its worker's last two probes."""
+    group_s: float | None = None
+    """How long a group's responses take; of the latest groups the more."""
+    probed_s: float = 0.0
+    """When the last probe was answered, on the monotonic clock."""
+    alarm: asyncio.Event = field(default_factory=asyncio.Event)
+    """Wakes the task that looks after it: something was reported, or it shall retire or try again."""
+
+    def move(self, state: State, reason: str = "") -> None:
+        """
+        Raises:
+            ValueError: the picture above has no such arrow.
+        """
+        if state not in _NEXT[self.state]:
+            raise ValueError(f"{self.name} cannot go from {self.state} to {state}")
+        self.state, self.reason, self.since_s = state, reason, time.monotonic()
+
+    def note_vitals(self, vitals: Vitals | None) -> None:
+        """What a probe brought."""
+        now_s = time.monotonic()
+        if vitals is not None and self.vitals is not None:
+            self.tokens_per_s = (vitals.num_tokens - self.vitals.num_tokens) / (now_s - self.probed_s)
+        self.vitals, self.probed_s = vitals, now_s
+
+    def note_group(self, seconds: float) -> None:
+        """A group's responses came, after so long."""
+        self.group_s = seconds if self.group_s is None else 0.8 * self.group_s + 0.2 * seconds
+
+    def forget_worker(self) -> None:
+        """Its worker is gone; the next one has everything to show."""
+        self.worker, self.version, self.load = None, None, 0
+        self.vitals, self.tokens_per_s, self.group_s = None, None, None
+        self.shall_restart = self.is_placed = False
+        self.incarnation += 1
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether its engine can be given weights."""
+        return self.state in (State.STALE, State.SERVING)
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        """This very worker, and not the next one in the same place."""
+        return self.name, self.incarnation
+
+
+@dataclass(frozen=True)
+class MemberStatus:
+    """A member as it is shown to people."""
+
+    name: str
+    state: str
+    reason: str
+    for_s: float
+    """How long it has been in this state."""
+    version: int | None
+    load: int
+    incarnation: int
+    is_quarantined: bool
+    tokens_per_s: float | None = None
+    group_s: float | None = None
+    """Seconds that a group's responses take."""
+    cache_share: float | None = None
+    """Of its memory for keys and values, what is in use."""
+    memory_gib: float | None = None
+    num_waiting: int | None = None
+    """Responses that its engine has not begun."""
+
+    @classmethod
+    def of(cls, member: Member) -> "MemberStatus":
+        return cls(
+            name=member.name,
+            state=member.state.value,
+            reason=member.reason,
+            for_s=time.monotonic() - member.since_s,
+            version=member.version,
+            load=member.load,
+            incarnation=member.incarnation,
+            is_quarantined=member.is_quarantined,
+            tokens_per_s=member.tokens_per_s,
+            group_s=member.group_s,
+            cache_share=member.vitals.usage.cache_share if member.vitals else None,
+            memory_gib=member.vitals.memory_gib if member.vitals else None,
+            num_waiting=member.vitals.usage.num_waiting if member.vitals else None,
+        )
+
+    def __str__(self) -> str:
+        quarantine = ", quarantined" if self.is_quarantined else ""
+        because = f": {self.reason}" if self.reason else ""
+        return f"{self.name} {self.state}{quarantine} for {self.for_s:.0f} s{because}"

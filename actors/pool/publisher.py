@@ -1,0 +1,181 @@
+"""From a new version to engines that serve it, whoever comes, goes or fails meanwhile."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from actors.pool.member import Member, State
+from actors.pool.rollout_pool import RolloutPool
+from rollout.canary import Canary, mean_difference
+from rollout.errors import TransferError, WorkersFailedError, told
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PushReceipt:
+    """What the learner sent."""
+
+    num_bytes: int
+    checksums: Mapping[str, str]
+    """BLAKE3 by name of the tensors that this push is verified by; empty where the transport offers none."""
+
+
+class Sender(Protocol):
+    """The learner as the publisher sees it."""
+
+    async def connect(self, workers: Mapping[str, Any]) -> None:
+        """Give up the transfer group there is and form a new one with `workers`; the next push brings everything."""
+
+    async def pack(self, version: int) -> None:
+        """Make ready what the next push sends; the engines go on meanwhile."""
+
+    async def push(self, version: int) -> PushReceipt: ...
+
+    async def canary_logprobs(self, canary: Canary) -> list[float]:
+        """What the learner's weights make of the canary's response."""
+
+
+class PushError(RuntimeError):
+    """No engine could be given the new weights, although some are alive; the message tells all causes."""
+
+
+class WeightPublisher:
+    """Reconcile members → pack → pause and keep → send → every engine acknowledges version and checksums → resume →
+    every engine finds the canary as likely as the learner does → serve.
+
+    Args:
+        max_attempts: how often a push is begun, with whoever is well then, before the run ends.
+        canary: what engines are tried by; None: they are not.
+    """
+
+    def __init__(self, sender: Sender, pool: RolloutPool, max_attempts: int, canary: Canary | None = None) -> None:
+        self._sender = sender
+        self._pool = pool
+        self._max_attempts = max_attempts
+        self._canary = canary
+        # The learner's, of one version: as long as it is published, newcomers are tried by the same.
+        self._canary_logprobs: tuple[int, list[float]] | None = None
+        self._connected: frozenset[tuple[str, int]] = frozenset()
+        self.exclusive = asyncio.Lock()
+        """Held while the learner's weights are not those of the published version, and during a push."""
+        self.version: int | None = None
+
+    async def publish(self, version: int) -> Mapping[str, float]:
+        """Give every engine the learner's weights as `version`. Call it with `exclusive` held.
+
+        Responses in flight are kept, and go on under the new weights. Without an engine nothing is sent: those that
+        come later are synced then.
+
+        Raises:
+            PushError: engines are alive, and none could be given the weights.
+        """
+        metrics = await self._push_to(lambda: self._pool.loaded, version)
+        self.version = version
+        return metrics
+
+    async def keep_in_sync(self) -> None:
+        """For ever: give workers that join between two pushes the published weights, without stopping the others."""
+
+        def stale() -> list[Member]:
+            return [member for member in self._pool.loaded if member.state is State.STALE]
+
+        while True:
+            await self._pool.wait_until(lambda: self.version is not None and bool(stale()))
+            async with self.exclusive:
+                if self.version is not None and stale():
+                    await self._push_to(stale, self.version)
+
+    async def _push_to(self, choose: Callable[[], list[Member]], version: int) -> Mapping[str, float]:
+        causes: list[str] = []
+        for _ in range(self._max_attempts):
+            # Whoever failed a step is being probed: it comes back, or is gone.
+            await self._pool.wait_until(lambda: self._pool.is_settled)
+            members = choose()
+            if not members:
+                return {"push_bytes": 0, "push_engines": 0, "push_attempts": len(causes)}
+            try:
+                with self._pool.receiving(members):
+                    metrics = await self._push(members, version)
+            except TransferError as error:
+                causes.append(told(error))
+                _log.warning("push of version %d, attempt %d: %s", version, len(causes), causes[-1])
+                self._connected = frozenset()
+                self._distrust(members, error)
+            else:
+                return {**metrics, "push_engines": len(members), "push_attempts": len(causes) + 1}
+        raise PushError(f"version {version} could not be pushed in {len(causes)} attempts: {'; '.join(causes)}")
+
+    async def _push(self, members: Sequence[Member], version: int) -> dict[str, float]:
+        identities = frozenset(member.identity for member in members)
+        is_new_group = identities != self._connected
+        if is_new_group:
+            self._connected = frozenset()
+            await self._sender.connect({member.name: member.worker for member in members})
+            self._connected = identities
+        started_s = time.perf_counter()
+        await self._sender.pack(version)
+        metrics = {"time/pack_s": time.perf_counter() - started_s}
+        await self._pool.call(members, "pause")
+        paused_s = time.perf_counter()
+        receipt = await self._sender.push(version)
+        await self._verify(members, version, receipt)
+        await self._pool.call(members, "resume")
+        metrics |= {"push_bytes": receipt.num_bytes, "time/rollout_pause_s": time.perf_counter() - paused_s}
+        if self._canary is not None and self._canary.is_due(version, is_new_group):
+            metrics["canary_difference"] = await self._try_canary(self._canary, members, version)
+        self._pool.serve(members, version)
+        return metrics
+
+    async def _verify(self, members: Sequence[Member], version: int, receipt: PushReceipt) -> None:
+        """
+        Raises:
+            WorkersFailedError: names the engines that report another version or hold other bytes, and which tensors.
+        """
+        versions = await self._pool.call(members, "weight_version")
+        causes = {name: f"reports version {seen}" for name, seen in versions.items() if seen != version}
+        if receipt.checksums:
+            received = await self._pool.call(members, "received_checksums")
+            for name, ranks in received.items():
+                if wrong := _differing(receipt.checksums, ranks):
+                    causes[name] = f"received {len(wrong)} tensors wrongly, among them {', '.join(wrong[:3])}"
+        if causes:
+            raise WorkersFailedError(f"acknowledge version {version}", causes)
+
+    async def _try_canary(self, canary: Canary, members: Sequence[Member], version: int) -> float:
+        """Largest mean difference of an engine's log-probabilities of the canary from the learner's, in nats a token.
+
+        Raises:
+            WorkersFailedError: names the engines that are too far off, and how far; they generate no more.
+        """
+        if self._canary_logprobs is None or self._canary_logprobs[0] != version:
+            self._canary_logprobs = version, await self._sender.canary_logprobs(canary)
+        expected = self._canary_logprobs[1]
+        found = await self._pool.call(members, "canary_logprobs", canary)
+        differences = {name: mean_difference(expected, cast(list[float], found[name])) for name in found}
+        causes = {
+            name: f"its log-probabilities of the canary differ from the learner's by {difference:.2g} nats a token; "
+            f"{canary.max_difference:g} are allowed (rollout.engine.canary.max_difference)"
+            for name, difference in differences.items()
+            if difference > canary.max_difference
+        }
+        if causes:
+            # Responses under way would go on under weights that are wrong.
+            await self._pool.call([member for member in members if member.name in causes], "pause")
+            raise WorkersFailedError(f"canary of version {version}", causes)
+        return max(differences.values())
+
+    def _distrust(self, members: Sequence[Member], error: Exception) -> None:
+        """Have those probed that an error names; all of them if it names none."""
+        named = error.causes if isinstance(error, WorkersFailedError) else {}
+        for member in members:
+            if not named or member.name in named:
+                reason = named.get(member.name, told(error))
+                self._pool.distrust(member.identity, reason, holds_weights=False)
+
+
+def _differing(sent: Mapping[str, str], ranks: Any) -> list[str]:
+    return sorted({name for rank in ranks for name, digest in sent.items() if rank.get(name) != digest})

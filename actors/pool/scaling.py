@@ -1,0 +1,160 @@
+"""How many rollout workers there should be, from how the time of steps went.
+
+the learner waited for groups, and engines generated   ──▶ one worker more
+ready groups filled their bound, and engines rested     ──▶ one worker fewer, if those that stay would rest as well
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from actors.pool.member import State
+from actors.pool.rollout_pool import RolloutPool
+from rollout.config import QueueScalingConfig, RolloutConfig
+
+
+@dataclass(frozen=True)
+class StepLoad:
+    """Whom a step waited for."""
+
+    wait_share: float
+    """Of the step's time, what the learner waited for groups."""
+    busy_share: float
+    """Of the step's time, that in which any group was in generation; in the rest, all that may be ready were."""
+
+    @classmethod
+    def of(cls, metrics: Mapping[str, float]) -> "StepLoad":
+        """From a line of `metrics.jsonl`."""
+        step_s = metrics["time/step_s"]
+        return cls(metrics["time/wait_s"] / step_s, min(1.0, metrics["time/rollout_s"] / step_s))
+
+
+@dataclass(frozen=True)
+class Change:
+    """Another size of the pool."""
+
+    num_workers: int
+    reason: str
+    """For people: from what to what, and why."""
+
+
+class QueueScaling:
+    """One worker more or fewer at a time, when several steps in a row ask for it. No clock and no pool: arithmetic.
+
+    Two bounds that lie apart keep it from going back and forth: a pool that has grown shrinks only if the smaller one
+    would rest for a good part of each step. A change, also one made by hand, begins a new count and a pause.
+    """
+
+    def __init__(self, config: QueueScalingConfig, min_workers: int, max_workers: int) -> None:
+        self._config = config
+        # Without any worker there would be no step to learn from.
+        self._min_workers = max(1, min_workers)
+        self._max_workers = max_workers
+        self._loads: deque[StepLoad] = deque(maxlen=config.num_steps)
+        self._num_workers: int | None = None
+        self._changed_s = float("-inf")
+
+    def decide(self, now_s: float, num_workers: int, is_starting: bool, load: StepLoad) -> Change | None:
+        """After each step; a change that is returned must be made.
+
+        Args:
+            now_s: of any clock that goes on.
+            num_workers: the pool's size.
+            is_starting: whether one of them does not serve yet: the step says nothing about this size.
+            load: of the step.
+        """
+        if self._num_workers is not None and num_workers != self._num_workers:
+            self._changed_s = now_s
+        if num_workers != self._num_workers or is_starting:
+            self._num_workers = num_workers
+            self._loads.clear()
+            return None
+        self._loads.append(load)
+        if len(self._loads) < self._config.num_steps or now_s - self._changed_s < self._config.cool_down_s:
+            return None
+        change = self._change(num_workers)
+        if change is not None:
+            self._num_workers, self._changed_s = change.num_workers, now_s
+            self._loads.clear()
+        return change
+
+    def _change(self, num_workers: int) -> Change | None:
+        waits = [load.wait_share for load in self._loads]
+        # Engines that rest while the learner waits are not too few: scoring is slow.
+        generating = min(load.busy_share for load in self._loads) >= self._config.min_busy_share
+        if min(waits) > self._config.max_wait_share and generating and num_workers < self._max_workers:
+            return Change(
+                num_workers + 1,
+                f"rollout workers {num_workers} → {num_workers + 1}: the learner waited for groups in "
+                f"{_percents(waits)} of the last steps' time",
+            )
+        if num_workers > self._min_workers:
+            busy = [load.busy_share * num_workers / (num_workers - 1) for load in self._loads]
+            if max(busy) < self._config.min_busy_share:
+                return Change(
+                    num_workers - 1,
+                    f"rollout workers {num_workers} → {num_workers - 1}: ready groups filled their bound, and one "
+                    f"worker fewer would generate in {_percents(busy)} of the last steps' time",
+                )
+        return None
+
+
+def first_size(config: RolloutConfig, trainer_state: Mapping[str, Any]) -> int:
+    """Workers to begin with: as many as were asked for when `trainer_state` was written, within the config's bounds."""
+    asked = trainer_state.get("num_rollout_workers", config.num_workers)
+    return min(max(asked, config.min_workers), config.max_workers)
+
+
+def make_scaling(config: RolloutConfig) -> QueueScaling | None:
+    """What changes the pool's size by itself; None where nothing does."""
+    if config.scaling.type == "fixed":
+        return None
+    return QueueScaling(config.scaling, config.min_workers, config.max_workers)
+
+
+def follow_load(
+    scaling: QueueScaling, pool: RolloutPool, metrics: Mapping[str, Any], report: Callable[[str], None]
+) -> None:
+    """After a step with these metrics: give the pool another size if its load asks for one, and report why."""
+    is_starting = any(member.state in (State.STARTING, State.STALE) for member in pool.status())
+    change = scaling.decide(time.monotonic(), pool.size, is_starting, StepLoad.of(metrics))
+    if change is not None:
+        report(change.reason)
+        pool.scale(change.num_workers)
+
+
+def _percents(shares: list[float]) -> str:
+    return ", ".join(f"{share:.0%}" for share in shares)
+
+
+Steer = Literal["drain", "restart"]
+
+
+def scale_pool(pool: RolloutPool, config: RolloutConfig, size: int) -> None:
+    """As many workers as a person asked for.
+
+    Raises:
+        ValueError: the run's config does not allow so many.
+    """
+    if not config.min_workers <= size <= config.max_workers:
+        raise ValueError(
+            f"{size} rollout workers: the run's config allows rollout.min_workers={config.min_workers} to "
+            f"max_workers={config.max_workers}"
+        )
+    pool.scale(size)
+
+
+def steer_pool(pool: RolloutPool, config: RolloutConfig, what: Steer, worker: str) -> None:
+    """Let one worker go when it has finished, or put another in its place now.
+
+    Raises:
+        ValueError: there is no such worker, or the pool would be smaller than the config allows.
+    """
+    if what == "drain" and pool.size <= config.min_workers:
+        raise ValueError(f"{worker} stays: the run's config wants rollout.min_workers={config.min_workers}")
+    try:
+        (pool.drain if what == "drain" else pool.restart)(worker)
+    except KeyError as error:
+        raise ValueError(str(error.args[0])) from None

@@ -1,0 +1,1 @@
+"""A run: its phases, its coordinator, its folder, what it reports."""

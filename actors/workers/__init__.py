@@ -1,0 +1,1 @@
+"""The Ray actors that work: rollout, reward and learner workers."""

@@ -1,0 +1,1 @@
+"""What flows from rollout through scoring to the learner: requests, trajectories, scores, failures, groups."""

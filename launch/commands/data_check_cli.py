@@ -1,0 +1,140 @@
+"""`sr-real data check`: what is in a file of samples, which lines are bad, and what looks wrong in the others."""
+
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from launch.commands.data_tables import print_counts
+from launch.commands.options import console
+from launch.settings.config import ConfigError
+
+if TYPE_CHECKING:
+    from corpora.checks.findings import Finding
+    from corpora.own import OwnReader
+    from spatial.dataset import Reject
+    from spatial.images import ImageStore
+    from spatial.sample import SpatialSample
+
+_NUM_SHOWN = 10
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to a typer app."""
+    app.command()(check)
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="A file with a sample a line (docs/data.md).")],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images", help="Its image store, or the folder of the files it names. Default: beside the file."
+        ),
+    ] = None,
+    show: Annotated[int, typer.Option("--show", min=0, help="Number of samples to draw, suspicious ones first.")] = 0,
+    out: Annotated[Path, typer.Option("--out", help="The picture of them.")] = Path("samples.png"),
+) -> None:
+    """Check a file of samples: bad lines and images, and what looks wrong in the good ones.
+
+    It looks for 3D centres in another frame or unit, answers that contradict the centres, marks without a region,
+    chains that do not fit their sample, repeats, and answers that can be guessed. --show draws the centres as the
+    camera projects them: they belong into their boxes. Exits with status 1 if a line is bad or something looks wrong.
+
+    Example: sr-real data check data/mine/train.jsonl --show 12
+    """
+    from corpora.own import OwnReader
+    from spatial.images import ImageStore
+
+    if not file.is_file():
+        advice = (
+            f"is a folder; name a file in it, such as {file / 'train.jsonl'}"
+            if file.is_dir()
+            else "there is no such file"
+        )
+        raise ConfigError(f"{file}: {advice}")
+    if images is not None and not images.is_dir():
+        raise ConfigError(f"--images {images}: there is no such folder")
+    config = OwnReader(file=file, images=images)
+    with tempfile.TemporaryDirectory() as folder:
+        # Images that the file names, or that are not upright, are put there; the store itself is only read.
+        store = ImageStore(Path(folder), also=[config.store])
+        with console.status(f"reading {file}"):
+            checked = _read(config, store, show)
+        _print(checked)
+        if checked.chosen:
+            from launch.show.data_picture import draw_samples
+
+            draw_samples(checked.chosen, store, out)
+            console.print(f"drew {len(checked.chosen)} samples: {out}", highlight=False)
+    is_wrong = any(finding.is_wrong for finding in checked.findings)
+    raise typer.Exit(1 if checked.rejects or is_wrong or not checked.num_good else 0)
+
+
+@dataclass
+class _Checked:
+    """What was found in a file."""
+
+    counts: dict[str, Counter[str]] = field(
+        default_factory=lambda: {name: Counter() for name in ("kind", "path", "domain", "answer")}
+    )
+    rejects: Counter[str] = field(default_factory=Counter)
+    """By cause."""
+    shown: "list[Reject]" = field(default_factory=list)
+    """The first of them."""
+    findings: "list[Finding]" = field(default_factory=list)
+    chosen: "list[SpatialSample]" = field(default_factory=list)
+    """What is to be drawn."""
+
+    def count(self, sample: "SpatialSample") -> None:
+        self.counts["kind"][sample.kind] += 1
+        self.counts["path"].update(path.value for path in sample.paths)
+        self.counts["domain"][sample.domain] += 1
+        self.counts["answer"][sample.answer.type] += 1
+
+    @property
+    def num_good(self) -> int:
+        return self.counts["answer"].total()
+
+
+def _read(config: "OwnReader", store: "ImageStore", num_shown: int) -> _Checked:
+    from corpora.checks.suite import CheckSuite
+    from corpora.own import read
+    from spatial.dataset import Reject
+
+    checked, checks = _Checked(), CheckSuite(store)
+    first: list[SpatialSample] = []
+    suspicious: list[SpatialSample] = []
+    for item in read(config, store, as_stored=True):
+        if isinstance(item, Reject):
+            checked.rejects[item.cause] += 1
+            if checked.rejects.total() <= _NUM_SHOWN:
+                checked.shown.append(item)
+            continue
+        checked.count(item)
+        chosen = suspicious if checks.add(item) else first
+        if len(chosen) < num_shown:
+            chosen.append(item)
+    checked.findings = checks.findings()
+    checked.chosen = [*suspicious, *first][:num_shown]
+    return checked
+
+
+def _print(checked: _Checked) -> None:
+    for reject in checked.shown:
+        console.print(f"[red]bad line[/]: {escape(str(reject))}", highlight=False)
+    for title, found in checked.counts.items():
+        print_counts(title, dict(found.most_common()))
+    if checked.rejects:
+        print_counts("bad lines, by cause", dict(checked.rejects.most_common()))
+    for finding in checked.findings:
+        head = "[red]looks wrong[/]" if finding.is_wrong else "[yellow]note[/]"
+        console.print(f"{head}: {escape(str(finding))}", highlight=False)
+    num_wrong = sum(finding.is_wrong for finding in checked.findings)
+    nothing = "nothing else looks wrong" if checked.rejects else "nothing looks wrong"
+    told = {0: nothing, 1: "1 thing looks wrong"}.get(num_wrong, f"{num_wrong} things look wrong")
+    console.print(f"{checked.num_good:,} samples, {checked.rejects.total():,} bad lines; {told}", highlight=False)

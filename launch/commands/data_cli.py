@@ -1,0 +1,126 @@
+"""`sr-real data`: build, import and check data. Heavy modules load inside the commands."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from launch.commands import data_build_cli, data_check_cli
+from launch.commands.data_tables import print_counts
+from launch.commands.options import console
+from launch.settings.config import ConfigError, parse_settings, read_settings
+from launch.settings.schema import models_of_type
+from launch.settings.targets import check_writable
+
+if TYPE_CHECKING:
+    from corpora.importing import ImportConfig, ImportReport
+
+app = typer.Typer(
+    help="Data: [bold]import[/] sets of the field, [bold]build[/] questions and chains of thought from images that are "
+    "annotated in 3D, and [bold]check[/] files of samples (docs/data.md).",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+data_build_cli.register(app)
+data_check_cli.register(app)
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Settings, such as [bold]out=data/spar type=spar file=/sets/spar images=/sets/spar/images[/]",
+        show_default=False,
+    ),
+]
+
+
+@app.command("import")
+def import_sets(
+    settings: Settings = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="A YAML file: out, and readers with a type each.", show_default=False),
+    ] = None,
+) -> None:
+    """Read data sets into a folder to train on (data.type=files): samples in three splits, images by their hash.
+
+    Types: own, sr_real, spar, open_spatial, omni3d, embodied_scan, ca1m, hugging_face. Rows that are no sample are
+    counted and named, up to max_bad_share. Nothing is fetched. Safe to repeat: the folder changes only at the end.
+
+    Example: sr-real data import out=data/spar type=spar file=/sets/spar/train images=/sets/spar/images
+    """
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from corpora.columns import UnknownColumnError
+    from corpora.importing import import_data
+
+    wanted = load_import_config(config, settings or [])
+    _check_paths(wanted)
+    check_writable(wanted.out)
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,} rows"), TimeElapsedColumn())
+    try:
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task("rows", total=None)
+            report = import_data(wanted, lambda number: progress.update(task, completed=number))
+    except FileNotFoundError as error:
+        raise ConfigError(str(error)) from error
+    except UnknownColumnError as error:
+        raise ConfigError(f"import: {error}") from None
+    except IsADirectoryError as error:
+        raise ConfigError(f"{error.filename}: is a folder, but this type reads a file; name the file in it") from error
+    except OSError as error:
+        where = error.filename or wanted.out
+        raise ConfigError(f"import: {where}: {error.strerror or error}; what was there before is unchanged") from error
+    print_imported(report)
+    console.print(f"wrote {wanted.out}", highlight=False)
+
+
+def load_import_config(file: Path | None, settings: list[str]) -> "ImportConfig":
+    """An import's settings from a YAML file, if any, and dotted ones; a single reader's may stand at the top.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key is unknown, missing, or of a wrong type or value.
+    """
+    from corpora.importing import ImportConfig
+    from corpora.read import READERS
+
+    types = [text.partition("=")[2] for text in settings if text.startswith("type=")]
+    reader = models_of_type(READERS, types[-1]) if types else []
+    content = read_settings(file, settings, ImportConfig, *reader, source="import")
+    is_single = "type" in content
+    if is_single:
+        own = {key: content.pop(key) for key in list(content) if key not in ImportConfig.model_fields}
+        content["readers"] = [own, *content.get("readers", [])]
+    try:
+        return parse_settings(content, ImportConfig, source="import: the settings cannot be used")
+    except ConfigError as error:
+        # A single reader's settings are named as they were given.
+        raise ConfigError(str(error).replace("readers.0.", "") if is_single else str(error)) from None
+
+
+def _check_paths(config: "ImportConfig") -> None:
+    """
+    Raises:
+        ConfigError: a file or folder that a reader is to read does not exist.
+    """
+    faults = []
+    for index, reader in enumerate(config.readers):
+        where = f"readers.{index}." if len(config.readers) > 1 else ""
+        for field, path in reader:
+            if isinstance(path, Path) and not path.exists():
+                faults.append(f"{where}{field}={path}: there is no such file or folder ({path.absolute()})")
+    if faults:
+        raise ConfigError("\n  ".join(["import: nothing was read; correct the path:", *faults]))
+
+
+def print_imported(report: "ImportReport") -> None:
+    """What became of the rows."""
+    for title, counts in (("split", report.splits), ("kind", report.kinds), ("path", report.paths)):
+        print_counts(title, counts)
+    if report.rejects:
+        print_counts("left out, by cause", report.rejects)
+        for cause in report.rejects:
+            console.print(f"  {escape(report.examples[cause][0])}", highlight=False)
+    for note in report.notes:
+        console.print(f"[yellow]note[/]: {escape(note)}", highlight=False)

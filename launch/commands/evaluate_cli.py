@@ -1,0 +1,224 @@
+"""`sr-real evaluate`: its options, and what it prints."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from evaluation.config import EvaluationConfig
+from launch.commands.options import Config, Overrides, console
+from launch.commands.run_naming import RunOption, with_run
+from launch.run.run_config import USE, config_for, with_run_of
+from launch.settings.config import ConfigError, RunConfig
+from launch.settings.model_paths import model_folder
+from spatial.sample import ReasoningPath
+
+if TYPE_CHECKING:
+    from evaluation.benchmarks.types import Benchmark
+    from evaluation.results import Comparison, PathMarks, Results
+    from launch.run.evaluations import Evaluated
+
+
+def evaluate(
+    overrides: Overrides = None,
+    config: Config = None,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--checkpoint",
+            help="Model (a Hugging Face folder); repeat it to compare several. Default: RUN/final_model.",
+        ),
+    ] = None,
+    benchmark: Annotated[
+        str | None, typer.Option("--benchmark", help="Name of a benchmark. Default: the run's own held-out questions.")
+    ] = None,
+    folder: Annotated[Path | None, typer.Option("--folder", help="The benchmark's files.")] = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", min=1, help="Frames per question of a video benchmark. Default: 16.")
+    ] = None,
+    paths: Annotated[
+        str | None, typer.Option("--paths", help="Paths to ask, such as lor,dtr. Default: evaluation.paths.")
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples", min=0, help="Sampled responses per question, besides the greedy one. For a benchmark: 0."
+        ),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option("--temperature", min=0.0, help="Temperature of the sampled responses; 0 asks greedily only."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Most questions to ask (held-out questions: per path).")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="results.json of an earlier evaluation to compare with.")
+    ] = None,
+    run: RunOption = None,
+) -> None:
+    """Evaluate models on held-out questions or a benchmark, with 95 % intervals, by path and task.
+
+    Writes RUN/evaluations/NAME-CHECKPOINT/results.json and page.html. Several models are asked the same questions and
+    compared question by question.
+
+    Examples: sr-real evaluate run=runs/mine ·
+    sr-real evaluate run=runs/mine --benchmark cv --folder /sets/CV-Bench --checkpoint A --checkpoint B
+    """
+    if folder is not None and not folder.exists() and (folder.is_absolute() or len(folder.parts) != 2):
+        raise ConfigError(f"--folder {folder}: there is no such folder")  # nor is it a name on the hub
+    checkpoints = None if not checkpoint else [model_folder(path, "--checkpoint") for path in checkpoint]
+    settings = config_for(USE, config, with_run_of(checkpoints or (), config, with_run(overrides, run)), console)
+    asked = evaluation_of(settings, paths, samples, temperature, limit, is_benchmark=benchmark is not None)
+    models = checkpoints_of(checkpoints, Path(settings.run))
+    if (benchmark is None) != (folder is None):
+        raise ConfigError("--benchmark names what is asked and --folder where its files are: give both or neither")
+
+    from evaluation.results import Results, ResultsError
+    from launch.run.evaluations import Wanted, run_evaluations
+
+    try:
+        baseline = None if against is None else Results.read(against)
+    except ResultsError as error:
+        raise ConfigError(str(error)) from None
+    wanted = Wanted(
+        checkpoints=models,
+        evaluation=asked,
+        benchmark=None if benchmark is None else find_wanted(benchmark, frames),
+        folder=folder,
+        limit=None if benchmark is None else limit,
+        baseline=baseline,
+    )
+    print_evaluated(run_evaluations(settings, wanted, console), console)
+
+
+def evaluation_of(
+    config: RunConfig,
+    paths: str | None,
+    samples: int | None,
+    temperature: float | None,
+    limit: int | None,
+    is_benchmark: bool,
+) -> EvaluationConfig:
+    """The config's evaluation, with what the command line says otherwise. A benchmark is asked greedily, and all of it,
+    if nothing else is said.
+
+    Raises:
+        ConfigError: a path is unknown, or temperature 0 is wanted of several samples.
+    """
+    found = config.evaluation
+    if is_benchmark:
+        found = found.replace(num_samples=0, greedy=True, num_questions=None)
+    elif limit is not None:
+        found = found.replace(num_questions=limit)
+    if paths is not None:
+        known = [path.value for path in ReasoningPath]
+        names = [name.strip() for name in paths.split(",")]
+        if unknown := [name for name in names if name not in known]:
+            raise ConfigError(f"--paths {paths}: {', '.join(unknown)} is no path; known are {', '.join(known)}")
+        found = found.replace(paths=tuple(dict.fromkeys(map(ReasoningPath, names))))
+    if temperature == 0:
+        if samples:
+            raise ConfigError(f"--temperature 0 --samples {samples}: greedy responses are all alike; leave one out")
+        return found.replace(num_samples=0, greedy=True)
+    if temperature is not None:
+        found = found.replace(temperature=temperature, num_samples=found.num_samples or 1)
+    if samples is not None:
+        found = found.replace(num_samples=samples, greedy=found.greedy or not samples)
+    return found
+
+
+def checkpoints_of(given: Sequence[Path] | None, run: Path) -> tuple[Path, ...]:
+    """The models' folders.
+
+    Raises:
+        ConfigError: one is no model's folder, or is given twice.
+    """
+    checkpoints = tuple(model_folder(path, "--checkpoint") for path in given or [run / "final_model"])
+    if len(set(checkpoints)) < len(checkpoints):
+        raise ConfigError("--checkpoint: the same folder is given twice; give the models that are to be compared")
+    return checkpoints
+
+
+def find_wanted(name: str, num_frames: int | None) -> "Benchmark":
+    """The benchmark of this name.
+
+    Raises:
+        ConfigError: there is none, or it has no frames to set the number of.
+    """
+    from evaluation.benchmarks.registry import find_benchmark
+    from evaluation.benchmarks.vsi import Vsi
+
+    try:
+        found = find_benchmark(name)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(str(error.args[0] if error.args else error)) from None
+    if num_frames is None:
+        return found
+    if not isinstance(found, Vsi):
+        raise ConfigError(f"--frames {num_frames}: {name} asks about images, not videos; leave it out")
+    return dataclasses.replace(found, num_frames=num_frames)
+
+
+def print_evaluated(evaluated: Sequence["Evaluated"], console: Console) -> None:
+    """The marks of all, then what they have to do with each other, then where it all is."""
+    from launch.show.summary import print_marks
+
+    summaries = {Path(one.results.checkpoint).name: one.summary for one in evaluated if one.summary is not None}
+    if len(summaries) == len(evaluated):
+        print_marks({name: summary for name, summary in summaries.items() if summary is not None}, console)
+    for one in evaluated:
+        print_figures(one.results, console)
+    for one in evaluated:
+        for comparison in one.results.comparisons:
+            print_comparison(one.results, comparison, console)
+    for one in evaluated:
+        console.print(f"{one.folder / 'page.html'}", highlight=False, soft_wrap=True)
+
+
+def print_figures(results: "Results", console: Console) -> None:
+    """A row a figure, a column for each path and way of sampling; per cent, with intervals of 95 %."""
+    table = Table(
+        "%, 95 % interval",
+        *(f"{marks.path.upper()} {marks.mode}" for marks in results.marks),
+        title=f"{escape(results.title)}: {escape(Path(results.checkpoint).name)}",
+    )
+    names = list(dict.fromkeys(name for marks in results.marks for name in marks.figures))
+    for name in sorted(names, key=lambda name: name.startswith("task/")):
+        table.add_row(escape(name), *(_shown(marks, name) for marks in results.marks))
+    table.add_section()
+    table.add_row("format kept", *(f"{100 * marks.format_rate:.1f}" for marks in results.marks))
+    table.add_row("questions answered", *(str(marks.num_questions) for marks in results.marks))
+    console.print(table)
+    if results.num_failures:
+        console.print(f"[yellow]{results.num_failures} responses failed[/], such as {escape(results.failures[0])}")
+
+
+def print_comparison(results: "Results", comparison: "Comparison", console: Console) -> None:
+    """What is gained over the baseline, in percentage points."""
+    names = f"{escape(Path(results.checkpoint).name)} − {escape(Path(comparison.baseline).name)}"
+    table = Table(
+        "points", "difference", "95 % interval", "p", title=f"{names}, {comparison.path.upper()} {comparison.mode}"
+    )
+    for name, each in comparison.figures.items():
+        interval = f"[{100 * each.low:+.1f}, {100 * each.high:+.1f}]"
+        table.add_row(escape(name), f"{100 * each.value:+.1f}", escape(interval), f"{each.p_value:.3f}")
+    console.print(table)
+    if comparison.mcnemar_p is not None:
+        console.print(
+            f"of {comparison.num_questions} questions {comparison.num_won} won and {comparison.num_lost} lost, "
+            f"McNemar p = {comparison.mcnemar_p:.3f}",
+            highlight=False,
+        )
+
+
+def _shown(marks: "PathMarks", name: str) -> str:
+    figure = marks.figures.get(name)
+    if figure is None:
+        return "–"
+    return escape(f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]")

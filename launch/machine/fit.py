@@ -1,0 +1,223 @@
+"""`sr-real doctor --config X`: what a config needs, and whether the cluster has it, before anything starts."""
+
+import math
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from launch.machine.doctor import GIB, Finding, find_available_memory, run_doctor
+from launch.machine.inspection import Wanted
+from launch.machine.memory import ModelShape, check_engine, check_learner, engine_needs, learner_needs, total
+from launch.settings.config import ConfigError, RunConfig
+from launch.settings.reward import check_reward
+
+GPU_GIB = {
+    "T4": 16,
+    "V100": 16,
+    "A10G": 24,
+    "L4": 24,
+    "A100": 40,
+    "A100-40G": 40,
+    "L40S": 48,
+    "A100-80G": 80,
+    "H100": 80,
+    "H200": 141,
+    "B200": 180,
+}
+"""By the names that Ray gives them."""
+_KIND = "accelerator_type:"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of a Ray cluster: what it offers, `{"CPU": 64, "GPU": 8, "learner": 8, "accelerator_type:H100": 1}`."""
+
+    resources: Mapping[str, float]
+
+    @property
+    def gpu_gib(self) -> float | None:
+        """None where its GPUs are of a kind that is not known."""
+        kinds = [name.removeprefix(_KIND) for name in self.resources if name.startswith(_KIND)]
+        return next((float(GPU_GIB[kind]) for kind in kinds if kind in GPU_GIB), None)
+
+    def holds(self, bundle: Mapping[str, float]) -> int:
+        """How many such bundles it has room for."""
+        asked = {name: amount for name, amount in bundle.items() if amount > 0}
+        return min(int(self.resources.get(name, 0) / amount + 1e-9) for name, amount in asked.items()) if asked else 0
+
+
+def check_room(name: str, bundle: Mapping[str, float], number: int, nodes: Sequence[Node], may_grow: bool) -> Finding:
+    """Whether the cluster's nodes, as they are, have room for so many bundles.
+
+    Args:
+        may_grow: an autoscaler may add nodes.
+    """
+    asked = " ".join(f"{amount:g} {what}" for what, amount in bundle.items() if amount)
+    room = sum(node.holds(bundle) for node in nodes)
+    detail = f"{number} × ({asked}) wanted, room for {room} on {len(nodes)} nodes"
+    if room >= number:
+        return Finding(name, "ok", detail)
+    if may_grow:
+        return Finding(
+            name, "warn", detail, "the cluster must add nodes that offer them (ray_cluster.yaml: max_workers)"
+        )
+    return Finding(name, "fail", detail, "ask for fewer, or start the cluster with more")
+
+
+def wanted_by(config: RunConfig) -> Wanted:
+    """What a config asks of the machine that starts it."""
+    learner_gpus, engine_gpus = config.cluster.learner_rank_gpus, config.rollout.gpus_per_worker
+    num_gpus = config.learner.num_ranks * learner_gpus + config.rollout.num_workers * engine_gpus
+    return Wanted(
+        num_gpus=0 if config.cluster.address else math.ceil(num_gpus),
+        learner_on_gpu=learner_gpus > 0,
+        engines_on_gpu=engine_gpus > 0,
+        nccl=config.rollout.engine.transfer.type == "nccl",
+        flash_attention=config.learner.deepspeed.attention == "flash_attention_2",
+    )
+
+
+def examine_config(
+    config: RunConfig,
+    nodes: Sequence[Node],
+    gpu_gib: float | None = None,
+    rollout_gpu_gib: float | None = None,
+    available_bytes: int | None = None,
+) -> list[Finding]:
+    """All findings about a config.
+
+    Args:
+        nodes: of the cluster that it would run on; empty where there is none yet.
+        gpu_gib: of a learner's GPU; None: as the nodes say.
+        rollout_gpu_gib: of an engine's; None: as the nodes say, else the learner's.
+        available_bytes: of this machine's memory, where all of the run would be on it; else None.
+    """
+    learner, rollout, cluster = config.learner, config.rollout, config.cluster
+    of_rank = {"CPU": cluster.learner_rank_cpus, "GPU": cluster.learner_rank_gpus, **cluster.learner_resources}
+    of_worker = {"CPU": rollout.cpus_per_worker, "GPU": rollout.gpus_per_worker, **rollout.resources_per_worker}
+    findings = []
+    for name, bundle, number in (
+        ("learner ranks", of_rank, learner.num_ranks),
+        ("rollout workers", of_worker, rollout.num_workers),
+    ):
+        is_cluster = cluster.address is not None
+        if nodes and (is_cluster or bundle["GPU"]):
+            findings.append(check_room(name, bundle, number, nodes, may_grow=is_cluster))
+    if config.model.type != "checkpoint":
+        return [*findings, Finding("model", "ok", "a tiny one, made on the spot: it fits anywhere")]
+    try:
+        shape = ModelShape.of_checkpoint(config.model.path, learner)
+    except (ConfigError, OSError, ValueError) as error:
+        # What it would need cannot be told; all else can.
+        advice = "see to that first, or give another (model.path); until then nothing is said of memory"
+        return [*findings, Finding("model", "fail", str(error), advice)]
+    needs = learner_needs(shape, learner, rollout.engine)
+    findings.append(Finding("model", "ok", f"{_count(shape.num_parameters)} parameters, {_trained(shape)} trained"))
+    on_host: dict[str, float] = {}
+    if cluster.learner_rank_gpus:
+        gpu_gib = gpu_gib or _smallest_gpu(nodes, of_rank)
+        findings.append(check_learner(needs, gpu_gib))
+    else:
+        on_host["learner"] = learner.num_ranks * total(needs)
+    if rollout.gpus_per_worker:
+        rollout_gpu_gib = rollout_gpu_gib or _smallest_gpu(nodes, of_worker) or gpu_gib
+        findings.append(check_engine(shape, rollout.engine, rollout_gpu_gib))
+    else:
+        engine_bytes = total(engine_needs(shape, rollout.engine)) + rollout.engine.kv_cache_gib * GIB
+        on_host["engines"] = rollout.num_workers * engine_bytes
+    return [*findings, *([check_host(on_host, available_bytes)] if on_host else [])]
+
+
+def check_host(num_bytes: Mapping[str, float], available_bytes: int | None) -> Finding:
+    """Whether the tensors of what computes on CPUs fit in the host's memory.
+
+    Args:
+        num_bytes: by who holds them.
+        available_bytes: None where nobody knows.
+    """
+    name, needed = "memory for tensors", sum(num_bytes.values())
+    detail = f"{needed / GIB:.1f} GiB of host memory for tensors ({' and '.join(num_bytes)})"
+    if available_bytes is None:
+        return Finding(name, "ok", detail)
+    detail = f"{detail}, {available_bytes / GIB:.1f} GiB available"
+    if needed > available_bytes:
+        advice = "fewer rollout.num_workers or learner.num_ranks, smaller micro-batches, a smaller model, or GPUs"
+        return Finding(name, "fail", detail, advice)
+    return Finding(name, "ok", detail)
+
+
+def _trained(shape: ModelShape) -> str:
+    return "all" if shape.num_trained == shape.num_parameters else _count(shape.num_trained)
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e9:.2f} B" if number >= 1e8 else f"{number / 1e6:.2f} M"
+
+
+def _smallest_gpu(nodes: Sequence[Node], bundle: Mapping[str, float]) -> float | None:
+    """Of the nodes that such a bundle may come to lie on; None where one of them is of an unknown kind."""
+    sizes = [node.gpu_gib for node in nodes if node.holds(bundle)]
+    known = [size for size in sizes if size is not None]
+    return min(known) if known and len(known) == len(sizes) else None
+
+
+def find_nodes(address: str | None) -> list[Node]:
+    """The nodes of a running cluster, or this machine's GPUs as one; empty where there are neither.
+
+    Raises:
+        ConnectionError: there is an address, and nobody answers, or the cluster refuses this process.
+    """
+    if address is None:
+        return _this_machine()
+    import ray
+
+    from actors.cluster.joining import join
+
+    try:
+        join(address)
+        return [Node(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    finally:
+        with suppress(RuntimeError):
+            ray.shutdown()
+
+
+def _this_machine() -> list[Node]:
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    sizes = [float(line) / 1024 for line in result.stdout.splitlines() if line.strip()]
+    return [LocalNode({"GPU": float(len(sizes))}, min(sizes))] if sizes else []
+
+
+@dataclass(frozen=True)
+class LocalNode(Node):
+    """This machine, whose GPUs say themselves how large they are. Of all else a run's own Ray has what is asked for."""
+
+    local_gpu_gib: float
+
+    def holds(self, bundle: Mapping[str, float]) -> int:
+        return super().holds({"GPU": bundle.get("GPU", 0)})
+
+    @property
+    def gpu_gib(self) -> float | None:
+        return self.local_gpu_gib
+
+
+def findings_for(config: RunConfig, gpu_gib: float | None, rollout_gpu_gib: float | None) -> list[Finding]:
+    """All findings about this machine, this install and a config, whichever of them fail."""
+    findings, nodes, address = run_doctor(wanted=wanted_by(config)), [], config.cluster.address
+    try:
+        nodes = find_nodes(address)
+    except ConnectionError as error:
+        told = str(error).splitlines()[0]
+        advice = "what follows is said of the config alone; start the cluster, or leave cluster.address out"
+        findings.append(Finding("cluster", "warn", f"none at cluster.address={address}: {told}", advice))
+    try:
+        check_reward(config)
+    except ConfigError as error:
+        findings.append(Finding("reward", "fail", str(error), "install what it needs, or name another"))
+    available_bytes = find_available_memory() if address is None else None
+    return [*findings, *examine_config(config, nodes, gpu_gib, rollout_gpu_gib, available_bytes)]

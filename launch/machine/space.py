@@ -1,0 +1,73 @@
+"""How much disk a run's checkpoints and models will take, by arithmetic: before anything starts."""
+
+import json
+import math
+import re
+import struct
+from collections.abc import Collection
+from pathlib import Path
+
+from actors.run.run_folder import RunFolder
+from launch.settings.config import RunConfig
+from launch.settings.targets import check_space
+from learner.config import LearnerConfig
+
+_STATE_BYTES = {"adamw": 8, "muon": 8, "adafactor": 0}
+"""Of the optimiser, for each trained number."""
+_WIDTH_BYTES = {"float32": 4, "bfloat16": 2}
+_LAYER = re.compile(r"language_model\.layers\.(\d+)\.")
+
+
+def count_parameters(model: Path, learner: LearnerConfig) -> tuple[int, int]:
+    """(all, those that are trained) of a model folder, from the headers of its files; no weight is read."""
+    from learner.stack import part_of
+
+    sizes: dict[str, int] = {}
+    for file in model.glob("*.safetensors"):
+        with file.open("rb") as content:
+            (length,) = struct.unpack("<Q", content.read(8))
+            header = json.loads(content.read(length))
+        for name, told in header.items():
+            if name != "__metadata__":
+                sizes[name] = math.prod(told["shape"])
+    num_layers = 1 + max((int(found[1]) for name in sizes if (found := _LAYER.search(name))), default=0)
+    first = num_layers - (learner.last_language_layers or num_layers)
+
+    def is_trained(name: str) -> bool:
+        part = part_of(name)
+        found = _LAYER.search(name)
+        is_last = first == 0 or (found is not None and int(found[1]) >= first)
+        return part not in learner.freeze and (part != "language" or is_last)
+
+    return sum(sizes.values()), sum(number for name, number in sizes.items() if is_trained(name))
+
+
+def checkpoint_bytes(model: Path, learner: LearnerConfig) -> int:
+    """Of one checkpoint: the weights, the optimiser's state, and under ZeRO the masters of what is trained."""
+    number, trained = count_parameters(model, learner)
+    masters = 4 if learner.deepspeed.zero_stage > 0 else 0
+    width = _WIDTH_BYTES[learner.deepspeed.dtype]
+    return number * width + trained * (_STATE_BYTES[learner.optimizer.type] + masters)
+
+
+def check_space_for(config: RunConfig, folder: RunFolder, model: Path, phases: Collection[str]) -> None:
+    """Whether the checkpoints that are kept, one that is being written, and the model at the end have room.
+
+    Args:
+        model: the one that training starts from, or one of its size.
+        phases: of cold_start and train, those that are to be run.
+
+    Raises:
+        ConfigError: they have not.
+    """
+    wanted, keep = 0, config.training.keep_checkpoints
+    for phase in phases:
+        is_train = phase == "train"
+        learner = config.learner if is_train else config.learner.for_cold_start()
+        there = folder.checkpoints if is_train else folder.cold_start_checkpoints
+        # Those of a run that is resumed make way for new ones; one of several phases finds none.
+        num_there = len(list(there.glob("step-*")))
+        wanted += max(1, keep + 1 - num_there) * checkpoint_bytes(model, learner)
+        wanted += count_parameters(model, learner)[0] * _WIDTH_BYTES[learner.deepspeed.dtype]
+    remedy = f"; training.keep_checkpoints={keep} could be lower" if keep > 1 else ""
+    check_space(folder.root, wanted, f"{keep} checkpoints, one that is being written, and the trained model", remedy)

@@ -1,0 +1,116 @@
+"""Reaching a run that is under way from another terminal: its folder says where its coordinator is."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from actors.errors import ClusterError
+from actors.run.run_folder import RunFolder
+from launch.run.resume import resume_command_of
+from launch.run.state import explain_not_under_way
+from launch.settings.config import ConfigError
+
+COORDINATOR = "coordinator"
+# For a call to a coordinator that is alive; it answers between two steps of its loops.
+_ANSWER_S = 30.0
+_AUTH_MODE = "RAY_AUTH_MODE"
+
+
+def namespace_of(folder: RunFolder) -> str:
+    """Ray's namespace of a run: one cluster may hold several."""
+    return f"sr-real {folder.root.resolve()}"
+
+
+def announce(folder: RunFolder) -> None:
+    """Write where the coordinator is."""
+    import ray
+
+    place = {
+        "address": ray.get_runtime_context().gcs_address,
+        "namespace": namespace_of(folder),
+        # Ray turns its token on for a cluster of its own making, and whoever comes by address must know.
+        "auth_mode": os.environ.get(_AUTH_MODE),
+    }
+    folder.coordinator.write_text(json.dumps(place) + "\n")
+
+
+def withdraw(folder: RunFolder) -> None:
+    folder.coordinator.unlink(missing_ok=True)
+    folder.dashboard.unlink(missing_ok=True)
+
+
+@contextmanager
+def attached(root: Path) -> Iterator[Any]:
+    """A function that calls the coordinator of the run in `root`: `call("scale", 3)`.
+
+    Raises:
+        ConfigError: the run is not under way, or does not answer.
+        ClusterError: its cluster refuses this process.
+    """
+    folder = RunFolder(root)
+    if not folder.coordinator.is_file():
+        raise ConfigError(explain_not_under_way(root))
+    try:
+        place = json.loads(folder.coordinator.read_text())
+        place = {key: place[key] for key in ("address", "namespace", "auth_mode")}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            f"{folder.coordinator} is damaged ({error!r}); remove it if the run is not under way"
+        ) from None
+    _take_auth_mode(place["auth_mode"])
+    import ray
+
+    from actors.cluster.joining import join
+
+    try:
+        _knock(place["address"])
+        # Something answers there: if it refuses this process, that is no sign that the run was killed.
+        join(place["address"], namespace=place["namespace"])
+        coordinator = ray.get_actor(COORDINATOR)
+    except ClusterError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"the run in {root} left {folder.coordinator}, but nobody answers at {place['address']}: it was killed. "
+            f"`{resume_command_of(root)}` continues from its last checkpoint ({str(error).splitlines()[0]})"
+        ) from None
+
+    def call(method: str, *arguments: object) -> Any:
+        try:
+            return ray.get(getattr(coordinator, method).remote(*arguments), timeout=_ANSWER_S)
+        except ray.exceptions.RayTaskError as error:
+            raise ConfigError(str(error.cause)) from None
+        except ray.exceptions.GetTimeoutError:
+            raise ConfigError(f"the coordinator of {root} did not answer '{method}' in {_ANSWER_S:g} s") from None
+        except ray.exceptions.RayError:  # its process is gone: the run ended in between
+            raise ConfigError(explain_not_under_way(root)) from None
+
+    try:
+        yield call
+    finally:
+        with suppress(RuntimeError):
+            ray.shutdown()
+
+
+def _take_auth_mode(mode: str | None) -> None:
+    """As the run's cluster has it, unless this process was told another."""
+    if mode is None or _AUTH_MODE in os.environ:
+        return
+    os.environ[_AUTH_MODE] = mode
+    from ray._raylet import Config  # type: ignore[attr-defined]  # compiled
+
+    # Ray reads its environment when it is imported, which may be long ago; it refreshes itself like this, too.
+    Config.initialize("")
+
+
+def _knock(address: str) -> None:
+    """
+    Raises:
+        OSError: nobody listens; Ray would try for half a minute, and log every attempt.
+    """
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=3).close()

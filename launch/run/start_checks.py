@@ -1,0 +1,305 @@
+"""Whether a run can ask its samples and learn from them, told before anything starts.
+
+A sample that cannot be used is left out by name, up to the share that the config allows: `RUN/left_out.jsonl` says
+which and why. Every process of the run leaves out the same.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from actors.run.run_folder import LeftOut, RunFolder
+from launch.settings.config import ConfigError, FileDataConfig, RunConfig
+from learner.sft import check_chains, name_of_task
+from spatial.dataset import BadDataError, open_samples
+from spatial.images import ImageStore
+from spatial.sample import BadImageError, DepthRef, ImageRef, ReasoningPath, SpatialSample
+from vlm.prompt import PromptEncoder
+
+_log = logging.getLogger(__name__)
+
+Phase = Literal["cold_start", "train"]
+SPLITS = ("train", "validation", "test")
+_NUM_NAMED = 3
+_NUM_IMAGES_TRIED = 100
+"""Of a file: a wrong size or orientation is usually that of a whole set."""
+_NUM_CHAINS_MEASURED = 1000
+_BATCH = 256
+
+
+class Cause(NamedTuple):
+    """Why samples cannot be used; they are counted by it."""
+
+    words: str
+    remedy: str
+    """What to do; `{size}` stands for what a setting would have to be for all of them."""
+
+
+class Fault(NamedTuple):
+    """Why one sample cannot be used."""
+
+    cause: Cause
+    detail: str
+    """What it is with this one."""
+    size: int = 0
+    """What the setting in the remedy would have to be for it."""
+
+
+_BROKEN = Cause(
+    "an image that cannot be used",
+    "import them again, or take them out (only data.check_images=all looks at every image)",
+)
+_SPECIAL = Cause(
+    "a special token of the model's tokenizer in a text", "replace the token with ordinary words, or remove the samples"
+)
+
+
+Check = Callable[[SpatialSample], Fault | None]
+
+
+def check_samples(config: RunConfig, folder: RunFolder, checkpoint: Path, phases: Collection[Phase]) -> None:
+    """Find what cannot be used, write it down, and see whether enough is left for what the run is to do.
+
+    Args:
+        checkpoint: whose processor makes the prompts.
+        phases: what the command does with the samples.
+
+    Raises:
+        BadDataError: more samples cannot be used than `max_bad_share` allows.
+        ConfigError: the checkpoint cannot be asked with the config's prompts, or no sample is left for a task or a path
+            that the config asks for.
+    """
+    images = ImageStore(folder.images)
+    encoder = _make_encoder(config, checkpoint, images)
+    checks = [_images_fit(config), _response_fits(config, encoder), _without_special_tokens(encoder)]
+    left_out: list[LeftOut] = []
+    for split in SPLITS:
+        offer = _Offer(config)
+        faults = _check_split(folder.data / f"{split}.jsonl", images, config, checks, offer)
+        left_out += [LeftOut(split, name, f"{fault.cause.words}: {fault.detail}") for name, fault in faults.items()]
+        if split == "train":
+            offer.check(folder.data / "train.jsonl", phases)
+            _warn_of_long_chains(offer.some, encoder, config)
+    folder.write_left_out(left_out)
+
+
+def _make_encoder(config: RunConfig, checkpoint: Path, images: ImageStore) -> PromptEncoder:
+    try:
+        return PromptEncoder(checkpoint, images, config.prompt)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+class _Offer:
+    """What the samples of a file can be used for."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self._asked: set[tuple[ReasoningPath, str]] = set()
+        """Paths, and the kinds of question that may be asked through them."""
+        self._chains: dict[str, list[int]] = {}
+        self._has_objects = False
+        self.some: list[SpatialSample] = []
+        """The first of those with chains."""
+
+    def add(self, sample: SpatialSample) -> None:
+        self._asked |= {(path, sample.kind) for path in sample.paths}
+        for path in sample.chains:
+            self._chains.setdefault(name_of_task(sample, path, self._config.learner.sft), [0])
+            self._has_objects = self._has_objects or bool(sample.objects)
+        if sample.chains and len(self.some) < _NUM_CHAINS_MEASURED:
+            self.some.append(sample)
+
+    def check(self, file: Path, phases: Collection[Phase]) -> None:
+        """
+        Raises:
+            ConfigError: there is nothing for a task of the blend, or for a path that is trained.
+        """
+        try:
+            if "cold_start" in phases:
+                check_chains(self._chains, self._has_objects, self._config.learner.sft)
+        except ValueError as error:
+            raise ConfigError(f"{file}: {error}") from None
+        for path, quota in self._config.training.groups_per_step.items() if "train" in phases else ():
+            kinds = self._config.training.kinds.get(path)
+            found = {kind for asked, kind in self._asked if asked is path}
+            if quota and not (found if kinds is None else found & set(kinds)):
+                wanted = f" of training.kinds.{path.value}={list(kinds)}" if found and kinds is not None else ""
+                known = f" (there is {', '.join(sorted(found))})" if wanted else ""
+                raise ConfigError(
+                    f"{file}: no sample{wanted} may be asked through {path.value}{known}; set "
+                    f"training.groups_per_step.{path.value}=0, or add data"
+                )
+
+
+def _check_split(
+    file: Path, images: ImageStore, config: RunConfig, checks: Sequence[Check], offer: _Offer
+) -> dict[str, Fault]:
+    """By sample, why it cannot be used; the others are added to `offer`."""
+    if not file.is_file():
+        raise ConfigError(
+            f"there is no {file}: a run needs train.jsonl, validation.jsonl and test.jsonl in its data folder, with at "
+            "least one sample each (`sr-real data import` writes all three)"
+        )
+    opened = open_samples(file, images, config.max_bad_share)
+    faults: dict[str, Fault] = {}
+    if isinstance(config.data, FileDataConfig):
+        step = 1 if config.data.check_images == "all" else max(1, len(opened.samples) // _NUM_IMAGES_TRIED)
+        tried = range(0, len(opened.samples), step)
+        faults = _broken_images((opened.samples[place] for place in tried), images)
+        if len(faults) > max(1, config.max_bad_share * len(tried)):
+            raise BadDataError(_summary(file, faults, len(tried), config))
+    for sample in opened.samples:
+        if fault := faults.get(sample.sample_id) or next(filter(None, (check(sample) for check in checks)), None):
+            faults[sample.sample_id] = fault
+        else:
+            offer.add(sample)
+    if faults:
+        num_bad, total = len(faults) + len(opened.rejects), len(opened.samples) + len(opened.rejects)
+        summary = _summary(file, faults, total, config)
+        if num_bad > config.max_bad_share * total or len(faults) == len(opened.samples):
+            raise BadDataError(summary)
+        _log.warning("%s", summary)
+    return faults
+
+
+def _images_fit(config: RunConfig) -> Check:
+    most = config.rollout.engine.max_images_per_prompt
+    cause = Cause(
+        f"more images than rollout.engine.max_images_per_prompt={most}",
+        "set rollout.engine.max_images_per_prompt={size}",
+    )
+
+    def check(sample: SpatialSample) -> Fault | None:
+        num = len(sample.images)
+        return Fault(cause, f"{num} images", num) if num > most else None
+
+    return check
+
+
+def check_questions(
+    config: RunConfig, samples: Sequence[SpatialSample], paths: Sequence[ReasoningPath], checkpoint: Path, images: Path
+) -> None:
+    """Whether questions that are no part of the run's data leave room for their responses.
+
+    Args:
+        paths: which they are asked through.
+        checkpoint: which is asked.
+        images: the store with their images.
+
+    Raises:
+        BadDataError: more do not than `max_bad_share` allows.
+        ConfigError: the checkpoint cannot be asked with the config's prompts.
+    """
+    check = _response_fits(config, _make_encoder(config, checkpoint, ImageStore(images)), paths)
+    faults = {sample.sample_id: fault for sample in samples if (fault := check(sample))}
+    if faults:
+        summary = _summary(Path("questions"), faults, len(samples), config)
+        if len(faults) > config.max_bad_share * len(samples):
+            raise BadDataError(summary)
+        _log.warning("%s", summary)
+
+
+def _response_fits(
+    config: RunConfig, encoder: PromptEncoder, paths: Sequence[ReasoningPath] = tuple(ReasoningPath)
+) -> Check:
+    """Whether a whole response fits behind the prompt: one that is cut for want of room teaches the wrong thing."""
+    longest, wanted = config.rollout.engine.max_model_len, config.rollout.sampling.max_response_tokens
+    cause = Cause(
+        f"no room for a response of rollout.sampling.max_response_tokens={wanted} behind the prompt, in "
+        f"rollout.engine.max_model_len={longest}",
+        "set rollout.engine.max_model_len={size}, or ask for shorter responses",
+    )
+
+    def check(sample: SpatialSample) -> Fault | None:
+        for path in (path for path in sample.paths if path in paths):
+            # Most prompts are far shorter, and that can be told without the tokenizer.
+            if encoder.max_prompt_tokens(sample, path) + wanted > longest:
+                try:
+                    num = len(encoder.prompt_token_ids(sample, path))
+                except BadImageError as error:  # a depth map decides which tokens there are
+                    return Fault(_BROKEN, str(error))
+                if num + wanted > longest:
+                    return Fault(cause, f"{num} prompt tokens through {path.value}", num + wanted)
+        return None
+
+    return check
+
+
+def _without_special_tokens(encoder: PromptEncoder) -> Check:
+    """What a sample cannot know of itself: which words are special to this tokenizer."""
+    special = encoder.special_tokens
+
+    def check(sample: SpatialSample) -> Fault | None:
+        texts = {"question": sample.question} | {f"chains.{path.value}": text for path, text in sample.chains.items()}
+        for field, text in texts.items():
+            if token := next((token for token in special if token in text), None):
+                return Fault(_SPECIAL, f"{field} holds {token}")
+        return None
+
+    return check
+
+
+def _broken_images(samples: Iterator[SpatialSample], images: ImageStore) -> dict[str, Fault]:
+    """By sample, an image or a depth map that cannot be decoded or has another size than it should."""
+
+    @lru_cache(maxsize=100_000)
+    def fault_of(image: ImageRef | DepthRef) -> str:
+        try:
+            images.open(image) if isinstance(image, ImageRef) else images.open_depth(image)
+        except (BadImageError, OSError) as error:
+            return str(error)
+        return ""
+
+    def check(sample: SpatialSample) -> Fault | None:
+        for index, image in enumerate(sample.images):
+            if why := fault_of(image):
+                return Fault(_BROKEN, f"images.{index}: {why}")
+        for index, depth in enumerate(sample.depths):
+            if depth and (why := fault_of(depth)):
+                return Fault(_BROKEN, f"depths.{index}: {why}")
+        return None
+
+    found: dict[str, Fault] = {}
+    with ThreadPoolExecutor() as pool:
+        while batch := list(islice(samples, _BATCH)):
+            faults = zip(batch, pool.map(check, batch), strict=True)
+            found |= {sample.sample_id: fault for sample, fault in faults if fault}
+    return found
+
+
+def _warn_of_long_chains(samples: Sequence[SpatialSample], encoder: PromptEncoder, config: RunConfig) -> None:
+    """A cold start teaches a chain of any length; in reinforcement learning one that is too long is cut."""
+    most = config.rollout.sampling.max_response_tokens
+    chains = [(text, sample.sample_id) for sample in samples for text in sample.chains.values()]
+    # None of its tokens is shorter than a byte, but for the one that ends it.
+    measured = [(len(encoder.response_token_ids(text)), name) for text, name in chains if len(text.encode()) >= most]
+    too_long = [(num, name) for num, name in measured if num > most]
+    if too_long:
+        longest, name = max(too_long)
+        _log.warning(
+            "of the first %d chains %d are longer than rollout.sampling.max_response_tokens=%d (the longest has %d "
+            "tokens, sample %s): the model could not write them whole; raise that, or shorten them",
+            *(len(chains), len(too_long), most, longest, name),
+        )
+
+
+def _summary(file: Path, faults: Mapping[str, Fault], total: int, config: RunConfig) -> str:
+    causes = Counter(fault.cause for fault in faults.values())
+    head = (
+        f"{file}: {len(faults)} of {total} samples cannot be used, and at most {config.max_bad_share:.1%} may be left "
+        "out (max_bad_share):"
+    )
+    return "\n  ".join([head, *(f"{num} × {_described(cause, faults)}" for cause, num in causes.items())])
+
+
+def _described(cause: Cause, faults: Mapping[str, Fault]) -> str:
+    own = {name: fault for name, fault in faults.items() if fault.cause == cause}
+    named = ", ".join(f"{name} ({fault.detail})" for name, fault in islice(own.items(), _NUM_NAMED))
+    remedy = cause.remedy.format(size=max(fault.size for fault in own.values()))
+    return f"{cause.words}, such as {named}: {remedy}"

@@ -1,0 +1,142 @@
+"""A run's whole configuration: composed of the parts' own sections, read from YAML, checked before anything starts.
+
+Importing this needs neither torch nor Ray.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from actors.config import SessionConfig
+from dashboard.config import DashboardConfig
+from launch.settings.faults import describe_faults
+from launch.settings.overrides import lay_over
+from launch.settings.yaml_text import read_yaml
+from spatial.scenes.config import Family, SceneConfig
+from spatial.strict import StrictModel
+from vlm.config import ModelConfig
+
+PRESETS = Path(__file__).parents[1] / "presets"
+
+
+class ConfigError(ValueError):
+    """A config cannot be used; the message names each key, what is wrong with it, and the nearest right one."""
+
+
+class SceneDataConfig(StrictModel):
+    """Questions about the project's own procedural scenes, made when the run starts."""
+
+    type: Literal["scenes"] = "scenes"
+    scenes: SceneConfig = SceneConfig()
+    """What the scenes and questions are like."""
+    num_train_scenes: Annotated[int, Field(ge=1)] = 4000
+    """Scenes of the training split."""
+    num_validation_scenes: Annotated[int, Field(ge=1)] = 50
+    """Scenes of the validation split, which `training.evaluate_every` asks about."""
+    num_test_scenes: Annotated[int, Field(ge=1)] = 400
+    """Scenes of the test split, which the marks before and after come from."""
+    test_families: Annotated[tuple[Family, ...], Field(min_length=1)] | None = None
+    """Families of the test scenes, if other than the training scenes'; null: the same."""
+
+
+class FileDataConfig(StrictModel):
+    """Samples in the project's own JSONL, images in an image store."""
+
+    type: Literal["files"] = "files"
+    folder: str
+    """Folder with train.jsonl, validation.jsonl, test.jsonl and images/ (docs/data.md)."""
+    check_images: Literal["some", "all"] = "some"
+    """Images decoded before the run starts, to check that each is whole and has the size that its sample states: those
+    of 100 samples of each file, or all. Samples whose image fails are left out."""
+
+
+DataConfig = Annotated[SceneDataConfig | FileDataConfig, Field(discriminator="type")]
+
+
+class RunConfig(SessionConfig):
+    """A run: its folder, its model, its data, and what is done with them."""
+
+    run: Annotated[str, Field(min_length=1)] = "runs/run"
+    """The run's folder; everything it makes goes there."""
+    model: ModelConfig
+    """The base model: a checkpoint, or a tiny one built on the spot."""
+    data: DataConfig
+    """Where samples come from: own scenes, or files."""
+    dashboard: DashboardConfig = DashboardConfig()
+    """The page to watch and steer the run by."""
+
+
+def find_config(file: Path | str) -> Path:
+    """The file that is meant: it itself, or a preset's by its name.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    for path in (Path(file), PRESETS / f"{file}.yaml"):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.yaml")))
+    raise ConfigError(f"config {file} does not exist; give a YAML file, or one of the presets: {known}")
+
+
+def load_config(file: Path | str, overrides: list[str] | None = None) -> RunConfig:
+    """A run's configuration from a YAML file, or the name of a preset, and dotted overrides
+    (`launch/settings/overrides.py`).
+
+    Args:
+        overrides: such as `learner.optimizer.learning_rate=1e-5`.
+
+    Raises:
+        ConfigError: the file is missing or no YAML, or a key is unknown, of a wrong type, missing, or at odds with
+            another.
+    """
+    path = find_config(file)
+    content = read_settings(path, overrides or [], RunConfig, source=f"config {path}")
+    return parse_config(content, source=str(path))
+
+
+def read_settings(file: Path | None, overrides: Sequence[str], *models: type[BaseModel], source: str) -> dict[str, Any]:
+    """Plain data from a YAML file, if there is one, and dotted overrides; not yet checked.
+
+    Args:
+        models: of the settings; several where keys of more than one may stand at the top.
+
+    Raises:
+        ConfigError: the file or an override cannot be read.
+    """
+    try:
+        content = {} if file is None else read_yaml(file.read_text())
+        if not isinstance(content or {}, dict):
+            raise ConfigError(f"{source}: it holds a {type(content).__name__}, not keys with values")
+        return lay_over(content or {}, overrides, *models)
+    except (yaml.YAMLError, ValueError, OSError) as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def parse_config(content: Any, source: str) -> RunConfig:
+    """Validate plain data.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    return parse_settings(content, RunConfig, source=f"config {source}")
+
+
+_Settings = TypeVar("_Settings", bound=BaseModel)
+
+
+def parse_settings(content: Any, model: type[_Settings], source: str) -> _Settings:
+    """Validate plain data.
+
+    Raises:
+        ConfigError: a key is unknown, of a wrong type, missing, or at odds with another; all faults are told.
+    """
+    try:
+        # Through JSON: strict types, but lists for tuples and strings for enumerations, as files have them.
+        return model.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {describe_faults(error, model)}") from None

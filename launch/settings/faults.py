@@ -1,0 +1,233 @@
+"""What is wrong with a config: each key as a person writes it, the cause, and the nearest right key."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from launch.settings.schema import (
+    Model,
+    docs_of,
+    field_at,
+    models_in_list,
+    models_of,
+    models_of_type,
+    settings_of,
+    types_of,
+)
+
+_MOST_GIVEN_LETTERS = 120
+_MOST_SUGGESTIONS = 4
+_MOST_LINES = 20
+
+KNOWN_ELSEWHERE_AS = {
+    "lr": ("learner.optimizer.learning_rate", "learner.sft.optimizer.learning_rate"),
+    "batch_size": (
+        "training.groups_per_step",
+        "training.group_size",
+        "learner.sft.rows_per_batch",
+        "learner.deepspeed.micro_batch_rows",
+    ),
+    "train_batch_size": ("training.groups_per_step", "learner.sft.rows_per_batch"),
+    "per_device_train_batch_size": ("learner.deepspeed.micro_batch_rows",),
+    "micro_batch_size": ("learner.deepspeed.micro_batch_rows",),
+    "mini_batch_size": ("learner.optimizer_steps_per_batch",),
+    "ppo_epochs": ("learner.optimizer_steps_per_batch",),
+    "gradient_accumulation_steps": ("learner.deepspeed.micro_batch_rows", "learner.deepspeed.micro_batch_tokens"),
+    "steps": ("training.num_steps", "learner.sft.steps"),
+    "max_steps": ("training.num_steps", "learner.sft.steps"),
+    "epochs": ("training.num_steps", "learner.sft.steps"),
+    "num_epochs": ("training.num_steps", "learner.sft.steps"),
+    "save_steps": ("training.checkpoint_every", "learner.sft.checkpoint_every"),
+    "eval_steps": ("training.evaluate_every",),
+    "num_generations": ("training.group_size",),
+    "rollout_n": ("training.group_size",),
+    "beta": ("learner.kl_coefficient",),
+    "kl_coef": ("learner.kl_coefficient",),
+    "clip_ratio": ("learner.policy_loss.clip_low", "learner.policy_loss.clip_high"),
+    "epsilon_high": ("learner.policy_loss.clip_high",),
+    "max_new_tokens": ("rollout.sampling.max_response_tokens",),
+    "max_tokens": ("rollout.sampling.max_response_tokens", "rollout.engine.max_model_len"),
+    "max_response_length": ("rollout.sampling.max_response_tokens",),
+    "max_prompt_length": ("rollout.engine.max_model_len",),
+    "model_name_or_path": ("model.path",),
+    "model_path": ("model.path",),
+    "output_dir": ("run",),
+    "out": ("run",),
+    "dataset": ("data.folder",),
+    "train_files": ("data.folder",),
+    "reward": ("rewards.custom",),
+    "reward_fn": ("rewards.custom",),
+    "num_gpus": ("learner.num_ranks", "rollout.num_workers"),
+    "n_gpus": ("learner.num_ranks", "rollout.num_workers"),
+    "tp": ("rollout.engine.tensor_parallel_size",),
+    "gradient_clipping": ("learner.optimizer.max_grad_norm",),
+    "max_grad_norm": ("learner.optimizer.max_grad_norm", "learner.sft.optimizer.max_grad_norm"),
+}
+"""What other trainers call these settings."""
+
+
+def describe_faults(error: ValidationError, model: Model) -> str:
+    """How many faults there are, and a line for each."""
+    faults = error.errors()
+    # A list is too short without its bad entries, which are told.
+    inside = {fault["loc"][:depth] for fault in faults for depth in range(len(fault["loc"]))}
+    told = [fault for fault in faults if fault["loc"] not in inside]
+    lines = list(dict.fromkeys(line for fault in told for line in _describe(fault, model)))
+    num_left = len(lines) - _MOST_LINES + 1
+    shown = lines if num_left <= 1 else [*lines[: _MOST_LINES - 1], f"… and {num_left} more"]
+    return "\n  ".join([f"{len(lines)} fault{'s' if len(lines) > 1 else ''}", *shown])
+
+
+def keys_named(words: str, model: Model) -> list[str]:
+    """Keys that end as `words` do, the longest agreement first, then those that other trainers call so."""
+    keys = _keys(model)
+    name = words.rpartition(".")[2]
+    found = [
+        *(key for key in keys if key.endswith(f".{words}")),
+        *(key for key in keys if key.rpartition(".")[2] == name),
+        *(key for key in KNOWN_ELSEWHERE_AS.get(name, ()) if key in keys),
+    ]
+    return list(dict.fromkeys(found))[:_MOST_SUGGESTIONS]
+
+
+def keys_spelt_like(words: str, model: Model) -> list[str]:
+    """Keys whose last part is spelt nearly as that of `words`."""
+    keys = _keys(model)
+    names = {key.rpartition(".")[2] for key in keys}
+    near = difflib.get_close_matches(words.rpartition(".")[2], names, n=2, cutoff=0.75)
+    return [key for name in near for key in keys if key.rpartition(".")[2] == name][:_MOST_SUGGESTIONS]
+
+
+def _keys(model: Model) -> list[str]:
+    """All keys that can be given on the command line."""
+    return list(dict.fromkeys(setting.key for setting in settings_of(model) if ".N." not in setting.key))
+
+
+def _describe(fault: Mapping[str, Any], model: Model) -> Iterator[str]:
+    path, models = _written(fault["loc"], model)
+    key = ".".join(path)
+    field = field_at([model], path)
+    match fault["type"]:
+        case "extra_forbidden":
+            for unknown, value in _leaves(path, fault["input"]):
+                named, hint = _meant(unknown, value, len(path), models, model)
+                yield f"{named}: {hint}" if "goes with" in hint else f"{named}: unknown key; {hint}"
+        case "missing":
+            doc = docs_of(models[0]).get(path[-1], "") if models else ""
+            yield f"{key}: missing{f' ({doc})' if doc else ''}"
+        case "union_tag_not_found":
+            yield f"{key}.type: missing; one of {', '.join(_types(field))}"
+        case "union_tag_invalid":
+            given = fault["input"].get("type") if isinstance(fault["input"], Mapping) else fault["input"]
+            known = [tag.strip(" '") for tag in str(fault["ctx"]["expected_tags"]).split(",")]
+            yield f"{key}.type: there is no type {given!r}; {_nearest(given, known)}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            yield f"{key}: {_section_wanted(key, fault['input'], field)}"
+        case "tuple_type" | "list_type":
+            entry = fault["input"] if isinstance(fault["input"], str | int | float) else "…"
+            yield f"{key}: this takes a list, such as {key}=[{entry}] (given: {_given(fault['input'])})"
+        case "string_type":
+            yield f"{key}: this takes text (given: {_given(fault['input'])}); in a YAML file, put it in quotes"
+        case "value_error":
+            yield f"{key or 'config'}: {fault['msg'].removeprefix('Value error, ')}"
+        case _:
+            yield f"{key or 'config'}: {fault['msg']} (given: {_given(fault['input'])})"
+
+
+def _written(location: Sequence[Any], model: Model) -> tuple[list[str], list[Model]]:
+    """A fault's place as a person writes it, without the `type`s that pydantic puts between; and what models the last
+    part is looked for in."""
+    path: list[str] = []
+    models, inside, entries = [model], [model], list[Model]()
+    for part in map(str, location):
+        if len(inside) > 1 and (chosen := models_of_type(inside, part)):
+            inside = models = chosen
+            continue
+        models = inside
+        path.append(part)
+        if part.isdigit():
+            inside = entries
+            continue
+        field = field_at(models, [part])
+        inside = [] if field is None else models_of(field.annotation)
+        entries = [] if field is None else models_in_list(field.annotation)
+    return path, models
+
+
+def _leaves(path: list[str], value: Any) -> Iterator[tuple[str, Any]]:
+    """The keys that a person wrote, of a section that does not exist."""
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _leaves([*path, str(name)], inner)
+    else:
+        yield ".".join(path), value
+
+
+def _meant(unknown: str, value: Any, depth: int, models: Sequence[Model], root: Model) -> tuple[str, str]:
+    """As much of an unknown key as is to be named, and what may be meant: one beside it that is spelt nearly so, or one
+    elsewhere.
+
+    Args:
+        depth: how many parts of the key lead to the one that is unknown.
+        models: what may stand there.
+    """
+    parts = unknown.split(".")
+    if choices := [setting.only_if for setting in settings_of(root) if setting.key == unknown and setting.only_if]:
+        return unknown, f"it goes with {' or '.join(choices)}, which is not chosen"
+    known = list(dict.fromkeys(name for model in models for name in model.model_fields))
+    nearest = difflib.get_close_matches(parts[depth - 1], known, n=1)
+    likeness = _likeness(parts[depth - 1], nearest)
+    elsewhere = _sections_of_type(value, root) if unknown == "type" else keys_named(unknown, root)
+    wanted = 0.8  # of a key beside it, where another is called just so elsewhere
+    if not elsewhere:
+        elsewhere = keys_spelt_like(unknown, root)
+        wanted = _likeness(parts[-1], [key.rpartition(".")[2] for key in elsewhere])
+    if nearest and likeness >= wanted:
+        return ".".join(parts[:depth]), f"did you mean '{nearest[0]}'?"
+    if not elsewhere:
+        where = f"known here: {', '.join(known)}" if known else f"{'.'.join(parts[: depth - 1])} is no section"
+        return unknown, f"{where} (`sr-real config WORD` searches all)"
+    text = "" if isinstance(value, Mapping | list) else f"={_given(value, quoted=False)}"
+    hint = f"did you mean {' or '.join(f'{key}{text}' for key in elsewhere)}?"
+    if {"rollout.sampling.temperature", "learner.temperature"} <= set(elsewhere):
+        hint += " Engines and learner need the same temperature: give both"
+    return unknown, hint
+
+
+def _sections_of_type(value: Any, model: Model) -> list[str]:
+    """The `type` keys that may have this value."""
+    return [f"{key}.type" for key in _keys(model) if value in _types(field_at([model], key.split(".")))]
+
+
+def _likeness(word: str, others: Sequence[str]) -> float:
+    return max((difflib.SequenceMatcher(None, word, other).ratio() for other in others), default=0.0)
+
+
+def _types(field: Any) -> list[str]:
+    return [] if field is None else types_of(models_of(field.annotation))
+
+
+def _nearest(given: object, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(str(given), known, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+
+
+def _section_wanted(key: str, given: Any, field: Any) -> str:
+    """What to write in place of one value for a whole section."""
+    models = [] if field is None else models_of(field.annotation)
+    names = list(dict.fromkeys(name for model in models for name in model.model_fields if name != "type"))
+    types = types_of(models)
+    ways = [
+        *([f"{key}.type=… (one of {', '.join(types)})"] if len(types) > 1 else []),
+        *([f"a key in it, such as {key}.{names[-1] if types else names[0]}=…"] if names else []),
+    ]
+    return f"this takes several keys with a value each (given: {_given(given)}); write " + (
+        " or ".join(ways) or "them as {lor: 1, dtr: 1}"
+    )
+
+
+def _given(value: Any, quoted: bool = True) -> str:
+    shown = repr(value) if quoted else str(value)
+    return shown if len(shown) <= _MOST_GIVEN_LETTERS else f"{shown[:_MOST_GIVEN_LETTERS]}…"

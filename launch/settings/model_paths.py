@@ -1,0 +1,124 @@
+"""What a path on the command line has to be: a model, a training checkpoint, recorded trajectories.
+
+Checked before anything is prepared; a path of the wrong kind is refused with the command that would work.
+"""
+
+import shlex
+from pathlib import Path
+
+from launch.settings.config import ConfigError
+
+_PROGRAM = Path(__file__).parents[2]
+
+
+def model_folder(path: Path, flag: str) -> Path:
+    """A Hugging Face folder.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if (path / "config.json").is_file() and not _is_run(path):
+        return path.resolve()
+    if not path.exists():
+        raise ConfigError(f"{flag} {path}: there is no such folder")
+    if _is_checkpoint(path):
+        target = path.resolve().parent.parent / "exported" / path.resolve().name
+        command = shlex.join(["sr-real", "export", str(target), "--checkpoint", str(path)])
+        raise ConfigError(
+            f"{flag} {path} is a training checkpoint, and a model is needed here: write it as one with\n  {command}\n"
+            f"then give {flag} {target}"
+        )
+    if _is_run(path):
+        models = [name for name in ("final_model", "cold_start_model") if (path / name / "config.json").is_file()]
+        there = f"; in it are {', '.join(str(path / name) for name in models)}" if models else ""
+        raise ConfigError(f"{flag} {path} is a run's folder, and a model is needed here{there}")
+    raise ConfigError(f"{flag} {path} is no model folder: it has no config.json")
+
+
+def find_checkpoint(path: str) -> str:
+    """What `model.path` means: a folder here, one that comes with this program (`assets/…`), or a name in the hub's
+    cache.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    for folder in (Path(path), _PROGRAM / path):
+        if (folder / "config.json").is_file():
+            return str(folder.resolve())
+    if path.startswith((".", "/", "assets/")) or path.count("/") != 1:
+        raise ConfigError(f"model.path={path}: there is no model folder (one with config.json)")
+    return str(cached_model(path))
+
+
+def cached_model(name: str) -> Path:
+    """Where the hub's cache on this machine has a model.
+
+    The network is never asked: where there is none, every process would wait for a minute before it took the cache.
+
+    Raises:
+        ConfigError: it is not there, or not whole.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    fetch = f"fetch it with `hf download {name}`, or give the folder of a model"
+    try:
+        found = Path(snapshot_download(name, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        raise ConfigError(
+            f"model.path={name}: no folder with a config.json, and the hub's cache ({HF_HUB_CACHE}) does not have "
+            f"it; {fetch}"
+        ) from None
+    if not (found / "config.json").is_file() or not any(found.glob("*.safetensors")):
+        raise ConfigError(f"model.path={name}: the hub's cache has only a part of it ({found}); {fetch}")
+    return found
+
+
+def training_checkpoint(path: Path, flag: str) -> Path:
+    """A checkpoint that training wrote, every file of it checked.
+
+    Raises:
+        ConfigError: it is none.
+        CheckpointError: it is damaged.
+    """
+    from learner.checkpoint import list_checkpoints, verify
+
+    if not path.exists():
+        raise ConfigError(f"{flag} {path}: there is no such folder")
+    if not _is_checkpoint(path):
+        if (path / "config.json").is_file() and not _is_run(path):
+            raise ConfigError(
+                f"{flag} {path} is a model already (a Hugging Face folder); a training checkpoint is needed here, such "
+                "as RUN/checkpoints/step-000050"
+            )
+        for folder in (path, path / "checkpoints"):
+            if found := list_checkpoints(folder):
+                raise ConfigError(f"{flag} {path} holds checkpoints; name one, such as {flag} {found[-1]}")
+        raise ConfigError(f"{flag} {path} is no training checkpoint: it has no manifest.json")
+    verify(path)
+    return path.resolve()
+
+
+def trajectories_folder(path: Path, flag: str) -> Path:
+    """A folder of recorded steps.
+
+    Raises:
+        ConfigError: it holds none.
+    """
+    if not path.exists():
+        raise ConfigError(f"{flag} {path}: there is no such folder")
+    if not any(path.glob("step-*.jsonl")):
+        within = path / "trajectories"
+        hint = f"; did you mean {within}?" if any(within.glob("step-*.jsonl")) else ""
+        raise ConfigError(f"{flag} {path}: no step is recorded in it (step-000001.jsonl){hint}")
+    return path.resolve()
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return (path / "manifest.json").is_file() or (path / "trainer_state.json").is_file()
+
+
+def _is_run(path: Path) -> bool:
+    """A run's folder has a config.json too, but not of a model."""
+    return (path / "checkpoints").is_dir() or (path / "metrics.jsonl").is_file()

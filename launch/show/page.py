@@ -1,0 +1,143 @@
+"""The page of a run that is under way, served by an actor of it; and of runs that ended, served from a terminal."""
+
+import json
+import socket
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import ray
+from rich.console import Console
+
+from actors.cluster.runtime import on_this_node
+from actors.run.run_folder import RunFolder
+from actors.run.status import RunStatus
+from dashboard.board import Board
+from dashboard.config import DashboardConfig
+from dashboard.live import RefusedError, Watched
+from dashboard.run_view import RunView
+from dashboard.server import DashboardServer, Place, PortTakenError
+from launch.settings.config import ConfigError
+
+_ANSWER_S = 10.0
+# Runs beside the page's own that its curves can be laid over.
+_MAX_OTHERS = 40
+
+
+class RayLive:
+    """A run under way, by its coordinator."""
+
+    def __init__(self, coordinator: "ray.actor.ActorHandle") -> None:
+        self._coordinator = coordinator
+
+    def status(self) -> RunStatus:
+        return self._call("status")
+
+    def scale(self, num_rollouts: int) -> None:
+        self._call("scale", num_rollouts)
+
+    def drain(self, worker: str) -> None:
+        self._call("steer", "drain", worker)
+
+    def restart(self, worker: str) -> None:
+        self._call("steer", "restart", worker)
+
+    def _call(self, method: str, *arguments: object) -> RunStatus:
+        try:
+            return ray.get(getattr(self._coordinator, method).remote(*arguments), timeout=_ANSWER_S)
+        except ray.exceptions.RayTaskError as error:
+            raise RefusedError(str(error.cause)) from None
+        except ray.exceptions.GetTimeoutError:
+            raise RefusedError(f"the coordinator did not answer '{method}' in {_ANSWER_S:g} s") from None
+        except ray.exceptions.RayError as error:
+            raise RefusedError(f"the coordinator is gone ({type(error).__name__})") from None
+
+
+class _Dashboard:
+    """Answers the page's requests from a thread; the run does not wait for it."""
+
+    def __init__(self, root: Path, config: DashboardConfig, coordinator: "ray.actor.ActorHandle") -> None:
+        own = RunView(root, Watched(RayLive(coordinator)))
+        self._server = DashboardServer(Board(_with_neighbours(own)), config)
+        threading.Thread(target=self._server.run, name="dashboard", daemon=True).start()
+
+    def place(self) -> Place:
+        return self._server.place
+
+
+_REMOTE = ray.remote(num_cpus=0, max_restarts=0)(_Dashboard)
+
+
+class RunPage:
+    """The page of a run under way, served from this node by an actor; the run neither waits for it nor needs it."""
+
+    def __init__(self, folder: RunFolder, config: DashboardConfig, coordinator: "ray.actor.ActorHandle") -> None:
+        self._folder = folder
+        self._actor = _REMOTE.options(scheduling_strategy=on_this_node()).remote(folder.root, config, coordinator)
+        self._asked = [self._actor.place.remote()]
+
+    def announce(self, console: Console) -> None:
+        """Say once where the page is, as soon as it is there; returns at once."""
+        if not self._asked or not ray.wait(self._asked, timeout=0)[0]:
+            return
+        try:
+            place = ray.get(self._asked.pop())
+        except ray.exceptions.RayError as error:
+            reason = str(error).strip().splitlines()[-1]
+            console.print(f"[yellow]the run continues without a page: {reason}[/]", highlight=False)
+            return
+        # Made before anything is written: nobody else may read it at any time.
+        self._folder.dashboard.touch(mode=0o600)
+        self._folder.dashboard.write_text(json.dumps(asdict(place)) + "\n")
+        # A log is read by more people than may change the run.
+        by_log = f"{place.url} (the link to steer it by: sr-real dashboard run={self._folder.root})"
+        shown = place.link if console.is_terminal else by_log
+        console.print(f"watch it at {shown}", highlight=False, soft_wrap=True)
+
+
+def place_of(root: Path) -> Place | None:
+    """Where the page of a run under way is; None where nobody serves one: the run has ended, or was killed."""
+    file = RunFolder(root).dashboard
+    if not file.exists():
+        return None
+    try:
+        place = Place(**json.loads(file.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{file} is damaged ({error}); remove it if the run is not under way") from None
+    address = urlsplit(place.url)
+    try:
+        socket.create_connection((address.hostname, address.port), timeout=3).close()
+    except OSError:
+        return None
+    return place
+
+
+def serve_runs(roots: Sequence[Path]) -> DashboardServer:
+    """A page of runs that ended, or were copied from elsewhere: the first is its own, the others lie over its curves.
+
+    Raises:
+        ConfigError: a folder is no run's, or there is no port.
+    """
+    for root in roots:
+        if not (root / "config.json").exists() and not (root / "metrics.jsonl").exists():
+            raise ConfigError(f"{root} is no run's folder: it has neither config.json nor metrics.jsonl")
+    views = [RunView(root) for root in roots]
+    runs = {_unique(view, views): view for view in views} if len(views) > 1 else _with_neighbours(views[0])
+    try:
+        return DashboardServer(Board(runs), DashboardConfig())
+    except PortTakenError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _with_neighbours(own: RunView) -> dict[str, RunView]:
+    """The run, and those whose folders lie beside its own."""
+    beside = sorted(own.folder.root.parent.glob("*/metrics.jsonl"))
+    others = [RunView(file.parent) for file in beside if file.parent != own.folder.root]
+    return {own.name: own} | {view.name: view for view in others[:_MAX_OTHERS]}
+
+
+def _unique(view: RunView, views: Sequence[RunView]) -> str:
+    alike = sum(other.name == view.name for other in views)
+    return view.name if alike == 1 else str(view.folder.root)

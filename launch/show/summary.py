@@ -1,0 +1,211 @@
+"""A run's marks and curves, as a table in the terminal and as one picture."""
+
+import json
+import textwrap
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from actors.run.run_folder import RunFolder
+from spatial.grammar import parse_response
+from spatial.images import ImageStore
+from spatial.json_lines import read_lines
+from spatial.sample import ReasoningPath, SpatialSample
+from vlm.regions import draw_marks
+
+_ROWS = {
+    "lor_accuracy": "LOR right (sampled)",
+    "lor_accuracy_greedy": "LOR right (greedy)",
+    "dtr_accuracy": "DTR right (sampled)",
+    "dtr_accuracy_greedy": "DTR right (greedy)",
+    "direct_accuracy": "answered at once, right (sampled)",
+    "direct_accuracy_greedy": "answered at once, right (greedy)",
+    "lor_two_options": "LOR right of two options (sampled)",
+    "lor_two_options_greedy": "LOR right of two options (greedy)",
+    "dtr_two_options": "DTR right of two options (sampled)",
+    "dtr_two_options_greedy": "DTR right of two options (greedy)",
+    "lor_reward": "LOR reward",
+    "dtr_reward": "DTR reward",
+    "format_rate": "format kept",
+    "center_error_m_median": "median centre error, m",
+    "seconds": "seconds",
+}
+_COLOURS = {"lor": "#d08020", "dtr": "#2060c0", "direct": "#508050"}
+
+
+def print_summary(folder: RunFolder, console: Console) -> None:
+    """The marks of every phase that has some, beside each other."""
+    summary = folder.read_summary()
+    names = {"cold_start": "after cold start", "rl": "after RL"}
+    print_marks({names[phase]: summary[phase] for phase in names if phase in summary}, console)
+    if "seconds_total" in summary:
+        console.print(f"{summary['seconds_total'] / 60:.1f} minutes in all")
+
+
+def print_marks(phases: dict[str, dict[str, Any]], console: Console) -> None:
+    """One column a phase; then one table of kinds of question."""
+    table = Table("held-out scenes", *(f"[bold]{escape(name)}" for name in phases), title="Marks")
+    for key, label in _ROWS.items():
+        if any(marks.get(key) is not None for marks in phases.values()):
+            table.add_row(label, *(_with_interval(key, marks) for marks in phases.values()))
+    console.print(table)
+    paths = [path for path in _COLOURS if any(path in marks["paths"] for marks in phases.values())]
+    kinds = Table("kind of question", *(f"{path.upper()} {name}" for path in paths for name in phases))
+    for kind in sorted({kind for marks in phases.values() for path in paths for kind in _by_kind(marks, path)}):
+        kinds.add_row(
+            escape(kind),
+            *(_shown(kind, _by_kind(marks, path).get(kind)) for path in paths for marks in phases.values()),
+        )
+    console.print(kinds)
+    _print_same_questions(phases, console)
+    _print_centers(phases, console)
+
+
+def _print_same_questions(phases: dict[str, dict[str, Any]], console: Console) -> None:
+    """Both paths on the very questions that both were asked."""
+    kinds = sorted({kind for marks in phases.values() for kind in marks.get("same_questions", {})})
+    if kinds:
+        table = Table("asked both ways", *(f"{path} {name}" for path in ("LOR", "DTR") for name in phases))
+        for kind in kinds:
+            found = [marks.get("same_questions", {}).get(kind, {}) for marks in phases.values()]
+            table.add_row(
+                escape(kind), *(_shown(kind, by_path.get(path)) for path in ("lor", "dtr") for by_path in found)
+            )
+        console.print(table)
+
+
+def _print_centers(phases: dict[str, dict[str, Any]], console: Console) -> None:
+    """How near detected centres are to the true ones, by family of scenes."""
+    rows = [
+        (domain, name, found)
+        for name, marks in phases.items()
+        for domain, found in marks["paths"].get("dtr", {}).get("centers_by_domain", {}).items()
+    ]
+    if rows:
+        limits = list(rows[0][2]["hit_rates"])
+        table = Table("detected centres", "", "median error", *(f"< {limit} m" for limit in limits))
+        for domain, name, found in sorted(rows, key=lambda row: row[0]):
+            shares = (f"{found['hit_rates'][limit]:.0%}" for limit in limits)
+            table.add_row(escape(domain), escape(name), f"{found['error_m_median']:.2f} m", *shares)
+        console.print(table)
+
+
+def _by_kind(marks: dict[str, Any], path: str) -> dict[str, float]:
+    return marks["paths"].get(path, {}).get("accuracy_by_kind", {})
+
+
+def _with_interval(key: str, marks: dict[str, Any]) -> str:
+    """A mark, and where it lies in 95 % of all draws of the questions."""
+    shown = _shown(key, marks.get(key))
+    interval = marks.get("intervals", {}).get(key)
+    return shown if interval is None else f"{shown} \\[{_shown(key, interval[0])}, {_shown(key, interval[1])}]"
+
+
+def _shown(key: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    if key == "seconds":
+        return f"{value:.0f}"
+    return f"{value:.2f}" if key.endswith("_median") or key.endswith("_reward") else f"{value:.0%}"
+
+
+def draw_summary(folder: RunFolder) -> None:
+    """Write `summary.png`: rewards over steps, marks by kind before and after, and what the model saw and said."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    metrics = folder.read_metrics()
+    summary = folder.read_summary()
+    figure = plt.figure(figsize=(14, 9), layout="constrained")
+    grid = figure.add_gridspec(2, 6)
+    _draw_rewards(figure.add_subplot(grid[0, :3]), metrics)
+    _draw_kinds(figure.add_subplot(grid[0, 3:]), summary)
+    for column, (sample, response) in enumerate(_examples(folder, 3)):
+        _draw_example(figure.add_subplot(grid[1, 2 * column]), folder, sample, response)
+        _draw_from_above(figure.add_subplot(grid[1, 2 * column + 1]), sample, response)
+    figure.savefig(folder.picture, dpi=110)
+    plt.close(figure)
+
+
+def _draw_rewards(axes: Any, metrics: list[dict[str, Any]]) -> None:
+    for path, colour in _COLOURS.items():
+        points = [(m["step"], m[f"{path}/reward_mean"]) for m in metrics if m.get(f"{path}/reward_mean") is not None]
+        if points:
+            steps, rewards = zip(*points, strict=True)
+            axes.plot(steps, rewards, color=colour, alpha=0.3)
+            width = min(5, len(rewards))
+            smooth = np.convolve(rewards, np.ones(width) / width, mode="valid")
+            axes.plot(steps[width - 1 :], smooth, color=colour, label=f"{path.upper()} (mean of {width})")
+    axes.set(title="Reward of sampled responses, RL", xlabel="step", ylabel="mean reward")
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend()
+
+
+def _draw_kinds(axes: Any, summary: dict[str, Any]) -> None:
+    phases = [phase for phase in ("cold_start", "rl") if phase in summary]
+    bars = [(path, kind) for path in _COLOURS for kind in _by_kind(summary[phases[-1]], path)]
+    for offset, phase in enumerate(phases):
+        heights = [_by_kind(summary[phase], path).get(kind, 0.0) for path, kind in bars]
+        positions = np.arange(len(bars)) + 0.4 * offset
+        colours = [_COLOURS[path] for path, _ in bars]
+        axes.bar(positions, heights, 0.38, color=colours, alpha=0.4 if phase != phases[-1] else 1.0)
+    axes.set_xticks(np.arange(len(bars)) + 0.2, [kind for _, kind in bars], rotation=60, ha="right", fontsize=8)
+    axes.set(title="Right on held-out questions, before (pale) and after RL", ylim=(0, 1))
+    axes.grid(alpha=0.3, axis="y")
+
+
+def _examples(folder: RunFolder, number: int) -> list[tuple[SpatialSample, str]]:
+    """The last step's first DTR responses, one a sample, with their samples."""
+    files = sorted(folder.trajectories.glob("step-*.jsonl"))
+    responses: dict[str, str] = {}
+    for row in read_lines(files[-1]) if files else []:
+        if row["path"] == ReasoningPath.DTR and "response" in row:
+            responses.setdefault(row["sample_id"], row["response"])
+    found: list[tuple[SpatialSample, str]] = []
+    with (folder.data / "train.jsonl").open() as lines:
+        for line in lines:
+            if len(found) == number:
+                break
+            sample_id = json.loads(line)["sample_id"]
+            if sample_id in responses:
+                found.append((SpatialSample.model_validate_json(line), responses[sample_id]))
+    return found
+
+
+def _draw_example(axes: Any, folder: RunFolder, sample: SpatialSample, response: str) -> None:
+    image = draw_marks(ImageStore(folder.images).open(sample.images[0]), sample.regions, width_px=1)
+    axes.imshow(image)
+    axes.set_axis_off()
+    parsed = parse_response(ReasoningPath.DTR, response)
+    said = _wrapped(f"{sample.question}\n{parsed.think}\nanswer: {parsed.answer}   truth: {_truth(sample)}")
+    axes.set_title(said, fontsize=7, loc="left")
+
+
+def _truth(sample: SpatialSample) -> str:
+    answer = sample.answer.model_dump()
+    return str(answer.get("letter", answer.get("value", answer.get("text", answer.get("moves")))))
+
+
+def _wrapped(text: str, width: int = 32) -> str:
+    return "\n".join(textwrap.fill(line, width) for line in text.splitlines())
+
+
+def _draw_from_above(axes: Any, sample: SpatialSample, response: str) -> None:
+    """True centres (circles) and predicted ones (crosses) in metres, the camera at the origin looking up."""
+    for region in sample.regions:
+        if region.center_m is not None:
+            axes.plot(region.center_m[0], region.center_m[2], "o", color=region.colour, markersize=9, mec="black")
+    for box in parse_response(ReasoningPath.DTR, response).boxes:
+        marks = [region.colour for region in sample.regions if f"({region.label})" in box.name]
+        axes.plot(box.center_m[0], box.center_m[2], "x", color=marks[0] if marks else "black", markersize=9, mew=2)
+    axes.plot(0, 0, "^", color="grey")
+    axes.set(title="from above, m: ○ true, × said", xlabel="x", ylabel="z")
+    axes.title.set_fontsize(8)
+    axes.axis("equal")
+    axes.grid(alpha=0.3)

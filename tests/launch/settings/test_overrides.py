@@ -1,0 +1,237 @@
+"""Settings of the command line, laid over a file: what changes, what is replaced, what starts anew."""
+
+from pathlib import Path
+
+import pytest
+
+from launch.settings.config import ConfigError, FileDataConfig, RunConfig, load_config
+from launch.settings.overrides import lay_over
+
+
+def demo(*overrides: str) -> RunConfig:
+    return load_config("demo", list(overrides))
+
+
+def refused(*overrides: str, config: Path | str = "demo") -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(config, list(overrides))
+    return str(caught.value)
+
+
+def test_another_optimiser_starts_from_its_own_defaults_and_what_is_lost_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    optimizer = demo("learner.optimizer.type=adamw").learner.optimizer
+    assert (optimizer.learning_rate, optimizer.weight_decay, optimizer.schedule) == (1e-6, 0.01, "constant")
+    assert "learning_rate=0.008" in caplog.text
+    given = demo("learner.optimizer.learning_rate=3e-6", "learner.optimizer.type=adamw").learner.optimizer
+    assert given.learning_rate == 3e-6
+    assert demo("learner.optimizer.type=adafactor").learner.optimizer.learning_rate == 8e-3
+
+
+def test_a_rate_of_adamw_is_never_another_optimiser_s() -> None:
+    assert "type=muon needs a learning_rate" in refused("learner.optimizer.type=muon")
+    assert "type=adafactor needs a learning_rate" in refused("learner.sft.optimizer.type=adafactor")
+    assert demo("learner.sft.optimizer.type=adamw").learner.sft.optimizer.learning_rate == 1e-5
+
+
+def test_a_type_of_the_file_s_default_is_left_like_one_that_it_names(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "model: {type: tiny}\ndata: {type: scenes}\ntraining: {num_steps: 1, groups_per_step: {lor: 1}}\n"
+        "learner: {optimizer: {learning_rate: 1.0e-6}}\n"
+    )
+    assert "type=muon needs a learning_rate" in refused("learner.optimizer.type=muon", config=file)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_own_files_are_one_type_and_one_folder_in_any_order(turn: int) -> None:
+    config = demo(*["data.type=files", "data.folder=/data/mine"][::turn])
+    assert isinstance(config.data, FileDataConfig)
+    assert config.data.folder == "/data/mine"
+
+
+def test_a_whole_mapping_replaces_and_a_dotted_key_changes_one_entry() -> None:
+    blend = demo("learner.sft.blend={lor: 1, dtr: 1}").learner.sft.blend
+    assert blend == {"lor": 1.0, "dtr": 1.0}
+    one = demo("learner.sft.blend.lor=1").learner.sft.blend
+    assert one == {"lor": 1.0, "dtr": 6.0, "grounding_3d": 0.5, "grounding_2d": 0.25, "plain": 0.25}
+    both = demo("learner.sft.blend.lor=7", "learner.sft.blend={dtr: 1}").learner.sft.blend
+    assert both == {"lor": 7.0, "dtr": 1.0}
+
+
+def test_a_section_that_the_file_leaves_out_starts_from_its_defaults(tmp_path: Path) -> None:
+    config = demo(
+        "data.scenes.room.depth_m=[1, 4]", "rollout.engine.transfer.bucket_mb=32", "learner.policy_loss.clip_high=0.4"
+    )
+    assert config.data.type == "scenes"
+    assert config.data.scenes.room.depth_m == (1.0, 4.0)
+    assert config.data.scenes.room.pitch_deg == (14.0, 26.0)
+    assert (config.rollout.engine.transfer.type, config.rollout.engine.transfer.bucket_mb) == ("gloo", 32.0)
+    assert (config.learner.policy_loss.type, config.learner.policy_loss.clip_low) == ("grpo", 0.2)
+    file = tmp_path / "mine.yaml"
+    file.write_text("model: {type: tiny}\ndata: {type: scenes}\ntraining: {num_steps: 1, groups_per_step: {lor: 1}}\n")
+    sft = load_config(file, ["learner.sft.optimizer.betas=[0.9, 0.95]"]).learner.sft.optimizer
+    assert (sft.learning_rate, sft.warmup_steps, sft.schedule) == (1e-5, 20, "cosine")
+    file.write_text(file.read_text() + "learner: {sft: {optimizer: {betas: [0.9, 0.95]}}}\n")
+    assert load_config(file).learner.sft.optimizer == sft
+
+
+def test_a_type_may_be_given_for_its_section() -> None:
+    config = demo("learner.importance=none", "rollout.scaling=fixed", "learner.advantage=dr_grpo")
+    assert (config.learner.importance.type, config.learner.advantage.type) == ("none", "dr_grpo")
+    assert "write learner.policy_loss.type=… (one of grpo, gspo)" in refused("learner.policy_loss=ppo")
+
+
+def test_the_tiny_model_that_the_advice_names_is_one_setting() -> None:
+    assert demo("model.type=tiny").model.type == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("/tmp/a #b", "/tmp/a #b"),
+        ("/tmp/a: b", "/tmp/a: b"),
+        ("/tmp/a b ", "/tmp/a b "),
+        ("C:\\runs\\new", "C:\\runs\\new"),
+        ("2026", "2026"),
+        ("007", "007"),
+        ("1e-5", "1e-5"),
+        ("off", "off"),
+        ("null", "null"),
+        ("[a", "[a"),
+        ("*a&b%@!", "*a&b%@!"),
+        ("a=b", "a=b"),
+        ("${HOME}", "${HOME}"),
+        ("'a b'", "a b"),
+        ("ünï", "ünï"),
+    ],
+)
+def test_text_is_taken_as_it_stands(text: str, read: str) -> None:
+    assert demo(f"run={text}").run == read
+
+
+def test_empty_text_is_empty_where_that_is_allowed_and_null_where_that_is() -> None:
+    assert "run: " in refused("run=")
+    assert demo("prompt.lor_regions=").prompt.lor_regions is None
+    assert demo("prompt.lor_regions=null").prompt.lor_regions is None
+    assert demo("rewards.custom=").rewards.custom is None
+
+
+@pytest.mark.parametrize("word", ["off", "no", "false"])
+def test_off_is_a_word_where_there_is_such_a_word(word: str, tmp_path: Path) -> None:
+    assert demo(f"telemetry.wandb={word}").telemetry.wandb == "off"
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "model: {type: tiny}\ndata: {type: scenes}\ntraining: {num_steps: 1, groups_per_step: {lor: 1}}\n"
+        f"telemetry: {{wandb: {word}}}\ndashboard: {{enabled: {word}}}\n"
+    )
+    config = load_config(file)
+    assert (config.telemetry.wandb, config.dashboard.enabled) == ("off", False)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("on", True), ("yes", True), ("True", True), ("off", False), ("no", False)]
+)
+def test_yes_and_no_are_truth_values_where_one_is_wanted(word: str, meant: bool) -> None:
+    assert demo(f"rollout.engine.enforce_eager={word}").rollout.engine.enforce_eager is meant
+
+
+def test_text_in_a_mapping_is_taken_as_it_stands_too() -> None:
+    config = demo("prompt.own_instructions.lor=Think in metres: first depths. #1")
+    assert config.prompt.own_instructions == {"lor": "Think in metres: first depths. #1"}
+
+
+def test_an_entry_of_a_list_is_changed_by_its_number() -> None:
+    config = demo(
+        "training.evaluate_every=5",
+        "training.benchmarks=[{name: cv, folder: /sets/cv}]",
+        "training.benchmarks.0.limit=7",
+    )
+    assert config.training.benchmarks[0].limit == 7
+    assert "no entry 3 in a list of 0" in refused("training.benchmarks.3.limit=7")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("lr=1e-5", "did you mean learner.optimizer.learning_rate=1e-05 or learner.sft.optimizer.learning_rate=1e-05?"),
+        ("learner.optimizer.lr=1e-5", "did you mean learner.optimizer.learning_rate=1e-05"),
+        ("num_steps=5", "did you mean training.num_steps=5"),
+        ("batch_size=8", "did you mean training.groups_per_step"),
+        ("steps=5", "did you mean learner.sft.steps=5 or training.num_steps=5"),
+        ("max_new_tokens=99", "did you mean rollout.sampling.max_response_tokens=99?"),
+        ("output_dir=runs/x", "did you mean run=runs/x?"),
+        ("folder=/data", "data.folder=/data"),
+        ("learning_rat=1", "learner.optimizer.learning_rate=1"),
+        ("data.folder=/data", "data.folder: it goes with data.type=files"),
+        ("learner.rejection.high=7", "it goes with learner.rejection.type=token or learner.rejection.type=sequence"),
+        ("sampling.temperature=0.8", "did you mean rollout.sampling.temperature=0.8 or learner.temperature=0.8"),
+        ("sampling.temperature=0.8", "Engines and learner need the same temperature: give both"),
+        ("rollout.sampling.temperature=0.8", "rollout.sampling.temperature=0.8 learner.temperature=0.8"),
+        ("rewards.custom=my.reward", "write module:function, such as my:reward"),
+        ("rewards.custom=rewards/mine.py:best", "write module:function, such as rewards.mine:best"),
+        ("data.type=files", "data.folder: missing (Folder with train.jsonl"),
+        ("data.type=file", "there is no type 'file'; did you mean 'files'?"),
+        ("learner.freeze=vision", "this takes a list, such as learner.freeze=[vision]"),
+        ("training.groups_per_step=8", "this takes several keys with a value each"),
+        ("type=files", "did you mean data.type=files?"),
+        ("zero_stage=2", "did you mean learner.deepspeed.zero_stage=2?"),
+        ("optimizer=adamw", "did you mean learner.optimizer=adamw or learner.sft.optimizer=adamw?"),
+        ("model=assets/tiny-base", "model.path=…"),
+        ("seed.x=1", "there is nothing below seed"),
+        ("--resume", "'--resume' is no setting: write key=value"),
+        ("data={type: files, folder: /tmp/a #b}", "put text with signs such as # : { } [ ] inside it in quotes"),
+        ("data={type: files, type: scenes}", "'type' stands twice"),
+        ("quux.zork=1", "`sr-real config WORD` searches all"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_what_may_be_meant(override: str, message: str) -> None:
+    assert message in refused(override)
+
+
+def test_the_advice_on_temperature_works_as_written() -> None:
+    config = demo("rollout.sampling.temperature=0.8", "learner.temperature=0.8")
+    assert config.rollout.sampling.temperature == config.learner.temperature == 0.8
+
+
+def test_a_file_that_is_no_mapping_is_named(tmp_path: Path) -> None:
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    assert "holds a list" in refused(config=tmp_path / "list.yaml")
+    (tmp_path / "empty.yaml").write_text("")
+    assert "training: missing" in refused(config=tmp_path / "empty.yaml")
+
+
+def test_text_that_yaml_takes_for_a_number_is_told_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("run: 2026\n")
+    assert "run: this takes text (given: 2026); in a YAML file, put it in quotes" in refused(
+        config=tmp_path / "mine.yaml"
+    )
+
+
+def test_a_config_of_another_trainer_does_not_fill_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text("".join(f"zork_{number}: 1\n" for number in range(50)))
+    told = refused(config=tmp_path / "other.yaml").splitlines()
+    assert len(told) == 21
+    assert told[-1].strip().startswith("… and ")
+
+
+@pytest.mark.parametrize(("text", "seed"), [("010", 10), ("09", 9), ("0", 0), ("+3", 3)])
+def test_leading_zeros_do_not_make_a_number_octal(text: str, seed: int) -> None:
+    assert demo(f"seed={text}").seed == seed
+
+
+def test_the_home_folder_is_meant_by_its_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert demo("run=~/runs/mine").run == "/home/me/runs/mine"
+    assert demo("run='~/runs/mine'").run == "~/runs/mine"
+    assert demo("run=a~/b").run == "a~/b"
+
+
+def test_what_is_laid_over_stays_as_it_was() -> None:
+    blend, benchmark = {"lor": 4, "dtr": 6}, {"name": "cv", "folder": "/sets/cv"}
+    content = {"learner": {"sft": {"blend": blend}}, "training": {"benchmarks": [benchmark]}}
+    laid = lay_over(content, ["learner.sft.blend.lor=1", "training.benchmarks.0.limit=50"], RunConfig)
+    assert laid["learner"]["sft"]["blend"] == {"lor": 1, "dtr": 6}
+    assert laid["training"]["benchmarks"] == [{"name": "cv", "folder": "/sets/cv", "limit": 50}]
+    assert (blend, benchmark) == ({"lor": 4, "dtr": 6}, {"name": "cv", "folder": "/sets/cv"})
