@@ -1,6 +1,6 @@
 """What becomes of a run whose rollout workers are killed, stopped, and scaled: it goes on, and its books agree.
 
-The tests share one run, and follow each other as they stand.
+The tests share one run, and follow each other as they stand. `make chaos` runs all; `make test` leaves out two.
 """
 
 import signal
@@ -33,6 +33,7 @@ def test_an_engine_that_is_killed_while_it_generates_is_replaced(live: LiveRun) 
     assert not engine.is_running()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_stopped_is_replaced_and_leaves_no_process_behind(live: LiveRun) -> None:
     worker = live.processes("ray::RolloutWorker")[0]
     family = [worker, *worker.children(recursive=True)]
@@ -43,6 +44,7 @@ def test_a_worker_that_is_stopped_is_replaced_and_leaves_no_process_behind(live:
     live.until(lambda: not any(process.is_running() for process in family), "an end of all of its processes", 10.0)
 
 
+@pytest.mark.slow
 def test_the_pool_shrinks_to_nothing_waits_and_comes_back(live: LiveRun) -> None:
     live.scale(0)
     live.until(lambda: live.states == {}, "an empty pool")
