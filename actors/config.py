@@ -256,18 +256,6 @@ class SessionConfig(StrictModel):
         return {name: workers.get(name, 0.0) + ranks.get(name, 0.0) for name in workers | ranks}
 
     @model_validator(mode="after")
-    def _both_sides_use_one_temperature(self) -> Self:
-        if self.learner.temperature != self.rollout.sampling.temperature:
-            raise ValueError(
-                f"learner.temperature={self.learner.temperature}, but rollout.sampling.temperature="
-                f"{self.rollout.sampling.temperature}: the learner would compute other log-probabilities than the "
-                "engines sampled with. Give both the same: "
-                f"rollout.sampling.temperature={self.rollout.sampling.temperature} "
-                f"learner.temperature={self.rollout.sampling.temperature}"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _a_failed_transfer_costs_no_learner(self) -> Self:
         push_s, transfer_s = self.cluster.deadlines.push_s, self.rollout.engine.transfer_timeout_s
         if push_s < transfer_s + LEAST_PUSH_MARGIN_S:

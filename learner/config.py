@@ -297,8 +297,6 @@ class LearnerConfig(StrictModel):
     max_nonfinite_steps: Annotated[int, Field(ge=0)] = 3
     """Optimiser steps in a row that may be left out because their loss or gradient is not finite (NaN or infinite).
     Each is reported, and the weights stay as they were; one more stops the run."""
-    temperature: Positive = 1.0
-    """Temperature of the policy that is trained; must equal `rollout.sampling.temperature`."""
     freeze: Parts = ()
     """Parts that reinforcement learning leaves as they are: neither updated nor sent to the engines after the first
     push."""

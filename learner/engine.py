@@ -83,6 +83,7 @@ class LearnerEngine:
         total_steps: int | None = None,
         on_gpu: bool = False,
         steps_per_update: int = 0,
+        temperature: float = 1.0,
     ) -> None:
         """Load, join the other ranks, and let DeepSpeed lay out the model.
 
@@ -97,6 +98,7 @@ class LearnerEngine:
             total_steps: planned optimiser steps, for a cosine schedule.
             on_gpu: what it computes on: the first GPU that this process sees, or the CPU, whatever cards there are.
             steps_per_update: those planned of one `grpo_update`; one that makes fewer moves the rate on all the same.
+            temperature: of the policy: what the engines sample at.
 
         Raises:
             CheckpointError: a checkpoint lacks a weight or has a wrong one.
@@ -119,6 +121,7 @@ class LearnerEngine:
         self._reference = None if reference is None or config.kl_coefficient == 0 else self._freeze(reference)
         self._steps = OptimizerSteps(self._engine, config.deepspeed.zero_stage, config.max_nonfinite_steps)
         self._steps_per_update = steps_per_update
+        self._temperature = temperature
         self._num_updates = 0
 
     @property
@@ -239,7 +242,7 @@ class LearnerEngine:
                 return batch, partial(grpo_objective, batch, config, proximal.get(plan), reference.get(plan))
 
             passes, sample_ids = map(training_pass, share), _sample_ids(rows, selected)
-            steps.append(self._steps.make(passes, len(share), means, config.temperature, sample_ids))
+            steps.append(self._steps.make(passes, len(share), means, self._temperature, sample_ids))
         self._steps.advance_schedule(self._steps_per_update - len(steps))
         self._num_updates += 1
         return self._summary(steps, means) | {
@@ -347,7 +350,7 @@ class LearnerEngine:
     ) -> list[tuple[MicroPlan, Tensor]]:
         """Log-probabilities without gradients, in the very micro-batches that are trained on later."""
         device = self._engine.device
-        return [(plan, policy(collator.inputs(plan).to(device), self._config.temperature)[0]) for plan in plans]
+        return [(plan, policy(collator.inputs(plan).to(device), self._temperature)[0]) for plan in plans]
 
     def _summary(self, steps: Sequence[StepResult], means: TokenMeans) -> dict[str, float]:
         """Metrics over all ranks."""

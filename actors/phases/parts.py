@@ -70,6 +70,7 @@ def make_learner(
         keep_checkpoints=config.training.keep_checkpoints,
         total_steps=total_steps,
         steps_per_update=config.steps_per_update,
+        temperature=config.rollout.sampling.temperature,
         num_threads=config.cluster.threads_of_rank(learner.num_ranks),
         on_gpu=config.cluster.learner_rank_gpus > 0,
     )

@@ -47,6 +47,8 @@ class LearnerSpec:
     """Planned optimiser steps, for a schedule that ends."""
     steps_per_update: int
     """Those planned of one update on trajectories; see `LearnerEngine`."""
+    temperature: float
+    """What the engines sample at."""
     num_threads: int | None
     """CPU threads of a rank; None: left to PyTorch."""
     on_gpu: bool
@@ -108,6 +110,7 @@ class LearnerRank:
             total_steps=spec.total_steps,
             on_gpu=spec.on_gpu,
             steps_per_update=spec.steps_per_update,
+            temperature=spec.temperature,
         )
         return self._engine.attention
 

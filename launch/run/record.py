@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.run.run_folder import RunFolder
-from launch.settings.config import ConfigError, RunConfig
+from launch.settings.config import ConfigError, RunConfig, without_former_keys
 from spatial.json_lines import read_lines
 
 TRAINING = ("cold-start", "train")
@@ -79,12 +79,13 @@ def own_config(folder: RunFolder) -> dict[str, Any] | None:
         ConfigError: the file is damaged, or is no run's.
     """
     try:
-        return folder.read_config()
+        own = folder.read_config()
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{folder.config}: how the run was trained cannot be read ({error}); put the file back, or move it away "
             "and name the config with --config; or give another run="
         ) from None
+    return None if own is None else without_former_keys(own, str(folder.config))
 
 
 def begin_again(folder: RunFolder, config: RunConfig, paths: Sequence[Path]) -> Path | None:

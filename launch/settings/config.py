@@ -4,7 +4,7 @@ Importing this needs neither torch nor Ray.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -16,6 +16,7 @@ from dashboard.config import DashboardConfig
 from launch.settings.faults import describe_faults
 from launch.settings.overrides import lay_over
 from launch.settings.yaml_text import read_yaml
+from rollout.config import SamplingConfig
 from spatial.scenes.config import Family, SceneConfig
 from spatial.strict import StrictModel
 from vlm.config import ModelConfig
@@ -117,13 +118,33 @@ def read_settings(file: Path | None, overrides: Sequence[str], *models: type[Bas
         raise ConfigError(f"{source}: {error}") from error
 
 
-def parse_config(content: Any, source: str) -> RunConfig:
+def parse_config(content: Mapping[str, Any], source: str) -> RunConfig:
     """Validate plain data.
 
     Raises:
         ConfigError: as `load_config`.
     """
-    return parse_settings(content, RunConfig, source=f"config {source}")
+    return parse_settings(without_former_keys(content, source), RunConfig, source=f"config {source}")
+
+
+def without_former_keys(content: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """A config without the keys that earlier versions had, so that their runs can still be resumed.
+
+    Raises:
+        ConfigError: such a key says something else than the one that took its place.
+    """
+    learner = content.get("learner")
+    if not isinstance(learner, Mapping) or "temperature" not in learner:
+        return dict(content)
+    sampling = (content.get("rollout") or {}).get("sampling") or {}
+    sampled_at = sampling.get("temperature", SamplingConfig().temperature)
+    if learner["temperature"] != sampled_at:
+        raise ConfigError(
+            f"config {source}: learner.temperature={learner['temperature']} is a former key and differs from "
+            f"rollout.sampling.temperature={sampled_at}, which now counts for the engines and the learner alike: "
+            "remove learner.temperature, and set rollout.sampling.temperature to the value you want"
+        )
+    return {**content, "learner": {key: value for key, value in learner.items() if key != "temperature"}}
 
 
 _Settings = TypeVar("_Settings", bound=BaseModel)

@@ -190,10 +190,7 @@ def _meant(unknown: str, value: Any, depth: int, models: Sequence[Model], root: 
         where = f"known here: {', '.join(known)}" if known else f"{'.'.join(parts[: depth - 1])} is no section"
         return unknown, f"{where} (`sr-real config WORD` searches all)"
     text = "" if isinstance(value, Mapping | list) else f"={_given(value, quoted=False)}"
-    hint = f"did you mean {' or '.join(f'{key}{text}' for key in elsewhere)}?"
-    if {"rollout.sampling.temperature", "learner.temperature"} <= set(elsewhere):
-        hint += " Engines and learner need the same temperature: give both"
-    return unknown, hint
+    return unknown, f"did you mean {' or '.join(f'{key}{text}' for key in elsewhere)}?"
 
 
 def _sections_of_type(value: Any, model: Model) -> list[str]:

@@ -53,12 +53,12 @@ class PlainLearner:
         r = (reference - current).exp()
         return importance * surrogate + self._config.kl_coefficient * (r - 1 - r.log())
 
-    def _logprobs(self, policy: Policy, row: Row) -> Tensor:
+    def _logprobs(self, policy: Policy, row: Row, temperature: float = 1.0) -> Tensor:
         inputs = PolicyRow(
             row.prompt_token_ids, row.response_token_ids, self._encoder.vision_inputs(row.sample, row.path)
         )
         batch = PolicyBatch.collate([inputs], self._encoder.pad_token_id, self._encoder.image_token_id)
-        return policy(batch)[0][batch.response_mask]
+        return policy(batch, temperature)[0][batch.response_mask]
 
     def _step(self, loss: Tensor) -> float:
         self._optimizer.zero_grad()

@@ -29,6 +29,7 @@ from tests.learner.plain import PlainLearner
 from tests.learner.toy import (
     ROUNDING,
     TINY,
+    free_port,
     gradient_sized,
     make_checkpoint,
     make_config,
@@ -173,6 +174,20 @@ def test_a_penalty_without_a_reference_is_refused(world: ToyWorld) -> None:
 def test_a_wrong_number_of_ranks_is_refused(world: ToyWorld) -> None:
     with pytest.raises(ValueError, match=r"learner.num_ranks=2"):
         LearnerEngine(world.checkpoint, world.encoder, make_config(num_ranks=2))
+
+
+def test_the_policy_is_the_model_at_the_temperature_that_engines_sample_at(world: ToyWorld) -> None:
+    rows = training_rows(world.samples, world.encoder)
+    reference = plain(world)
+    with torch.no_grad():
+        expected = [reference._logprobs(reference.policy, row, temperature=0.7).tolist() for row in rows]
+    engine = LearnerEngine(
+        world.checkpoint, world.encoder, make_config(kl_coefficient=0.0), master_port=free_port(), temperature=0.7
+    )
+    found = engine.response_logprobs(rows)
+    engine.close()
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-5)
 
 
 def test_logprobs_of_responses_come_in_order(world: ToyWorld, start_engine: StartEngine) -> None:

@@ -50,6 +50,7 @@ def make_rank(version: int | None) -> tuple[LearnerRank, FakeEngine]:
         total_steps=None,
         on_gpu=False,
         steps_per_update=0,
+        temperature=1.0,
         num_threads=None,
     )
     rank, engine = LearnerRank(spec, rank=0), FakeEngine()

@@ -85,6 +85,21 @@ def test_what_may_change_on_a_resume_is_taken_said_and_kept_for_the_next(folder:
     ]
 
 
+def test_a_run_that_was_begun_when_the_learner_had_a_temperature_is_resumed(folder: RunFolder) -> None:
+    recorded = json.loads(folder.config.read_text())
+    recorded["learner"]["temperature"] = recorded["rollout"]["sampling"]["temperature"] = 0.7
+    folder.config.write_text(json.dumps(recorded))
+    config = taken(folder, TRAIN_RESUMED)
+    assert config.rollout.sampling.temperature == 0.7
+    record_start(folder, config, "train", folder.cold_start_model)
+    assert json.loads(folder.starts.read_text().splitlines()[-1])["changes"] == []
+    assert taken(folder, TRAIN_RESUMED, "rollout.sampling.temperature=0.8").rollout.sampling.temperature == 0.8
+    recorded["learner"]["temperature"] = 1.0
+    folder.config.write_text(json.dumps(recorded))
+    with pytest.raises(ConfigError, match=r"learner.temperature=1.0 is a former key and differs from"):
+        taken(folder, TRAIN_RESUMED)
+
+
 @pytest.mark.parametrize("rule", [COLD_START, COLD_START_RESUMED, TRAIN, TRAIN_RESUMED, EXPORT, USE])
 @pytest.mark.parametrize(
     ("override", "line"),

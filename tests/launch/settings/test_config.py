@@ -29,7 +29,7 @@ def test_overrides_win_over_the_file() -> None:
         ("seed=many", "seed: Input should be a valid integer"),
         ("seed=1.5", "seed: Input should be a valid integer"),
         ("learner.policy_loss.type=ppo", "learner.policy_loss"),
-        ("rollout.sampling.temperature=0.7", "learner.temperature=1.0, but rollout.sampling.temperature=0.7"),
+        ("learner.temperature=0.7", "differs from rollout.sampling.temperature=1.0, which now counts for the engines"),
         ("rollout.sampling.top_p=0.9", "top_p=0.9"),
         ("cluster.deadlines.push_s=329", "rollout.engine.transfer_timeout_s=300"),
         ("rollout.engine.transfer_timeout_s=360", "cluster.deadlines.push_s=360"),
