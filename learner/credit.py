@@ -10,51 +10,42 @@ that `credit="response"` would give it, and what the centres weigh in the reward
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from flow.score import Score
-from flow.trajectory import Trajectory
+from flow.group import Group
 from learner.advantages import group_advantages
 from learner.batch import TrainingRow
 from learner.config import LearnerConfig
 from spatial.grammar import DETECT_CLOSE
-from spatial.sample import SpatialSample
 from vlm.prompt import decode
 
 
-def group_rows(
-    sample: SpatialSample,
-    trajectories: Sequence[Trajectory],
-    scores: Sequence[Score],
-    config: LearnerConfig,
-    tokenizer: object,
-) -> list[TrainingRow]:
+def group_rows(group: Group, config: LearnerConfig, tokenizer: object) -> list[TrainingRow]:
     """The rows of one group, each with its advantages under `config.credit`; without those that are not trained on.
 
     Args:
-        sample: what the group was asked.
-        trajectories, scores: its members, aligned.
+        group: scored responses to one sample.
         config: `advantage` says how rewards become advantages; with `credit="spans"` the centres' share of the reward
-            is one reward, and all the rest another, each with advantages of its own, on one scale.
+            is one reward and the rest of it another, each with advantages of its own, on one scale.
         tokenizer: the policy's.
     """
-    totals = [score.total for score in scores]
+    totals = group.rewards
     by_spans = config.credit == "spans"
-    shares = [score.center_share if by_spans else 0.0 for score in scores]
+    shares = [score.center_share if by_spans else 0.0 for score in group.scores]
     rest = [total - share for total, share in zip(totals, shares, strict=True)]
     return [
         TrainingRow(
-            sample=sample,
+            sample=group.sample,
             trajectory=trajectory,
             advantage=advantage,
             detect_advantage=detect_advantage,
             num_detect_tokens=num_detect_tokens(trajectory.response_token_ids, tokenizer) if by_spans else 0,
         )
         for trajectory, advantage, detect_advantage in zip(
-            trajectories,
+            group.trajectories,
             group_advantages(rest, config.advantage, whole_G=totals),
             group_advantages(shares, config.advantage, whole_G=totals),
             strict=True,
         )
-        # After the advantages: what a cut response earned is part of how well its group did.
+        # After the advantages: the reward of a truncated response is part of how well its group did.
         if not (config.mask_truncated and trajectory.is_truncated)
     ]
 

@@ -136,13 +136,8 @@ class LearnerRank:
         """Update the policy on scored groups."""
         from learner.credit import group_rows
 
-        rows = [
-            row
-            for group in groups
-            for row in group_rows(
-                group.sample, group.trajectories, group.scores, self._spec.config, self._encoder.tokenizer
-            )
-        ]
+        config, tokenizer = self._spec.config, self._encoder.tokenizer
+        rows = [row for group in groups for row in group_rows(group, config, tokenizer)]
         metrics = self._engine.grpo_update(rows, self._version)
         if self._version is not None:
             self._version += 1

@@ -1,15 +1,16 @@
 """Which tokens get which advantage: with literal numbers."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
+from flow.group import Group
 from flow.score import Score
-from flow.trajectory import Trajectory
 from learner.config import AdvantageConfig, DrGrpoAdvantage, GrpoAdvantage, LearnerConfig
 from learner.credit import group_rows, num_detect_tokens
-from spatial.sample import ReasoningPath, SpatialSample
+from spatial.sample import ReasoningPath
 from tests.learner.conftest import ToyWorld
 from tests.learner.toy import chain, training_rows
 
@@ -21,16 +22,16 @@ SCORES = [
 ]
 
 
-def detecting(world: ToyWorld) -> tuple[SpatialSample, list[Trajectory]]:
-    """Three responses of the detecting path to one sample."""
+def detecting(world: ToyWorld, scores: Sequence[Score] = SCORES) -> Group:
+    """Three responses of the detecting path to one sample, with these scores."""
     sample = world.samples[0]
     rows = [row for row in training_rows(world.samples, world.encoder) if row.path is ReasoningPath.DTR]
-    return sample, [replace(row.trajectory, sample_id=sample.sample_id) for row in rows[:3]]
+    members = tuple(replace(row.trajectory, sample_id=sample.sample_id) for row in rows[:3])
+    return Group(0, sample, ReasoningPath.DTR, members, tuple(scores))
 
 
 def test_spans_credit_centres_up_to_the_end_of_the_detect_block(world: ToyWorld) -> None:
-    sample, members = detecting(world)
-    rows = group_rows(sample, members, SCORES, LearnerConfig(credit="spans"), world.encoder.tokenizer)
+    rows = group_rows(detecting(world), LearnerConfig(credit="spans"), world.encoder.tokenizer)
     # accuracy and format: 0.9, 0.9, 0.1, mean 0.6333; centres: 0.1, 0, 0.1, mean 0.0667; both by the std of 1, 0.9, 0.2
     std = math.sqrt((0.3**2 + 0.2**2 + 0.5**2) / 2)
     assert [row.advantage for row in rows] == pytest.approx([0.26667 / std, 0.26667 / std, -0.53333 / std], abs=1e-4)
@@ -58,17 +59,15 @@ def with_shares(rest: list[float], shares: list[float]) -> list[Score]:
 def test_the_advantages_of_spans_add_up_to_those_of_the_response(
     world: ToyWorld, advantage: AdvantageConfig, scores: list[Score]
 ) -> None:
-    sample, members = detecting(world)
     config = LearnerConfig(advantage=advantage)
-    whole = group_rows(sample, members, scores, config, world.encoder.tokenizer)
-    spans = group_rows(sample, members, scores, config.replace(credit="spans"), world.encoder.tokenizer)
+    whole = group_rows(detecting(world, scores), config, world.encoder.tokenizer)
+    spans = group_rows(detecting(world, scores), config.replace(credit="spans"), world.encoder.tokenizer)
     assert [row.advantage + row.detect_advantage for row in spans] == pytest.approx([row.advantage for row in whole])
 
 
 def test_a_difference_of_a_millimetre_moves_tokens_as_little_as_it_weighs_in_the_reward(world: ToyWorld) -> None:
-    sample, members = detecting(world)
     scores = with_shares([0.9, 0.1, 0.9], [0.1, 0.1, 0.0999])
-    rows = group_rows(sample, members, scores, LearnerConfig(credit="spans"), world.encoder.tokenizer)
+    rows = group_rows(detecting(world, scores), LearnerConfig(credit="spans"), world.encoder.tokenizer)
     # 0.0001 of reward beside 0.8: the advantages are in that proportion.
     spread = [
         max(values) - min(values) for values in zip(*((r.advantage, r.detect_advantage) for r in rows), strict=True)
@@ -77,15 +76,13 @@ def test_a_difference_of_a_millimetre_moves_tokens_as_little_as_it_weighs_in_the
 
 
 def test_parts_that_cancel_each_other_out_teach_nothing(world: ToyWorld) -> None:
-    sample, members = detecting(world)
     scores = with_shares([0.1, 0.0, 0.1], [0.0, 0.1, 0.0])
-    rows = group_rows(sample, members, scores, LearnerConfig(credit="spans"), world.encoder.tokenizer)
+    rows = group_rows(detecting(world, scores), LearnerConfig(credit="spans"), world.encoder.tokenizer)
     assert {(row.advantage, row.detect_advantage) for row in rows} == {(0.0, 0.0)}
 
 
 def test_a_response_gets_one_advantage_by_default(world: ToyWorld) -> None:
-    sample, members = detecting(world)
-    rows = group_rows(sample, members, SCORES, LearnerConfig(), world.encoder.tokenizer)
+    rows = group_rows(detecting(world), LearnerConfig(), world.encoder.tokenizer)
     std = math.sqrt((0.3**2 + 0.2**2 + 0.5**2) / 2)
     assert [row.advantage for row in rows] == pytest.approx([0.3 / std, 0.2 / std, -0.5 / std], abs=1e-4)
     assert {(row.detect_advantage, row.num_detect_tokens) for row in rows} == {(0.0, 0)}
@@ -99,8 +96,9 @@ def test_a_response_without_a_detect_block_has_no_detect_tokens(world: ToyWorld)
 
 
 def test_truncated_responses_may_be_left_out_after_they_counted_in_their_group(world: ToyWorld) -> None:
-    sample, members = detecting(world)
-    members[1] = replace(members[1], finish_reason="length")
-    every = group_rows(sample, members, SCORES, LearnerConfig(), world.encoder.tokenizer)
-    whole = group_rows(sample, members, SCORES, LearnerConfig(mask_truncated=True), world.encoder.tokenizer)
+    group = detecting(world)
+    first, second, third = group.trajectories
+    group = replace(group, trajectories=(first, replace(second, finish_reason="length"), third))
+    every = group_rows(group, LearnerConfig(), world.encoder.tokenizer)
+    whole = group_rows(group, LearnerConfig(mask_truncated=True), world.encoder.tokenizer)
     assert whole == [every[0], every[2]]
