@@ -1,18 +1,18 @@
-"""`results.json`: what was asked and how, the marks with their intervals, and every single outcome."""
+"""A report, `results.json`: what was asked and how, the figures with their intervals, and every response."""
 
 import hashlib
 import json
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import JsonValue, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, ValidationError
 
-from evaluation.asking import Asked, Response
-from evaluation.benchmarks.types import Marked, Question
+from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.exam import Exam
 from evaluation.figures import compare, complete, figures_with_intervals
+from evaluation.responses import Response, Responses
 from spatial.grammar import parse_response
 from spatial.sample import Answer, ChoiceAnswer, MotionAnswer, NumberAnswer, ReasoningPath, SpatialSample, TextAnswer
 from spatial.strict import StrictModel
@@ -22,35 +22,35 @@ Mode = Literal["sampled", "greedy"]
 _MAX_SHOWN = 20
 
 
-class ResultsError(ValueError):
+class ReportError(ValueError):
     """A results file cannot be used; the message names the file, the field, and what to do."""
 
 
 class Settings(StrictModel):
-    """All that the marks depend on, beside the model and the questions."""
+    """Everything that the figures depend on, besides the model and the questions."""
 
     benchmark: str
     folder: str | None
-    """Where the benchmark was read from; null: the run's own test split."""
+    """The folder of the benchmark's files; null: the run's own test split."""
     paths: tuple[ReasoningPath, ...]
     num_samples: int
     temperature: float
-    """Of the sampled responses."""
+    """Temperature of the sampled responses."""
     greedy: bool
     seed: int
     max_response_tokens: int
     limit: int | None
-    """At most so many questions of the benchmark; null: all."""
+    """Most questions of the benchmark; null: all."""
     prompt: dict[str, JsonValue]
     """How samples become prompts (`PromptConfig`)."""
 
 
-class Outcome(StrictModel):
+class ResponseRecord(StrictModel):
     """One response to one question."""
 
     sample_id: str
     question_hash: str
-    """Of question, images, regions and truth: outcomes are compared only where it is the same."""
+    """Hash of question, images, regions and truth: responses are compared only if it is the same."""
     task: str
     source: str
     item: str
@@ -69,20 +69,20 @@ class Outcome(StrictModel):
 
 
 class Figure(StrictModel):
-    """A figure of the benchmark with its interval of 95 % over draws of the questions."""
+    """A figure of the benchmark with its 95 % interval over draws of the questions."""
 
     value: float
     low: float
     high: float
 
 
-class PathMarks(StrictModel):
+class PathFigures(StrictModel):
     """Figures of one path and one way of sampling."""
 
     path: ReasoningPath
     mode: Mode
     num_questions: int
-    """Answered; what counts together and was answered in part is left out."""
+    """Questions answered; an item of several questions counts only if all of them were answered."""
     figures: dict[str, Figure]
     format_rate: float
 
@@ -94,27 +94,29 @@ class FigureDifference(StrictModel):
     low: float
     high: float
     p_value: float
-    """By randomisation, two-sided."""
+    """By a two-sided randomisation test."""
 
 
 class Comparison(StrictModel):
-    """This model beside another on the questions that both answered."""
+    """This model compared with another on the questions that both answered."""
 
     baseline: str
-    """The other's checkpoint."""
+    """The checkpoint of the other model."""
     path: ReasoningPath
     mode: Mode
     num_questions: int
     figures: dict[str, FigureDifference]
     num_lost: int | None
-    """Questions that only the baseline has right; null where answers are more than right or wrong, or several."""
+    """Questions that only the baseline has right; null: scores are not just 0 and 1, or there are several responses."""
     num_won: int | None
     """Questions that only this model has right."""
     mcnemar_p: float | None
 
 
-class Results(StrictModel):
-    """The whole file."""
+class Report(StrictModel):
+    """The whole file. Two keys keep the names of the first version: `marks` and `outcomes`."""
+
+    model_config = ConfigDict(populate_by_name=True)
 
     title: str
     checkpoint: str
@@ -122,80 +124,80 @@ class Results(StrictModel):
     num_questions: int
     num_rejects: int
     rejects: tuple[str, ...]
-    """Rows of the benchmark's files that became no question: the first of them, in words."""
+    """The first rows of the benchmark's files that could not become a question, each with its reason."""
     num_failures: int
     failures: tuple[str, ...]
-    """Responses that failed, in no mark: the first of them, in words."""
-    marks: tuple[PathMarks, ...]
+    """The first failed responses, each with its reason; they enter no figure."""
+    figures: Annotated[tuple[PathFigures, ...], Field(alias="marks")]
     comparisons: tuple[Comparison, ...] = ()
-    outcomes: tuple[Outcome, ...]
+    responses: Annotated[tuple[ResponseRecord, ...], Field(alias="outcomes")]
 
     def write(self, file: Path) -> None:
-        """Put it in place at once, whole."""
+        """Write the file, atomically."""
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(f".{file.name}.tmp")
-        temporary.write_text(self.model_dump_json(indent=1) + "\n")
+        temporary.write_text(self.model_dump_json(indent=1, by_alias=True) + "\n")
         temporary.replace(file)
 
     @classmethod
-    def read(cls, file: Path) -> "Results":
+    def read(cls, file: Path) -> "Report":
         """
         Raises:
-            ResultsError: there is no such file, or it is no results file.
+            ReportError: there is no such file, or it is not a report.
         """
         try:
             return cls.model_validate_json(file.read_bytes())
         except OSError as error:
-            raise ResultsError(f"{file}: {error.strerror}; give the results.json of an evaluation") from None
+            raise ReportError(f"{file}: {error.strerror}; give the results.json of an evaluation") from None
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "the whole"
-            raise ResultsError(f"{file}: {field}: {first['msg']}; give the results.json of an evaluation") from None
+            raise ReportError(f"{file}: {field}: {first['msg']}; give the results.json of an evaluation") from None
 
 
-def make_results(exam: Exam, asked: Asked[Response], checkpoint: str, settings: Settings) -> Results:
-    """Mark the responses by the exam's rule."""
+def make_report(exam: Exam, responses: Responses[Response], checkpoint: str, settings: Settings) -> Report:
+    """Score the responses by the exam's rule."""
     questions = {question.sample.sample_id: question for question in exam.questions}
     hashes = {name: _hash(question.sample) for name, question in questions.items()}
-    outcomes = tuple(
-        _outcome(exam, questions[response.sample_id], hashes[response.sample_id], response)
-        for response in asked.answers
+    records = tuple(
+        _record(exam, questions[response.sample_id], hashes[response.sample_id], response)
+        for response in responses.succeeded
     )
-    return Results(
+    return Report(
         title=exam.rule.title,
         checkpoint=checkpoint,
         settings=settings,
         num_questions=len(questions),
         num_rejects=len(exam.rejects),
         rejects=tuple(map(str, exam.rejects[:_MAX_SHOWN])),
-        num_failures=len(asked.failures),
-        failures=tuple(f"{f.sample_id} through {f.path}: {f.reason}" for f in asked.failures[:_MAX_SHOWN]),
-        marks=tuple(
-            _marks(exam, path, mode, those, settings.seed) for (path, mode), those in _by_path_and_mode(outcomes)
+        num_failures=len(responses.failed),
+        failures=tuple(f"{f.sample_id} through {f.path}: {f.reason}" for f in responses.failed[:_MAX_SHOWN]),
+        figures=tuple(
+            _figures(exam, path, mode, those, settings.seed) for (path, mode), those in _by_path_and_mode(records)
         ),
-        outcomes=outcomes,
+        responses=records,
     )
 
 
-def compare_results(exam: Exam, baseline: Results, results: Results) -> tuple[Comparison, ...]:
-    """`results` beside `baseline`, path by path.
+def compare_reports(exam: Exam, baseline: Report, report: Report) -> tuple[Comparison, ...]:
+    """`report` compared with `baseline`, path by path.
 
     Raises:
-        ResultsError: they are of different benchmarks, or share no question.
+        ReportError: they are of different benchmarks, or share no question.
     """
-    if baseline.settings.benchmark != results.settings.benchmark:
-        raise ResultsError(
-            f"{baseline.checkpoint} was asked {baseline.settings.benchmark}, {results.checkpoint} "
-            f"{results.settings.benchmark}: compare results of one benchmark"
+    if baseline.settings.benchmark != report.settings.benchmark:
+        raise ReportError(
+            f"{baseline.checkpoint} was asked {baseline.settings.benchmark}, {report.checkpoint} "
+            f"{report.settings.benchmark}: compare results of one benchmark"
         )
-    # A question of the same name may be another, of data made anew.
-    known = {outcome.sample_id: outcome.question_hash for outcome in results.outcomes}
-    same = [o for o in baseline.outcomes if known.get(o.sample_id) == o.question_hash]
+    # The question of an id may have changed: data can be made again under the same names.
+    known = {record.sample_id: record.question_hash for record in report.responses}
+    same = [o for o in baseline.responses if known.get(o.sample_id) == o.question_hash]
     before = dict(_by_path_and_mode(same))
     comparisons = []
-    for (path, mode), outcomes in _by_path_and_mode(results.outcomes):
-        first, second = (_rounds(exam, path, those) for those in (before.get((path, mode), []), outcomes))
-        found = compare(first, second, exam.rule.summarise, results.settings.seed) if first and second else None
+    for (path, mode), records in _by_path_and_mode(report.responses):
+        first, second = (_rounds(exam, path, those) for those in (before.get((path, mode), []), records))
+        found = compare(first, second, exam.rule.summarise, report.settings.seed) if first and second else None
         if found is not None:
             comparisons.append(
                 Comparison(
@@ -215,15 +217,15 @@ def compare_results(exam: Exam, baseline: Results, results: Results) -> tuple[Co
                 )
             )
     if not comparisons:
-        raise ResultsError(
-            f"{baseline.checkpoint} and {results.checkpoint} share no answered question of "
-            f"{results.settings.benchmark}: ask both the same ones, through the same paths"
+        raise ReportError(
+            f"{baseline.checkpoint} and {report.checkpoint} share no answered question of "
+            f"{report.settings.benchmark}: ask both the same ones, through the same paths"
         )
     return tuple(comparisons)
 
 
 def differing_settings(first: Settings, second: Settings) -> list[str]:
-    """Names of settings in which two evaluations differ, as far as they bear on the marks."""
+    """Names of the settings that differ between two evaluations and affect their figures."""
     ignored = {"folder", "limit"}
     return [
         name for name in Settings.model_fields if name not in ignored and getattr(first, name) != getattr(second, name)
@@ -231,7 +233,7 @@ def differing_settings(first: Settings, second: Settings) -> list[str]:
 
 
 def truth_of(answer: Answer) -> str:
-    """A truth as a person reads it."""
+    """The right answer as a person reads it."""
     match answer:
         case ChoiceAnswer():
             return answer.letter
@@ -245,10 +247,10 @@ def truth_of(answer: Answer) -> str:
             return json.dumps(answer.model_dump(exclude={"type"}))
 
 
-def _outcome(exam: Exam, question: Question, question_hash: str, response: Response) -> Outcome:
+def _record(exam: Exam, question: Question, question_hash: str, response: Response) -> ResponseRecord:
     parsed = parse_response(response.path, response.text)
-    marked = exam.rule.mark(question, parsed.answer)
-    return Outcome(
+    scored = exam.rule.score(question, parsed.answer)
+    return ResponseRecord(
         sample_id=response.sample_id,
         question_hash=question_hash,
         task=question.task,
@@ -262,44 +264,46 @@ def _outcome(exam: Exam, question: Question, question_hash: str, response: Respo
         answer=parsed.answer,
         truth=truth_of(question.sample.answer),
         well_formed=parsed.well_formed,
-        score=marked.score,
-        extra=None if marked.extra is None else dict(marked.extra),
+        score=scored.score,
+        extra=None if scored.extra is None else dict(scored.extra),
     )
 
 
-def _marks(exam: Exam, path: ReasoningPath, mode: Mode, outcomes: Sequence[Outcome], seed: int) -> PathMarks:
-    rounds = _rounds(exam, path, outcomes)
+def _figures(exam: Exam, path: ReasoningPath, mode: Mode, records: Sequence[ResponseRecord], seed: int) -> PathFigures:
+    rounds = _rounds(exam, path, records)
     figures = figures_with_intervals(rounds, exam.rule.summarise, seed)
-    return PathMarks(
+    return PathFigures(
         path=path,
         mode=mode,
-        num_questions=len({mark.question.sample.sample_id for marks in rounds for mark in marks}),
+        num_questions=len({scored.question.sample.sample_id for scores in rounds for scored in scores}),
         figures={name: Figure(value=value, low=at.low, high=at.high) for name, (value, at) in figures.items()},
-        format_rate=sum(outcome.well_formed for outcome in outcomes) / len(outcomes),
+        format_rate=sum(record.well_formed for record in records) / len(records),
     )
 
 
-def _rounds(exam: Exam, path: ReasoningPath, outcomes: Sequence[Outcome]) -> list[list[Marked]]:
-    """One path's outcomes of one mode, a round for each response that a question was given."""
+def _rounds(exam: Exam, path: ReasoningPath, records: Sequence[ResponseRecord]) -> list[list[ScoredAnswer]]:
+    """Scores of one path and mode: a round for each of the responses that a question got."""
     questions = {q.sample.sample_id: q for q in exam.questions if path in q.sample.paths}
-    by_member: dict[int, list[Marked]] = {}
-    for outcome in outcomes:
-        if outcome.sample_id in questions:
-            marked = Marked(questions[outcome.sample_id], outcome.answer, outcome.score, outcome.extra)
-            by_member.setdefault(outcome.member, []).append(marked)
+    by_member: dict[int, list[ScoredAnswer]] = {}
+    for record in records:
+        if record.sample_id in questions:
+            scored = ScoredAnswer(questions[record.sample_id], record.answer, record.score, record.extra)
+            by_member.setdefault(record.member, []).append(scored)
     return [complete(by_member[member], list(questions.values())) for member in sorted(by_member)]
 
 
-def _by_path_and_mode(outcomes: Sequence[Outcome]) -> list[tuple[tuple[ReasoningPath, Mode], list[Outcome]]]:
-    def key(outcome: Outcome) -> tuple[ReasoningPath, Mode]:
-        return outcome.path, outcome.mode
+def _by_path_and_mode(
+    records: Sequence[ResponseRecord],
+) -> list[tuple[tuple[ReasoningPath, Mode], list[ResponseRecord]]]:
+    def key(record: ResponseRecord) -> tuple[ReasoningPath, Mode]:
+        return record.path, record.mode
 
-    ordered = sorted(outcomes, key=lambda outcome: (list(ReasoningPath).index(outcome.path), outcome.mode))
+    ordered = sorted(records, key=lambda record: (list(ReasoningPath).index(record.path), record.mode))
     return [(name, list(those)) for name, those in groupby(ordered, key)]
 
 
 def _hash(sample: SpatialSample) -> str:
     regions = [(region.mark, region.image_index, region.box_xyxy_px) for region in sample.regions]
     images = [image.sha256 for image in sample.images]
-    told = [sample.question, images, regions, sample.answer.model_dump(mode="json")]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    asked = [sample.question, images, regions, sample.answer.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
