@@ -45,11 +45,11 @@ def projected_box(solid: Solid, camera: Camera) -> Box | None:
 
     It may leave the image.
     """
-    x, y, z = solid.corners_m.T
-    if not z.min() >= NEAR_M:
+    if not solid.corners_m[:, 2].min() >= NEAR_M:
         return None
-    across, down = camera.fx_px * x / z + camera.cx_px, camera.fy_px * y / z + camera.cy_px
-    return float(across.min()), float(down.min()), float(across.max()), float(down.max())
+    pixels = [pixel for x, y, z in solid.corners_m.tolist() if (pixel := camera.project((x, y, z))) is not None]
+    across, down = zip(*pixels, strict=True)
+    return min(across), min(down), max(across), max(down)
 
 
 def part_in_view(box: Box, width_px: int, height_px: int) -> tuple[Box, float] | None:

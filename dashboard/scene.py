@@ -38,14 +38,6 @@ def _colour_of(name: str, regions: Sequence[Region]) -> str:
     return next((MARK_COLOURS[region.colour] for region in regions if f"({region.label})" in name), _UNKNOWN)
 
 
-def pixel_of(center_m: Vector3, camera: Camera) -> tuple[float, float] | None:
-    """Where a point of the camera frame stands in the image: fx·x/z + cx, fy·y/z + cy; None behind the camera."""
-    x, y, z = center_m
-    if z <= 0:
-        return None
-    return camera.fx_px * x / z + camera.cx_px, camera.fy_px * y / z + camera.cy_px
-
-
 def image_figure(group: RecordedGroup, image_index: int, source: str, scheme: Scheme, chosen: int | None) -> go.Figure:
     """The image, its regions outlined, true centres as rings and written ones as crosses.
 
@@ -173,7 +165,7 @@ def _placed(points: Iterable[tuple[Vector3, str, str, Camera | None]]) -> list[P
     return [
         (*pixel, colour, label)
         for center_m, colour, label, camera in points
-        if camera is not None and (pixel := pixel_of(center_m, camera)) is not None
+        if camera is not None and (pixel := camera.project(center_m)) is not None
     ]
 
 

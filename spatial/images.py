@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -13,6 +12,7 @@ from PIL import Image
 
 from spatial.image_files import SUFFIXES, as_rgb, opened, orientation_of
 from spatial.sample import BadImageError, DepthRef, ImageRef, check_shape
+from spatial.whole_files import write_whole
 
 _STORED_SUFFIXES = tuple(dict.fromkeys(SUFFIXES.values()))
 
@@ -108,9 +108,7 @@ class ImageStore:
         target = self._place(name, suffix)
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_bytes(data)
-            temporary.replace(target)
+            write_whole(target, data)
         return ImageRef(sha256=name, width_px=width_px, height_px=height_px)
 
     def open(self, image: ImageRef) -> Image.Image:

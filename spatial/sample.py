@@ -182,6 +182,14 @@ class Camera(StrictModel):
     cx_px: float
     cy_px: float
 
+    def project(self, point_m: Vector3) -> tuple[float, float] | None:
+        """The pixel (x, y) at which a point of the camera frame appears, in the image or beside it; None behind the
+        camera."""
+        x, y, z = point_m
+        if z <= 0:
+            return None
+        return self.fx_px * x / z + self.cx_px, self.fy_px * y / z + self.cy_px
+
 
 class Region(StrictModel):
     """A marked part of one image, referred to in the question by its label ("red point", "region 3")."""

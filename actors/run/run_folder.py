@@ -36,9 +36,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from actors.run.records import group_entry, group_lines
-from evaluation.held_out_report import ScoredResponse
+from evaluation.marks import Judged
 from flow.group import Group
 from spatial.json_lines import CUT_SHORT, read_lines, read_object, to_json
+from spatial.whole_files import write_whole
 from vlm.files import is_for_want_of_space, no_space
 
 _log = logging.getLogger(__name__)
@@ -216,10 +217,10 @@ class RunFolder:
         """Where a step's responses are."""
         return self.trajectories / f"step-{step:06d}.jsonl"
 
-    def write_evaluation(self, phase: str, responses: Iterable[ScoredResponse]) -> None:
-        """Every response of an evaluation with its scores, in `evaluations/<phase>.jsonl`."""
+    def write_evaluation(self, phase: str, judged: Iterable[Judged]) -> None:
+        """Every response of an evaluation with its marks, in `evaluations/<phase>.jsonl`."""
         self.evaluations.mkdir(exist_ok=True)
-        self._replace(self.evaluations / f"{phase}.jsonl", (to_json(asdict(response)) + "\n" for response in responses))
+        self._replace(self.evaluations / f"{phase}.jsonl", (to_json(asdict(mark)) + "\n" for mark in judged))
 
     def write_summary(self, part: str, content: object) -> None:
         """Replace one part of `summary.json` and keep the others."""
@@ -240,15 +241,8 @@ class RunFolder:
 
     @staticmethod
     def _replace(path: Path, lines: Iterable[str]) -> None:
-        temporary = path.with_name(f".{path.name}.tmp")
         with _telling_of_a_full_disk(path):
-            try:
-                with temporary.open("w") as file:
-                    file.writelines(lines)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
-            temporary.replace(path)
+            write_whole(path, lines)
 
 
 def _lay_over(content: dict[str, Any], change: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+import spatial.scenes
 from corpora.builder.annotated import AnnotatedImage, SceneImages, Source
 from corpora.builder.chains import paths_of, write_chain
 from corpora.builder.config import BuildConfig, OpenAIRewrite, SceneSource, Splits
@@ -30,8 +31,10 @@ from corpora.builder.questions import Question, ask
 from corpora.builder.report import QuestionCounts, RejectCounts, Report, Tally, merge
 from corpora.builder.rewrite import Rewriter
 from spatial.images import ImageStore
+from spatial.program_hash import program_hash
 from spatial.sample import ReasoningPath, SpatialSample
 from spatial.strict import StrictModel
+from spatial.whole_files import write_whole
 
 IMAGES_A_PART = 16
 # What changes neither a question nor a chain: such settings may differ from call to call.
@@ -76,7 +79,7 @@ def build_data(config: BuildConfig, on_progress: Progress | None = None) -> Repo
             end = min((number + 1) * IMAGES_A_PART, len(source))
             if not file.exists():
                 part = make_part(config, source, range(number * IMAGES_A_PART, end), rewriter)
-                _write(file, part.model_dump_json())
+                write_whole(file, part.model_dump_json())
             if on_progress is not None:
                 on_progress(end, len(source))
         opening = Tally(rejects=source.rejects)
@@ -165,10 +168,11 @@ def split_of(sha256: str, splits: Splits, seed: int) -> str:
 
 def _keep_recipe(config: BuildConfig, source: Source) -> None:
     """Write down what parts are made from, or see that those in the folder were made from the same."""
+    scenes = Path(spatial.scenes.__file__).parent
     recipe = {
         "config": config.model_dump(mode="json", exclude=_FREE),
         "source": source.fingerprint,
-        "program": _program_hash(),
+        "program": program_hash(Path(__file__).parent, scenes, scenes.parent / "grammar.py"),
     }
     file = config.out / "recipe.json"
     config.out.mkdir(parents=True, exist_ok=True)
@@ -182,16 +186,7 @@ def _keep_recipe(config: BuildConfig, source: Source) -> None:
     elif any(config.out.glob("*.jsonl")):
         raise BuildError(f"{config.out} holds data of another origin: give another folder with out=…")
     else:
-        _write(file, json.dumps(recipe, indent=1) + "\n")
-
-
-def _program_hash() -> str:
-    """Of the code that asks and answers: parts of an older program must not pass for this one's."""
-    import spatial.scenes
-
-    here, scenes = Path(__file__).parent, Path(spatial.scenes.__file__).parent
-    files = [*sorted(here.glob("*.py")), *sorted(scenes.glob("*.py")), scenes.parent / "grammar.py"]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+        write_whole(file, json.dumps(recipe, indent=1) + "\n")
 
 
 def _put_together(config: BuildConfig, files: Sequence[Path], opening: Tally) -> Report:
@@ -219,7 +214,7 @@ def _put_together(config: BuildConfig, files: Sequence[Path], opening: Tally) ->
         raise BuildError(_told(config, report, empty))
     for split, file in temporary.items():
         file.replace(config.out / f"{split}.jsonl")
-    _write(config.out / "report.json", report.model_dump_json(indent=1) + "\n")
+    write_whole(config.out / "report.json", report.model_dump_json(indent=1) + "\n")
     return report
 
 
@@ -233,10 +228,3 @@ def _told(config: BuildConfig, report: Report, empty: Sequence[str]) -> str:
         )
     first = "\n  ".join(["", *tally.rejects.examples.values()])
     return f"{config.out}: no question came out of {tally.num_images} images; what was left out first:{first}"
-
-
-def _write(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)

@@ -32,14 +32,6 @@ _TOLERATED = 0.02
 """Share of misplaced centres that need not be wrong: things may be cut off by the image's border."""
 
 
-def project(center_m: Vector3, camera: Camera) -> tuple[float, float] | None:
-    """The pixel that a centre is seen at; None behind the camera."""
-    x, y, z = center_m
-    if z <= 0:
-        return None
-    return camera.fx_px * x / z + camera.cx_px, camera.fy_px * y / z + camera.cy_px
-
-
 def lies_in_box(pixel: tuple[float, float] | None, box: tuple[float, float, float, float], slack: float) -> bool:
     """Whether a pixel is within a box widened by half its sides and by `slack` pixels: centres are seldom exact."""
     if pixel is None:
@@ -114,13 +106,13 @@ class FrameCheck:
             slack = side / 4
         for region, center_m in centers:
             self._behind.add(sample.sample_id, center_m[2] <= 0)
-            is_misplaced = not lies_in_box(project(center_m, camera), region.box_xyxy_px, slack)
+            is_misplaced = not lies_in_box(camera.project(center_m), region.box_xyxy_px, slack)
             looks_wrong |= self._misplaced.add(sample.sample_id, is_misplaced)
             if is_misplaced:
                 for name, turn in FRAMES.items():
-                    self._explained[name] += lies_in_box(project(turn(center_m), camera), region.box_xyxy_px, slack)
+                    self._explained[name] += lies_in_box(camera.project(turn(center_m)), region.box_xyxy_px, slack)
                 scaled = _resized(camera, image.width_px, image.height_px)
-                self._resized += lies_in_box(project(center_m, scaled), region.box_xyxy_px, slack)
+                self._resized += lies_in_box(scaled.project(center_m), region.box_xyxy_px, slack)
         return looks_wrong
 
     def findings(self) -> list[Finding]:

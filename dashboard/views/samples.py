@@ -12,6 +12,7 @@ from dashboard.run_view import RunView
 from dashboard.scene import above_figure, image_figure
 from dashboard.spans import pieces
 from dashboard.theme import Scheme, shade
+from spatial.answer_text import answer_text
 from spatial.sample import ReasoningPath, SpatialSample
 
 NAME = "samples"
@@ -194,7 +195,7 @@ def _group(view: RunView, group: RecordedGroup, scheme: Scheme) -> Any:
         [
             dmc.Group([_path_badge(group.path.value), dmc.Text(facts, size="sm", c="dimmed")], gap="xs"),
             dmc.Text(sample.question, fw=600, style={"whiteSpace": "pre-wrap"}),
-            dmc.Text(f"Truth: {truth(sample)}", size="sm"),
+            dmc.Text(f"Truth: {answer_text(sample.answer)}", size="sm"),
             dmc.Group(
                 [
                     dmc.Text("Centres of response", size="sm", c="dimmed"),
@@ -220,13 +221,6 @@ def _pictures(group: RecordedGroup, scheme: Scheme, chosen: int | None) -> Any:
     above = above_figure(group, scheme, chosen)
     graphs = [dcc.Graph(figure=figure, config=_CONFIG) for figure in [*figures, *([above] if above else [])]]
     return dmc.SimpleGrid(graphs, cols={"base": 1, "sm": min(2, len(graphs))})
-
-
-def truth(sample: SpatialSample) -> str:
-    """The true answer in a few characters."""
-    answer = sample.answer.model_dump(exclude={"type", "num_options"})
-    unit = answer.pop("unit", "")
-    return ", ".join(str(value) for value in answer.values()) + (f" {unit}" if unit else "")
 
 
 def _response(response: Response, view: RunView, sample: SpatialSample) -> Any:

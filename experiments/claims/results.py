@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from experiments.claims.plan import Part
 from spatial.json_lines import read_lines
+from spatial.whole_files import write_whole
 
 PATHS = ("lor", "dtr")
 _CURVE_KEYS = ("step", "lor/reward_mean", "dtr/reward_mean", "num_failures")
@@ -49,9 +50,7 @@ class Result:
 
     def write(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
-        temporary.replace(file)
+        write_whole(file, json.dumps(asdict(self), indent=1) + "\n")
 
     def right(self, path: str) -> float:
         """Share of right answers on a path, sampled."""

@@ -1,6 +1,5 @@
 """What must be there before actors start: the run's folder, its data, its base model."""
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from launch.settings.model_paths import find_checkpoint
 from launch.settings.targets import check_writable
 from spatial.dataset import open_samples
 from spatial.images import ImageStore
+from spatial.program_hash import program_hash
 from spatial.scenes.build import build_dataset
 from vlm.config import TinyModelConfig
 
@@ -113,7 +113,9 @@ def _prepare_scenes(
     config: RunConfig, data: SceneDataConfig, folder: RunFolder, num_workers: int, on_progress: Progress
 ) -> None:
     stamp = folder.data / _STAMP
-    made = {"seed": config.seed, "data": data.model_dump(mode="json"), "program": _program_hash()}
+    scenes = Path(spatial.scenes.__file__).parent
+    program = program_hash(scenes, scenes.parent / "grammar.py")
+    made = {"seed": config.seed, "data": data.model_dump(mode="json"), "program": program}
     recipe = json.dumps(made, indent=1)
     if folder.data.is_symlink():
         folder.data.unlink()  # the link alone: what it leads to is a person's
@@ -166,13 +168,6 @@ def _make_way(folder: RunFolder, source: Path) -> None:
         )
     if folder.set_aside(folder.data) is None:
         folder.data.rmdir()
-
-
-def _program_hash() -> str:
-    """Of the code that makes scenes and questions: data of an older program must not pass for this one's."""
-    folder = Path(spatial.scenes.__file__).parent
-    files = [*sorted(folder.glob("*.py")), folder.parent / "grammar.py"]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _check_files(config: RunConfig, folder: RunFolder) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from corpora.checks.frames import centers_of, project
+from corpora.checks.frames import centers_of
+from spatial.answer_text import answer_text
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
 from vlm.regions import draw_marks
@@ -37,8 +38,8 @@ def draw_samples(samples: Sequence[SpatialSample], images: ImageStore, file: Pat
         width_px = max(1, round(max(image.size) / 120))
         axes.imshow(draw_marks(image, sample.regions_of(index), width_px=width_px))
         missing = _draw_centers(axes, sample) if index == 0 else ""
-        answer = ", ".join(f"{key} {value}" for key, value in sample.answer.model_dump(exclude={"type"}).items())
-        text = "\n".join(filter(None, (f"{sample.sample_id}: {sample.question}", f"→ {answer}", missing)))
+        truth = answer_text(sample.answer)
+        text = "\n".join(filter(None, (f"{sample.sample_id}: {sample.question}", f"→ {truth}", missing)))
         # A dollar sign would begin a formula.
         lines = [line.replace("$", r"\$") for part in text.splitlines() for line in textwrap.wrap(part, 44)]
         axes.set_title("\n".join(lines[:10]), fontsize=7, loc="left")
@@ -56,7 +57,7 @@ def _draw_centers(axes: Any, sample: SpatialSample) -> str:
     behind = []
     for region, center_m in centers:
         left, top, right, bottom = region.box_xyxy_px
-        pixel = project(center_m, sample.camera)
+        pixel = sample.camera.project(center_m)
         if pixel is None:
             behind.append(region.label)
             continue

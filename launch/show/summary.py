@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from actors.run.run_folder import RunFolder
+from spatial.answer_text import answer_text
 from spatial.grammar import parse_response
 from spatial.images import ImageStore
 from spatial.json_lines import read_lines
@@ -183,13 +184,8 @@ def _draw_example(axes: Any, folder: RunFolder, sample: SpatialSample, response:
     axes.imshow(image)
     axes.set_axis_off()
     parsed = parse_response(ReasoningPath.DTR, response)
-    said = _wrapped(f"{sample.question}\n{parsed.think}\nanswer: {parsed.answer}   truth: {_truth(sample)}")
+    said = _wrapped(f"{sample.question}\n{parsed.think}\nanswer: {parsed.answer}   truth: {answer_text(sample.answer)}")
     axes.set_title(said, fontsize=7, loc="left")
-
-
-def _truth(sample: SpatialSample) -> str:
-    answer = sample.answer.model_dump()
-    return str(answer.get("letter", answer.get("value", answer.get("text", answer.get("moves")))))
 
 
 def _wrapped(text: str, width: int = 32) -> str:

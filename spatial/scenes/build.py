@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from spatial.scenes.layout import draw_scene, object_truths
 from spatial.scenes.perception import pick_perceived, write_perception
 from spatial.scenes.questions import Question, Subject, pick_subjects, write_question
 from spatial.scenes.scene import ObjectTruth
+from spatial.whole_files import write_whole
 
 SPLITS = ("train", "validation", "test")
 _MAX_TRIES = 6
@@ -47,19 +49,19 @@ def build_dataset(
         if split not in SPLITS or number < 0:
             raise ValueError(f"num_scenes['{split}']={number}: splits are {', '.join(SPLITS)}, with 0 or more scenes")
     root.mkdir(parents=True, exist_ok=True)
-    done, total, files = 0, sum(num_scenes.values()), {}
-    for split, number in num_scenes.items():
-        file = root / f"{split}.jsonl"
-        temporary = file.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8") as lines:
-            build = partial(build_scene, config, ImageStore(root / "images"), seed, split)
-            for samples in _map(build, number, num_workers):
-                lines.writelines(sample.model_dump_json() + "\n" for sample in samples)
-                done += 1
-                if on_progress is not None:
-                    on_progress(done, total)
-        temporary.replace(file)
-        files[split] = file
+    numbers, total = count(1), sum(num_scenes.values())
+
+    def lines(split: str) -> Iterator[str]:
+        build = partial(build_scene, config, ImageStore(root / "images"), seed, split)
+        for samples in _map(build, num_scenes[split], num_workers):
+            yield from (sample.model_dump_json() + "\n" for sample in samples)
+            done = next(numbers)
+            if on_progress is not None:
+                on_progress(done, total)
+
+    files = {split: root / f"{split}.jsonl" for split in num_scenes}
+    for split, file in files.items():
+        write_whole(file, lines(split))
     return files
 
 

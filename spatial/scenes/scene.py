@@ -6,6 +6,7 @@ camera; `right` is the camera's x, `up` is against gravity, `ahead` is the camer
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from spatial.sample import Camera, Vector3
@@ -26,7 +27,7 @@ class View:
     focal_px: float
     size_px: int
 
-    @property
+    @cached_property
     def camera(self) -> Camera:
         middle = self.size_px / 2
         return Camera(fx_px=self.focal_px, fy_px=self.focal_px, cx_px=middle, cy_px=middle)
@@ -42,8 +43,9 @@ class View:
 
     def project(self, point_m: Vector3) -> tuple[float, float]:
         """The pixel (x, y) where a camera-frame point with z > 0 appears."""
-        x, y, z = point_m
-        return self.focal_px * x / z + self.size_px / 2, self.focal_px * y / z + self.size_px / 2
+        pixel = self.camera.project(point_m)
+        assert pixel is not None, f"{point_m} is behind the camera"
+        return pixel
 
     def ground_at(self, pixel_x: float, pixel_y: float) -> tuple[float, float] | None:
         """(right, ahead) of the ground seen at a pixel, metres; None above the horizon."""

@@ -17,11 +17,10 @@ from dashboard.groups import GroupTable, Response
 from dashboard.live import RefusedError, Watched
 from dashboard.metrics import MetricsTable
 from dashboard.run_view import RunView
-from dashboard.scene import above_figure, image_figure, pixel_of, said_centers
+from dashboard.scene import above_figure, image_figure, said_centers
 from dashboard.spans import pieces
 from dashboard.timeline import Span
 from dashboard.views.now import sentence, sparkline, tiles
-from spatial.sample import Camera
 from tests.dashboard.run_on_disk import write_run
 
 TOKENIZER = Path(__file__).parents[2] / "assets" / "tiny-base" / "tokenizer.json"
@@ -92,12 +91,6 @@ def table(tmp_path: Path) -> GroupTable:
     table = GroupTable(folder.groups, folder.trajectories)
     table.refresh()
     return table
-
-
-def test_a_centre_is_drawn_where_the_camera_sees_it() -> None:
-    camera = Camera(fx_px=64.0, fy_px=32.0, cx_px=30.0, cy_px=20.0)
-    assert pixel_of((0.5, 0.25, 2.0), camera) == (46.0, 24.0)
-    assert pixel_of((0.5, 0.25, -2.0), camera) is None
 
 
 def test_a_groups_picture_has_true_and_said_centres_on_the_image_and_from_above(table: GroupTable) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.benchmarks.question import Question
+from evaluation.asking import Asked, Response, Unanswered
+from evaluation.benchmarks.types import Question
 from evaluation.exam import Exam, HeldOut
-from evaluation.report import Settings
-from evaluation.responses import FailedResponse, Response, Responses
+from evaluation.results import Settings
 from spatial.images import ImageStore
 from spatial.sample import Camera, ChoiceAnswer, ImageRef, ReasoningPath, Region, SpatialSample
 
@@ -51,17 +51,15 @@ def make_exam(*questions: Question) -> Exam:
     return Exam(HeldOut(), questions)
 
 
-def answered(letters: Mapping[str, str | None], path: ReasoningPath = ReasoningPath.LOR) -> Responses[Response]:
+def answered(letters: Mapping[str, str | None], path: ReasoningPath = ReasoningPath.LOR) -> Asked[Response]:
     """One greedy response a question; None: it failed."""
-    return Responses(
+    return Asked(
         num_questions={path: len(letters)},
-        succeeded=tuple(
+        answers=tuple(
             Response(name, path, 0, True, f"<think>so</think><answer>{letter}</answer>")
             for name, letter in letters.items()
             if letter is not None
         ),
-        failed=tuple(
-            FailedResponse(name, path, "engine on fire") for name, letter in letters.items() if letter is None
-        ),
+        failures=tuple(Unanswered(name, path, "engine on fire") for name, letter in letters.items() if letter is None),
         seconds=1.0,
     )

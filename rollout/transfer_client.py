@@ -134,7 +134,7 @@ def trainer_init_info(
     """
     bucket_bytes = int(config.bucket_mb * _MEGABYTE)
     if isinstance(config, GlooTransferConfig):
-        from rollout.transfer.gloo import GlooTrainerInitInfo
+        from rollout.gloo_transfer import GlooTrainerInitInfo
 
         return GlooTrainerInitInfo(
             rank=rank,
@@ -145,7 +145,7 @@ def trainer_init_info(
             timeout_s=timeout_s,
         )
     if isinstance(config, NcclTransferConfig):
-        from rollout.transfer.nccl import NcclTrainerInitInfo
+        from rollout.nccl_transfer import NcclTrainerInitInfo
 
         return NcclTrainerInitInfo(
             rank=rank,

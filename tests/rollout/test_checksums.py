@@ -3,8 +3,7 @@
 import torch
 from torch import nn
 
-from rollout.transfer.checksums import ReceivedChecksums, Weights, tensor_checksum
-from rollout.worker_extension import TransferWorkerExtension
+from rollout.checksums import ReceivedChecksums, TransferWorkerExtension, Weights, tensor_checksum
 
 
 class Model(nn.Module):

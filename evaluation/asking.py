@@ -1,4 +1,4 @@
-"""Responses of a model to questions: which requests are made, with which seeds, and how many at a time."""
+"""Questions through the engines: who is asked what, with which seed, and how many at a time."""
 
 import asyncio
 import time
@@ -9,16 +9,17 @@ from typing import Generic, Self, TypeVar
 from evaluation.config import EvaluationConfig
 from flow.score import Failure
 from flow.trajectory import RolloutRequest, Trajectory
+from rollout.config import RolloutConfig
 from spatial.sample import ReasoningPath, SpatialSample
 
 Generate = Callable[[Sequence[RolloutRequest]], Awaitable[Sequence[Trajectory | Failure]]]
-"""Returns a trajectory or a failure for each request of one group, in order."""
+"""All responses of one group, in order."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a model wrote, without the tokens."""
+    """What was answered, without the tokens."""
 
     sample_id: str
     path: ReasoningPath
@@ -33,8 +34,8 @@ class Response:
 
 
 @dataclass(frozen=True)
-class FailedResponse:
-    """A response that failed. It is counted, and enters no mean."""
+class Unanswered:
+    """A response that failed. Counted, and in no mean."""
 
     sample_id: str
     path: ReasoningPath
@@ -42,63 +43,63 @@ class FailedResponse:
 
 
 @dataclass(frozen=True)
-class Responses(Generic[T]):
-    """All responses to a set of questions, in whichever form the caller keeps them."""
+class Asked(Generic[T]):
+    """What became of the questions."""
 
     num_questions: dict[ReasoningPath, int]
     """By path; paths without a question are left out."""
-    succeeded: tuple[T, ...]
+    answers: tuple[T, ...]
     """Question by question, path by path."""
-    failed: tuple[FailedResponse, ...]
+    failures: tuple[Unanswered, ...]
     seconds: float
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How responses are sampled, and how many to each question."""
+    """How responses are drawn, and how many."""
 
     temperatures: tuple[float, ...]
-    """The temperature of each response to a question; 0: greedy."""
+    """Of each response to a question; 0: greedy."""
     max_response_tokens: int
     seed: int
     max_groups: int | None = None
-    """Most questions that are under way at once; None: no limit (the pool queues what it has no room for)."""
+    """Questions that are under way at once; None: all (the pool has those wait that it has no room for)."""
 
     @classmethod
-    def of(cls, config: EvaluationConfig, training_temperature: float, max_response_tokens: int) -> Self:
-        """The sampling that an evaluation's config asks for.
-
-        Args:
-            training_temperature: used where the config sets none.
-        """
-        temperature = config.temperature or training_temperature
+    def of(cls, config: EvaluationConfig, rollout: RolloutConfig) -> Self:
+        """As an evaluation wants it."""
+        temperature = config.temperature or rollout.sampling.temperature
         temperatures = (temperature,) * config.num_samples + (0.0,) * config.greedy
-        return cls(temperatures=temperatures, max_response_tokens=max_response_tokens, seed=config.seed)
+        return cls(
+            temperatures=temperatures,
+            max_response_tokens=rollout.sampling.max_response_tokens,
+            seed=config.seed,
+        )
 
 
 async def ask(
     questions: Mapping[ReasoningPath, Sequence[SpatialSample]],
     generate: Generate,
-    keep: Callable[[Trajectory, SpatialSample, bool], T | FailedResponse],
+    judge: Callable[[Trajectory, SpatialSample, bool], T | Unanswered],
     sampling: Sampling,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Responses[T]:
+) -> Asked[T]:
     """Ask every path's questions.
 
     Args:
-        generate: generates the responses to one group of requests; called for many groups at once.
-        keep: turns a trajectory, its sample, and whether it is greedy into what the caller keeps of it, or into a
-            failure; called as responses arrive.
+        generate: responses to one group of requests; called for many groups at once.
+        judge: what is kept of a response, given its sample and whether it is greedy, or why it counts as unanswered;
+            called as responses come.
         on_progress: called with (groups done, groups in all).
 
     Raises:
-        ExceptionGroup: `generate` or `keep` raised an exception; no further question is asked.
+        ExceptionGroup: `generate` or `judge` raised; nothing is asked any more.
     """
     started_s = time.perf_counter()
     total, done = sum(map(len, questions.values())), 0
     free = asyncio.Semaphore(total if sampling.max_groups is None else sampling.max_groups)
 
-    async def ask_one(sample: SpatialSample, path: ReasoningPath, index: int) -> list[T | FailedResponse]:
+    async def ask_one(sample: SpatialSample, path: ReasoningPath, index: int) -> list[T | Unanswered]:
         nonlocal done
         requests = _requests(sample, path, index, sampling)
         async with free:
@@ -106,9 +107,9 @@ async def ask(
         done += 1
         on_progress(done, total)
         return [
-            keep(response, sample, request.temperature == 0)
+            judge(response, sample, request.temperature == 0)
             if isinstance(response, Trajectory)
-            else FailedResponse(sample.sample_id, path, response.reason)
+            else Unanswered(sample.sample_id, path, response.reason)
             for request, response in zip(requests, responses, strict=True)
         ]
 
@@ -118,11 +119,11 @@ async def ask(
             for path, samples in questions.items()
             for index, sample in enumerate(samples)
         ]
-    kept = [each for group in groups for each in group.result()]
-    return Responses(
+    outcomes = [outcome for group in groups for outcome in group.result()]
+    return Asked(
         num_questions={path: len(samples) for path, samples in questions.items() if samples},
-        succeeded=tuple(each for each in kept if not isinstance(each, FailedResponse)),
-        failed=tuple(each for each in kept if isinstance(each, FailedResponse)),
+        answers=tuple(outcome for outcome in outcomes if not isinstance(outcome, Unanswered)),
+        failures=tuple(outcome for outcome in outcomes if isinstance(outcome, Unanswered)),
         seconds=time.perf_counter() - started_s,
     )
 
