@@ -75,8 +75,8 @@ class Receiver:
         """Make a model; returns its bytes."""
         from vllm.model_executor.model_loader.reload import record_metadata_for_reloading
 
-        from rollout.checksums import ReceivedChecksums
-        from rollout.gloo_transfer import GlooWeightTransferEngine
+        from rollout.transfer.checksums import ReceivedChecksums
+        from rollout.transfer.gloo import GlooWeightTransferEngine
 
         model = PlainModel(size_mb)
         record_metadata_for_reloading(model)
@@ -107,7 +107,7 @@ class Receiver:
         return self.checksums.found
 
     def join_raw(self, port: int, rank: int, world_size: int) -> None:
-        from rollout.gloo_group import GlooGroup
+        from rollout.transfer.gloo_group import GlooGroup
 
         store = dist.TCPStore("127.0.0.1", port, is_master=False)
         self.raw = GlooGroup(store, "127.0.0.1", rank, world_size, TIMEOUT_S)
@@ -148,7 +148,7 @@ class ProcessPort:
         self.process.start()
 
     def call(self, method: str, *args: object) -> "Future[Any]":
-        from rollout.gloo_group import in_background
+        from rollout.transfer.gloo_group import in_background
 
         return in_background(self._ask, method, args)
 
@@ -172,10 +172,10 @@ class Arms:
         from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
 
         from learner.weights import DeepSpeedWeightSource
-        from rollout.buckets import PackedSource
         from rollout.config import GlooTransferConfig
-        from rollout.gloo_group import GlooGroup, in_background
-        from rollout.transfer_client import FanOutClient, trainer_init_info
+        from rollout.transfer.buckets import PackedSource
+        from rollout.transfer.client import FanOutClient, trainer_init_info
+        from rollout.transfer.gloo_group import GlooGroup, in_background
 
         self._ports = ports
         transfer = GlooTransferConfig()

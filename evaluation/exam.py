@@ -1,4 +1,4 @@
-"""What a model is examined on: questions, and the rule by which answers are marked and averaged."""
+"""An exam: questions, and the rule by which answers are scored and averaged."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from evaluation.benchmarks.choices import shares
+from evaluation.benchmarks.question import Benchmark, Question, ScoredAnswer
 from evaluation.benchmarks.tables import local_folder
-from evaluation.benchmarks.types import Benchmark, Marked, Question
 from rewards.accuracy import is_right
 from spatial.dataset import BadDataError, Reject
 from spatial.images import ImageStore
@@ -23,28 +23,28 @@ class Rule(Protocol):
     @property
     def title(self) -> str: ...
 
-    def mark(self, question: Question, answer: str | None) -> Marked: ...
+    def score(self, question: Question, answer: str | None) -> ScoredAnswer: ...
 
-    def summarise(self, marked: Sequence[Marked]) -> dict[str, float]: ...
+    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]: ...
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A run's own test split: right or not (`rewards.accuracy.is_right`), by kind of question and domain."""
+    """A run's own test split: right or wrong (`rewards.accuracy.is_right`), by kind of question and by domain."""
 
     name: str = "held-out"
     title: str = "Held-out questions"
 
-    def mark(self, question: Question, answer: str | None) -> Marked:
-        return Marked(question, answer, score=float(is_right(answer, question.sample.answer)))
+    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
+        return ScoredAnswer(question, answer, score=float(is_right(answer, question.sample.answer)))
 
-    def summarise(self, marked: Sequence[Marked]) -> dict[str, float]:
-        return shares(marked)
+    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
+        return shares(scored)
 
 
 @dataclass(frozen=True)
 class Exam:
-    """Questions with their rule, and what was left out of them."""
+    """Questions with their rule, and the rows that were left out."""
 
     rule: Rule
     questions: tuple[Question, ...]
@@ -66,13 +66,13 @@ def load_exam(
     """A benchmark's questions from its files.
 
     Args:
-        folder: of this machine, or a data set's name in the hub's cache ("nyu-visionx/CV-Bench").
-        max_bad_share: of its rows, so many may be rejected.
-        limit: at most so many questions, evenly spread; those that count together stay together.
+        folder: a local folder, or the name of a data set in the hub's cache ("nyu-visionx/CV-Bench").
+        max_bad_share: largest share of its rows that may be rejected.
+        limit: most questions, evenly spread; questions of one item stay together.
 
     Raises:
         FileNotFoundError: the folder does not hold the benchmark's files.
-        BadDataError: more rows are bad, or there is no question.
+        BadDataError: more rows are rejected, or there is no question.
     """
     found = list(benchmark.load(local_folder(folder), images))
     questions = [each for each in found if isinstance(each, Question)]
@@ -87,12 +87,12 @@ def load_exam(
 
 
 def unit_of(question: Question) -> str:
-    """What is drawn as one where it counts as one: its item, or itself."""
+    """The key of what counts, and is drawn, as one: the question's item, or the question itself."""
     return question.item or question.sample.sample_id
 
 
 def spread(questions: Sequence[Question], limit: int) -> list[Question]:
-    """At most `limit` questions (but one item at least), from the whole length of a benchmark, in its order."""
+    """At most `limit` questions (but at least one item), evenly spread over the benchmark, in its order."""
     items: dict[str, list[Question]] = {}
     for question in questions:
         items.setdefault(unit_of(question), []).append(question)

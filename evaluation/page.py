@@ -1,6 +1,6 @@
-"""Results as one HTML page that needs nothing else: no script, no file beside it, nothing fetched.
+"""A report as one HTML page that needs nothing else: no script, no other file, no network.
 
-What comes from models and data sets stands in it as text. The page's own policy forbids scripts, whatever the text.
+Text from models and data sets is escaped, and the page's content security policy forbids scripts in any case.
 """
 
 import base64
@@ -14,9 +14,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from evaluation.benchmarks.types import Question
+from evaluation.benchmarks.question import Question
 from evaluation.exam import Exam
-from evaluation.results import Outcome, Results
+from evaluation.report import Report, ResponseRecord
 from spatial.grammar import parse_response
 from spatial.images import ImageStore
 from spatial.sample import BadImageError, Camera, ReasoningPath, Region, SpatialSample
@@ -45,7 +45,7 @@ class Picture:
     """A thumbnail with what is drawn over it, in pixels of the whole image."""
 
     source: str
-    """A data URL; empty where the image is not in the store."""
+    """A data URL; empty: the image is not in the store."""
     width_px: int
     height_px: int
     outlines: tuple[Outline, ...]
@@ -54,33 +54,33 @@ class Picture:
 
     @property
     def shown_px(self) -> int:
-        """Its width on the page: small images are enlarged."""
+        """Width on the page; small images are enlarged."""
         return max(_MIN_SHOWN_PX, min(self.width_px, _THUMBNAIL_PX))
 
     @property
     def line_px(self) -> float:
-        """Lines that look alike however large the image is."""
+        """Line width in pixels of the image, so that lines look the same on large and small images."""
         return round(2 * self.width_px / self.shown_px, 3)
 
 
 @dataclass(frozen=True)
 class Example:
-    """A response beside what was asked."""
+    """A response next to its question."""
 
-    outcome: Outcome
+    record: ResponseRecord
     question: str
     response: str
     pictures: tuple[Picture, ...]
     num_more_images: int
 
 
-def write_page(file: Path, results: Results, exam: Exam, images: ImageStore) -> None:
-    """Put the page in place at once, whole."""
-    write_whole(file, render_page(results, exam, images))
+def write_page(file: Path, report: Report, exam: Exam, images: ImageStore) -> None:
+    """Write the page, atomically."""
+    write_whole(file, render_page(report, exam, images))
 
 
-def render_page(results: Results, exam: Exam, images: ImageStore) -> str:
-    """Marks, tasks, comparisons, settings, and at most `MAX_EXAMPLES` responses."""
+def render_page(report: Report, exam: Exam, images: ImageStore) -> str:
+    """Figures, tasks, comparisons, settings, and at most `MAX_EXAMPLES` responses."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     style = (_TEMPLATES / "page.css").read_text()
@@ -89,12 +89,12 @@ def render_page(results: Results, exam: Exam, images: ImageStore) -> str:
     )
     questions = {question.sample.sample_id: question for question in exam.questions}
     return environment.get_template("page.html.j2").render(
-        results=results,
+        report=report,
         policy=_policy(style),
         style=style,
-        tasks=list(dict.fromkeys(n for marks in results.marks for n in marks.figures if n.startswith("task/"))),
+        tasks=list(dict.fromkeys(n for each in report.figures for n in each.figures if n.startswith("task/"))),
         examples=[
-            _example(outcome, questions[outcome.sample_id], images) for outcome in chosen_examples(results.outcomes)
+            _example(record, questions[record.sample_id], images) for record in chosen_examples(report.responses)
         ],
         share=lambda value: f"{100 * value:.1f}",
         points=lambda value: f"{100 * value:+.1f}",
@@ -102,17 +102,17 @@ def render_page(results: Results, exam: Exam, images: ImageStore) -> str:
     )
 
 
-def chosen_examples(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """One response a question (the greedy one if there is one), right and wrong ones of each task in turn, each path
-    with an equal part."""
-    by_path: dict[ReasoningPath, dict[str, Outcome]] = defaultdict(dict)
-    for outcome in sorted(outcomes, key=lambda o: (o.mode != "greedy", o.member)):
-        by_path[outcome.path].setdefault(outcome.sample_id, outcome)
+def chosen_examples(records: Sequence[ResponseRecord]) -> list[ResponseRecord]:
+    """Examples: one response per question (greedy if there is one), right and wrong ones of each task in turn, equally
+    many for each path."""
+    by_path: dict[ReasoningPath, dict[str, ResponseRecord]] = defaultdict(dict)
+    for record in sorted(records, key=lambda o: (o.mode != "greedy", o.member)):
+        by_path[record.path].setdefault(record.sample_id, record)
     chosen = []
     for of_path in (by_path[path] for path in ReasoningPath if path in by_path):
-        piles: dict[tuple[str, bool], list[Outcome]] = defaultdict(list)
-        for outcome in of_path.values():
-            piles[outcome.task, outcome.score >= 0.5].append(outcome)
+        piles: dict[tuple[str, bool], list[ResponseRecord]] = defaultdict(list)
+        for record in of_path.values():
+            piles[record.task, record.score >= 0.5].append(record)
         in_turn = chain.from_iterable(zip_longest(*(piles[key] for key in sorted(piles))))
         chosen += [each for each in in_turn if each is not None][: MAX_EXAMPLES // len(by_path)]
     return chosen
@@ -123,14 +123,14 @@ def _policy(style: str) -> str:
     return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
-def _example(outcome: Outcome, question: Question, images: ImageStore) -> Example:
+def _example(record: ResponseRecord, question: Question, images: ImageStore) -> Example:
     sample = question.sample
     shown = range(min(_MAX_IMAGES, len(sample.images)))
     return Example(
-        outcome=outcome,
+        record=record,
         question=_shortened(sample.question),
-        response=_shortened(outcome.response),
-        pictures=tuple(_picture(sample, index, outcome, images) for index in shown),
+        response=_shortened(record.response),
+        pictures=tuple(_picture(sample, index, record, images) for index in shown),
         num_more_images=len(sample.images) - len(shown),
     )
 
@@ -140,14 +140,14 @@ def _shortened(text: str) -> str:
     return text if left <= 0 else f"{text[:_MAX_CHARS]}… and {left} more characters"
 
 
-def _picture(sample: SpatialSample, index: int, outcome: Outcome, images: ImageStore) -> Picture:
+def _picture(sample: SpatialSample, index: int, record: ResponseRecord, images: ImageStore) -> Picture:
     image = sample.images[index]
     rings: tuple[tuple[float, float, str], ...] = ()
     crosses: tuple[tuple[float, float], ...] = ()
     # Centres are in the frame of the only camera that is known.
     if sample.camera is not None and len(sample.images) == 1:
         rings = tuple(_rings(sample.regions, sample.camera))
-        boxes = parse_response(outcome.path, outcome.response).boxes
+        boxes = parse_response(record.path, record.response).boxes
         pixels = (sample.camera.project(box.center_m) for box in boxes)
         crosses = tuple((round(pixel[0], 1), round(pixel[1], 1)) for pixel in pixels if pixel is not None)
     return Picture(

@@ -1,7 +1,7 @@
-"""How sure a mark is, and whether two models differ: by drawing the questions anew.
+"""How certain a figure is, and whether two models differ: by resampling the questions.
 
-What varies is which questions were asked, so questions are drawn, with all that belongs to each (its responses, its
-orders of options); responses to one question are alike and no sample of their own. Percentile bootstrap and
+The questions are the sample, so whole questions are drawn, each with its responses and its orders of options:
+responses to one question are correlated and do not count as separate draws. Percentile bootstrap and
 randomisation test: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 15.
 """
 
@@ -22,7 +22,7 @@ Swapped = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a figure lies in `CONFIDENCE` of all draws of the questions."""
+    """The range of a figure in `CONFIDENCE` of all draws of the questions."""
 
     low: float
     high: float
@@ -30,19 +30,19 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much larger a figure of one model is than the other's, on the same questions."""
+    """A figure of one model minus the same figure of another, on the same questions."""
 
     value: float
     interval: Interval
     p_value: float
-    """How often so large a difference, up or down, comes about where it is chance which model gave which answer."""
+    """Probability of a difference at least as large, up or down, if chance assigns the answers to the models."""
 
 
 def mean_interval(scores: Sequence[Sequence[float]], seed: int) -> Interval | None:
-    """Of the mean over all responses; None where there is none.
+    """The interval of the mean over all responses; None: there is no response.
 
     Args:
-        scores: of each question, those of its responses: `[[1, 0], [1, 1]]`. All in [0, 1].
+        scores: for each question, the scores of its responses, in [0, 1]: `[[1, 0], [1, 1]]`.
     """
     answered = [each for each in scores if each]
     if not answered:
@@ -59,14 +59,14 @@ def mean_interval(scores: Sequence[Sequence[float]], seed: int) -> Interval | No
 def figure_intervals(
     figures: Callable[[Indices], Figures], num_units: int, units_of: Mapping[str, int], seed: int
 ) -> dict[str, Interval]:
-    """Of each figure, by drawing as many units as there are, with replacement, `NUM_RESAMPLES` times.
+    """The interval of each figure: `num_units` units are drawn with replacement, `NUM_RESAMPLES` times.
 
-    Where every draw gives 0 (or 1), the units are all alike and drawing tells nothing; then the interval ends where as
-    many trials of that kind would be one in twenty: `0.05^(1/n)`, the exact bound of a binomial share.
+    If every draw gives 0 (or 1), the units are all equal and the draws say nothing. The interval then ends at the exact
+    bound of a binomial share, `0.05^(1/n)`: a share for which n equal trials have a chance of one in twenty.
 
     Args:
-        figures: of the drawn units, by their indices, which repeat. A draw may be without some figure.
-        units_of: how many units a figure is made of, for that bound.
+        figures: computes the figures of the drawn units from their indices, which repeat. A figure may be missing.
+        units_of: number of units that a figure is made of, for that bound.
     """
     drawn: dict[str, list[float]] = defaultdict(list)
     for indices in _draws(num_units, seed):
@@ -81,8 +81,8 @@ def paired_differences(
     """Two models on the same questions: paired bootstrap for the intervals, randomisation for the p-values.
 
     Args:
-        differences: each figure of the second model minus the first's, for the units of these indices (they repeat),
-            the two models' answers exchanged in those that are `swapped`.
+        differences: computes each figure of the second model minus the first's, for units given by index (they repeat),
+            with the two models' answers exchanged in the units that are `swapped`.
     """
     everyone, nobody = np.arange(num_units), np.zeros(num_units, dtype=bool)
     observed = differences(everyone, nobody)
@@ -104,10 +104,10 @@ def paired_differences(
 
 
 def mcnemar_p(num_lost: int, num_won: int) -> float:
-    """McNemar's exact test, two-sided: questions that only the first model has right, and only the second.
+    """McNemar's exact test, two-sided, of the questions that only the first or only the second model has right.
 
-    A binomial test of a half (McNemar 1947; exact form: Fagerland et al., BMC Med Res Methodol 13:91, 2013). 1 where
-    both counts are 0.
+    A binomial test with p = 0.5 (McNemar 1947; exact form: Fagerland et al., BMC Med Res Methodol 13:91, 2013). It is
+    1 if both counts are 0.
     """
     from scipy.stats import binomtest
 

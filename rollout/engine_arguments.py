@@ -32,7 +32,7 @@ def engine_arguments(checkpoint: Path, config: EngineConfig, on_gpu: bool) -> di
         "limit_mm_per_prompt": {"image": config.max_images_per_prompt, "video": 0},
         "enforce_eager": config.enforce_eager,
         "weight_transfer_config": WeightTransferConfig(backend=config.transfer.backend),
-        "worker_extension_cls": "rollout.checksums.TransferWorkerExtension",
+        "worker_extension_cls": "rollout.worker_extension.TransferWorkerExtension",
         # After temperature, so that they are what the learner recomputes.
         "logprobs_mode": "processed_logprobs",
         # For the canary; all other requests have one priority, and so are served in their order.

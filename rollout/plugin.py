@@ -23,8 +23,8 @@ def register() -> None:
     vLLM's child processes also begin to watch their parent.
     """
     for config, module, prefix in (
-        (GlooTransferConfig, "rollout.gloo_transfer", "Gloo"),
-        (NcclTransferConfig, "rollout.nccl_transfer", "Nccl"),
+        (GlooTransferConfig, "rollout.transfer.gloo", "Gloo"),
+        (NcclTransferConfig, "rollout.transfer.nccl", "Nccl"),
     ):
         WeightTransferEngineFactory.register_engine(config.backend, module, f"{prefix}WeightTransferEngine")
         WeightTransferTrainerFactory.register_engine(config.backend, module, f"{prefix}TrainerWeightTransferEngine")

@@ -13,9 +13,9 @@ from statistics import fmean, median
 from typing import Generic, TypeVar
 
 from actors.config import SessionConfig
-from evaluation.asking import Asked, Generate, Response, Sampling, ask
 from evaluation.exam import Exam
 from evaluation.figures import figures_of_answers
+from evaluation.responses import Generate, Response, Responses, Sampling, ask
 from flow.trajectory import Trajectory
 from rewards.reward import center_errors_m, is_correct
 from rollout.errors import told
@@ -118,21 +118,21 @@ class _Questions(Generic[T]):
         self,
         name: str,
         samples: Mapping[ReasoningPath, Sequence[SpatialSample]],
-        judge: Callable[..., T],
+        keep: Callable[..., T],
         sampling: Sampling,
     ) -> None:
         """
         Args:
             name: of their origin, in words ("held-out questions", "questions of CV-Bench").
-            judge: as for `evaluation.asking.ask`.
+            keep: as for `evaluation.responses.ask`.
         """
         self.name = name
         self._samples = samples
-        self._judge = judge
+        self._keep = keep
         self._sampling = sampling
         self._failed: set[tuple[ReasoningPath, str]] = set()
 
-    async def ask(self, generate: Generate, report: Callable[[str], None]) -> Asked[T]:
+    async def ask(self, generate: Generate, report: Callable[[str], None]) -> Responses[T]:
         """All, but for those that failed before: they would fail again, and take their engine out of service.
 
         Raises:
@@ -141,15 +141,15 @@ class _Questions(Generic[T]):
         left = {
             path: [s for s in those if (path, s.sample_id) not in self._failed] for path, those in self._samples.items()
         }
-        asked = await ask(left, generate, self._judge, self._sampling)
-        self._failed |= {(failure.path, failure.sample_id) for failure in asked.failures}
-        if asked.failures:
-            first = asked.failures[0]
+        asked = await ask(left, generate, self._keep, self._sampling)
+        self._failed |= {(failure.path, failure.sample_id) for failure in asked.failed}
+        if asked.failed:
+            first = asked.failed[0]
             report(
-                f"{len(asked.failures)} {self.name} could not be answered and are not asked again, such as "
+                f"{len(asked.failed)} {self.name} could not be answered and are not asked again, such as "
                 f"{first.sample_id} through {first.path}: {first.reason}"
             )
-        if not asked.answers:
+        if not asked.succeeded:
             raise RuntimeError(
                 f"none of the {self.name} was answered ({self.num_failures} failed since training began)"
             )
@@ -172,7 +172,11 @@ def make_validation(
     `exams` after them."""
     training = config.training
     paths = [path for path, quota in training.groups_per_step.items() if quota]
-    sampling = Sampling.of(config.evaluation.replace(num_samples=0, greedy=True), config.rollout)
+    sampling = Sampling.of(
+        config.evaluation.replace(num_samples=0, greedy=True),
+        config.rollout.sampling.temperature,
+        config.rollout.sampling.max_response_tokens,
+    )
     num_at_once = max(1, config.rollout.num_workers) * config.rollout.engine.max_num_seqs
     sampling = replace(sampling, max_groups=max(1, int(num_at_once * _SHARE_OF_ENGINES)))
 
@@ -198,13 +202,13 @@ def make_validation(
     return Validation(training.evaluate_every, ask_all, report)
 
 
-def _numbers(asked: Asked[_Answer], num_failures: int) -> dict[str, float]:
+def _numbers(asked: Responses[_Answer], num_failures: int) -> dict[str, float]:
     numbers: dict[str, float] = {
         "failures": num_failures,
-        "newest_version": max(answer.newest_version for answer in asked.answers),
+        "newest_version": max(answer.newest_version for answer in asked.succeeded),
     }
     for path in asked.num_questions:
-        answers = [answer for answer in asked.answers if answer.path is path]
+        answers = [answer for answer in asked.succeeded if answer.path is path]
         errors_m = [error for answer in answers for error in answer.center_errors_m]
         if answers:
             numbers[f"{path.value}/accuracy"] = fmean(answer.is_right for answer in answers)
@@ -215,11 +219,11 @@ def _numbers(asked: Asked[_Answer], num_failures: int) -> dict[str, float]:
     return numbers
 
 
-def _figures(exam: Exam, asked: Asked[Response], num_failures: int) -> dict[str, float]:
+def _figures(exam: Exam, asked: Responses[Response], num_failures: int) -> dict[str, float]:
     name = exam.rule.name
     numbers: dict[str, float] = {f"{name}/failures": num_failures}
     for path in asked.num_questions:
-        answers = {response.sample_id: response.text for response in asked.answers if response.path is path}
+        answers = {response.sample_id: response.text for response in asked.succeeded if response.path is path}
         for figure, value in figures_of_answers(exam, path, answers).items():
             numbers[f"{name}/{path.value}/{figure}"] = value
     return numbers

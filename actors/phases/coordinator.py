@@ -13,9 +13,9 @@ from actors.pool.member import MemberStatus
 from actors.pool.scaling import Steer
 from actors.run.run_folder import RunFolder
 from actors.run.status import RunStatus
-from evaluation.asking import Asked, Response
 from evaluation.config import EvaluationConfig
 from evaluation.exam import Exam
+from evaluation.responses import Response, Responses
 from spatial.sample import SpatialSample
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class Coordinator:
 
     async def evaluate(
         self, checkpoint: Path, samples: Sequence[SpatialSample], config: EvaluationConfig, images: Path
-    ) -> Asked[Response] | None:
+    ) -> Responses[Response] | None:
         return await self._unless_stopped(self._session.evaluate(checkpoint, samples, config, images))
 
     async def rollout_only(self, checkpoint: Path) -> None:

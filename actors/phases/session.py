@@ -23,11 +23,11 @@ from actors.run.status import Progress, RunStatus, Warnings
 from actors.run.telemetry import Telemetry
 from actors.workers.learner_worker import LearnerGroup, LearnerLostError
 from actors.workers.reward_worker import RewardPool
-from evaluation.asking import Asked, Response, Sampling, ask
 from evaluation.config import EvaluationConfig
-from evaluation.evaluate import chosen, evaluate
 from evaluation.exam import Exam
-from evaluation.marks import EvaluationResult, summarise
+from evaluation.held_out import evaluate, questions_of
+from evaluation.held_out_report import HeldOutReport, summary_of
+from evaluation.responses import Response, Responses, Sampling, ask
 from learner.checkpoint import newest_whole, read_trainer_state
 from learner.config import LearnerConfig
 from learner.correction import describe_correction
@@ -90,9 +90,9 @@ class Session:
             async with publisher.exclusive:
                 await publisher.publish(0)
             result = await self._evaluate("cold start: held-out questions")
-        self._folder.write_evaluation("cold_start", result.judged)
+        self._folder.write_evaluation("cold_start", result.responses)
         learner.shutdown()
-        summary = summarise(result, steps.seconds) | {
+        summary = summary_of(result, steps.seconds) | {
             "loss": steps.losses[:: max(1, len(steps.losses) // 200)],
             "num_responses": num_responses,
             "num_steps": len(steps.losses),
@@ -128,8 +128,8 @@ class Session:
         await telemetry.close()
         if result is None:
             return {"stopped_at_step": self._trainer.version if self._trainer else 0}
-        self._folder.write_evaluation("rl", result.judged)
-        summary = summarise(result, time.perf_counter() - started_s)
+        self._folder.write_evaluation("rl", result.responses)
+        summary = summary_of(result, time.perf_counter() - started_s)
         self._folder.write_summary("rl", summary)
         return summary
 
@@ -142,7 +142,7 @@ class Session:
         rewards: RewardPool,
         exams: Sequence[Exam],
         on_step: Callable[[Mapping[str, Any]], None],
-    ) -> EvaluationResult | None:
+    ) -> HeldOutReport | None:
         """Train with a learner of its own, from a checkpoint on; None when stopped.
 
         Raises:
@@ -203,7 +203,7 @@ class Session:
 
     async def evaluate(
         self, checkpoint: Path, samples: Sequence[SpatialSample], config: EvaluationConfig, images: Path
-    ) -> Asked[Response]:
+    ) -> Responses[Response]:
         """What `checkpoint` answers to `samples`, whose images are in the store `images`."""
         self._begin("loading engines", 0)
         if self._rollouts is not None:  # with the weights of a checkpoint before, and without a learner to push others
@@ -212,8 +212,8 @@ class Session:
         rollouts = await self._start_rollouts(checkpoint, images=images)
         self._begin(f"questions to {checkpoint.name}", 0)
         async with beside(rollouts.serve_as_loaded()):
-            sampling = Sampling.of(config, self._config.rollout)
-            return await ask(chosen(samples, config), rollouts.generate, Response.of, sampling, self._show_asked)
+            sampling = self._sampling(config)
+            return await ask(questions_of(samples, config), rollouts.generate, Response.of, sampling, self._show_asked)
 
     async def rollout_only(self, checkpoint: Path) -> None:
         """The training loops without a learner: the same weights answer every step. Trajectories are recorded."""
@@ -356,7 +356,7 @@ class Session:
     def _samples(self, split: str) -> Sequence[SpatialSample]:
         return samples_of(self._config, self._folder, split)
 
-    async def _evaluate(self, title: str) -> EvaluationResult:
+    async def _evaluate(self, title: str) -> HeldOutReport:
         assert self._rollouts is not None
         config = self._config
         self._begin(title, 0)
@@ -365,9 +365,13 @@ class Session:
             self._rollouts.generate,
             load_reward(config.rewards),
             config.evaluation,
-            Sampling.of(config.evaluation, config.rollout),
+            self._sampling(config.evaluation),
             self._show_asked,
         )
+
+    def _sampling(self, config: EvaluationConfig) -> Sampling:
+        training = self._config.rollout.sampling
+        return Sampling.of(config, training.temperature, training.max_response_tokens)
 
     def _show_asked(self, done: int, total: int) -> None:
         self._advance(done, {}, total)

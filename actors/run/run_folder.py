@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from actors.run.records import group_entry, group_lines
-from evaluation.marks import Judged
+from evaluation.held_out_report import ScoredResponse
 from flow.group import Group
 from spatial.json_lines import CUT_SHORT, read_lines, read_object, to_json
 from spatial.whole_files import write_whole
@@ -217,10 +217,10 @@ class RunFolder:
         """Where a step's responses are."""
         return self.trajectories / f"step-{step:06d}.jsonl"
 
-    def write_evaluation(self, phase: str, judged: Iterable[Judged]) -> None:
-        """Every response of an evaluation with its marks, in `evaluations/<phase>.jsonl`."""
+    def write_evaluation(self, phase: str, responses: Iterable[ScoredResponse]) -> None:
+        """Every response of an evaluation with its scores, in `evaluations/<phase>.jsonl`."""
         self.evaluations.mkdir(exist_ok=True)
-        self._replace(self.evaluations / f"{phase}.jsonl", (to_json(asdict(mark)) + "\n" for mark in judged))
+        self._replace(self.evaluations / f"{phase}.jsonl", (to_json(asdict(response)) + "\n" for response in responses))
 
     def write_summary(self, part: str, content: object) -> None:
         """Replace one part of `summary.json` and keep the others."""

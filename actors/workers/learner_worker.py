@@ -156,8 +156,8 @@ class LearnerRank:
 
         from learner.weights import DeepSpeedWeightSource
         from rollout import plugin
-        from rollout.buckets import PackedSource
-        from rollout.transfer_client import FanOutClient, trainer_init_info
+        from rollout.transfer.buckets import PackedSource
+        from rollout.transfer.client import FanOutClient, trainer_init_info
 
         plugin.register()
         self._client = FanOutClient(ports, engine.transfer_timeout_s)

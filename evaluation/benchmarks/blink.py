@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from corpora.rows import Raw
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, lettered, mark_choice, shares_over_tasks
+from evaluation.benchmarks.choices import ASKED_THROUGH, ask, lettered, score_choice, shares_over_tasks
+from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
-from evaluation.benchmarks.types import Marked, Question
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
@@ -73,8 +73,8 @@ class Blink:
         )
         yield Question(sample, task=raw.sub_task)
 
-    def mark(self, question: Question, answer: str | None) -> Marked:
-        return mark_choice(question, answer)
+    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
+        return score_choice(question, answer)
 
-    def summarise(self, marked: Sequence[Marked]) -> dict[str, float]:
-        return shares_over_tasks(marked)
+    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
+        return shares_over_tasks(scored)

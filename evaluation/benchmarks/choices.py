@@ -7,7 +7,7 @@ from string import ascii_uppercase
 
 from corpora.rows import RowError
 from evaluation.benchmarks.letters import read_letter
-from evaluation.benchmarks.types import Marked, Question
+from evaluation.benchmarks.question import Question, ScoredAnswer
 from spatial.sample import ChoiceAnswer, ReasoningPath
 
 ASKED_THROUGH = (ReasoningPath.LOR, ReasoningPath.DIRECT)
@@ -55,12 +55,12 @@ def lettered(letter: str, num_options: int) -> ChoiceAnswer:
     return ChoiceAnswer(letter=bare, num_options=num_options)
 
 
-def mark_choice(question: Question, answer: str | None) -> Marked:
+def score_choice(question: Question, answer: str | None) -> ScoredAnswer:
     """1 for the letter of the right option, 0 for anything else."""
     truth = question.sample.answer
     assert isinstance(truth, ChoiceAnswer), truth
     letter = None if answer is None else read_letter(answer, truth.num_options)
-    return Marked(question, answer, score=float(letter == truth.letter))
+    return ScoredAnswer(question, answer, score=float(letter == truth.letter))
 
 
 def rotations(options: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -72,29 +72,29 @@ def rotations(options: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield (*options[turn:], *options[:turn])
 
 
-def shares(marked: Sequence[Marked]) -> dict[str, float]:
+def shares(scored: Sequence[ScoredAnswer]) -> dict[str, float]:
     """Mean scores: over all ("overall"), over each task ("task/NAME") and over each source ("source/NAME")."""
     by_name: defaultdict[str, list[float]] = defaultdict(list)
-    for mark in marked:
-        by_name["overall"].append(mark.score)
-        by_name[f"task/{mark.question.task}"].append(mark.score)
-        if mark.question.source:
-            by_name[f"source/{mark.question.source}"].append(mark.score)
+    for each in scored:
+        by_name["overall"].append(each.score)
+        by_name[f"task/{each.question.task}"].append(each.score)
+        if each.question.source:
+            by_name[f"source/{each.question.source}"].append(each.score)
     return {name: fmean(scores) for name, scores in by_name.items()}
 
 
-def shares_over_tasks(marked: Sequence[Marked]) -> dict[str, float]:
+def shares_over_tasks(scored: Sequence[ScoredAnswer]) -> dict[str, float]:
     """`shares`, but "overall" is the mean of the tasks, however many questions each has; theirs is "over_questions"."""
-    if not marked:
+    if not scored:
         return {}
-    figures = shares(marked)
+    figures = shares(scored)
     tasks = [share for name, share in figures.items() if name.startswith("task/")]
     return {**figures, "overall": fmean(tasks), "over_questions": figures["overall"]}
 
 
-def worst(marked: Iterable[Marked], key: Callable[[Marked], str]) -> list[Marked]:
+def worst(scored: Iterable[ScoredAnswer], key: Callable[[ScoredAnswer], str]) -> list[ScoredAnswer]:
     """Of all answers with the same key, the one with the lowest score: it is right only if all are."""
-    groups: dict[str, Marked] = {}
-    for mark in marked:
-        groups[key(mark)] = min(groups.get(key(mark), mark), mark, key=lambda each: each.score)
+    groups: dict[str, ScoredAnswer] = {}
+    for each in scored:
+        groups[key(each)] = min(groups.get(key(each), each), each, key=lambda each: each.score)
     return list(groups.values())

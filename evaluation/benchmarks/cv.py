@@ -12,9 +12,9 @@ from statistics import fmean
 from typing import Any, Literal
 
 from corpora.rows import Raw, json_lines
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, choice, lettered, mark_choice, shares
+from evaluation.benchmarks.choices import ASKED_THROUGH, ask, choice, lettered, score_choice, shares
+from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
-from evaluation.benchmarks.types import Marked, Question
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
@@ -69,11 +69,11 @@ class CvBench:
         )
         yield Question(sample, task=raw.task, source=raw.source)
 
-    def mark(self, question: Question, answer: str | None) -> Marked:
-        return mark_choice(question, answer)
+    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
+        return score_choice(question, answer)
 
-    def summarise(self, marked: Sequence[Marked]) -> dict[str, float]:
-        figures = shares(marked)
+    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
+        figures = shares(scored)
         halves = {
             half: fmean(given)
             for half, sources in (("2D", ("ADE20K", "COCO")), ("3D", ("Omni3D",)))

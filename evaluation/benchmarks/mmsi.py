@@ -9,9 +9,9 @@ from string import ascii_uppercase
 from typing import Any
 
 from corpora.rows import Raw, RowError
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, mark_choice, shares
+from evaluation.benchmarks.choices import ASKED_THROUGH, ask, score_choice, shares
+from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
-from evaluation.benchmarks.types import Marked, Question
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, SpatialSample
@@ -51,11 +51,11 @@ class Mmsi:
         )
         yield Question(sample, task=raw.question_type)
 
-    def mark(self, question: Question, answer: str | None) -> Marked:
-        return mark_choice(question, answer)
+    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
+        return score_choice(question, answer)
 
-    def summarise(self, marked: Sequence[Marked]) -> dict[str, float]:
-        return shares(marked)
+    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
+        return shares(scored)
 
 
 def _answer(raw: _Row) -> ChoiceAnswer:

@@ -10,9 +10,9 @@ from pydantic import AliasChoices, Field
 
 from corpora.rows import Raw, RowError, json_array
 from evaluation.benchmarks.choices import ASKED_THROUGH, shares
+from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.scoring import strict_mean_relative_accuracy
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
-from evaluation.benchmarks.types import Marked, Question
 from spatial.dataset import Reject
 from spatial.grammar import read_number
 from spatial.images import ImageStore
@@ -70,11 +70,11 @@ class Omni3dBench:
         )
         yield Question(sample, task=task)
 
-    def mark(self, question: Question, answer: str | None) -> Marked:
-        return Marked(question, answer, score=0.0 if answer is None else _score(question, answer))
+    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
+        return ScoredAnswer(question, answer, score=0.0 if answer is None else _score(question, answer))
 
-    def summarise(self, marked: Sequence[Marked]) -> dict[str, float]:
-        return shares(marked)
+    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
+        return shares(scored)
 
 
 def _answer(raw: _Row) -> NumberAnswer | TextAnswer:

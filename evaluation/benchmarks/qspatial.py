@@ -9,9 +9,9 @@ from typing import Any
 from corpora.rows import Raw, RowError
 from evaluation.benchmarks.choices import ASKED_THROUGH, shares
 from evaluation.benchmarks.measures import read_measure
+from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.scoring import ratio
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
-from evaluation.benchmarks.types import Marked, Question
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.quantities import read_quantity
@@ -72,14 +72,14 @@ class QSpatial:
         )
         yield Question(sample, task=raw.question_type, source=part)
 
-    def mark(self, question: Question, answer: str | None) -> Marked:
+    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
         truth = question.sample.answer
         assert isinstance(truth, NumberAnswer), truth
         answer_m = None if answer is None else read_measure(answer, "m")
         times = None if answer_m is None else ratio(answer_m, truth.value)
         if times is None:
-            return Marked(question, answer, score=0.0)
-        return Marked(question, answer, score=float(times < MAX_RATIO), extra={"ratio": times})
+            return ScoredAnswer(question, answer, score=0.0)
+        return ScoredAnswer(question, answer, score=float(times < MAX_RATIO), extra={"ratio": times})
 
-    def summarise(self, marked: Sequence[Marked]) -> dict[str, float]:
-        return shares(marked)
+    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
+        return shares(scored)

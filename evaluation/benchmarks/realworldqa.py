@@ -9,10 +9,10 @@ from typing import Any
 
 from corpora.answers import num_options_in
 from corpora.rows import Raw
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, lettered, mark_choice, shares
+from evaluation.benchmarks.choices import ASKED_THROUGH, ask, lettered, score_choice, shares
 from evaluation.benchmarks.plain import plain
+from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
-from evaluation.benchmarks.types import Marked, Question
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample, TextAnswer
@@ -59,14 +59,14 @@ class RealWorldQa:
         )
         yield Question(sample, task=task)
 
-    def mark(self, question: Question, answer: str | None) -> Marked:
+    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
         truth = question.sample.answer
         if isinstance(truth, TextAnswer):
-            return Marked(question, answer, score=float(answer is not None and _bare(answer) == truth.text))
-        return mark_choice(question, answer)
+            return ScoredAnswer(question, answer, score=float(answer is not None and _bare(answer) == truth.text))
+        return score_choice(question, answer)
 
-    def summarise(self, marked: Sequence[Marked]) -> dict[str, float]:
-        return shares(marked)
+    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
+        return shares(scored)
 
 
 def _bare(text: str) -> str:

@@ -9,12 +9,12 @@ from evaluation.benchmarks.embspatial import EmbSpatial
 from evaluation.benchmarks.mmsi import Mmsi
 from evaluation.benchmarks.omni3d_bench import Omni3dBench
 from evaluation.benchmarks.qspatial import QSpatial
+from evaluation.benchmarks.question import Benchmark
 from evaluation.benchmarks.realworldqa import RealWorldQa
 from evaluation.benchmarks.sat import Sat
 from evaluation.benchmarks.spar import Spar
 from evaluation.benchmarks.spatialrgpt import SpatialRgpt
 from evaluation.benchmarks.three_dsr import ThreeDsr
-from evaluation.benchmarks.types import Benchmark
 from evaluation.benchmarks.viewspatial import ViewSpatial
 from evaluation.benchmarks.vsi import Vsi
 

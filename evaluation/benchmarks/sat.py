@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import AliasChoices, Field
 
 from corpora.rows import Raw, RowError
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, choice, mark_choice, shares, worst
+from evaluation.benchmarks.choices import ASKED_THROUGH, ask, choice, score_choice, shares, worst
+from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
-from evaluation.benchmarks.types import Marked, Question
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
@@ -65,11 +65,11 @@ class Sat:
             )
             yield Question(sample, task=raw.question_type, item=item, variant=variant)
 
-    def mark(self, question: Question, answer: str | None) -> Marked:
-        return mark_choice(question, answer)
+    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
+        return score_choice(question, answer)
 
-    def summarise(self, marked: Sequence[Marked]) -> dict[str, float]:
-        figures = shares(marked)
-        if marked:
-            figures["both_orders"] = fmean(mark.score for mark in worst(marked, lambda mark: mark.question.item))
+    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
+        figures = shares(scored)
+        if scored:
+            figures["both_orders"] = fmean(each.score for each in worst(scored, lambda each: each.question.item))
         return figures

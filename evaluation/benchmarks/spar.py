@@ -13,11 +13,11 @@ from typing import Any
 
 from corpora.answers import num_options_in
 from corpora.rows import Raw, RowError
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, lettered, mark_choice, shares_over_tasks
+from evaluation.benchmarks.choices import ASKED_THROUGH, ask, lettered, score_choice, shares_over_tasks
 from evaluation.benchmarks.measures import read_measure
+from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.scoring import MraRule, mean_relative_accuracy
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
-from evaluation.benchmarks.types import Marked, Question
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.motions import read_motion
@@ -95,20 +95,20 @@ class Spar:
         )
         yield Question(sample, task=raw.task, source=_LEVEL_OF[raw.task])
 
-    def mark(self, question: Question, answer: str | None) -> Marked:
+    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
         truth = question.sample.answer
         if isinstance(truth, NumberAnswer):
             value = None if answer is None else read_measure(answer, truth.unit)
-            return Marked(
+            return ScoredAnswer(
                 question, answer, 0.0 if value is None else mean_relative_accuracy(value, truth.value, self.mra)
             )
         if isinstance(truth, MotionAnswer):
             moves = {} if answer is None else read_motion(answer)
-            return Marked(question, answer, motion_accuracy(moves, truth.moves, self.mra) if moves else 0.0)
-        return mark_choice(question, answer)
+            return ScoredAnswer(question, answer, motion_accuracy(moves, truth.moves, self.mra) if moves else 0.0)
+        return score_choice(question, answer)
 
-    def summarise(self, marked: Sequence[Marked]) -> dict[str, float]:
-        figures = shares_over_tasks(marked)
+    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
+        figures = shares_over_tasks(scored)
         for level, tasks in LEVELS.items():
             if given := [figures[f"task/{task}"] for task in tasks if f"task/{task}" in figures]:
                 figures[f"source/{level}"] = fmean(given)

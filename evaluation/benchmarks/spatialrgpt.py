@@ -25,9 +25,9 @@ from corpora.rle import read_rle
 from corpora.rows import Raw, RowError, json_array
 from evaluation.benchmarks.choices import shares
 from evaluation.benchmarks.measures import read_measure
+from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.scoring import hours_apart, is_within_a_quarter, relative_error
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
-from evaluation.benchmarks.types import Marked, Question
 from evaluation.benchmarks.verdicts import REGIONS, read_region, read_yes_or_no
 from spatial.dataset import Reject
 from spatial.images import ImageStore
@@ -143,28 +143,28 @@ class SpatialRgpt:
         )
         yield Question(sample, task=task, source="qualitative" if isinstance(answer, TextAnswer) else "quantitative")
 
-    def mark(self, question: Question, answer: str | None) -> Marked:
+    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
         truth = question.sample.answer
         if isinstance(truth, TextAnswer):
             read = read_region if truth.text.startswith("region") else read_yes_or_no
-            return Marked(question, answer, float(answer is not None and read(answer) == truth.text))
+            return ScoredAnswer(question, answer, float(answer is not None and read(answer) == truth.text))
         assert isinstance(truth, NumberAnswer), truth
         # The numbers of regions that an answer speaks of are none of its measures.
         value = None if answer is None else read_measure(REGIONS.sub("", answer), truth.unit)
         if truth.unit == "oclock":
             if value is None or value not in range(1, 13):
-                return Marked(question, answer, 0.0)
+                return ScoredAnswer(question, answer, 0.0)
             apart_h = hours_apart(value, truth.value)
-            return Marked(question, answer, float(apart_h <= MAX_HOURS_APART), extra={"error": apart_h})
+            return ScoredAnswer(question, answer, float(apart_h <= MAX_HOURS_APART), extra={"error": apart_h})
         if value is None:
-            return Marked(question, answer, 0.0)
+            return ScoredAnswer(question, answer, 0.0)
         error = relative_error(value, truth.value)
-        return Marked(question, answer, float(is_within_a_quarter(value, truth.value)), extra={"error": error})
+        return ScoredAnswer(question, answer, float(is_within_a_quarter(value, truth.value)), extra={"error": error})
 
-    def summarise(self, marked: Sequence[Marked]) -> dict[str, float]:
-        figures = shares(marked)
+    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
+        figures = shares(scored)
         for task in (*LENGTHS.values(), "direction"):
-            if errors := [mark.extra["error"] for mark in marked if mark.question.task == task and mark.extra]:
+            if errors := [each.extra["error"] for each in scored if each.question.task == task and each.extra]:
                 figures[f"error/{task}"] = fmean(errors)
         return figures
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from corpora.rows import MAX_LINE_BYTES, RowError, inside, put_image, value_of
-from evaluation.benchmarks.types import Question
+from evaluation.benchmarks.question import Question
 from spatial.dataset import Reject, shorten
 from spatial.images import ImageStore
 from spatial.sample import ImageRef

@@ -16,9 +16,9 @@ from typing import Any
 from pydantic import AliasChoices, Field
 
 from corpora.rows import Raw, RowError
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, choice, mark_choice, rotations, shares, worst
+from evaluation.benchmarks.choices import ASKED_THROUGH, ask, choice, rotations, score_choice, shares, worst
+from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.tables import find_files, read_questions, store_cell, tsv_rows
-from evaluation.benchmarks.types import Marked, Question
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
@@ -99,29 +99,29 @@ class ThreeDsr:
             variant = " ".join(filter(None, ("flip" if match["flip"] else "", f"order {match['order'] or 0}")))
             yield Question(sample, task=raw.category, source=kind, item=match["item"], variant=variant)
 
-    def mark(self, question: Question, answer: str | None) -> Marked:
-        return mark_choice(question, answer)
+    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
+        return score_choice(question, answer)
 
-    def summarise(self, marked: Sequence[Marked]) -> dict[str, float]:
-        if not marked:
+    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
+        if not scored:
             return {}
-        circular = worst(marked, lambda mark: f"{_item(mark)} {_is_flip(mark)}")
+        circular = worst(scored, lambda each: f"{_item(each)} {_is_flip(each)}")
         return {
             **shares(circular),
-            "plain": fmean(mark.score for mark in marked),
-            "circular": fmean(mark.score for mark in circular),
-            "flip": fmean(mark.score for mark in worst(marked, lambda mark: f"{_item(mark)} {_order(mark)}")),
-            "flip_circular": fmean(mark.score for mark in worst(marked, _item)),
+            "plain": fmean(each.score for each in scored),
+            "circular": fmean(each.score for each in circular),
+            "flip": fmean(each.score for each in worst(scored, lambda each: f"{_item(each)} {_order(each)}")),
+            "flip_circular": fmean(each.score for each in worst(scored, _item)),
         }
 
 
-def _item(mark: Marked) -> str:
-    return mark.question.item
+def _item(each: ScoredAnswer) -> str:
+    return each.question.item
 
 
-def _is_flip(mark: Marked) -> bool:
-    return mark.question.variant.startswith("flip")
+def _is_flip(each: ScoredAnswer) -> bool:
+    return each.question.variant.startswith("flip")
 
 
-def _order(mark: Marked) -> str:
-    return mark.question.variant.removeprefix("flip ")
+def _order(each: ScoredAnswer) -> str:
+    return each.question.variant.removeprefix("flip ")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from corpora.rows import ImageImporter, Raw, RowError, json_array
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, choice, mark_choice, shares
+from evaluation.benchmarks.choices import ASKED_THROUGH, ask, choice, score_choice, shares
+from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.tables import find_files, read_questions
-from evaluation.benchmarks.types import Marked, Question
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
@@ -65,11 +65,11 @@ class ViewSpatial:
         )
         yield Question(sample, task=raw.question_type)
 
-    def mark(self, question: Question, answer: str | None) -> Marked:
-        return mark_choice(question, answer)
+    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
+        return score_choice(question, answer)
 
-    def summarise(self, marked: Sequence[Marked]) -> dict[str, float]:
-        return shares(marked)
+    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
+        return shares(scored)
 
 
 def _options(choices: str) -> list[str]:

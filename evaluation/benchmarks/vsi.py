@@ -14,12 +14,12 @@ from pydantic import Field
 
 from corpora.answers import read_options
 from corpora.rows import Raw, RowError, json_lines
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, choice, lettered, mark_choice, shares
+from evaluation.benchmarks.choices import ASKED_THROUGH, ask, choice, lettered, score_choice, shares
 from evaluation.benchmarks.frames import scene_frames
 from evaluation.benchmarks.measures import read_measure
+from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.scoring import MraRule, mean_relative_accuracy
 from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions
-from evaluation.benchmarks.types import Marked, Question
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.quantities import read_quantity
@@ -96,17 +96,19 @@ class Vsi:
         )
         yield Question(sample, task=raw.question_type, source=raw.dataset)
 
-    def mark(self, question: Question, answer: str | None) -> Marked:
+    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
         truth = question.sample.answer
         if not isinstance(truth, NumberAnswer):
-            return mark_choice(question, answer)
+            return score_choice(question, answer)
         value = None if answer is None else read_measure(answer, truth.unit)
-        return Marked(question, answer, 0.0 if value is None else mean_relative_accuracy(value, truth.value, self.mra))
+        return ScoredAnswer(
+            question, answer, 0.0 if value is None else mean_relative_accuracy(value, truth.value, self.mra)
+        )
 
-    def summarise(self, marked: Sequence[Marked]) -> dict[str, float]:
-        if not marked:
+    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
+        if not scored:
             return {}
-        figures = shares(marked)
+        figures = shares(scored)
         figures["over_questions"] = figures["overall"]
         tiers = {
             f"tier/{tier}": figures.pop(f"task/{_DIRECTION}_{tier}")

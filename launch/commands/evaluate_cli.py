@@ -19,9 +19,9 @@ from launch.settings.model_paths import model_folder
 from spatial.sample import ReasoningPath
 
 if TYPE_CHECKING:
-    from evaluation.benchmarks.types import Benchmark
-    from evaluation.results import Comparison, PathMarks, Results
-    from launch.run.evaluations import Evaluated
+    from evaluation.benchmarks.question import Benchmark
+    from evaluation.report import Comparison, PathFigures, Report
+    from launch.run.evaluations import CheckpointReport
 
 
 def evaluate(
@@ -74,27 +74,27 @@ def evaluate(
         raise ConfigError(f"--folder {folder}: there is no such folder")  # nor is it a name on the hub
     checkpoints = None if not checkpoint else [model_folder(path, "--checkpoint") for path in checkpoint]
     settings = config_for(USE, config, with_run_of(checkpoints or (), config, with_run(overrides, run)), console)
-    asked = evaluation_of(settings, paths, samples, temperature, limit, is_benchmark=benchmark is not None)
+    evaluation = evaluation_of(settings, paths, samples, temperature, limit, is_benchmark=benchmark is not None)
     models = checkpoints_of(checkpoints, Path(settings.run))
     if (benchmark is None) != (folder is None):
         raise ConfigError("--benchmark names what is asked and --folder where its files are: give both or neither")
 
-    from evaluation.results import Results, ResultsError
-    from launch.run.evaluations import Wanted, run_evaluations
+    from evaluation.report import Report, ReportError
+    from launch.run.evaluations import EvaluationRequest, run_evaluations
 
     try:
-        baseline = None if against is None else Results.read(against)
-    except ResultsError as error:
+        baseline = None if against is None else Report.read(against)
+    except ReportError as error:
         raise ConfigError(str(error)) from None
-    wanted = Wanted(
+    request = EvaluationRequest(
         checkpoints=models,
-        evaluation=asked,
-        benchmark=None if benchmark is None else find_wanted(benchmark, frames),
+        evaluation=evaluation,
+        benchmark=None if benchmark is None else benchmark_of(benchmark, frames),
         folder=folder,
         limit=None if benchmark is None else limit,
         baseline=baseline,
     )
-    print_evaluated(run_evaluations(settings, wanted, console), console)
+    print_reports(run_evaluations(settings, request, console), console)
 
 
 def evaluation_of(
@@ -105,8 +105,8 @@ def evaluation_of(
     limit: int | None,
     is_benchmark: bool,
 ) -> EvaluationConfig:
-    """The config's evaluation, with what the command line says otherwise. A benchmark is asked greedily, and all of it,
-    if nothing else is said.
+    """The config's evaluation with the options of the command line. By default all questions of a benchmark are asked,
+    greedily.
 
     Raises:
         ConfigError: a path is unknown, or temperature 0 is wanted of several samples.
@@ -145,7 +145,7 @@ def checkpoints_of(given: Sequence[Path] | None, run: Path) -> tuple[Path, ...]:
     return checkpoints
 
 
-def find_wanted(name: str, num_frames: int | None) -> "Benchmark":
+def benchmark_of(name: str, num_frames: int | None) -> "Benchmark":
     """The benchmark of this name.
 
     Raises:
@@ -165,43 +165,43 @@ def find_wanted(name: str, num_frames: int | None) -> "Benchmark":
     return dataclasses.replace(found, num_frames=num_frames)
 
 
-def print_evaluated(evaluated: Sequence["Evaluated"], console: Console) -> None:
-    """The marks of all, then what they have to do with each other, then where it all is."""
+def print_reports(reports: Sequence["CheckpointReport"], console: Console) -> None:
+    """The figures of all checkpoints, then their comparisons, then the files."""
     from launch.show.summary import print_marks
 
-    summaries = {Path(one.results.checkpoint).name: one.summary for one in evaluated if one.summary is not None}
-    if len(summaries) == len(evaluated):
+    summaries = {Path(each.report.checkpoint).name: each.summary for each in reports if each.summary is not None}
+    if len(summaries) == len(reports):
         print_marks({name: summary for name, summary in summaries.items() if summary is not None}, console)
-    for one in evaluated:
-        print_figures(one.results, console)
-    for one in evaluated:
-        for comparison in one.results.comparisons:
-            print_comparison(one.results, comparison, console)
-    for one in evaluated:
-        console.print(f"{one.folder / 'page.html'}", highlight=False, soft_wrap=True)
+    for each in reports:
+        print_figures(each.report, console)
+    for each in reports:
+        for comparison in each.report.comparisons:
+            print_comparison(each.report, comparison, console)
+    for each in reports:
+        console.print(f"{each.folder / 'page.html'}", highlight=False, soft_wrap=True)
 
 
-def print_figures(results: "Results", console: Console) -> None:
-    """A row a figure, a column for each path and way of sampling; per cent, with intervals of 95 %."""
+def print_figures(report: "Report", console: Console) -> None:
+    """A row per figure, a column per path and way of sampling; in per cent, with 95 % intervals."""
     table = Table(
         "%, 95 % interval",
-        *(f"{marks.path.upper()} {marks.mode}" for marks in results.marks),
-        title=f"{escape(results.title)}: {escape(Path(results.checkpoint).name)}",
+        *(f"{column.path.upper()} {column.mode}" for column in report.figures),
+        title=f"{escape(report.title)}: {escape(Path(report.checkpoint).name)}",
     )
-    names = list(dict.fromkeys(name for marks in results.marks for name in marks.figures))
+    names = list(dict.fromkeys(name for column in report.figures for name in column.figures))
     for name in sorted(names, key=lambda name: name.startswith("task/")):
-        table.add_row(escape(name), *(_shown(marks, name) for marks in results.marks))
+        table.add_row(escape(name), *(_shown(column, name) for column in report.figures))
     table.add_section()
-    table.add_row("format kept", *(f"{100 * marks.format_rate:.1f}" for marks in results.marks))
-    table.add_row("questions answered", *(str(marks.num_questions) for marks in results.marks))
+    table.add_row("format kept", *(f"{100 * column.format_rate:.1f}" for column in report.figures))
+    table.add_row("questions answered", *(str(column.num_questions) for column in report.figures))
     console.print(table)
-    if results.num_failures:
-        console.print(f"[yellow]{results.num_failures} responses failed[/], such as {escape(results.failures[0])}")
+    if report.num_failures:
+        console.print(f"[yellow]{report.num_failures} responses failed[/], such as {escape(report.failures[0])}")
 
 
-def print_comparison(results: "Results", comparison: "Comparison", console: Console) -> None:
-    """What is gained over the baseline, in percentage points."""
-    names = f"{escape(Path(results.checkpoint).name)} − {escape(Path(comparison.baseline).name)}"
+def print_comparison(report: "Report", comparison: "Comparison", console: Console) -> None:
+    """Differences from the baseline, in percentage points."""
+    names = f"{escape(Path(report.checkpoint).name)} − {escape(Path(comparison.baseline).name)}"
     table = Table(
         "points", "difference", "95 % interval", "p", title=f"{names}, {comparison.path.upper()} {comparison.mode}"
     )
@@ -217,8 +217,8 @@ def print_comparison(results: "Results", comparison: "Comparison", console: Cons
         )
 
 
-def _shown(marks: "PathMarks", name: str) -> str:
-    figure = marks.figures.get(name)
+def _shown(column: "PathFigures", name: str) -> str:
+    figure = column.figures.get(name)
     if figure is None:
         return "–"
     return escape(f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]")

@@ -21,8 +21,8 @@ from actors.cluster.placement import runtime_env
 from actors.cluster.runtime import Orphans, on_this_node, ray_runtime
 from actors.phases.coordinator import REMOTE_COORDINATOR
 from actors.run.run_folder import RunFolder
-from evaluation.asking import Asked, Response
 from evaluation.config import EvaluationConfig
+from evaluation.responses import Response, Responses
 from launch.machine.space import check_space_for
 from launch.run.attach import COORDINATOR, announce, namespace_of, withdraw
 from launch.run.exams import exams_of_training
@@ -186,7 +186,7 @@ class Driver:
 
     def evaluate(
         self, checkpoint: Path, samples: Sequence[SpatialSample], config: EvaluationConfig, images: Path
-    ) -> Asked[Response]:
+    ) -> Responses[Response]:
         """What a model answers to `samples`, whose images are in the store `images`."""
         record_start(self.folder, self.config, "evaluate")
         result = self._coordinator.evaluate.remote(checkpoint, samples, config, images)

@@ -1,4 +1,4 @@
-"""Checkpoints on a benchmark or on the run's own held-out questions: asked, marked, compared, written down."""
+"""Evaluations of checkpoints, on a benchmark or on the run's own held-out questions: ask, score, compare, write."""
 
 import hashlib
 import re
@@ -13,22 +13,22 @@ from rich.markup import escape
 
 from actors.phases.parts import samples_of
 from actors.run.run_folder import RunFolder
-from evaluation.asking import Asked, Response, Sampling
-from evaluation.benchmarks.types import Benchmark
+from evaluation.benchmarks.question import Benchmark
 from evaluation.config import EvaluationConfig
-from evaluation.evaluate import chosen, judge, result_of
 from evaluation.exam import Exam
-from evaluation.marks import Judged, summarise
+from evaluation.held_out import questions_of, report_of, score_held_out
+from evaluation.held_out_report import ScoredResponse, summary_of
 from evaluation.page import write_page
-from evaluation.results import (
+from evaluation.report import (
     Comparison,
-    Results,
-    ResultsError,
+    Report,
+    ReportError,
     Settings,
-    compare_results,
+    compare_reports,
     differing_settings,
-    make_results,
+    make_report,
 )
+from evaluation.responses import Response, Responses
 from launch.run.driver import Driver
 from launch.run.exams import check_fit, read_exam
 from launch.run.prepare import prepare_folder
@@ -38,70 +38,70 @@ from spatial.images import ImageStore
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a person asked for."""
+class EvaluationRequest:
+    """What to evaluate, and on which questions."""
 
     checkpoints: tuple[Path, ...]
     evaluation: EvaluationConfig
     benchmark: Benchmark | None = None
     """None: the run's own held-out questions."""
     folder: Path | None = None
-    """Of the benchmark's files."""
+    """The folder of the benchmark's files."""
     limit: int | None = None
-    """Of the benchmark, at most so many questions."""
-    baseline: Results | None = None
-    """Earlier results that these are compared with."""
+    """Most questions of the benchmark; None: all."""
+    baseline: Report | None = None
+    """An earlier report to compare with."""
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """One checkpoint's results, and where they lie."""
+class CheckpointReport:
+    """One checkpoint's report and its folder."""
 
-    results: Results
+    report: Report
     folder: Path
     summary: dict[str, Any] | None
-    """Its marks as `summary.json` has them; of the run's own questions only."""
+    """The figures that `summary.json` has of a run, too; None for a benchmark."""
 
 
-def run_evaluations(config: RunConfig, wanted: Wanted, console: Console) -> list[Evaluated]:
-    """Ask every checkpoint the same questions, one after the other, through the engine pool.
+def run_evaluations(config: RunConfig, request: EvaluationRequest, console: Console) -> list[CheckpointReport]:
+    """Ask every checkpoint the same questions, one checkpoint after the other, through the engine pool.
 
-    Each one's results (results.json, page.html, and the config.json that made them) are written as soon as there are
-    some; comparisons are added at the end.
+    Each checkpoint's results.json, page.html and config.json are written as soon as it has answered; comparisons are
+    added at the end.
 
     Raises:
-        ConfigError: the benchmark's files are missing, its questions do not fit the engines, or what was asked to be
-            compared cannot be.
-        BadDataError: too many of its rows are bad.
+        ConfigError: the benchmark's files are missing, its questions do not fit the engines, or the reports cannot be
+            compared.
+        BadDataError: too many of the benchmark's rows are bad.
     """
     run_folder = RunFolder(Path(config.run).resolve())
-    # A benchmark's images are no part of the run's data.
-    images = run_folder.images if wanted.benchmark is None else run_folder.benchmark_images
+    # The images of a benchmark do not belong to the run's data.
+    images = run_folder.images if request.benchmark is None else run_folder.benchmark_images
     exam = None
     prepare_folder(run_folder)
-    if wanted.benchmark is not None:
-        assert wanted.folder is not None
-        exam = read_exam(config, wanted.benchmark, wanted.folder, wanted.limit, images, console)
-    evaluated: list[Evaluated] = []
-    from launch.run.start_checks import check_questions  # loads torch, which a faulty config does without
+    if request.benchmark is not None:
+        assert request.folder is not None
+        exam = read_exam(config, request.benchmark, request.folder, request.limit, images, console)
+    reports: list[CheckpointReport] = []
+    from launch.run.start_checks import check_questions  # loads torch: not needed to refuse a faulty config
 
-    with Driver(config, console, needs_data=wanted.benchmark is None, needs_model=False) as run:
+    with Driver(config, console, needs_data=request.benchmark is None, needs_model=False) as run:
         if exam is None:
-            exam = _own_exam(config, wanted.evaluation, run_folder)
-        check_fit(exam, wanted.evaluation.paths, config)
-        check_questions(config, exam.samples, wanted.evaluation.paths, wanted.checkpoints[0], images)
-        for checkpoint in wanted.checkpoints:
-            asked = run.evaluate(checkpoint, exam.samples, wanted.evaluation, images)
-            with console.status(f"marks of {checkpoint.name}, and their intervals"):
-                evaluated.append(_evaluated(config, wanted, exam, asked, checkpoint, run_folder))
-            _write(evaluated[-1], exam, images)
-            (evaluated[-1].folder / "config.json").write_text(config.model_dump_json(indent=1) + "\n")
+            exam = _own_exam(config, request.evaluation, run_folder)
+        check_fit(exam, request.evaluation.paths, config)
+        check_questions(config, exam.samples, request.evaluation.paths, request.checkpoints[0], images)
+        for checkpoint in request.checkpoints:
+            responses = run.evaluate(checkpoint, exam.samples, request.evaluation, images)
+            with console.status(f"figures of {checkpoint.name}, with their intervals"):
+                reports.append(_report(config, request, exam, responses, checkpoint, run_folder))
+            _write(reports[-1], exam, images)
+            (reports[-1].folder / "config.json").write_text(config.model_dump_json(indent=1) + "\n")
     with console.status("comparisons"):
-        return [_compared(one, evaluated, wanted, exam, images, console) for one in evaluated]
+        return [_with_comparisons(each, reports, request, exam, images, console) for each in reports]
 
 
 def slug(checkpoint: Path, run: Path) -> str:
-    """What the results of a checkpoint are filed under: its name, told apart where it is not of this run."""
+    """The name of a checkpoint's folder of results: its path in the run, or its name with a hash if it is elsewhere."""
     inside = checkpoint.is_relative_to(run)
     parts = checkpoint.relative_to(run).parts if inside else checkpoint.parts[-2:]
     name = re.sub(r"[^\w.-]+", "_", "-".join(parts)).strip("_") or "model"
@@ -110,70 +110,80 @@ def slug(checkpoint: Path, run: Path) -> str:
 
 def _own_exam(config: RunConfig, evaluation: EvaluationConfig, folder: RunFolder) -> Exam:
     samples = samples_of(config, folder, "test")
-    asked = {sample.sample_id for those in chosen(samples, evaluation).values() for sample in those}
+    asked = {sample.sample_id for of_path in questions_of(samples, evaluation).values() for sample in of_path}
     return Exam.held_out([sample for sample in samples if sample.sample_id in asked])
 
 
-def _evaluated(
-    config: RunConfig, wanted: Wanted, exam: Exam, asked: Asked[Response], checkpoint: Path, folder: RunFolder
-) -> Evaluated:
-    evaluation, rollout = wanted.evaluation, config.rollout
+def _report(
+    config: RunConfig,
+    request: EvaluationRequest,
+    exam: Exam,
+    responses: Responses[Response],
+    checkpoint: Path,
+    folder: RunFolder,
+) -> CheckpointReport:
+    evaluation, training = request.evaluation, config.rollout.sampling
     settings = Settings(
         benchmark=exam.rule.name,
-        folder=None if wanted.folder is None else str(wanted.folder),
+        folder=None if request.folder is None else str(request.folder),
         paths=evaluation.paths,
         num_samples=evaluation.num_samples,
-        temperature=evaluation.temperature or rollout.sampling.temperature,
+        temperature=evaluation.temperature or training.temperature,
         greedy=evaluation.greedy,
         seed=evaluation.seed,
-        max_response_tokens=Sampling.of(evaluation, rollout).max_response_tokens,
-        limit=wanted.limit,
+        max_response_tokens=training.max_response_tokens,
+        limit=request.limit,
         prompt=config.prompt.model_dump(mode="json"),
     )
-    results = make_results(exam, asked, str(checkpoint), settings)
-    summary = _summary(config, exam, asked) if wanted.benchmark is None else None
+    report = make_report(exam, responses, str(checkpoint), settings)
+    summary = _summary(config, exam, responses) if request.benchmark is None else None
     target = folder.evaluations / f"{exam.rule.name}-{slug(checkpoint, folder.root)}"
-    return Evaluated(results, target, summary)
+    return CheckpointReport(report, target, summary)
 
 
-def _summary(config: RunConfig, exam: Exam, asked: Asked[Response]) -> dict[str, Any]:
-    """The marks that cold start and RL have too, with rewards and centres."""
+def _summary(config: RunConfig, exam: Exam, responses: Responses[Response]) -> dict[str, Any]:
+    """The figures that the cold start and RL report too, with rewards and centres."""
     reward = load_reward(config.rewards)
     samples = {sample.sample_id: sample for sample in exam.samples}
-    judged = [judge(r.text, r.path, samples[r.sample_id], r.is_greedy, reward) for r in asked.answers]
-    marked = Asked(
-        num_questions=asked.num_questions,
-        answers=tuple(one for one in judged if isinstance(one, Judged)),
-        failures=(*asked.failures, *(one for one in judged if not isinstance(one, Judged))),
-        seconds=asked.seconds,
+    kept = [score_held_out(r.text, r.path, samples[r.sample_id], r.is_greedy, reward) for r in responses.succeeded]
+    scored = Responses(
+        num_questions=responses.num_questions,
+        succeeded=tuple(each for each in kept if isinstance(each, ScoredResponse)),
+        failed=(*responses.failed, *(each for each in kept if not isinstance(each, ScoredResponse))),
+        seconds=responses.seconds,
     )
-    return summarise(result_of(marked, config.evaluation.seed), asked.seconds)
+    return summary_of(report_of(scored, config.evaluation.seed), responses.seconds)
 
 
-def _compared(
-    one: Evaluated, all_of_them: Sequence[Evaluated], wanted: Wanted, exam: Exam, images: Path, console: Console
-) -> Evaluated:
-    """With its comparisons: with the baseline, and with each checkpoint that was named before it."""
-    earlier = [first.results for first, second in combinations(all_of_them, 2) if second is one]
-    baselines = [*([wanted.baseline] if wanted.baseline is not None else []), *earlier]
+def _with_comparisons(
+    this: CheckpointReport,
+    reports: Sequence[CheckpointReport],
+    request: EvaluationRequest,
+    exam: Exam,
+    images: Path,
+    console: Console,
+) -> CheckpointReport:
+    """`this` report, compared with the baseline and with each checkpoint that was named before it."""
+    earlier = [first.report for first, second in combinations(reports, 2) if second is this]
+    baselines = [*([request.baseline] if request.baseline is not None else []), *earlier]
     if not baselines:
-        return one
+        return this
     comparisons: list[Comparison] = []
     for baseline in baselines:
-        if differing := differing_settings(baseline.settings, one.results.settings):
+        if differing := differing_settings(baseline.settings, this.report.settings):
             console.print(
                 f"[yellow]{escape(baseline.checkpoint)} was asked differently[/]: {escape(', '.join(differing))}",
                 highlight=False,
             )
         try:
-            comparisons += compare_results(exam, baseline, one.results)
-        except ResultsError as error:
+            comparisons += compare_reports(exam, baseline, this.report)
+        except ReportError as error:
             raise ConfigError(str(error)) from None
-    compared = Evaluated(one.results.replace(comparisons=tuple(comparisons)), one.folder, one.summary)
+    compared = CheckpointReport(this.report.replace(comparisons=tuple(comparisons)), this.folder, this.summary)
     _write(compared, exam, images)
     return compared
 
 
-def _write(evaluated: Evaluated, exam: Exam, images: Path) -> None:
-    evaluated.results.write(evaluated.folder / "results.json")
-    write_page(evaluated.folder / "page.html", evaluated.results, exam, ImageStore(images))
+def _write(this: CheckpointReport, exam: Exam, images: Path) -> None:
+    this.report.write(this.folder / "results.json")
+    write_page(this.folder / "page.html", this.report, exam, ImageStore(images))

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from actors.run.run_folder import RunFolder
+from evaluation.benchmarks.question import Benchmark
 from evaluation.benchmarks.registry import find_benchmark
-from evaluation.benchmarks.types import Benchmark
 from evaluation.exam import Exam, load_exam
 from launch.settings.config import ConfigError, RunConfig
 from spatial.dataset import BadDataError

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.asking import Asked, Response, Unanswered
-from evaluation.benchmarks.types import Question
+from evaluation.benchmarks.question import Question
 from evaluation.exam import Exam, HeldOut
-from evaluation.results import Settings
+from evaluation.report import Settings
+from evaluation.responses import FailedResponse, Response, Responses
 from spatial.images import ImageStore
 from spatial.sample import Camera, ChoiceAnswer, ImageRef, ReasoningPath, Region, SpatialSample
 
@@ -51,15 +51,17 @@ def make_exam(*questions: Question) -> Exam:
     return Exam(HeldOut(), questions)
 
 
-def answered(letters: Mapping[str, str | None], path: ReasoningPath = ReasoningPath.LOR) -> Asked[Response]:
+def answered(letters: Mapping[str, str | None], path: ReasoningPath = ReasoningPath.LOR) -> Responses[Response]:
     """One greedy response a question; None: it failed."""
-    return Asked(
+    return Responses(
         num_questions={path: len(letters)},
-        answers=tuple(
+        succeeded=tuple(
             Response(name, path, 0, True, f"<think>so</think><answer>{letter}</answer>")
             for name, letter in letters.items()
             if letter is not None
         ),
-        failures=tuple(Unanswered(name, path, "engine on fire") for name, letter in letters.items() if letter is None),
+        failed=tuple(
+            FailedResponse(name, path, "engine on fire") for name, letter in letters.items() if letter is None
+        ),
         seconds=1.0,
     )

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.benchmarks.question import Question
 from evaluation.benchmarks.registry import BENCHMARKS
-from evaluation.benchmarks.types import Question
 from evaluation.exam import Exam, HeldOut, load_exam
 from spatial.dataset import BadDataError, Reject
 from spatial.images import ImageStore

@@ -6,9 +6,9 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-from evaluation.asking import Asked, Response
 from evaluation.page import MAX_EXAMPLES, chosen_examples, render_page, write_page
-from evaluation.results import Results, compare_results, make_results
+from evaluation.report import Report, compare_reports, make_report
+from evaluation.responses import Response, Responses
 from spatial.images import ImageStore
 from spatial.sample import ReasoningPath
 from tests.evaluation.exams import SETTINGS, answered, make_exam, make_question, stored_image
@@ -36,8 +36,8 @@ class Elements(HTMLParser):
 def page_of(text: str, tmp_path: Path, path: ReasoningPath = ReasoningPath.LOR) -> tuple[str, Elements]:
     """The page about one question that was answered with `text`."""
     exam = make_exam(make_question(f"q {text}", f"task {text}", stored_image(tmp_path), text=f"What? {text}"))
-    asked = Asked({path: 1}, (Response(f"q {text}", path, 0, True, text),), (), 1.0)
-    results = make_results(exam, asked, f"model {text}", SETTINGS)
+    asked = Responses({path: 1}, (Response(f"q {text}", path, 0, True, text),), (), 1.0)
+    results = make_report(exam, asked, f"model {text}", SETTINGS)
     page = render_page(results, exam, ImageStore(tmp_path))
     return page, Elements(page)
 
@@ -83,23 +83,23 @@ def test_a_sample_shows_its_image_regions_true_and_said_centres(tmp_path: Path) 
 
 def test_an_image_that_is_gone_and_an_empty_evaluation_are_said(tmp_path: Path) -> None:
     exam = make_exam(make_question("q0"))
-    results = make_results(exam, answered({"q0": "A"}), "model", SETTINGS)
+    results = make_report(exam, answered({"q0": "A"}), "model", SETTINGS)
     assert "an image is not in the store" in render_page(results, exam, ImageStore(tmp_path))
-    nothing = make_results(exam, answered({"q0": None}), "model", SETTINGS)
+    nothing = make_report(exam, answered({"q0": None}), "model", SETTINGS)
     page = render_page(nothing, exam, ImageStore(tmp_path))
     assert "No question was answered" in page
     assert "engine on fire" in page
 
 
-def many(letter_of: str) -> tuple[Results, list[str]]:
+def many(letter_of: str) -> tuple[Report, list[str]]:
     names = [f"q{number}" for number in range(len(letter_of))]
     exam = make_exam(*(make_question(name, f"task{number % 5}") for number, name in enumerate(names)))
-    return make_results(exam, answered(dict(zip(names, letter_of, strict=True))), "model", SETTINGS), names
+    return make_report(exam, answered(dict(zip(names, letter_of, strict=True))), "model", SETTINGS), names
 
 
 def test_examples_are_few_of_each_task_right_and_wrong() -> None:
     results, _ = many("AAAAAAAAAB" * 40)  # of the fifth task every second is wrong, and no other
-    examples = chosen_examples(results.outcomes)
+    examples = chosen_examples(results.responses)
     assert len(examples) == MAX_EXAMPLES
     by_pile = {(e.task, e.score) for e in examples}
     assert by_pile == {("task4", 0.0)} | {(f"task{number}", 1.0) for number in range(5)}
@@ -109,9 +109,9 @@ def test_examples_are_few_of_each_task_right_and_wrong() -> None:
 def test_marks_intervals_and_comparisons_are_on_the_page(tmp_path: Path) -> None:
     exam = make_exam(*(make_question(f"q{number}") for number in range(20)))
     letters = ["A" if number < 10 else "B" for number in range(20)]
-    before = make_results(exam, answered({f"q{n}": letter for n, letter in enumerate(letters)}), "before", SETTINGS)
-    after = make_results(exam, answered({f"q{n}": "A" for n in range(20)}), "after", SETTINGS)
-    after = after.replace(comparisons=compare_results(exam, before, after))
+    before = make_report(exam, answered({f"q{n}": letter for n, letter in enumerate(letters)}), "before", SETTINGS)
+    after = make_report(exam, answered({f"q{n}": "A" for n in range(20)}), "after", SETTINGS)
+    after = after.replace(comparisons=compare_reports(exam, before, after))
     write_page(tmp_path / "page.html", after, exam, ImageStore(tmp_path))
     text = " ".join(Elements((tmp_path / "page.html").read_text()).text.split())
     assert "overall100.0 [86.1, 100.0]" in text.replace("overall 100", "overall100")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.results import Results
+from evaluation.report import Report
 from tests.evaluation.benchmarks.layouts import write_parquet
 from tests.evaluation.benchmarks.test_cv import COUNT, RELATION
 from tests.launch.test_end_to_end import BASE, SMALL, metrics, run
@@ -24,10 +24,10 @@ def test_two_checkpoints_are_asked_the_same_and_compared(tmp_path: Path) -> None
     models = ["--checkpoint", str(BASE), "--checkpoint", str(other)]
     output = run("evaluate", *models, "--paths", "lor,dtr", f"run={folder}", *FEW)
     assert "McNemar p = 1.000" in output
-    first, second = (Results.read(file) for file in sorted(folder.glob("evaluations/*/results.json")))
+    first, second = (Report.read(file) for file in sorted(folder.glob("evaluations/*/results.json")))
     # The same weights and seeds: the same responses, one engine after the other.
-    assert [o.response for o in first.outcomes] == [o.response for o in second.outcomes]
-    assert len(first.outcomes) == 2 * 4 * 2
+    assert [o.response for o in first.responses] == [o.response for o in second.responses]
+    assert len(first.responses) == 2 * 4 * 2
     (comparisons,) = [each.comparisons for each in (first, second) if each.comparisons]
     assert {(c.path.value, c.mode, c.num_lost, c.num_won) for c in comparisons} == {
         (path, mode, 0, 0) for path in ("lor", "dtr") for mode in ("greedy", "sampled")

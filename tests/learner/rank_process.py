@@ -15,7 +15,7 @@ import vlm.policy
 from learner.checkpoint import CheckpointStore, list_checkpoints
 from learner.engine import LearnerEngine
 from learner.weights import DeepSpeedWeightSource
-from rollout.buckets import PackedSource
+from rollout.transfer.buckets import PackedSource
 from spatial.images import ImageStore
 from tests.learner.poison import poisoned
 from tests.learner.toy import gradient_sized, make_config, make_encoder, make_samples, sft_rows, training_rows

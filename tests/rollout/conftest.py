@@ -17,13 +17,13 @@ from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactor
 
 from flow.trajectory import RolloutRequest, Trajectory
 from learner.weights import DeepSpeedWeightSource
-from rollout.buckets import PackedSource
 from rollout.canary import Canary
 from rollout.config import EngineConfig, GlooTransferConfig
 from rollout.engine import RolloutEngine
-from rollout.gloo_transfer import GlooTrainerWeightTransferEngine
 from rollout.plugin import register
-from rollout.transfer_client import FanOutClient, trainer_init_info
+from rollout.transfer.buckets import PackedSource
+from rollout.transfer.client import FanOutClient, trainer_init_info
+from rollout.transfer.gloo import GlooTrainerWeightTransferEngine
 from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, ReasoningPath, Region, SpatialSample
 from vlm.config import PromptConfig, TinyModelConfig

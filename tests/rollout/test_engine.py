@@ -15,14 +15,14 @@ from flow.trajectory import Trajectory
 from learner.config import LearnerConfig
 from learner.stack import freeze
 from learner.weights import DeepSpeedWeightSource
-from rollout.buckets import plan_buckets
 from rollout.canary import choose_canary, mean_difference
 from rollout.config import CanaryConfig, EngineConfig
 from rollout.engine import RolloutEngine
 from rollout.errors import EngineStartError, TransferError, WorkersFailedError
-from rollout.gloo_group import GlooGroup, in_background
-from rollout.gloo_transfer import GlooUpdateInfo
-from rollout.transfer_client import FanOutClient
+from rollout.transfer.buckets import plan_buckets
+from rollout.transfer.client import FanOutClient
+from rollout.transfer.gloo import GlooUpdateInfo
+from rollout.transfer.gloo_group import GlooGroup, in_background
 from spatial.sample import BadImageError, ImageRef, ReasoningPath, SpatialSample
 from vlm.policy import Policy
 

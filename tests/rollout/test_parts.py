@@ -27,10 +27,10 @@ from rollout.config import (
 )
 from rollout.engine import RolloutEngine
 from rollout.errors import IncompleteUpdateError, RolloutTimeout, WorkersFailedError
-from rollout.gloo_group import in_background
 from rollout.processes import ChildProcesses, thread_binding
 from rollout.prompts import image_names
-from rollout.transfer_client import FanOutClient, trainer_init_info
+from rollout.transfer.client import FanOutClient, trainer_init_info
+from rollout.transfer.gloo_group import in_background
 
 from .conftest import PROMPT, TinyWorld
 

@@ -12,13 +12,13 @@ from vllm.distributed.weight_transfer.ipc_engine import IPCWeightTransferEngine
 from vllm.model_executor.model_loader.reload import record_metadata_for_reloading
 from vllm.v1.worker.gpu_worker import Worker
 
-from rollout.checksums import TransferWorkerExtension
 from rollout.config import EngineConfig, IpcTransferConfig
 from rollout.engine import RolloutEngine
 from rollout.errors import TransferError
+from rollout.worker_extension import TransferWorkerExtension
 from spatial.images import ImageStore
-from tests.rollout.test_gloo_transfer import TwoLayers
 from tests.rollout.test_parts import write_checkpoint
+from tests.rollout.transfer.test_gloo import TwoLayers
 from vlm.config import PromptConfig
 
 SHAPES = {"plain.weight": [8, 8], "plain.bias": [8], "processed.weight": [8, 8]}

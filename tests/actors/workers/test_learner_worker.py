@@ -21,7 +21,7 @@ from rollout.config import EngineConfig
 from spatial.sample import ReasoningPath
 from tests.actors.fake_workers import make_requests
 from tests.actors.fakes import make_sample, make_trajectory
-from tests.rollout.test_gloo_transfer import Receiver
+from tests.rollout.transfer.test_gloo import Receiver
 from vlm.config import PromptConfig
 
 

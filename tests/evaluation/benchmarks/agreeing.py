@@ -12,11 +12,11 @@ from evaluation.benchmarks.blink import Blink
 from evaluation.benchmarks.cv import CvBench
 from evaluation.benchmarks.embspatial import EmbSpatial
 from evaluation.benchmarks.mmsi import Mmsi
+from evaluation.benchmarks.question import Benchmark, Question
 from evaluation.benchmarks.realworldqa import RealWorldQa
 from evaluation.benchmarks.sat import Sat
 from evaluation.benchmarks.spar import AXES, Spar
 from evaluation.benchmarks.three_dsr import CIRCULAR, ThreeDsr
-from evaluation.benchmarks.types import Benchmark, Question
 from evaluation.benchmarks.viewspatial import ViewSpatial
 from evaluation.benchmarks.vsi import Vsi
 from spatial.sample import ChoiceAnswer, ImageRef, ReasoningPath, SpatialSample
@@ -80,7 +80,7 @@ class Case:
         assert isinstance(truth, ChoiceAnswer)
         return truth.letter
 
-    def marks(self, answer: str) -> tuple[float, float]:
+    def scores(self, answer: str) -> tuple[float, float]:
         """Ours and theirs of one of `ANSWERS`, with the question's own letters in it."""
         wrong = "A" if self.letter != "A" else "B"
         letters = {"R": self.letter, "W": wrong, "r": self.letter.lower(), "w": wrong.lower()}
@@ -88,11 +88,11 @@ class Case:
             r"(?<![A-Za-z])[RWrw](?![A-Za-z\]])", lambda match: letters[match[0]], answer.replace("<newline>", "\n")
         )
         words = words.replace("[R]", self.letter)
-        return self.benchmark.mark(self.question, words).score, self.theirs(self, words)
+        return self.benchmark.score(self.question, words).score, self.theirs(self, words)
 
 
 Rule = Callable[[Case, str], float]
-"""A harness's mark of an answer."""
+"""A harness's score of an answer."""
 
 ROWS: tuple[tuple[Benchmark, Row], ...] = (
     (ThreeDsr(), test_three_dsr.FOUR),
@@ -131,13 +131,13 @@ def option_cases(folder: Path, rules: Mapping[str, Rule]) -> dict[str, Case]:
 
 
 def table_of_differences(cases: Mapping[str, Case]) -> list[str]:
-    """The README's rows but for the reasons: an answer, our mark, and theirs by benchmark where it differs."""
+    """The README's rows but for the reasons: an answer, our score, and theirs by benchmark where it differs."""
     rows = []
     for answer in ANSWERS:
-        marks = {name: case.marks(answer) for name, case in cases.items()}
-        ours = {mark for mark, _ in marks.values()}
-        assert len(ours) == 1, f"{answer!r}: {marks}"
-        rows += table_row(answer, ours.pop(), {name: theirs for name, (_, theirs) in marks.items()})
+        scores = {name: case.scores(answer) for name, case in cases.items()}
+        ours = {score for score, _ in scores.values()}
+        assert len(ours) == 1, f"{answer!r}: {scores}"
+        rows += table_row(answer, ours.pop(), {name: theirs for name, (_, theirs) in scores.items()})
     return rows
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from hypothesis import strategies as st
 from PIL import Image
 
-from evaluation.benchmarks.types import Benchmark, Marked, Question
+from evaluation.benchmarks.question import Benchmark, Question, ScoredAnswer
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 
@@ -61,8 +61,8 @@ def load(benchmark: Benchmark, folder: Path) -> tuple[list[Question], list[Rejec
     return [item for item in found if isinstance(item, Question)], [item for item in found if isinstance(item, Reject)]
 
 
-def mark_all(benchmark: Benchmark, questions: Iterable[Question], answers: Iterable[str | None]) -> list[Marked]:
-    return [benchmark.mark(question, answer) for question, answer in zip(questions, answers, strict=True)]
+def mark_all(benchmark: Benchmark, questions: Iterable[Question], answers: Iterable[str | None]) -> list[ScoredAnswer]:
+    return [benchmark.score(question, answer) for question, answer in zip(questions, answers, strict=True)]
 
 
 VALUES = st.one_of(

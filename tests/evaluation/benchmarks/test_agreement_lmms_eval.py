@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.benchmarks.cv import CvBench
+from evaluation.benchmarks.question import ScoredAnswer
 from evaluation.benchmarks.spar import LEVELS, Spar, motion_accuracy
 from evaluation.benchmarks.three_dsr import CIRCULAR, ThreeDsr
-from evaluation.benchmarks.types import Marked
 from evaluation.benchmarks.vsi import CHOICES, UNITS, Vsi
 from tests.evaluation.benchmarks import test_spar, test_vsi
 from tests.evaluation.benchmarks.agreeing import (
@@ -135,7 +135,7 @@ def test_marks_of_numbers_agree_but_for_the_table_in_the_readme(
     questions = [*load(Spar(), tmp_path)[0], *load(Vsi(), tmp_path)[0]]
     rows = []
     for answer in NUMBER_ANSWERS:
-        ours = {(Vsi() if "vsi" in each.sample.domain else Spar()).mark(each, answer).score for each in questions}
+        ours = {(Vsi() if "vsi" in each.sample.domain else Spar()).score(each, answer).score for each in questions}
         assert len(ours) == 1, f"{answer!r}: {ours}"
         theirs = {
             "spar, one view": spar_score(scoring, one_view, answer),
@@ -171,7 +171,7 @@ def test_the_figures_of_spar_bench_agree(scoring: Callable[[str], ModuleType], s
     for number, score in enumerate(scores):
         task = tasks[number % len(tasks)]
         docs.append({"task": task, names.get(task, "vci_metric"): score})
-        marks.append(Marked(bare_question(task), None, score))
+        marks.append(ScoredAnswer(bare_question(task), None, score))
     figures = Spar().summarise(marks)
     assert 100 * figures["overall"] == pytest.approx(theirs.sparbench_aggregate_results(docs))
     # Not "middle": theirs cuts the last word only off "view_change_infer_vci_metric", and leaves motions out.
@@ -187,7 +187,7 @@ def test_the_figures_of_vsi_bench_agree(scoring: Callable[[str], ModuleType], sc
     for number, score in enumerate(scores):
         task = tasks[number % len(tasks)]
         docs.append({"question_type": task, "MRA:.5:.95:.05" if task in UNITS else "accuracy": score})
-        marks.append(Marked(bare_question(task), None, score))
+        marks.append(ScoredAnswer(bare_question(task), None, score))
     theirs = scoring("vsibench").vsibench_aggregate_overall(docs)
     assert Vsi().summarise(marks)["overall"] == pytest.approx(theirs, abs=1e-6)
 
@@ -200,7 +200,7 @@ def test_the_figure_of_cv_bench_agrees(scoring: Callable[[str], ModuleType], rig
     for number, is_right in enumerate(right):
         source = sources[number % 3]
         docs.append({"source": source, "is_correct": is_right})
-        marks.append(Marked(bare_question("Count", source), None, float(is_right)))
+        marks.append(ScoredAnswer(bare_question("Count", source), None, float(is_right)))
     theirs = scoring("cv_bench").cv_bench_default_aggregate_results(docs)
     assert CvBench().summarise(marks)["overall"] == pytest.approx(theirs)
 
@@ -214,7 +214,7 @@ def test_flip_and_circular_figures_of_3dsrbench_agree(
     folder = tmp_path_factory.mktemp("3dsr")
     write_tsv(folder / CIRCULAR, rows)
     questions, _ = load(ThreeDsr(), folder)
-    marks = [Marked(question, None, float(is_right)) for question, is_right in zip(questions, right, strict=True)]
+    marks = [ScoredAnswer(question, None, float(is_right)) for question, is_right in zip(questions, right, strict=True)]
     ours = ThreeDsr().summarise(marks)
     theirs = scoring("3dsrbench")
     results = [

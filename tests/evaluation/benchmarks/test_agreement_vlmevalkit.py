@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from evaluation.benchmarks.cv import CvBench
 from evaluation.benchmarks.omni3d_bench import Omni3dBench
 from evaluation.benchmarks.qspatial import QSpatial
+from evaluation.benchmarks.question import ScoredAnswer
 from evaluation.benchmarks.spar import LEVELS, Spar, motion_accuracy
 from evaluation.benchmarks.three_dsr import CIRCULAR, ThreeDsr
-from evaluation.benchmarks.types import Marked
 from evaluation.benchmarks.vsi import CHOICES, UNITS, Vsi
 from tests.evaluation.benchmarks import test_omni3d_bench, test_qspatial, test_spar, test_vsi
 from tests.evaluation.benchmarks.agreeing import (
@@ -144,7 +144,7 @@ def test_marks_of_numbers_agree_but_for_the_table_in_the_readme(scoring: Scoring
     (spar,), (vsi,) = load(Spar(), tmp_path)[0], load(Vsi(), tmp_path)[0]
     rows = []
     for answer in NUMBER_ANSWERS:
-        ours = {Spar().mark(spar, answer).score, Vsi().mark(vsi, answer).score}
+        ours = {Spar().score(spar, answer).score, Vsi().score(vsi, answer).score}
         assert len(ours) == 1, f"{answer!r}: {ours}"
         rows += table_row(answer, ours.pop(), {"both": number_score(scoring, answer, "2.0")})
     assert rows_in_readme("| answer", "ours", "spar and vsi") == rows
@@ -169,7 +169,7 @@ def test_marks_of_omni3d_bench_agree_but_for_the_table_in_the_readme(scoring: Sc
     rows = []
     for answer in OMNI3D_ANSWERS:
         for row, question in zip(asked, questions, strict=True):
-            ours = Omni3dBench().mark(question, answer).score
+            ours = Omni3dBench().score(question, answer).score
             rows += table_row(f"{answer} (truth: {row['answer']})", ours, {"omni3d": theirs(row, answer)})
     assert rows_in_readme("| answer", "ours", "omni3d") == rows
 
@@ -184,7 +184,7 @@ def test_marks_of_q_spatial_bench_agree(
     write_parquet(folder / test_qspatial.PLUS_FILE, rows)
     questions, _ = load(QSpatial(), folder)
     marks = [
-        QSpatial().mark(question, f"{answer / 100} m").score
+        QSpatial().score(question, f"{answer / 100} m").score
         for question, (answer, _) in zip(questions, lengths_cm, strict=True)
     ]
     vqa = scoring("dataset.image_vqa")
@@ -212,7 +212,7 @@ def test_the_figures_of_spar_bench_agree(scoring: Scoring, scores: list[float]) 
         task = tasks[number % len(tasks)]
         kind = bench.get_task_type(task)
         docs[kind].append({"task": task, columns[kind]: score})
-        marks.append(Marked(bare_question(task), None, score))
+        marks.append(ScoredAnswer(bare_question(task), None, score))
     theirs = bench()._aggregate(*(pd.DataFrame(docs[kind]) for kind in columns))
     ours = Spar().summarise(marks)
     assert ours["overall"] == pytest.approx(theirs["overall"])
@@ -228,7 +228,7 @@ def test_the_figures_of_vsi_bench_agree(scoring: Scoring, scores: list[float]) -
     for number, score in enumerate(scores):
         task = tasks[number % len(tasks)]
         (numbers if task in UNITS else choices).append({"question_type": task, "hit": score, "MRA:.5:.95:.05": score})
-        marks.append(Marked(bare_question(task), None, score))
+        marks.append(ScoredAnswer(bare_question(task), None, score))
     theirs = scoring("dataset.vsibench").VsiBench("VSI-Bench")._aggregate(pd.DataFrame(choices), pd.DataFrame(numbers))
     assert 100 * Vsi().summarise(marks)["overall"] == pytest.approx(theirs["overall"])
 
@@ -240,7 +240,7 @@ def test_the_figure_of_cv_bench_in_2d_agrees(scoring: Scoring, right: list[bool]
     frame = pd.DataFrame({"split": "2D", "source": sources, "hit": [float(is_right) for is_right in right]})
     theirs = scoring("dataset.image_mcq").CVBench().report_accuracy(frame)
     marks = [
-        Marked(bare_question("Count", source), None, float(is_right))
+        ScoredAnswer(bare_question("Count", source), None, float(is_right))
         for source, is_right in zip(sources, right, strict=True)
     ]
     assert CvBench().summarise(marks)["2D"] == pytest.approx(theirs["Overall"].item())
@@ -255,10 +255,10 @@ def test_flip_and_circular_figures_of_3dsrbench_agree(
     folder = tmp_path_factory.mktemp("3dsr")
     write_tsv(folder / CIRCULAR, rows)
     questions, _ = load(ThreeDsr(), folder)
-    marks = [Marked(question, None, float(is_right)) for question, is_right in zip(questions, right, strict=True)]
+    marks = [ScoredAnswer(question, None, float(is_right)) for question, is_right in zip(questions, right, strict=True)]
     ours = ThreeDsr().summarise(marks)
     frame = pd.DataFrame(rows).assign(prediction="?", hit=[float(is_right) for is_right in right])
-    scoring("dataset.utils.multiple_choice").mcq_vanilla_eval = lambda model, data, *_: data  # marked already
+    scoring("dataset.utils.multiple_choice").mcq_vanilla_eval = lambda model, data, *_: data  # scored already
     mcq = scoring("dataset.image_mcq")
     mcq.load = lambda file: frame
     told = mcq._3DSRBench.evaluate(SimpleNamespace(data=frame, dataset_name="3DSRBench"), "answers.xlsx")

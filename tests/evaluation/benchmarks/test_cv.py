@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 
 from evaluation.benchmarks.cv import CvBench
-from evaluation.benchmarks.types import Marked
+from evaluation.benchmarks.question import ScoredAnswer
 from spatial.sample import ChoiceAnswer
 from tests.evaluation.benchmarks.layouts import Row, broken, load, mark_all, png, png_cell, write_parquet
 
@@ -86,7 +86,7 @@ def test_the_whole_is_the_mean_of_two_halves_and_2d_that_of_its_sources(tmp_path
 def test_of_sources_without_a_question_the_others_are_the_mean(tmp_path: Path) -> None:
     write_parquet(tmp_path / TWO, [RELATION])
     (question,), _ = load(CvBench(), tmp_path)
-    assert CvBench().summarise([Marked(question, "B", 1.0)])["overall"] == 1.0
+    assert CvBench().summarise([ScoredAnswer(question, "B", 1.0)])["overall"] == 1.0
     assert CvBench().summarise([]) == {}
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 
 from evaluation.benchmarks.omni3d_bench import Omni3dBench
-from evaluation.benchmarks.types import Question
+from evaluation.benchmarks.question import Question
 from tests.evaluation.benchmarks.layouts import (
     JSON_VALUES,
     Row,
@@ -85,13 +85,13 @@ def test_a_number_earns_a_tenth_for_each_threshold_it_is_strictly_below(
     tmp_path: Path, answer: str | None, score: float
 ) -> None:
     question = question_of(tmp_path, NUMBER)
-    assert Omni3dBench().mark(question, answer).score == pytest.approx(score)
+    assert Omni3dBench().score(question, answer).score == pytest.approx(score)
 
 
 def test_a_true_zero_takes_the_absolute_error(tmp_path: Path) -> None:
     question = question_of(tmp_path, {**NUMBER, "answer": "0"})
-    assert Omni3dBench().mark(question, "0").score == 1.0
-    assert Omni3dBench().mark(question, "0.25").score == pytest.approx(0.5)
+    assert Omni3dBench().score(question, "0").score == 1.0
+    assert Omni3dBench().score(question, "0.25").score == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_true_zero_takes_the_absolute_error(tmp_path: Path) -> None:
 def test_counts_and_texts_are_exact_whatever_the_case(
     tmp_path: Path, row: Row, answer: str | None, score: float
 ) -> None:
-    assert Omni3dBench().mark(question_of(tmp_path, row), answer).score == score
+    assert Omni3dBench().score(question_of(tmp_path, row), answer).score == score
 
 
 def test_the_whole_is_the_mean_over_questions_not_over_tasks(tmp_path: Path) -> None:

@@ -77,14 +77,14 @@ def test_truths_are_in_metres_and_scannet_images_are_read_from_their_folder(tmp_
 def test_a_success_is_below_a_factor_of_two(tmp_path: Path, answer: str | None, score: float) -> None:
     write_parquet(tmp_path / PLUS_FILE, [PLUS])
     (question,), _ = load(QSpatial(), tmp_path)
-    assert QSpatial().mark(question, answer).score == score
+    assert QSpatial().score(question, answer).score == score
 
 
 def test_the_ratio_is_kept_beside_the_score(tmp_path: Path) -> None:
     write_parquet(tmp_path / PLUS_FILE, [PLUS])
     (question,), _ = load(QSpatial(), tmp_path)
-    assert QSpatial().mark(question, "24 cm").extra == {"ratio": pytest.approx(4.0)}
-    assert QSpatial().mark(question, "far").extra is None
+    assert QSpatial().score(question, "24 cm").extra == {"ratio": pytest.approx(4.0)}
+    assert QSpatial().score(question, "far").extra is None
 
 
 def test_shares_are_by_type_and_by_part(tmp_path: Path) -> None:

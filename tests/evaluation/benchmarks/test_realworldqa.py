@@ -60,7 +60,7 @@ def test_a_word_is_exact_but_for_case_full_stop_and_what_stands_around_it(
 ) -> None:
     write_parquet(tmp_path / TEST, [{**WORD, "answer": true}])
     (question,), _ = load(RealWorldQa(), tmp_path)
-    assert RealWorldQa().mark(question, answer).score == score
+    assert RealWorldQa().score(question, answer).score == score
 
 
 def test_the_whole_is_the_share_over_all_questions(tmp_path: Path) -> None:

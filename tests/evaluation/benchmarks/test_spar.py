@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import assume, given, settings
 
+from evaluation.benchmarks.question import Question
 from evaluation.benchmarks.spar import LEVELS, Spar, motion_accuracy
-from evaluation.benchmarks.types import Question
 from spatial.sample import ChoiceAnswer, MotionAnswer, NumberAnswer
 from tests.evaluation.benchmarks.layouts import Row, broken, load, mark_all, png_cell, write_parquet
 
@@ -74,7 +74,7 @@ def test_the_same_id_in_several_tasks_is_no_repetition(tmp_path: Path) -> None:
 )
 def test_a_number_earns_its_mra(tmp_path: Path, answer: str | None, score: float) -> None:
     (question,) = questions_of(tmp_path, NUMBER)
-    assert Spar().mark(question, answer).score == pytest.approx(score)
+    assert Spar().score(question, answer).score == pytest.approx(score)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_number_earns_its_mra(tmp_path: Path, answer: str | None, score: float
 )
 def test_a_motion_earns_the_mean_mra_of_five_axes(tmp_path: Path, answer: str | None, score: float) -> None:
     (question,) = questions_of(tmp_path, MOTION)
-    assert Spar().mark(question, answer).score == pytest.approx(score)
+    assert Spar().score(question, answer).score == pytest.approx(score)
 
 
 def test_standing_still_is_right_on_all_axes_that_do_not_move() -> None:

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import assume, given, settings
 
+from evaluation.benchmarks.question import Question
 from evaluation.benchmarks.spatialrgpt import SpatialRgpt
-from evaluation.benchmarks.types import Question
 from evaluation.benchmarks.verdicts import read_region, read_yes_or_no
 from spatial.sample import NumberAnswer, ReasoningPath, TextAnswer
 from tests.evaluation.benchmarks.layouts import (
@@ -195,7 +195,7 @@ def test_truths_are_a_region_a_word_and_an_hour(tmp_path: Path) -> None:
     ],
 )
 def test_answers_are_marked_by_rule(tmp_path: Path, given: Row, answer: str | None, score: float) -> None:
-    assert SpatialRgpt().mark(question_of(tmp_path, given), answer).score == score
+    assert SpatialRgpt().score(question_of(tmp_path, given), answer).score == score
 
 
 def test_errors_are_told_beside_the_shares(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from evaluation.benchmarks.measures import read_measure
+from evaluation.benchmarks.question import Question
 from evaluation.benchmarks.spatialrgpt import SpatialRgpt
-from evaluation.benchmarks.types import Question
 from evaluation.benchmarks.verdicts import read_region, read_yes_or_no
 from spatial.sample import ImageRef, NumberAnswer, ReasoningPath, SpatialSample, Unit
 
@@ -88,5 +88,5 @@ def score_of_truth(answer: str, true: float, unit: Unit) -> tuple[float, float |
         question="?",
         answer=NumberAnswer(value=true, unit=unit),
     )
-    marked = SpatialRgpt().mark(Question(sample, task="width"), answer)
-    return marked.score, (marked.extra or {}).get("error")
+    scored = SpatialRgpt().score(Question(sample, task="width"), answer)
+    return scored.score, (scored.extra or {}).get("error")

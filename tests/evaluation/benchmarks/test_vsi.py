@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evaluation.benchmarks.frames import evenly_spaced
-from evaluation.benchmarks.types import Marked, Question
+from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.vsi import Vsi
 from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, NumberAnswer
@@ -167,7 +167,7 @@ def test_a_choice_needs_options_and_the_letter_of_one(tmp_path: Path, cell: str,
 def test_a_number_earns_its_mra(tmp_path: Path, kind: str, true: str, answer: str | None, score: float) -> None:
     write(tmp_path, {**COUNT, "question_type": kind, "ground_truth": true})
     (question,), _ = load(Vsi(), tmp_path)
-    assert Vsi().mark(question, answer).score == pytest.approx(score)
+    assert Vsi().score(question, answer).score == pytest.approx(score)
 
 
 def test_three_tiers_of_direction_are_one_task_of_the_mean(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_three_tiers_of_direction_are_one_task_of_the_mean(tmp_path: Path) -> No
     write(tmp_path, COUNT, CLOSEST, *tiers)
     questions, _ = load(Vsi(), tmp_path)
     scores = [0.6, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0]
-    figures = Vsi().summarise([Marked(q, None, score) for q, score in zip(questions, scores, strict=True)])
+    figures = Vsi().summarise([ScoredAnswer(q, None, score) for q, score in zip(questions, scores, strict=True)])
     direction = (2 / 3 + 1.0 + 0.0) / 3
     assert figures == pytest.approx(
         {

@@ -7,9 +7,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from evaluation.benchmarks.vsi import Vsi
-from evaluation.results import Results, compare_results, make_results
+from evaluation.report import Report, compare_reports, make_report
 from launch.commands.cli import app
-from launch.commands.evaluate_cli import checkpoints_of, evaluation_of, find_wanted, print_comparison, print_figures
+from launch.commands.evaluate_cli import benchmark_of, checkpoints_of, evaluation_of, print_comparison, print_figures
 from launch.run.evaluations import slug
 from launch.run.exams import check_fit
 from launch.settings.config import ConfigError, load_config
@@ -90,11 +90,11 @@ def test_a_benchmark_without_its_folder_and_a_bad_baseline_are_refused_before_an
     assert sorted(path.name for path in tmp_path.iterdir()) == ["final_model"]
 
 
-def two_results() -> tuple[Results, Results]:
+def two_results() -> tuple[Report, Report]:
     exam = make_exam(*(make_question(f"q{number}", "[bold]depth") for number in range(20)))
-    before = make_results(exam, answered({f"q{n}": "A" if n < 10 else "B" for n in range(20)}), "/m/before", SETTINGS)
-    after = make_results(exam, answered({f"q{n}": "A" for n in range(20)}), "/m/after", SETTINGS)
-    return before, after.replace(comparisons=compare_results(exam, before, after))
+    before = make_report(exam, answered({f"q{n}": "A" if n < 10 else "B" for n in range(20)}), "/m/before", SETTINGS)
+    after = make_report(exam, answered({f"q{n}": "A" for n in range(20)}), "/m/after", SETTINGS)
+    return before, after.replace(comparisons=compare_reports(exam, before, after))
 
 
 def test_tables_show_intervals_and_differences_and_markup_in_names_stays_text(
@@ -112,11 +112,11 @@ def test_tables_show_intervals_and_differences_and_markup_in_names_stays_text(
 
 
 def test_frames_are_a_video_benchmarks_own() -> None:
-    found = find_wanted("vsi", 8)
+    found = benchmark_of("vsi", 8)
     assert isinstance(found, Vsi)
     assert found.num_frames == 8
-    assert find_wanted("cv", None).name == "cv"
+    assert benchmark_of("cv", None).name == "cv"
     with pytest.raises(ConfigError, match="cv asks about images"):
-        find_wanted("cv", 8)
+        benchmark_of("cv", 8)
     with pytest.raises(ConfigError, match="vsi"):
-        find_wanted("vsii", None)
+        benchmark_of("vsii", None)

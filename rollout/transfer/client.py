@@ -134,7 +134,7 @@ def trainer_init_info(
     """
     bucket_bytes = int(config.bucket_mb * _MEGABYTE)
     if isinstance(config, GlooTransferConfig):
-        from rollout.gloo_transfer import GlooTrainerInitInfo
+        from rollout.transfer.gloo import GlooTrainerInitInfo
 
         return GlooTrainerInitInfo(
             rank=rank,
@@ -145,7 +145,7 @@ def trainer_init_info(
             timeout_s=timeout_s,
         )
     if isinstance(config, NcclTransferConfig):
-        from rollout.nccl_transfer import NcclTrainerInitInfo
+        from rollout.transfer.nccl import NcclTrainerInitInfo
 
         return NcclTrainerInitInfo(
             rank=rank,

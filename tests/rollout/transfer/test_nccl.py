@@ -14,17 +14,17 @@ from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 
 from rollout.config import NcclTransferConfig
 from rollout.errors import TransferError, WorkersFailedError
-from rollout.gloo_group import in_background
-from rollout.nccl_transfer import (
+from rollout.plugin import register
+from rollout.transfer.client import FanOutClient, trainer_init_info
+from rollout.transfer.gloo_group import in_background
+from rollout.transfer.nccl import (
     NcclInitInfo,
     NcclTrainerInitInfo,
     NcclTrainerWeightTransferEngine,
     NcclWeightTransferEngine,
     Watch,
 )
-from rollout.plugin import register
-from rollout.transfer_client import FanOutClient, trainer_init_info
-from tests.rollout.test_gloo_transfer import TENSORS, DictSource
+from tests.rollout.transfer.test_gloo import TENSORS, DictSource
 
 TIMEOUT_S = 1.0
 

@@ -33,7 +33,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Marked:
+class ScoredAnswer:
     """One answer to a question and what it is worth."""
 
     question: Question
@@ -65,8 +65,8 @@ class Benchmark(Protocol):
 
     def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]: ...
 
-    def mark(self, question: Question, answer: str | None) -> Marked: ...
+    def score(self, question: Question, answer: str | None) -> ScoredAnswer: ...
 
-    def summarise(self, marked: Sequence[Marked]) -> dict[str, float]:
+    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
         """All figures that the benchmark reports, shares in [0, 1], the headline as "overall"; tasks as "task/NAME"."""
         ...

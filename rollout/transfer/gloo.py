@@ -1,7 +1,7 @@
 """A weight-transfer backend over gloo for CPU, behind vLLM's own interface: its two ends.
 
-Rank 0 is the sender; engine ranks follow. Each bucket of `rollout.buckets` is one broadcast. Every step has a deadline,
-and a peer that died ends the transfer with a `TransferError`.
+Rank 0 is the sender; engine ranks follow. Each bucket of `rollout.transfer.buckets` is one broadcast. Every step has a
+deadline, and a peer that died ends the transfer with a `TransferError`.
 """
 
 from collections import deque
@@ -35,11 +35,11 @@ from vllm.model_executor.model_loader.reload.layerwise import (
     get_layerwise_info,
 )
 
-from rollout.buckets import Bucket, FilledBucket, PackedSource, plan_buckets
 from rollout.config import GlooTransferConfig
 from rollout.errors import IncompleteUpdateError, TransferError
-from rollout.gloo_group import AHEAD, GlooGroup, in_background
-from rollout.reload import abandon_reload
+from rollout.transfer.buckets import Bucket, FilledBucket, PackedSource, plan_buckets
+from rollout.transfer.gloo_group import AHEAD, GlooGroup, in_background
+from rollout.transfer.reload import abandon_reload
 
 # How long the sender waits for the receivers' own account of a failure.
 _ACCOUNT_S = 5.0

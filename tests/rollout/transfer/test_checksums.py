@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from rollout.checksums import ReceivedChecksums, TransferWorkerExtension, Weights, tensor_checksum
+from rollout.transfer.checksums import ReceivedChecksums, Weights, tensor_checksum
+from rollout.worker_extension import TransferWorkerExtension
 
 
 class Model(nn.Module):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
-from rollout.buckets import CudaOrder, PackedSource
+from rollout.transfer.buckets import CudaOrder, PackedSource
 
 TENSORS = {name: torch.full((4,), float(index)) for index, name in enumerate("abcde")}
 

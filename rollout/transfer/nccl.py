@@ -26,7 +26,7 @@ from vllm.distributed.weight_transfer.nccl_engine import (
 
 from rollout.config import NcclTransferConfig
 from rollout.errors import TransferError
-from rollout.gloo_group import in_background
+from rollout.transfer.gloo_group import in_background
 
 # How long the sender waits for the receivers' own account of a failure.
 _ACCOUNT_S = 5.0

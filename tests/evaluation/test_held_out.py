@@ -7,15 +7,14 @@ from functools import partial
 
 import pytest
 
-from evaluation.asking import Sampling
 from evaluation.config import EvaluationConfig
-from evaluation.evaluate import evaluate
-from evaluation.marks import EvaluationResult, same_questions
+from evaluation.held_out import evaluate
+from evaluation.held_out_report import HeldOutReport, same_questions
+from evaluation.responses import Sampling
 from flow.score import Failure, Score
 from flow.trajectory import RolloutRequest, Trajectory, VersionSpan
 from rewards.config import RewardConfig
 from rewards.reward import score_response
-from rollout.config import RolloutConfig
 from spatial.sample import ChoiceAnswer, ImageRef, NumberAnswer, ReasoningPath, Region, SpatialSample
 
 IMAGE = ImageRef(sha256="0" * 64, width_px=64, height_px=64)
@@ -74,21 +73,21 @@ async def generate(requests: Sequence[RolloutRequest]) -> list[Trajectory | Fail
 
 
 def sampling(config: EvaluationConfig) -> Sampling:
-    return Sampling.of(config, RolloutConfig())
+    return Sampling.of(config, 1.0, 64)
 
 
-def evaluated(*samples: SpatialSample) -> EvaluationResult:
+def evaluated(*samples: SpatialSample) -> HeldOutReport:
     reward = partial(score_response, config=RewardConfig())
     config = EvaluationConfig(num_questions=10, num_samples=4)
     return asyncio.run(evaluate(samples, generate, reward, config, sampling(config)))
 
 
 @pytest.fixture
-def result() -> EvaluationResult:
+def result() -> HeldOutReport:
     return evaluated(LOR, DTR)
 
 
-def test_failures_are_counted_and_enter_no_mean(result: EvaluationResult) -> None:
+def test_failures_are_counted_and_enter_no_mean(result: HeldOutReport) -> None:
     lor = result.paths[ReasoningPath.LOR]
     assert lor.num_failures == 1
     assert lor.accuracy == pytest.approx(2 / 3)  # right, wrong, right though the format is broken
@@ -108,7 +107,7 @@ def test_a_reward_that_fails_costs_its_response_and_not_the_evaluation() -> None
     assert (lor.num_failures, lor.reward) == (2, 1.0)
 
 
-def test_questions_of_two_options_have_a_mark_of_their_own(result: EvaluationResult) -> None:
+def test_questions_of_two_options_have_a_mark_of_their_own(result: HeldOutReport) -> None:
     lor, dtr = result.paths[ReasoningPath.LOR], result.paths[ReasoningPath.DTR]
     assert lor.accuracy_two_options == pytest.approx(2 / 3)
     assert lor.accuracy_two_options_greedy == 1.0
@@ -117,14 +116,14 @@ def test_questions_of_two_options_have_a_mark_of_their_own(result: EvaluationRes
     assert (three.accuracy, three.accuracy_two_options) == (pytest.approx(2 / 3), None)
 
 
-def test_a_number_is_right_within_a_quarter(result: EvaluationResult) -> None:
+def test_a_number_is_right_within_a_quarter(result: HeldOutReport) -> None:
     dtr = result.paths[ReasoningPath.DTR]
     assert dtr.accuracy == pytest.approx(2 / 4)
     assert dtr.accuracy_by_kind == {"depth": 0.5}
     assert dtr.accuracy_greedy == 0.0
 
 
-def test_centre_errors_are_metres_between_prediction_and_truth(result: EvaluationResult) -> None:
+def test_centre_errors_are_metres_between_prediction_and_truth(result: HeldOutReport) -> None:
     assert result.paths[ReasoningPath.DTR].center_error_m_median == pytest.approx(0.3)
     assert result.paths[ReasoningPath.LOR].center_error_m_median is None
     (marks,) = result.paths[ReasoningPath.DTR].centers_by_domain.values()
@@ -161,7 +160,7 @@ def test_paths_are_compared_on_the_questions_that_both_were_asked() -> None:
 
     result = asyncio.run(evaluate([LOR, both, DTR], answer, reward, config, sampling(config)))
     # The question that only one path was asked does not count.
-    assert same_questions(result.judged) == {"all": {"lor": 0.5, "dtr": 1.0}, "depth": {"lor": 0.5, "dtr": 1.0}}
+    assert same_questions(result.responses) == {"all": {"lor": 0.5, "dtr": 1.0}, "depth": {"lor": 0.5, "dtr": 1.0}}
 
 
 def test_no_more_questions_are_under_way_than_are_allowed() -> None:
@@ -178,7 +177,7 @@ def test_no_more_questions_are_under_way_than_are_allowed() -> None:
     config = EvaluationConfig(num_samples=3, greedy=True)
     reward = partial(score_response, config=RewardConfig())
     samples = [LOR.replace(sample_id=f"lor-{number}") for number in range(30)]
-    sampling = replace(Sampling.of(config, RolloutConfig()), max_groups=8)
+    sampling = replace(Sampling.of(config, 1.0, 64), max_groups=8)
     result = asyncio.run(evaluate(samples, slow, reward, config, sampling))
     assert most == 8
     assert result.paths[ReasoningPath.LOR].num_questions == 30

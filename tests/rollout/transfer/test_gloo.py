@@ -17,14 +17,14 @@ from vllm.model_executor.layers.quantization.base_config import QuantizeMethodBa
 from vllm.model_executor.model_loader.reload import record_metadata_for_reloading
 from vllm.model_executor.model_loader.weight_utils import default_weight_loader
 
-from rollout.buckets import PackedSource, plan_buckets
-from rollout.checksums import tensor_checksum
 from rollout.config import GlooTransferConfig
 from rollout.errors import TransferError, WorkersFailedError
-from rollout.gloo_group import GlooGroup, in_background
-from rollout.gloo_transfer import GlooInitInfo, GlooUpdateInfo, GlooWeightTransferEngine
 from rollout.plugin import register
-from rollout.transfer_client import FanOutClient, trainer_init_info
+from rollout.transfer.buckets import PackedSource, plan_buckets
+from rollout.transfer.checksums import tensor_checksum
+from rollout.transfer.client import FanOutClient, trainer_init_info
+from rollout.transfer.gloo import GlooInitInfo, GlooUpdateInfo, GlooWeightTransferEngine
+from rollout.transfer.gloo_group import GlooGroup, in_background
 
 TENSORS = {
     "a": torch.arange(5, dtype=torch.float32),

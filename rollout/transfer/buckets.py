@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
-from rollout.checksums import tensor_checksum
+from rollout.transfer.checksums import tensor_checksum
 
 # Offsets of tensors in a bucket, so that a view of any number format is aligned.
 _ALIGNMENT_BYTES = 16

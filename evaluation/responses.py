@@ -1,4 +1,4 @@
-"""Questions through the engines: who is asked what, with which seed, and how many at a time."""
+"""Responses of a model to questions: which requests are made, with which seeds, and how many at a time."""
 
 import asyncio
 import time
@@ -9,17 +9,16 @@ from typing import Generic, Self, TypeVar
 from evaluation.config import EvaluationConfig
 from flow.score import Failure
 from flow.trajectory import RolloutRequest, Trajectory
-from rollout.config import RolloutConfig
 from spatial.sample import ReasoningPath, SpatialSample
 
 Generate = Callable[[Sequence[RolloutRequest]], Awaitable[Sequence[Trajectory | Failure]]]
-"""All responses of one group, in order."""
+"""Returns a trajectory or a failure for each request of one group, in order."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Response:
-    """What was answered, without the tokens."""
+    """What a model wrote, without the tokens."""
 
     sample_id: str
     path: ReasoningPath
@@ -34,8 +33,8 @@ class Response:
 
 
 @dataclass(frozen=True)
-class Unanswered:
-    """A response that failed. Counted, and in no mean."""
+class FailedResponse:
+    """A response that failed. It is counted, and enters no mean."""
 
     sample_id: str
     path: ReasoningPath
@@ -43,63 +42,63 @@ class Unanswered:
 
 
 @dataclass(frozen=True)
-class Asked(Generic[T]):
-    """What became of the questions."""
+class Responses(Generic[T]):
+    """All responses to a set of questions, in whichever form the caller keeps them."""
 
     num_questions: dict[ReasoningPath, int]
     """By path; paths without a question are left out."""
-    answers: tuple[T, ...]
+    succeeded: tuple[T, ...]
     """Question by question, path by path."""
-    failures: tuple[Unanswered, ...]
+    failed: tuple[FailedResponse, ...]
     seconds: float
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How responses are drawn, and how many."""
+    """How responses are sampled, and how many to each question."""
 
     temperatures: tuple[float, ...]
-    """Of each response to a question; 0: greedy."""
+    """The temperature of each response to a question; 0: greedy."""
     max_response_tokens: int
     seed: int
     max_groups: int | None = None
-    """Questions that are under way at once; None: all (the pool has those wait that it has no room for)."""
+    """Most questions that are under way at once; None: no limit (the pool queues what it has no room for)."""
 
     @classmethod
-    def of(cls, config: EvaluationConfig, rollout: RolloutConfig) -> Self:
-        """As an evaluation wants it."""
-        temperature = config.temperature or rollout.sampling.temperature
+    def of(cls, config: EvaluationConfig, training_temperature: float, max_response_tokens: int) -> Self:
+        """The sampling that an evaluation's config asks for.
+
+        Args:
+            training_temperature: used where the config sets none.
+        """
+        temperature = config.temperature or training_temperature
         temperatures = (temperature,) * config.num_samples + (0.0,) * config.greedy
-        return cls(
-            temperatures=temperatures,
-            max_response_tokens=rollout.sampling.max_response_tokens,
-            seed=config.seed,
-        )
+        return cls(temperatures=temperatures, max_response_tokens=max_response_tokens, seed=config.seed)
 
 
 async def ask(
     questions: Mapping[ReasoningPath, Sequence[SpatialSample]],
     generate: Generate,
-    judge: Callable[[Trajectory, SpatialSample, bool], T | Unanswered],
+    keep: Callable[[Trajectory, SpatialSample, bool], T | FailedResponse],
     sampling: Sampling,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Asked[T]:
+) -> Responses[T]:
     """Ask every path's questions.
 
     Args:
-        generate: responses to one group of requests; called for many groups at once.
-        judge: what is kept of a response, given its sample and whether it is greedy, or why it counts as unanswered;
-            called as responses come.
+        generate: generates the responses to one group of requests; called for many groups at once.
+        keep: turns a trajectory, its sample, and whether it is greedy into what the caller keeps of it, or into a
+            failure; called as responses arrive.
         on_progress: called with (groups done, groups in all).
 
     Raises:
-        ExceptionGroup: `generate` or `judge` raised; nothing is asked any more.
+        ExceptionGroup: `generate` or `keep` raised an exception; no further question is asked.
     """
     started_s = time.perf_counter()
     total, done = sum(map(len, questions.values())), 0
     free = asyncio.Semaphore(total if sampling.max_groups is None else sampling.max_groups)
 
-    async def ask_one(sample: SpatialSample, path: ReasoningPath, index: int) -> list[T | Unanswered]:
+    async def ask_one(sample: SpatialSample, path: ReasoningPath, index: int) -> list[T | FailedResponse]:
         nonlocal done
         requests = _requests(sample, path, index, sampling)
         async with free:
@@ -107,9 +106,9 @@ async def ask(
         done += 1
         on_progress(done, total)
         return [
-            judge(response, sample, request.temperature == 0)
+            keep(response, sample, request.temperature == 0)
             if isinstance(response, Trajectory)
-            else Unanswered(sample.sample_id, path, response.reason)
+            else FailedResponse(sample.sample_id, path, response.reason)
             for request, response in zip(requests, responses, strict=True)
         ]
 
@@ -119,11 +118,11 @@ async def ask(
             for path, samples in questions.items()
             for index, sample in enumerate(samples)
         ]
-    outcomes = [outcome for group in groups for outcome in group.result()]
-    return Asked(
+    kept = [each for group in groups for each in group.result()]
+    return Responses(
         num_questions={path: len(samples) for path, samples in questions.items() if samples},
-        answers=tuple(outcome for outcome in outcomes if not isinstance(outcome, Unanswered)),
-        failures=tuple(outcome for outcome in outcomes if isinstance(outcome, Unanswered)),
+        succeeded=tuple(each for each in kept if not isinstance(each, FailedResponse)),
+        failed=tuple(each for each in kept if isinstance(each, FailedResponse)),
         seconds=time.perf_counter() - started_s,
     )
 
