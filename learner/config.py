@@ -4,64 +4,23 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from learner.algorithms.advantages import AdvantageConfig
+from learner.algorithms.advantages.grpo import GrpoAdvantage
+from learner.algorithms.aggregation import AggregationConfig, TokenMean
+from learner.algorithms.algorithm import Algorithm
+from learner.algorithms.importance import ImportanceConfig, TokenImportance
+from learner.algorithms.policy_losses import PolicyLossConfig
+from learner.algorithms.policy_losses.grpo import GrpoLoss
+from learner.algorithms.rejection import NoRejection, RejectionConfig
+from learner.fields import Count, NotNegative, Positive
+from learner.optimizers.config import ColdStartOptimizerConfig, OptimizerConfig
 from spatial.strict import StrictModel
 from spatial.tasks import Task
-
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-
 
 Part = Literal["vision", "projector", "region", "language"]
 """Of a VLM: the vision tower; what carries its features over (merger, DeepStack mergers); what makes region tokens; all
 the rest, embeddings and head included."""
 Parts = tuple[Part, ...]
-
-
-class OptimizerConfig(StrictModel):
-    """The optimiser and its learning rate over time."""
-
-    type: Literal["adamw", "adafactor", "muon"] = "adamw"
-    """"muon": Muon for matrices and AdamW for the rest; learns a small model from scratch in far fewer steps.
-    "adafactor" (arXiv 1804.04235): each tensor moves in proportion to its own size, so that gains near 1 and matrix
-    entries near 0.05 learn at the same relative rate; no momentum."""
-    learning_rate: Positive = 1e-6
-    """Peak, per optimiser step; with "adafactor" a share of the tensor's root mean square."""
-    weight_decay: NotNegative = 0.01
-    """Decoupled; applied to every trained weight."""
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    """Decay of the running first and second moments of the gradient; "adafactor" has its own."""
-    epsilon: Positive = 1e-8
-    """Added to the root of the second moment; "adafactor" has its own."""
-    max_grad_norm: Positive = 1.0
-    """A gradient with a larger 2-norm is scaled down to it."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Optimiser steps over which the rate rises linearly from 0 to its peak."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """After the warm-up: the peak, or half a cosine down to `final_fraction` of it at the last planned step."""
-    final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Where the cosine ends, as a share of the peak rate."""
-
-    @model_validator(mode="after")
-    def _has_a_rate_of_its_own(self) -> Self:
-        if self.type != "adamw" and "learning_rate" not in self.model_fields_set:
-            raise ValueError(
-                f"type={self.type} needs a learning_rate: AdamW's means something else to it; try 4e-3 for muon, 8e-3 "
-                "for adafactor (a share of each tensor's size)"
-            )
-        return self
-
-
-class ColdStartOptimizerConfig(OptimizerConfig):
-    """The cold start's optimiser: the same settings with defaults of their own."""
-
-    learning_rate: Positive = 1e-5
-    """Peak, per optimiser step; with "adafactor" a share of the tensor's root mean square."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 20
-    """Optimiser steps over which the rate rises linearly from 0 to its peak."""
-    schedule: Literal["constant", "cosine"] = "cosine"
-    """After the warm-up: the peak, or half a cosine down to `final_fraction` of it at the last planned step."""
 
 
 class DeepSpeedConfig(StrictModel):
@@ -97,128 +56,6 @@ class DeepSpeedConfig(StrictModel):
                 "where small ones are lost"
             )
         return self
-
-
-class GrpoAdvantage(StrictModel):
-    """(r - mean) / (std + 1e-6) over the group, arXiv 2402.03300."""
-
-    type: Literal["grpo"] = "grpo"
-
-
-class DrGrpoAdvantage(StrictModel):
-    """r - mean over the group, arXiv 2503.20783: easy and hard questions are not given extra weight."""
-
-    type: Literal["dr_grpo"] = "dr_grpo"
-
-
-AdvantageConfig = Annotated[GrpoAdvantage | DrGrpoAdvantage, Field(discriminator="type")]
-
-
-class GrpoLoss(StrictModel):
-    """PPO's clipped objective with one ratio a token, arXiv 2402.03300; clip-higher as in arXiv 2503.14476."""
-
-    type: Literal["grpo"] = "grpo"
-    clip_low: Fraction = 0.2
-    """The ratio is clipped below 1 - this."""
-    clip_high: NotNegative = 0.3
-    """The ratio is clipped above 1 + this."""
-    dual_clip: Annotated[float, Field(gt=1)] | None = 3.0
-    """With a negative advantage the loss is at most this times its size (arXiv 1912.09729); null: no bound."""
-
-
-class GspoLoss(StrictModel):
-    """One ratio a response, the exponential of its mean log-ratio, arXiv 2507.18071. Its clip range is far narrower,
-    and every response weighs the same: it needs `aggregation: {type: sequence_mean}`."""
-
-    type: Literal["gspo"] = "gspo"
-    clip_low: Fraction = 3e-4
-    """The response's ratio is clipped below 1 - this."""
-    clip_high: NotNegative = 4e-4
-    """The response's ratio is clipped above 1 + this."""
-    dual_clip: Annotated[float, Field(gt=1)] | None = None
-    """As in "grpo"; the paper has no such bound."""
-
-
-PolicyLossConfig = Annotated[GrpoLoss | GspoLoss, Field(discriminator="type")]
-
-
-class TokenMean(StrictModel):
-    """Every response token of a mini-batch weighs the same."""
-
-    type: Literal["token_mean"] = "token_mean"
-
-
-class SequenceMean(StrictModel):
-    """Every response of a mini-batch weighs the same, its tokens sharing that weight."""
-
-    type: Literal["sequence_mean"] = "sequence_mean"
-
-
-class ConstantLength(StrictModel):
-    """Dr.GRPO: a response's tokens are summed and divided by a constant, so that length earns nothing."""
-
-    type: Literal["dr_grpo"] = "dr_grpo"
-    normalizer_tokens: Count
-    """The constant, usually the longest response allowed."""
-
-
-AggregationConfig = Annotated[TokenMean | SequenceMean | ConstantLength, Field(discriminator="type")]
-
-
-class NoImportance(StrictModel):
-    """Rollout and proximal policy are taken to be the same."""
-
-    type: Literal["none"] = "none"
-
-
-class TokenImportance(StrictModel):
-    """Each token weighs min(proximal / rollout probability, cap)."""
-
-    type: Literal["token"] = "token"
-    cap: Positive = 2.0
-    """Largest weight."""
-
-
-class SequenceImportance(StrictModel):
-    """All tokens of a response weigh min(proximal / rollout probability of the whole response, cap)."""
-
-    type: Literal["sequence"] = "sequence"
-    cap: Positive = 2.0
-    """Largest weight."""
-
-
-ImportanceConfig = Annotated[NoImportance | TokenImportance | SequenceImportance, Field(discriminator="type")]
-
-
-class NoRejection(StrictModel):
-    """Every response token is trained on."""
-
-    type: Literal["none"] = "none"
-
-
-class TokenRejection(StrictModel):
-    """A token whose ratio proximal / rollout probability lies outside [low, high] has no policy loss, as in IcePop,
-    arXiv 2510.18855."""
-
-    type: Literal["token"] = "token"
-    low: Fraction = 0.5
-    """Smallest ratio that is trained on."""
-    high: Annotated[float, Field(gt=1)] = 5.0
-    """Largest ratio that is trained on; up to here, what is beyond `importance.cap` is truncated."""
-
-
-class SequenceRejection(StrictModel):
-    """A response has no policy loss where its geometric mean of the tokens' ratios lies outside [low, high] (verl calls
-    it "geometric"). A mean over many tokens strays far less than one of them, so the range is far narrower."""
-
-    type: Literal["sequence"] = "sequence"
-    low: Fraction = 0.99
-    """Smallest mean ratio that is trained on."""
-    high: Annotated[float, Field(gt=1)] = 1.01
-    """Largest mean ratio that is trained on."""
-
-
-RejectionConfig = Annotated[NoRejection | TokenRejection | SequenceRejection, Field(discriminator="type")]
 
 
 class PointerConfig(StrictModel):
@@ -308,23 +145,21 @@ class LearnerConfig(StrictModel):
     sft: SftConfig = SftConfig()
     """The cold start: supervised fine-tuning before reinforcement learning."""
 
+    @property
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        """The alternatives that were chosen, in the order in which a batch meets them."""
+        return (self.advantage, self.policy_loss, self.importance, self.rejection, self.aggregation)
+
     @model_validator(mode="after")
-    def _has_whole_matrices(self) -> Self:
-        for name, optimizer in (("optimizer", self.optimizer), ("sft.optimizer", self.sft.optimizer)):
-            if optimizer.type != "adamw" and (self.deepspeed.zero_stage > 0 or self.deepspeed.dtype != "float32"):
-                raise ValueError(
-                    f"{name}.type={optimizer.type} needs deepspeed.zero_stage=0 and dtype=float32: it works on "
-                    f"whole matrices, not on the flat pieces of ZeRO {self.deepspeed.zero_stage}"
-                )
+    def _algorithms_go_together(self) -> Self:
+        for algorithm in self.algorithms:
+            algorithm.check(self)
         return self
 
     @model_validator(mode="after")
-    def _gspo_weighs_responses(self) -> Self:
-        if self.policy_loss.type == "gspo" and self.aggregation.type == "token_mean":
-            raise ValueError(
-                "policy_loss.type=gspo, but aggregation.type=token_mean: GSPO has one ratio a response, and a token "
-                "mean would give long responses more weight; set aggregation.type=sequence_mean"
-            )
+    def _optimizers_fit_the_layout(self) -> Self:
+        for name, optimizer in (("optimizer", self.optimizer), ("sft.optimizer", self.sft.optimizer)):
+            optimizer.check_layout(name, self.deepspeed.zero_stage, self.deepspeed.dtype)
         return self
 
     @model_validator(mode="after")

@@ -11,7 +11,6 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from flow.group import Group
-from learner.advantages import group_advantages
 from learner.batch import TrainingRow
 from learner.config import LearnerConfig
 from spatial.grammar import DETECT_CLOSE
@@ -41,8 +40,8 @@ def group_rows(group: Group, config: LearnerConfig, tokenizer: object) -> list[T
         )
         for trajectory, advantage, detect_advantage in zip(
             group.trajectories,
-            group_advantages(rest, config.advantage, whole_G=totals),
-            group_advantages(shares, config.advantage, whole_G=totals),
+            config.advantage.of_group(rest, whole_G=totals),
+            config.advantage.of_group(shares, whole_G=totals),
             strict=True,
         )
         # After the advantages: the reward of a truncated response is part of how well its group did.

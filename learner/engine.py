@@ -7,8 +7,8 @@ given whole to every rank, which works on its own share of it.
       reference and proximal log-probabilities, once, without gradients
       for each mini-batch: for each micro-batch: forward, loss, backward;  then one optimiser step
 
-The loss of a mini-batch is a sum over its tokens, with weights fixed from the whole of it (`token_weights`). DeepSpeed
-averages gradients over ranks, so each rank's share of the loss is multiplied by the number of ranks.
+The loss of a mini-batch is a sum over its tokens, with weights fixed from the whole of it (`learner.aggregation`).
+DeepSpeed averages gradients over ranks, so each rank's share of the loss is multiplied by the number of ranks.
 """
 
 import logging
@@ -24,6 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from learner.algorithms.aggregation import Aggregation, TokenMean
 from learner.batch import (
     Collator,
     MicroPlan,
@@ -36,8 +37,9 @@ from learner.batch import (
     with_equal_head_calls,
 )
 from learner.checkpoint import alternative
-from learner.config import AggregationConfig, LearnerConfig, TokenMean
-from learner.losses import token_weights
+from learner.config import LearnerConfig
+from learner.freezing import freeze
+from learner.layout import deepspeed_settings, resolve_attention
 from learner.metrics import TokenMeans, names_by_staleness
 from learner.objective import (
     OFF_POLICY,
@@ -45,17 +47,9 @@ from learner.objective import (
     sft_objective,
     with_effective_sample_size,
 )
+from learner.optimizers.schedule import build_schedule
 from learner.pointer import Pointer, find_mentions
-from learner.stack import (
-    build_optimizer,
-    build_schedule,
-    deepspeed_settings,
-    freeze,
-    import_deepspeed,
-    join_process_group,
-    require_device,
-    resolve_attention,
-)
+from learner.process_group import import_deepspeed, join_process_group, require_device
 from learner.state import export_model, load_state, save_state
 from learner.step import OptimizerSteps, StepResult, TrainingPass, check_weights
 from spatial.tasks import task_of
@@ -313,7 +307,7 @@ class LearnerEngine:
         freeze(vlm, config)
         if config.deepspeed.activation_checkpointing:
             vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        optimizer = build_optimizer(policy, config.optimizer)
+        optimizer = config.optimizer.kind.build(policy, config.optimizer)
         engine, *_ = import_deepspeed(self._on_gpu).initialize(
             model=policy.train(),
             optimizer=optimizer,
@@ -380,7 +374,7 @@ def _sample_ids(rows: Sequence[Row], selected: Sequence[int]) -> list[str]:
     return [rows[row].sample.sample_id for row in selected]
 
 
-def _weights_of_rows(rows: Sequence[Row], selected: Sequence[int], config: AggregationConfig) -> dict[int, float]:
+def _weights_of_rows(rows: Sequence[Row], selected: Sequence[int], aggregation: Aggregation) -> dict[int, float]:
     """What a token of each selected row weighs in their mini-batch."""
     lengths = [len(rows[row].response_token_ids) for row in selected]
-    return dict(zip(selected, token_weights(lengths, config), strict=True))
+    return dict(zip(selected, aggregation.token_weights(lengths), strict=True))

@@ -4,17 +4,10 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from learner.algorithms.algorithm import Tokens
+from learner.algorithms.ratios import effective_sample_size, kl_k1, kl_k3
 from learner.batch import MicroBatch, RlMicroBatch
 from learner.config import LearnerConfig
-from learner.losses import (
-    Tokens,
-    accepted_tokens,
-    effective_sample_size,
-    importance_weights,
-    kl_k1,
-    kl_k3,
-    policy_loss,
-)
 
 OFF_POLICY = frozenset(
     {
@@ -26,7 +19,7 @@ OFF_POLICY = frozenset(
         "importance_ratio_squared",
     }
 )
-"""The statistics that tell how far off the policy a batch is; its ratios become `ess`."""
+"""The statistics that say how far the policies of a batch are apart; its ratios become `ess`."""
 
 # From log-probabilities and entropies of a micro-batch to its share of the loss and its statistics per token.
 Objective = Callable[[Tokens, Tokens], tuple[Tensor, dict[str, Tokens]]]
@@ -56,9 +49,9 @@ def grpo_objective(
         logprobs, entropies: of the policy in training, with gradients.
     """
     proximal = logprobs.detach() if proximal_logprobs is None else proximal_logprobs
-    surrogate, statistics = policy_loss(logprobs, proximal, batch.advantages, batch.mask, config.policy_loss)
-    weights, ratios = importance_weights(proximal, batch.rollout_logprobs, batch.mask, config.importance)
-    accepted = accepted_tokens(proximal, batch.rollout_logprobs, batch.mask, config.rejection)
+    surrogate, statistics = config.policy_loss.of_tokens(logprobs, proximal, batch.advantages, batch.mask)
+    weights, ratios = config.importance.weights(proximal, batch.rollout_logprobs, batch.mask)
+    accepted = config.rejection.accepted(proximal, batch.rollout_logprobs, batch.mask)
     loss = (weights * surrogate).masked_fill(~accepted, 0.0)
     # Left out at 0, not multiplied by it: the backward pass through the entropies costs two more tensors of logits.
     if config.entropy_coefficient:

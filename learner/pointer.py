@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from learner.algorithms.algorithm import Tokens
 from learner.batch import Row
 from learner.config import PointerConfig
-from learner.losses import Tokens
 from learner.objective import Objective
 from vlm.prompt import PromptEncoder
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from learner.config import LearnerConfig, OptimizerConfig
+from learner.config import LearnerConfig
+from learner.optimizers.config import OptimizerConfig
 from learner.partitioned import full_shape, named_weights, whole_weights
 from vlm.errors import CheckpointError
 from vlm.files import follow_umask

@@ -50,7 +50,7 @@ class ModelShape:
         import torch
         from transformers import AutoConfig, AutoModelForImageTextToText
 
-        from learner.stack import freeze
+        from learner.freezing import freeze
         from vlm import region_models  # noqa: F401 - makes models with region tokens known to transformers
 
         config: Any = AutoConfig.from_pretrained(find_checkpoint(str(folder)))
@@ -91,7 +91,7 @@ def learner_needs(shape: ModelShape, config: LearnerConfig, engine: EngineConfig
     of_states = ranks if layout.zero_stage >= 1 else 1
     # bfloat16 is summed up in float32 beside itself, and has float32 masters.
     is_half = layout.dtype == "bfloat16"
-    moments = {"adamw": 8, "muon": 8, "adafactor": 0}[config.optimizer.type]
+    moments = config.optimizer.kind.state_bytes
     trained = shape.num_trained
     copies = _LOGIT_COPIES_WITH_ENTROPY if config.entropy_coefficient else _LOGIT_COPIES
     largest_bytes = shape.vocab_size * shape.hidden_size * _BYTES[engine.dtype]

@@ -12,15 +12,13 @@ from launch.settings.config import RunConfig
 from launch.settings.targets import check_space
 from learner.config import LearnerConfig
 
-_STATE_BYTES = {"adamw": 8, "muon": 8, "adafactor": 0}
-"""Of the optimiser, for each trained number."""
 _WIDTH_BYTES = {"float32": 4, "bfloat16": 2}
 _LAYER = re.compile(r"language_model\.layers\.(\d+)\.")
 
 
 def count_parameters(model: Path, learner: LearnerConfig) -> tuple[int, int]:
     """(all, those that are trained) of a model folder, from the headers of its files; no weight is read."""
-    from learner.stack import part_of
+    from learner.freezing import part_of
 
     sizes: dict[str, int] = {}
     for file in model.glob("*.safetensors"):
@@ -47,7 +45,7 @@ def checkpoint_bytes(model: Path, learner: LearnerConfig) -> int:
     number, trained = count_parameters(model, learner)
     masters = 4 if learner.deepspeed.zero_stage > 0 else 0
     width = _WIDTH_BYTES[learner.deepspeed.dtype]
-    return number * width + trained * (_STATE_BYTES[learner.optimizer.type] + masters)
+    return number * width + trained * (learner.optimizer.kind.state_bytes + masters)
 
 
 def check_space_for(config: RunConfig, folder: RunFolder, model: Path, phases: Collection[str]) -> None:

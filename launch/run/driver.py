@@ -40,7 +40,7 @@ from launch.run.record import begin_again, record_start
 from launch.run.resume import resume_command
 from launch.settings.config import ConfigError, RunConfig
 from launch.settings.reward import check_reward
-from learner.correction import describe_correction
+from learner.correction import describe_correction, describe_update
 from rollout.errors import cause_of, told
 from rollout.processes import has_exited
 from spatial.dataset import BadDataError
@@ -180,6 +180,7 @@ class Driver:
         record_start(self.folder, self.config, "train", checkpoint)
         if (checkpoint / "tokenizer.json").exists():
             shutil.copyfile(checkpoint / "tokenizer.json", self.folder.tokenizer)
+        self.console.print(f"policy update: {describe_update(self.config.learner)}", highlight=False)
         self.console.print(f"off-policy correction: {describe_correction(self.config.learner)}", highlight=False)
         result = self._coordinator.train.remote(checkpoint, resume_from, self._exams)
         return self._watch(result, partial(self._resumes, "train", checkpoint))

@@ -9,6 +9,10 @@ import pytest
 import torch
 
 from flow.trajectory import VersionSpan
+from learner.algorithms.aggregation import ConstantLength, SequenceMean
+from learner.algorithms.importance import TokenImportance
+from learner.algorithms.policy_losses.gspo import GspoLoss
+from learner.algorithms.rejection import SequenceRejection, TokenRejection
 from learner.batch import (
     Collator,
     MicroPlan,
@@ -18,16 +22,7 @@ from learner.batch import (
     shuffle_into_mini_batches,
     with_equal_head_calls,
 )
-from learner.config import (
-    ConstantLength,
-    GspoLoss,
-    LearnerConfig,
-    SequenceMean,
-    SequenceRejection,
-    TokenImportance,
-    TokenRejection,
-)
-from learner.losses import token_weights
+from learner.config import LearnerConfig
 from learner.metrics import TokenMeans, names_by_staleness
 from learner.objective import OFF_POLICY, grpo_objective, with_effective_sample_size
 from tests.learner.conftest import ToyWorld
@@ -252,7 +247,7 @@ def test_the_gradient_does_not_depend_on_the_cut(world: ToyWorld, config: Learne
     rows = training_rows(world.samples, world.encoder)
     collator = Collator(world.encoder, rows)
     lengths = [len(row.response_token_ids) for row in rows]
-    weights = dict(enumerate(token_weights(lengths, config.aggregation)))
+    weights = dict(enumerate(config.aggregation.token_weights(lengths)))
     policy = load_policy(world.checkpoint)
 
     def gradient(num_ranks: int, max_rows: int | None, max_tokens: int | None = None) -> tuple[float, torch.Tensor]:

@@ -1,15 +1,17 @@
+from typing import get_args
+
 import pytest
 
-from learner.config import (
-    GspoLoss,
-    LearnerConfig,
-    NoImportance,
-    SequenceImportance,
-    SequenceMean,
-    SequenceRejection,
-    TokenRejection,
-)
-from learner.correction import describe_correction
+from learner.algorithms.advantages import AdvantageConfig
+from learner.algorithms.advantages.dr_grpo import DrGrpoAdvantage
+from learner.algorithms.aggregation import AggregationConfig, ConstantLength, SequenceMean
+from learner.algorithms.algorithm import Algorithm
+from learner.algorithms.importance import ImportanceConfig, NoImportance, SequenceImportance
+from learner.algorithms.policy_losses import PolicyLossConfig
+from learner.algorithms.policy_losses.gspo import GspoLoss
+from learner.algorithms.rejection import RejectionConfig, SequenceRejection, TokenRejection
+from learner.config import LearnerConfig
+from learner.correction import describe_correction, describe_update
 
 
 @pytest.mark.parametrize(
@@ -34,3 +36,27 @@ from learner.correction import describe_correction
 )
 def test_the_correction_is_told_in_one_sentence(config: LearnerConfig, sentence: str) -> None:
     assert describe_correction(config) == sentence
+
+
+def test_the_update_is_told_in_one_sentence() -> None:
+    assert describe_update(LearnerConfig()) == "advantage (r - mean) / std of the group, all tokens weigh the same"
+    config = LearnerConfig(advantage=DrGrpoAdvantage(), aggregation=ConstantLength(normalizer_tokens=128))
+    assert describe_update(config) == "advantage r - mean of the group, a response is its sum over 128 tokens"
+
+
+@pytest.mark.parametrize(
+    "family", [AdvantageConfig, PolicyLossConfig, AggregationConfig, ImportanceConfig, RejectionConfig]
+)
+def test_no_two_alternatives_of_a_family_are_described_alike(family: object) -> None:
+    alternatives = get_args(get_args(family)[0])
+    required = {"normalizer_tokens": 128}
+    made = [kind(**{name: required[name] for name in kind.model_fields.keys() & required}) for kind in alternatives]
+    assert len(made) > 1
+    assert len({alternative.describe() for alternative in made}) == len(made)
+
+
+def test_every_algorithm_of_the_config_is_checked_against_the_others() -> None:
+    config = LearnerConfig()
+    chosen = {value for _, value in config if isinstance(value, Algorithm)}
+    assert chosen == set(config.algorithms)
+    assert len(chosen) == 5

@@ -8,7 +8,10 @@ import pytest
 
 from flow.group import Group
 from flow.score import Score
-from learner.config import AdvantageConfig, DrGrpoAdvantage, GrpoAdvantage, LearnerConfig
+from learner.algorithms.advantages import AdvantageConfig
+from learner.algorithms.advantages.dr_grpo import DrGrpoAdvantage
+from learner.algorithms.advantages.grpo import GrpoAdvantage
+from learner.config import LearnerConfig
 from learner.credit import group_rows, num_detect_tokens
 from spatial.sample import ReasoningPath
 from tests.learner.conftest import ToyWorld

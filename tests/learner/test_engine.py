@@ -10,19 +10,16 @@ import torch
 from torch import Tensor
 
 from flow.trajectory import VersionSpan
+from learner.algorithms.aggregation import SequenceMean
+from learner.algorithms.importance import NoImportance
+from learner.algorithms.policy_losses.grpo import GrpoLoss
+from learner.algorithms.policy_losses.gspo import GspoLoss
+from learner.algorithms.rejection import TokenRejection
 from learner.batch import TrainingRow
-from learner.config import (
-    DeepSpeedConfig,
-    GrpoLoss,
-    GspoLoss,
-    NoImportance,
-    OptimizerConfig,
-    Part,
-    SequenceMean,
-    TokenRejection,
-)
+from learner.config import DeepSpeedConfig, Part
 from learner.engine import LearnerEngine
-from learner.stack import part_of
+from learner.freezing import part_of
+from learner.optimizers.config import OptimizerConfig
 from learner.weights import DeepSpeedWeightSource
 from tests.learner.conftest import StartEngine, ToyWorld
 from tests.learner.plain import PlainLearner

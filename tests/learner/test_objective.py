@@ -6,17 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from learner.algorithms.aggregation import SequenceMean
+from learner.algorithms.importance import NoImportance
+from learner.algorithms.policy_losses.gspo import GspoLoss
+from learner.algorithms.rejection import NoRejection, RejectionConfig, SequenceRejection, TokenRejection
 from learner.batch import Collator, MicroPlan, RlMicroBatch
-from learner.config import (
-    GspoLoss,
-    LearnerConfig,
-    NoImportance,
-    NoRejection,
-    RejectionConfig,
-    SequenceMean,
-    SequenceRejection,
-    TokenRejection,
-)
+from learner.config import LearnerConfig
 from learner.objective import grpo_objective
 from tests.learner.conftest import ToyWorld
 from tests.learner.toy import training_rows

@@ -9,7 +9,8 @@ import numpy as np
 
 from flow.trajectory import Trajectory, VersionSpan
 from learner.batch import SftRow, TrainingRow
-from learner.config import ColdStartOptimizerConfig, DeepSpeedConfig, LearnerConfig, OptimizerConfig, SftConfig
+from learner.config import DeepSpeedConfig, LearnerConfig, SftConfig
+from learner.optimizers.config import ColdStartOptimizerConfig, OptimizerConfig
 from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, ReasoningPath, Region, SpatialSample
 from vlm.config import PromptConfig, TinyModelConfig

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from learner.config import DeepSpeedConfig
-from learner.stack import deepspeed_settings, require_device, resolve_attention
+from learner.layout import deepspeed_settings, resolve_attention
+from learner.process_group import require_device
 from rollout.config import EngineConfig, NcclTransferConfig
 from rollout.engine_arguments import engine_arguments
 from rollout.processes import require_build, wrong_build

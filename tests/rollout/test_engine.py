@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from flow.trajectory import Trajectory
 from learner.config import LearnerConfig
-from learner.stack import freeze
+from learner.freezing import freeze
 from learner.weights import DeepSpeedWeightSource
 from rollout.canary import choose_canary, mean_difference
 from rollout.config import CanaryConfig, EngineConfig

@@ -16,7 +16,7 @@ from flow.score import Score
 from learner.batch import TrainingRow
 from learner.config import LearnerConfig
 from learner.errors import PortTakenError
-from learner.stack import join_process_group
+from learner.process_group import join_process_group
 from rollout.config import EngineConfig
 from spatial.sample import ReasoningPath
 from tests.actors.fake_workers import make_requests

@@ -18,7 +18,8 @@ from launch.machine.memory import (
     total,
 )
 from launch.settings.config import PRESETS, load_config
-from learner.config import DeepSpeedConfig, LearnerConfig, OptimizerConfig
+from learner.config import DeepSpeedConfig, LearnerConfig
+from learner.optimizers.config import OptimizerConfig
 from rollout.config import EngineConfig, IpcTransferConfig, NcclTransferConfig
 
 # A round model: 8 G parameters, 36 layers.

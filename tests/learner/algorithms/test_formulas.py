@@ -6,28 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from learner.config import (
-    ConstantLength,
-    GrpoLoss,
-    GspoLoss,
-    NoImportance,
-    NoRejection,
-    SequenceImportance,
-    SequenceMean,
-    SequenceRejection,
-    TokenImportance,
-    TokenMean,
-    TokenRejection,
-)
-from learner.losses import (
-    accepted_tokens,
-    effective_sample_size,
-    importance_weights,
-    kl_k1,
-    kl_k3,
-    policy_loss,
-    token_weights,
-)
+from learner.algorithms.aggregation import ConstantLength, SequenceMean, TokenMean
+from learner.algorithms.importance import NoImportance, SequenceImportance, TokenImportance
+from learner.algorithms.policy_losses.grpo import GrpoLoss
+from learner.algorithms.policy_losses.gspo import GspoLoss
+from learner.algorithms.ratios import effective_sample_size, kl_k1, kl_k3
+from learner.algorithms.rejection import NoRejection, SequenceRejection, TokenRejection
 
 
 def logs(*rows: list[float]) -> Tensor:
@@ -39,7 +23,7 @@ def ones(*rows: list[float]) -> Tensor:
 
 
 def grpo(ratio: float, advantage: float, config: GrpoLoss | None = None) -> float:
-    loss, _ = policy_loss(logs([ratio]), logs([1.0]), torch.tensor([[advantage]]), ones([1.0]), config or GrpoLoss())
+    loss, _ = (config or GrpoLoss()).of_tokens(logs([ratio]), logs([1.0]), torch.tensor([[advantage]]), ones([1.0]))
     return loss.item()
 
 
@@ -66,7 +50,7 @@ def test_without_dual_clip_the_loss_of_a_bad_token_has_no_bound() -> None:
 
 def test_a_clipped_token_has_no_gradient() -> None:
     logprobs = logs([1.5, 1.1]).requires_grad_()
-    loss, _ = policy_loss(logprobs, logs([1.0, 1.0]), torch.ones(1, 2), ones([1.0, 1.0]), GrpoLoss())
+    loss, _ = GrpoLoss().of_tokens(logprobs, logs([1.0, 1.0]), torch.ones(1, 2), ones([1.0, 1.0]))
     loss.sum().backward()
     assert logprobs.grad is not None
     assert logprobs.grad.tolist() == [[0.0, pytest.approx(-1.1, rel=1e-5)]]
@@ -74,7 +58,7 @@ def test_a_clipped_token_has_no_gradient() -> None:
 
 def test_clip_fractions_count_each_kind_of_clipping() -> None:
     ratios, advantages = [1.5, 1.1, 0.5, 10.0], torch.tensor([[1.0, 1.0, -1.0, -1.0]])
-    _, statistics = policy_loss(logs(ratios), logs([1.0] * 4), advantages, ones(ratios), GrpoLoss())
+    _, statistics = GrpoLoss().of_tokens(logs(ratios), logs([1.0] * 4), advantages, ones(ratios))
     assert statistics["clip_fraction"].tolist() == [[1, 0, 1, 0]]
     assert statistics["dual_clip_fraction"].tolist() == [[0, 0, 0, 1]]
 
@@ -83,7 +67,7 @@ def test_gspo_has_one_ratio_a_response_and_ignores_padding() -> None:
     # log-ratios ln 4 and ln 1 over two tokens: exp(mean) = 2; the third token is padding
     mask = torch.tensor([[True, True, False]])
     config = GspoLoss(clip_low=0.1, clip_high=0.5)
-    loss, statistics = policy_loss(logs([4.0, 1.0, 9.0]), logs([1.0, 1.0, 1.0]), torch.ones(1, 3), mask, config)
+    loss, statistics = config.of_tokens(logs([4.0, 1.0, 9.0]), logs([1.0, 1.0, 1.0]), torch.ones(1, 3), mask)
     assert statistics["ratio"][0, :2].tolist() == pytest.approx([2.0, 2.0])
     assert loss[0, :2].tolist() == pytest.approx([-1.5, -1.5])
 
@@ -106,8 +90,8 @@ def test_gspo_with_one_advantage_a_response_has_the_loss_and_gradient_of_its_pap
     logprobs = ((base + 0.2 * torch.randn(4, 6)) * mask).requires_grad_()
     advantages = torch.tensor([[1.5], [-0.5], [0.7], [-2.0]]).expand(4, 6) * mask
     config = GspoLoss(clip_low=0.005, clip_high=0.005)
-    loss, statistics = policy_loss(logprobs, base, advantages, mask, config)
-    weights = torch.tensor(token_weights([6, 3, 1, 4], SequenceMean()))[:, None] * mask
+    loss, statistics = config.of_tokens(logprobs, base, advantages, mask)
+    weights = torch.tensor(SequenceMean().token_weights([6, 3, 1, 4]))[:, None] * mask
     mine = (weights * loss).sum()
     (found,) = torch.autograd.grad(mine, logprobs)
     expected = gspo_by_hand(logprobs, base, advantages, mask, 0.005, 0.005)
@@ -122,7 +106,7 @@ def test_gspo_gives_each_token_the_gradient_of_its_own_advantage() -> None:
     logprobs = logs([4.0, 1.0]).requires_grad_()
     advantages = torch.tensor([[1.0, -3.0]])
     config = GspoLoss(clip_low=0.9, clip_high=5.0)
-    loss, _ = policy_loss(logprobs, logs([1.0, 1.0]), advantages, ones([1.0, 1.0]), config)
+    loss, _ = config.of_tokens(logprobs, logs([1.0, 1.0]), advantages, ones([1.0, 1.0]))
     assert loss.tolist() == [pytest.approx([-2.0, 6.0])]
     loss.sum().backward()
     assert logprobs.grad is not None
@@ -131,7 +115,7 @@ def test_gspo_gives_each_token_the_gradient_of_its_own_advantage() -> None:
 
 def test_gspo_gives_a_masked_token_no_gradient() -> None:
     logprobs = logs([1.0, 1.0, 1.0]).requires_grad_()
-    loss, _ = policy_loss(logprobs, logs([1.0] * 3), torch.ones(1, 3), ones([1.0] * 3), GspoLoss())
+    loss, _ = GspoLoss().of_tokens(logprobs, logs([1.0] * 3), torch.ones(1, 3), ones([1.0] * 3))
     loss.masked_fill(torch.tensor([[False, True, False]]), 0.0).sum().backward()
     assert logprobs.grad is not None
     assert logprobs.grad.tolist() == [pytest.approx([-1.0, 0.0, -1.0])]
@@ -139,7 +123,7 @@ def test_gspo_gives_a_masked_token_no_gradient() -> None:
 
 def test_gspo_spreads_the_gradient_evenly_over_the_response() -> None:
     logprobs = logs([1.0, 1.0]).requires_grad_()
-    loss, _ = policy_loss(logprobs, logs([1.0, 1.0]), torch.ones(1, 2), ones([1.0, 1.0]), GspoLoss())
+    loss, _ = GspoLoss().of_tokens(logprobs, logs([1.0, 1.0]), torch.ones(1, 2), ones([1.0, 1.0]))
     (loss / 2).sum().backward()
     assert logprobs.grad is not None
     assert logprobs.grad.tolist() == [[pytest.approx(-0.5), pytest.approx(-0.5)]]
@@ -147,33 +131,33 @@ def test_gspo_spreads_the_gradient_evenly_over_the_response() -> None:
 
 def test_token_importance_is_truncated_above_only() -> None:
     ratios = [0.1, 1.5, 7.0]
-    weights, raw = importance_weights(logs(ratios), logs([1.0] * 3), ones(ratios), TokenImportance(cap=2.0))
+    weights, raw = TokenImportance(cap=2.0).weights(logs(ratios), logs([1.0] * 3), ones(ratios))
     assert weights.tolist() == [pytest.approx([0.1, 1.5, 2.0])]
     assert raw.tolist() == [pytest.approx(ratios)]
 
 
 def test_sequence_importance_is_the_product_over_the_response() -> None:
     mask = torch.tensor([[True, True, False]])
-    weights, raw = importance_weights(logs([0.5, 3.0, 9.0]), logs([1.0, 1.0, 1.0]), mask, SequenceImportance(cap=1.2))
+    weights, raw = SequenceImportance(cap=1.2).weights(logs([0.5, 3.0, 9.0]), logs([1.0, 1.0, 1.0]), mask)
     assert weights.tolist() == [pytest.approx([1.2] * 3)]
     assert raw.tolist() == [pytest.approx([1.5] * 3)]
 
 
 def test_no_importance_weighs_one_and_still_tells_the_ratios() -> None:
-    weights, raw = importance_weights(logs([0.5, 3.0]), logs([1.0, 1.0]), ones([1.0, 1.0]), NoImportance())
+    weights, raw = NoImportance().weights(logs([0.5, 3.0]), logs([1.0, 1.0]), ones([1.0, 1.0]))
     assert weights.tolist() == [[1.0, 1.0]]
     assert raw.tolist() == [pytest.approx([0.5, 3.0])]
 
 
 def test_importance_carries_no_gradient() -> None:
     proximal = logs([0.5]).requires_grad_()
-    weights, _ = importance_weights(proximal, logs([1.0]), ones([1.0]), TokenImportance())
+    weights, _ = TokenImportance().weights(proximal, logs([1.0]), ones([1.0]))
     assert not weights.requires_grad
 
 
 def test_token_rejection_leaves_out_tokens_beyond_either_bound() -> None:
     ratios = [0.4, 0.5, 1.0, 4.0, 4.1]
-    accepted = accepted_tokens(logs(ratios), logs([1.0] * 5), ones(ratios), TokenRejection(low=0.5, high=4.0))
+    accepted = TokenRejection(low=0.5, high=4.0).accepted(logs(ratios), logs([1.0] * 5), ones(ratios))
     assert accepted.tolist() == [[False, True, True, True, False]]
 
 
@@ -182,18 +166,16 @@ def test_sequence_rejection_leaves_out_whole_responses_by_their_geometric_mean()
     ratios = [[4.0, 1.0, 9.0], [9.0, 0.25, 9.0], [0.25, 0.25, 9.0]]
     mask = torch.tensor([[True, True, False]] * 3)
     config = SequenceRejection(low=0.5, high=1.8)
-    accepted = accepted_tokens(logs(*ratios), logs(*[[1.0] * 3] * 3), mask, config)
+    accepted = config.accepted(logs(*ratios), logs(*[[1.0] * 3] * 3), mask)
     assert accepted[mask].tolist() == [False, False, True, True, False, False]
 
 
 def test_without_rejection_every_token_is_accepted() -> None:
-    assert accepted_tokens(logs([1e-6, 1e6]), logs([1.0, 1.0]), ones([1.0, 1.0]), NoRejection()).all()
+    assert NoRejection().accepted(logs([1e-6, 1e6]), logs([1.0, 1.0]), ones([1.0, 1.0])).all()
 
 
 def test_a_ratio_beyond_all_bounds_stays_finite() -> None:
-    weights, raw = importance_weights(
-        torch.tensor([[0.0]]), torch.tensor([[-200.0]]), ones([1.0]), TokenImportance(cap=2.0)
-    )
+    weights, raw = TokenImportance(cap=2.0).weights(torch.tensor([[0.0]]), torch.tensor([[-200.0]]), ones([1.0]))
     assert weights.item() == 2.0
     assert math.isfinite(raw.item())
 
@@ -241,9 +223,7 @@ def test_k3_grows_with_the_distance() -> None:
 
 def test_without_dual_clip_a_bad_token_keeps_its_gradient_beyond_twenty_nats() -> None:
     logprobs = torch.tensor([[0.0]], requires_grad=True)
-    loss, _ = policy_loss(
-        logprobs, torch.tensor([[-30.0]]), torch.tensor([[-1.0]]), ones([1.0]), GrpoLoss(dual_clip=None)
-    )
+    loss, _ = GrpoLoss(dual_clip=None).of_tokens(logprobs, torch.tensor([[-30.0]]), torch.tensor([[-1.0]]), ones([1.0]))
     loss.sum().backward()
     assert logprobs.grad is not None
     assert logprobs.grad.item() == pytest.approx(math.exp(20.0), rel=1e-4)
@@ -255,9 +235,9 @@ def test_k1_is_the_difference_of_log_probabilities() -> None:
 
 
 def test_token_weights_of_each_aggregation() -> None:
-    assert token_weights([3, 1], TokenMean()) == [0.25, 0.25]
-    assert token_weights([4, 1], SequenceMean()) == [0.125, 0.5]
-    assert token_weights([4, 1], ConstantLength(normalizer_tokens=10)) == [0.05, 0.05]
+    assert TokenMean().token_weights([3, 1]) == [0.25, 0.25]
+    assert SequenceMean().token_weights([4, 1]) == [0.125, 0.5]
+    assert ConstantLength(normalizer_tokens=10).token_weights([4, 1]) == [0.05, 0.05]
 
 
 def test_effective_sample_size_falls_with_unequal_weights() -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from learner.muon import MuonWithAdamW, split_parameters
+from learner.optimizers.muon_with_adamw import MuonWithAdamW, split_parameters
 
 # Muon orthogonalises in bfloat16, where a unit in the last place is 0.4 % of an entry. Which of two neighbours an entry
 # becomes is decided by how its gradient was rounded, and so by the processor: two computations of the same four steps

@@ -1,28 +1,28 @@
 import pytest
 
-from learner.advantages import group_advantages
-from learner.config import DrGrpoAdvantage, GrpoAdvantage
+from learner.algorithms.advantages.dr_grpo import DrGrpoAdvantage
+from learner.algorithms.advantages.grpo import GrpoAdvantage
 
 
 def test_grpo_divides_by_the_standard_deviation_of_the_sample() -> None:
     # mean 0.5, squared deviations 4 × 0.25, divided by 3: std 0.57735
-    assert group_advantages([1.0, 0.0, 1.0, 0.0], GrpoAdvantage()) == pytest.approx(
+    assert GrpoAdvantage().of_group([1.0, 0.0, 1.0, 0.0]) == pytest.approx(
         [0.866024, -0.866024, 0.866024, -0.866024], abs=1e-6
     )
 
 
 def test_dr_grpo_only_takes_the_mean_away() -> None:
-    assert group_advantages([1.0, 0.2, 0.6], DrGrpoAdvantage()) == pytest.approx([0.4, -0.4, 0.0])
+    assert DrGrpoAdvantage().of_group([1.0, 0.2, 0.6]) == pytest.approx([0.4, -0.4, 0.0])
 
 
 def test_equal_rewards_teach_nothing() -> None:
-    assert group_advantages([0.3] * 5, GrpoAdvantage()) == pytest.approx([0.0] * 5)
+    assert GrpoAdvantage().of_group([0.3] * 5) == pytest.approx([0.0] * 5)
 
 
 def test_a_group_of_one_teaches_nothing() -> None:
-    assert group_advantages([0.7], GrpoAdvantage()) == [0.0]
+    assert GrpoAdvantage().of_group([0.7]) == [0.0]
 
 
 def test_a_reward_that_is_not_finite_is_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
-        group_advantages([0.1, float("nan")], GrpoAdvantage())
+        GrpoAdvantage().of_group([0.1, float("nan")])

@@ -1,0 +1,1 @@
+"""The optimisers, one object each. To add one: its file beside these, and its name in `config.py`."""
