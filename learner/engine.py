@@ -36,11 +36,12 @@ from learner.batch import (
     shuffle_into_mini_batches,
     with_equal_head_calls,
 )
-from learner.checkpoint import alternative
+from learner.checkpoint_store import alternative
 from learner.config import LearnerConfig
 from learner.freezing import freeze
 from learner.layout import deepspeed_settings, resolve_attention
 from learner.metrics import TokenMeans, names_by_staleness
+from learner.model_export import export_model
 from learner.objective import (
     OFF_POLICY,
     grpo_objective,
@@ -50,8 +51,8 @@ from learner.objective import (
 from learner.optimizers.schedule import build_schedule
 from learner.pointer import Pointer, find_mentions
 from learner.process_group import import_deepspeed, join_process_group, require_device
-from learner.state import export_model, load_state, save_state
 from learner.step import OptimizerSteps, StepResult, TrainingPass, check_weights
+from learner.training_state import load_state, save_state
 from spatial.tasks import task_of
 from vlm.errors import CheckpointError
 from vlm.policy import Policy, PolicyBatch, load_policy

@@ -13,7 +13,7 @@ from torch import nn
 from learner.batch import MicroBatch
 from learner.metrics import TokenMeans
 from learner.objective import Objective
-from learner.partitioned import named_weights
+from learner.whole_weights import named_weights
 
 # A micro-batch on the model's device, and its objective.
 TrainingPass = tuple[MicroBatch, Objective]

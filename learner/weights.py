@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
-from learner.partitioned import NamedWeights, full_numel, full_shape, named_weights, whole_weights
+from learner.whole_weights import NamedWeights, full_numel, full_shape, named_weights, whole_weights
 
 
 class DeepSpeedWeightSource(WeightSource):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from actors.run.run_folder import RunFolder
-from learner.checkpoint import read_trainer_state
+from learner.checkpoint_store import read_trainer_state
 from learner.config import SftConfig
 
 # Optimiser steps between two looks at how far it is.

@@ -28,7 +28,7 @@ from evaluation.exam import Exam
 from evaluation.held_out import evaluate, questions_of
 from evaluation.held_out_report import HeldOutReport, summary_of
 from evaluation.responses import Response, Responses, Sampling, ask
-from learner.checkpoint import newest_whole, read_trainer_state
+from learner.checkpoint_store import newest_whole, read_trainer_state
 from learner.config import LearnerConfig
 from learner.correction import describe_correction
 from rewards.custom import load_reward

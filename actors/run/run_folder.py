@@ -8,7 +8,7 @@ trajectories/       step-000001.jsonl …: the responses that were trained on or
 groups.jsonl        one object a recorded group: what it is about, how it went, and where its responses lie
 timeline.jsonl      one object a step: what each loop did when
 tokenizer.json      the policy's: whoever shows a response can tell its tokens
-checkpoints/        see learner/checkpoint.py
+checkpoints/        see learner/checkpoint_store.py
 data/               train.jsonl, validation.jsonl, test.jsonl, and their images
 images/             the image store (a link into the data)
 left_out.jsonl      samples of the data that cannot be used with the run's settings, and why

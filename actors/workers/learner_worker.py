@@ -230,7 +230,7 @@ class LearnerRank:
             describe_model(folder, self._spec.prompt)
 
     def _store(self) -> Any:
-        from learner.checkpoint import CheckpointStore
+        from learner.checkpoint_store import CheckpointStore
 
         return CheckpointStore(
             self._spec.checkpoints, keep=self._spec.keep_checkpoints, rank=self._rank, barrier=self._engine.barrier

@@ -80,7 +80,7 @@ def demo(overrides: Overrides = None, config: Config = None, run: RunOption = No
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
     """The checkpoint to continue from. A scheduler repeats a job's command, so having none yet is no error."""
-    from learner.checkpoint import newest_whole
+    from learner.checkpoint_store import newest_whole
 
     found, faults = newest_whole(checkpoints)
     if found is None:

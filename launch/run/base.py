@@ -11,7 +11,7 @@ from launch.run.driver import Driver
 from launch.settings.config import RunConfig
 from launch.settings.targets import check_free_folder
 from launch.show.summary import print_marks
-from learner.checkpoint import newest_whole
+from learner.checkpoint_store import newest_whole
 
 RECORD = "base.json"
 

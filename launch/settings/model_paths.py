@@ -82,7 +82,7 @@ def training_checkpoint(path: Path, flag: str) -> Path:
         ConfigError: it is none.
         CheckpointError: it is damaged.
     """
-    from learner.checkpoint import list_checkpoints, verify
+    from learner.checkpoint_store import list_checkpoints, verify
 
     if not path.exists():
         raise ConfigError(f"{flag} {path}: there is no such folder")

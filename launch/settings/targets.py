@@ -75,6 +75,6 @@ def check_space(folder: Path, needed_bytes: float, what: str, remedy: str = "") 
 
 
 def _model_bytes(checkpoint: Path) -> int:
-    from learner.state import read_layout
+    from learner.training_state import read_layout
 
     return 4 * sum(math.prod(shape) for shape in read_layout(checkpoint)["weights"].values())

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import vlm.policy
-from learner.checkpoint import CheckpointStore, list_checkpoints
+from learner.checkpoint_store import CheckpointStore, list_checkpoints
 from learner.engine import LearnerEngine
 from learner.weights import DeepSpeedWeightSource
 from rollout.transfer.buckets import PackedSource

@@ -11,7 +11,7 @@ from actors.phases.session import Session
 from actors.pool.rollout_pool import RolloutPool
 from actors.run.run_folder import RunFolder
 from launch.settings.config import load_config
-from learner.checkpoint import CheckpointStore
+from learner.checkpoint_store import CheckpointStore
 
 
 @pytest.mark.anyio

@@ -8,7 +8,7 @@ from actors.run.run_folder import RunFolder
 from launch.commands.cli import app, newest_checkpoint
 from launch.run.record import record_start
 from launch.settings.config import ConfigError, load_config
-from learner.checkpoint import CheckpointStore
+from learner.checkpoint_store import CheckpointStore
 
 BASE = Path(__file__).parents[3] / "assets" / "tiny-base"
 

@@ -13,8 +13,8 @@ from launch.run.record import record_start
 from launch.run.resume import SUBMITTED, check_resumable, resume_command, resume_command_of
 from launch.run.run_config import folder_of
 from launch.settings.config import RunConfig, load_config
-from learner.checkpoint import CheckpointStore
-from learner.state import _settings
+from learner.checkpoint_store import CheckpointStore
+from learner.training_state import layout_settings
 from vlm.errors import CheckpointError
 
 
@@ -70,7 +70,7 @@ def checkpoint_of(tmp_path: Path, state: dict[str, object], config: RunConfig, i
     learner = config.learner if is_train else config.learner.for_cold_start()
 
     def write(folder: Path) -> None:
-        (folder / "layout.json").write_text(json.dumps({**_settings(learner), "weights": {}}))
+        (folder / "layout.json").write_text(json.dumps({**layout_settings(learner), "weights": {}}))
 
     return CheckpointStore(tmp_path / "checkpoints", keep=1).save(3, state, write)
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from launch.commands.cli import app
 from launch.settings.config import ConfigError
 from launch.settings.model_paths import model_folder, training_checkpoint, trajectories_folder
-from learner.checkpoint import CheckpointStore
+from learner.checkpoint_store import CheckpointStore
 from vlm.errors import CheckpointError
 
 

@@ -11,7 +11,7 @@ from launch.machine.space import check_space_for, checkpoint_bytes, count_parame
 from launch.settings import targets
 from launch.settings.config import ConfigError, load_config
 from launch.settings.targets import check_free_folder, check_writable, export_target
-from learner.checkpoint import CheckpointStore
+from learner.checkpoint_store import CheckpointStore
 from vlm.export import PROMPT_FILE
 
 BASE = Path(__file__).parents[3] / "assets" / "tiny-base"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from learner.checkpoint import (
+from learner.checkpoint_store import (
     CheckpointStore,
     NoSpaceError,
     alternative,

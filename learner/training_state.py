@@ -1,4 +1,8 @@
-"""What of a learner goes to disk: its own state, to continue from, and a plain model, for others to load."""
+"""The state that training continues from: weights, optimiser, schedule and counters, as DeepSpeed writes them.
+
+layout.json   what the state is laid out by (`layout_settings`), and the shapes of the weights
+deepspeed/    one file for each rank, or more
+"""
 
 import json
 from pathlib import Path
@@ -8,32 +12,15 @@ from torch import nn
 
 from learner.config import LearnerConfig
 from learner.optimizers.config import OptimizerConfig
-from learner.partitioned import full_shape, named_weights, whole_weights
+from learner.whole_weights import full_shape, named_weights
 from vlm.errors import CheckpointError
-from vlm.files import follow_umask
-from vlm.region_models import load_processor
 
 _TAG = "deepspeed"
 _LAYOUT = "layout.json"
-_GATHER_BYTES = 256 * 2**20
 
 
-# What a checkpoint is laid out by, and the settings that must be as they were.
-_SETTINGS = {
-    "num_ranks": "num_ranks",
-    "zero_stage": "deepspeed.zero_stage",
-    "optimizer": "optimizer.type",
-    "freeze": "freeze",
-    "last_language_layers": "last_language_layers",
-}
-
-
-def _layout(vlm: nn.Module, config: LearnerConfig) -> dict[str, Any]:
-    shapes = {name: list(full_shape(parameter)) for name, parameter in named_weights(vlm)}
-    return {**_settings(config), "weights": shapes}
-
-
-def _settings(config: LearnerConfig) -> dict[str, Any]:
+def layout_settings(config: LearnerConfig) -> dict[str, Any]:
+    """The settings that a state is laid out by, and that must be the same when it is loaded."""
     return {
         "num_ranks": config.num_ranks,
         "zero_stage": config.deepspeed.zero_stage,
@@ -41,6 +28,15 @@ def _settings(config: LearnerConfig) -> dict[str, Any]:
         "freeze": sorted(config.freeze),
         "last_language_layers": config.last_language_layers,
     }
+
+
+# How they are called in the config, where the name differs.
+_KEYS = {"zero_stage": "deepspeed.zero_stage", "optimizer": "optimizer.type"}
+
+
+def _layout(vlm: nn.Module, config: LearnerConfig) -> dict[str, Any]:
+    shapes = {name: list(full_shape(parameter)) for name, parameter in named_weights(vlm)}
+    return {**layout_settings(config), "weights": shapes}
 
 
 def save_state(engine: Any, vlm: nn.Module, folder: Path, counters: dict[str, int], config: LearnerConfig) -> None:
@@ -81,9 +77,9 @@ def check_layout(folder: Path, config: LearnerConfig) -> dict[str, Any]:
             names it, and both values.
     """
     saved = read_layout(folder)
-    for key, now in _settings(config).items():
-        if key in saved and saved[key] != now:  # checkpoints of earlier versions tell less
-            setting, was = f"learner.{_SETTINGS[key]}", json.dumps(saved[key])
+    for key, now in layout_settings(config).items():
+        if key in saved and saved[key] != now:  # checkpoints of earlier versions hold fewer settings
+            setting, was = f"learner.{_KEYS.get(key, key)}", json.dumps(saved[key])
             raise CheckpointError(
                 f"checkpoint {folder / _LAYOUT}: {key} is {was}, but {setting} is {json.dumps(now)}; continue with "
                 f"{setting}={was}, or start from an exported model"
@@ -130,21 +126,3 @@ def _take_settings(engine: Any, config: OptimizerConfig) -> None:
             group["betas"], group["eps"] = config.betas, config.epsilon
     if hasattr(engine.optimizer, "clip_grad"):  # ZeRO's own; without ZeRO the engine clips by its settings
         engine.optimizer.clip_grad = config.max_grad_norm
-
-
-def export_model(vlm: Any, source: Path, folder: Path, is_writer: bool) -> None:
-    """Write model, tokenizer and processor as a Hugging Face folder; a collective under ZeRO-3.
-
-    Args:
-        vlm: the model in training.
-        source: the checkpoint that training started from; its tokenizer and processor are written again.
-        folder: made if missing.
-        is_writer: true on exactly one rank.
-    """
-    # Without tied duplicates: save_pretrained ties by name, and a second copy would be a second weight.
-    weights = whole_weights(list(vlm.named_parameters()), None, _GATHER_BYTES)
-    state = {name: tensor.cpu() for name, tensor in weights if is_writer}
-    if is_writer:
-        vlm.save_pretrained(folder, state_dict=state)
-        load_processor(source).save_pretrained(folder)
-        follow_umask(folder)
