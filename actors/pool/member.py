@@ -90,6 +90,15 @@ _NEXT = {
     State.DEAD: {State.STARTING, State.RETIRING},
     State.RETIRING: set(),
 }
+_COLOURS = {
+    State.STARTING: "cyan",
+    State.STALE: "yellow",
+    State.SERVING: "green",
+    State.SUSPECT: "yellow",
+    State.DEAD: "red",
+    State.RETIRING: "violet",
+}
+"""Of a state wherever it is shown: names that the terminal and the page both know."""
 
 
 @dataclass(eq=False)  # The name of one that left is given again: members are told apart by themselves.
@@ -207,6 +216,16 @@ class MemberStatus:
             memory_gib=member.vitals.memory_gib if member.vitals else None,
             num_waiting=member.vitals.usage.num_waiting if member.vitals else None,
         )
+
+    @property
+    def label(self) -> str:
+        """The state in one word."""
+        return "quarantined" if self.is_quarantined else self.state
+
+    @property
+    def colour(self) -> str:
+        """The colour in which the state is shown."""
+        return _COLOURS[State(self.state)]
 
     def __str__(self) -> str:
         quarantine = ", quarantined" if self.is_quarantined else ""

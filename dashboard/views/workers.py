@@ -12,7 +12,6 @@ from dashboard.board import TABS, TICK, Board
 from dashboard.live import Watched
 
 NAME = "workers"
-_COLOURS = {"serving": "green", "stale": "yellow", "starting": "cyan", "suspect": "orange", "dead": "red"}
 _HEAD = (
     *("worker", "state", "for", "weights", "tokens a second", "a group takes", "under way", "not begun"),
     *("cache in use", "memory", "restarts", "why", ""),
@@ -137,10 +136,9 @@ def _table(status: RunStatus) -> Any:
 
 
 def _cells(worker: MemberStatus) -> list[Any]:
-    state = "quarantined" if worker.is_quarantined else worker.state
     return [
         dmc.Text(worker.name, inherit=True, style=_ONE_LINE),
-        dmc.Badge(state, color=_COLOURS.get(worker.state, "grape"), variant="light", miw="max-content"),
+        dmc.Badge(worker.label, color=worker.colour, variant="light", miw="max-content"),
         dmc.Text(_for(worker.for_s), inherit=True, style=_ONE_LINE),
         "?" if worker.version is None else str(worker.version),
         "–" if worker.tokens_per_s is None else f"{worker.tokens_per_s:,.0f}",

@@ -81,7 +81,8 @@ def check_python(version: tuple[int, int]) -> Finding:
     detail = "{}.{}".format(*version)
     if OLDEST_PYTHON <= version <= NEWEST_PYTHON:
         return Finding("python", "ok", detail)
-    return Finding("python", "fail", detail, "use Python 3.11 to 3.13: `make setup PYTHON=python3.11`")
+    oldest, newest = ("{}.{}".format(*bound) for bound in (OLDEST_PYTHON, NEWEST_PYTHON))
+    return Finding("python", "fail", detail, f"use Python {oldest} to {newest}: `make setup PYTHON=python{oldest}`")
 
 
 def check_cores(num_cores: int) -> Finding:

@@ -9,8 +9,6 @@ from rich.table import Table
 from actors.pool.member import MemberStatus
 from actors.run.status import RunStatus
 
-_COLOURS = {"serving": "green", "stale": "yellow", "starting": "cyan", "suspect": "yellow", "dead": "red"}
-
 
 def print_status(status: RunStatus, console: Console) -> None:
     for line in status_lines(status):
@@ -40,11 +38,9 @@ def workers_table(workers: Sequence[MemberStatus]) -> RenderableType:
     """A row a worker."""
     table = Table("worker", "state", "for", "weights", "responses under way", "tokens/s", "restarts", "why")
     for worker in workers:
-        state = "quarantined" if worker.is_quarantined else worker.state
-        colour = _COLOURS.get(worker.state, "magenta")
         table.add_row(
             worker.name,
-            f"[{colour}]{state}[/]",
+            f"[{worker.colour}]{worker.label}[/]",
             f"{worker.for_s:.0f} s",
             "?" if worker.version is None else str(worker.version),
             str(worker.load),

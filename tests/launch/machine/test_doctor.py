@@ -2,6 +2,7 @@
 
 import io
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,17 @@ CUDA_TORCH = TorchBuild("2.13.0", "13.0")
 )
 def test_python_from_3_11_to_3_13_is_fit(version: tuple[int, int], status: str) -> None:
     assert doctor.check_python(version).status == status
+
+
+def test_doctor_make_and_the_package_ask_for_the_same_python() -> None:
+    root = Path(doctor.__file__).parents[2]
+    (oldest, newest) = doctor.OLDEST_PYTHON, doctor.NEWEST_PYTHON
+    package = tomllib.loads((root / "pyproject.toml").read_text())
+    assert package["project"]["requires-python"] == f">={oldest[0]}.{oldest[1]},<{newest[0]}.{newest[1] + 1}"
+    assert package["tool"]["mypy"]["python_version"] == f"{oldest[0]}.{oldest[1]}"
+    assert f"not {oldest} <= sys.version_info[:2] <= {newest}" in (root / "Makefile").read_text()
+    # These two run before anything is installed, so they cannot import the program.
+    assert f"sys.version_info < {oldest}" in (root / "launch/machine/setup_environment.py").read_text()
 
 
 @pytest.mark.parametrize(("gib", "status"), [(16, "ok"), (15.9, "warn"), (8, "warn"), (7.9, "fail")])

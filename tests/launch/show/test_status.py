@@ -3,8 +3,9 @@
 from io import StringIO
 
 from rich.console import Console
+from rich.style import Style
 
-from actors.pool.member import MemberStatus
+from actors.pool.member import MemberStatus, State
 from actors.run.status import Progress, RunStatus
 from launch.show.status import print_status
 
@@ -17,3 +18,11 @@ def test_brackets_in_warnings_and_reasons_are_text() -> None:
     print_status(status, Console(file=written, width=200))
     assert warning in written.getvalue()
     assert "lost [/tmp/x] [red]" in written.getvalue()
+
+
+def test_every_state_of_a_worker_has_a_colour_that_the_terminal_knows() -> None:
+    for state in State:
+        worker = MemberStatus("rollout-0", state, "", 3.0, 7, 2, 1, False)
+        Style.parse(worker.colour)
+        assert worker.label == state
+    assert MemberStatus("rollout-0", "dead", "", 3.0, 7, 2, 1, True).label == "quarantined"
