@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from evaluation.benchmarks.choices import shares
-from evaluation.benchmarks.question import Benchmark, Question, ScoredAnswer
+from evaluation.benchmarks.benchmark import Benchmark, Rule
+from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.tables import local_folder
 from rewards.accuracy import is_right
 from spatial.dataset import BadDataError, Reject
@@ -14,32 +13,14 @@ from spatial.images import ImageStore
 from spatial.sample import SpatialSample
 
 
-class Rule(Protocol):
-    """The part of a benchmark that needs no files."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def title(self) -> str: ...
-
-    def score(self, question: Question, answer: str | None) -> ScoredAnswer: ...
-
-    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]: ...
-
-
-@dataclass(frozen=True)
-class HeldOut:
+class HeldOut(Rule):
     """A run's own test split: right or wrong (`rewards.accuracy.is_right`), by kind of question and by domain."""
 
-    name: str = "held-out"
-    title: str = "Held-out questions"
+    name = "held-out"
+    title = "Held-out questions"
 
     def score(self, question: Question, answer: str | None) -> ScoredAnswer:
         return ScoredAnswer(question, answer, score=float(is_right(answer, question.sample.answer)))
-
-    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
-        return shares(scored)
 
 
 @dataclass(frozen=True)

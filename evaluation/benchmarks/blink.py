@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from corpora.rows import Raw
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, lettered, score_choice, shares_over_tasks
+from evaluation.benchmarks.benchmark import Benchmark
+from evaluation.benchmarks.choices import ASKED_THROUGH, choice_question, lettered, shares_over_tasks
 from evaluation.benchmarks.question import Question, ScoredAnswer
-from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
+from evaluation.benchmarks.tables import find_files, read_questions, rows_of, store_cell
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
@@ -37,18 +38,20 @@ class _Row(Raw):
 
 
 @dataclass(frozen=True)
-class Blink:
+class Blink(Benchmark):
     """Option exact. "overall" is the mean of the parts, as the published script takes it; "over_questions" by size.
 
     Of `parts` those are read that the folder holds: papers quote different ones.
     """
 
-    name: str = "blink"
-    title: str = "BLINK (spatial parts)"
-    layout: str = (
+    name = "blink"
+    title = "BLINK (spatial parts)"
+    layout = (
         "give the folder that holds PART/val-*.parquet (data set BLINK-Benchmark/BLINK; the answers of its test split "
         f"are not public) for PART among {', '.join(SPATIAL_PARTS)}"
     )
+    data_set = "`BLINK-Benchmark/BLINK`, Relative_Depth, Spatial_Relation and Multi-view_Reasoning of its val split"
+    figures = "mean of the parts, as its script takes it; `over_questions`"
     parts: tuple[str, ...] = SPATIAL_PARTS
 
     def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
@@ -56,7 +59,7 @@ class Blink:
         if not (chosen := [file for file in files if file.parent.name in self.parts]):
             raise FileNotFoundError(f"{folder}: none of the parts {', '.join(self.parts)} in it; {self.layout}")
         for file in chosen:
-            yield from read_questions(file, parquet_rows(file), partial(self._questions, images, file.parent))
+            yield from read_questions(file, rows_of(file), partial(self._questions, images, file.parent))
 
     def _questions(self, images: ImageStore, folder: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
@@ -68,13 +71,10 @@ class Blink:
             images=tuple(
                 store_cell(images, cell, f"image_{index}", folder) for index, cell in enumerate(raw.pictures, start=1)
             ),
-            question=ask(raw.prompt.replace("<image>", "")),
+            question=choice_question(raw.prompt.replace("<image>", "")),
             answer=lettered(raw.answer, len(raw.choices)),
         )
         yield Question(sample, task=raw.sub_task)
-
-    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
-        return score_choice(question, answer)
 
     def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
         return shares_over_tasks(scored)

@@ -16,7 +16,7 @@ ASKED_THROUGH = (ReasoningPath.LOR, ReasoningPath.DIRECT)
 _ASK_FOR_LETTER = "Answer with the letter of the right option."
 
 
-def ask(question: str, options: Sequence[str] = ()) -> str:
+def choice_question(question: str, options: Sequence[str] = ()) -> str:
     """A question with its options, one a line after its letter ("A. left"), and the wish for a letter.
 
     `options` is empty where the question's own text has them.

@@ -5,16 +5,16 @@ box has which colour.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from corpora.rows import Raw, json_lines
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, choice, lettered, score_choice, shares
+from corpora.rows import Raw
+from evaluation.benchmarks.benchmark import Benchmark
+from evaluation.benchmarks.choices import ASKED_THROUGH, choice, choice_question, lettered, shares
 from evaluation.benchmarks.question import Question, ScoredAnswer
-from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
+from evaluation.benchmarks.tables import find_files, read_questions, rows_of, store_cell
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
@@ -36,24 +36,24 @@ class _Row(Raw):
     """From the data set's folder ("img/2D/count/ade20k_10.png")."""
 
 
-@dataclass(frozen=True)
-class CvBench:
+class CvBench(Benchmark):
     """Option exact. "overall" is ½·((ADE20K + COCO)/2 + Omni3D), "2D" and "3D" are its halves.
 
     Of sources that have no question (as when few are asked) the others are the mean.
     """
 
-    name: str = "cv"
-    title: str = "CV-Bench"
-    layout: str = (
+    name = "cv"
+    title = "CV-Bench"
+    layout = (
         "give the folder that holds test_2d.parquet and test_3d.parquet, or test.jsonl and img/ (both in data set "
         "nyu-visionx/CV-Bench)"
     )
+    data_set = "`nyu-visionx/CV-Bench`"
+    figures = "½·((ADE20K + COCO)/2 + Omni3D); `2D`, `3D`; by task and source"
 
     def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("test_[23]d.parquet", "test.parquet", "test.jsonl"), self.layout):
-            rows = parquet_rows(file) if file.suffix == ".parquet" else json_lines(file)
-            yield from read_questions(file, rows, partial(self._questions, images, folder))
+            yield from read_questions(file, rows_of(file), partial(self._questions, images, folder))
 
     def _questions(self, images: ImageStore, folder: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
@@ -64,13 +64,10 @@ class CvBench:
             kind=raw.task,
             paths=ASKED_THROUGH,
             images=(store_cell(images, raw.image or {"path": raw.filename}, "image", folder),),
-            question=ask(raw.question, raw.choices),
+            question=choice_question(raw.question, raw.choices),
             answer=choice(raw.choices, right),
         )
         yield Question(sample, task=raw.task, source=raw.source)
-
-    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
-        return score_choice(question, answer)
 
     def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
         figures = shares(scored)

@@ -1,15 +1,15 @@
 """EmbSpatial-Bench (arXiv 2406.05756): six relations between things in indoor scenes, as the camera sees them."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from corpora.rows import Raw, json_array
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, choice, score_choice, shares
-from evaluation.benchmarks.question import Question, ScoredAnswer
-from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
+from corpora.rows import Raw
+from evaluation.benchmarks.benchmark import Benchmark
+from evaluation.benchmarks.choices import ASKED_THROUGH, choice, choice_question
+from evaluation.benchmarks.question import Question
+from evaluation.benchmarks.tables import find_files, read_questions, rows_of, store_cell
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
@@ -27,21 +27,21 @@ class _Row(Raw):
     """Base64 in the JSON file, bytes in the parquet file."""
 
 
-@dataclass(frozen=True)
-class EmbSpatial:
+class EmbSpatial(Benchmark):
     """Option exact; the share of right answers over all questions, by relation, and by where the scene is from."""
 
-    name: str = "embspatial"
-    title: str = "EmbSpatial-Bench"
-    layout: str = (
+    name = "embspatial"
+    title = "EmbSpatial-Bench"
+    layout = (
         "give the folder that holds embspatial_bench.json (data set Phineas476/EmbSpatial-Bench), or "
         "data/test-*.parquet (FlagEval/EmbSpatial-Bench, the same questions)"
     )
+    data_set = "`Phineas476/EmbSpatial-Bench` (JSON) or `FlagEval/EmbSpatial-Bench` (parquet)"
+    figures = "mean over questions; by relation, by source of the scene"
 
     def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("embspatial_bench.json", "data/test-*.parquet"), self.layout):
-            rows = json_array(file) if file.suffix == ".json" else parquet_rows(file)
-            yield from read_questions(file, rows, partial(self._questions, images, file.parent))
+            yield from read_questions(file, rows_of(file), partial(self._questions, images, file.parent))
 
     def _questions(self, images: ImageStore, folder: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
@@ -51,13 +51,7 @@ class EmbSpatial:
             kind=raw.relation,
             paths=ASKED_THROUGH,
             images=(store_cell(images, raw.image, "image", folder),),
-            question=ask(raw.question, raw.answer_options),
+            question=choice_question(raw.question, raw.answer_options),
             answer=choice(raw.answer_options, raw.answer),
         )
         yield Question(sample, task=raw.relation, source=raw.data_source)
-
-    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
-        return score_choice(question, answer)
-
-    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
-        return shares(scored)

@@ -1,17 +1,17 @@
 """MMSI-Bench (arXiv 2505.23764): 1,000 questions written by people, each about two or more images."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
 from corpora.rows import Raw, RowError
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, score_choice, shares
-from evaluation.benchmarks.question import Question, ScoredAnswer
-from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
+from evaluation.benchmarks.benchmark import Benchmark
+from evaluation.benchmarks.choices import ASKED_THROUGH, choice_question
+from evaluation.benchmarks.question import Question
+from evaluation.benchmarks.tables import find_files, read_questions, rows_of, store_cell
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, SpatialSample
@@ -26,17 +26,18 @@ class _Row(Raw):
     answer: str
 
 
-@dataclass(frozen=True)
-class Mmsi:
+class Mmsi(Benchmark):
     """Option exact; the share of right answers over all questions and over each of the eleven types."""
 
-    name: str = "mmsi"
-    title: str = "MMSI-Bench"
-    layout: str = "give the folder that holds MMSI_Bench.parquet (data set RunsenXu/MMSI-Bench)"
+    name = "mmsi"
+    title = "MMSI-Bench"
+    layout = "give the folder that holds MMSI_Bench.parquet (data set RunsenXu/MMSI-Bench)"
+    data_set = "`RunsenXu/MMSI-Bench`"
+    figures = "mean over questions; by type"
 
     def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("MMSI_Bench.parquet",), self.layout):
-            yield from read_questions(file, parquet_rows(file), partial(self._questions, images, folder))
+            yield from read_questions(file, rows_of(file), partial(self._questions, images, folder))
 
     def _questions(self, images: ImageStore, folder: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
@@ -46,16 +47,10 @@ class Mmsi:
             kind=raw.question_type,
             paths=ASKED_THROUGH,
             images=tuple(store_cell(images, cell, f"images.{index}", folder) for index, cell in enumerate(raw.images)),
-            question=ask(raw.question),
+            question=choice_question(raw.question),
             answer=_answer(raw),
         )
         yield Question(sample, task=raw.question_type)
-
-    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
-        return score_choice(question, answer)
-
-    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
-        return shares(scored)
 
 
 def _answer(raw: _Row) -> ChoiceAnswer:

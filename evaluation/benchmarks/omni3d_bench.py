@@ -1,18 +1,18 @@
 """Omni3D-Bench (arXiv 2502.06787): counting, sizes and distances by comparison, yes or no, and which of several."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import AliasChoices, Field
 
-from corpora.rows import Raw, RowError, json_array
-from evaluation.benchmarks.choices import ASKED_THROUGH, shares
+from corpora.rows import Raw, RowError
+from evaluation.benchmarks.benchmark import Benchmark
+from evaluation.benchmarks.choices import ASKED_THROUGH
 from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.scoring import strict_mean_relative_accuracy
-from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
+from evaluation.benchmarks.tables import find_files, read_questions, rows_of, store_cell
 from spatial.dataset import Reject
 from spatial.grammar import read_number
 from spatial.images import ImageStore
@@ -32,8 +32,7 @@ class _Row(Raw):
     image_filename: str = ""
 
 
-@dataclass(frozen=True)
-class Omni3dBench:
+class Omni3dBench(Benchmark):
     """Count and text exact, whatever the case; any other number: MRA with strict <.
 
     Four tasks as its paper names them: numeric_count, numeric_other, yes_no, multi_choice. The whole is the mean over
@@ -41,17 +40,21 @@ class Omni3dBench:
     written, in the unit that the question asks for; one with a unit after it is wrong, as in the published script.
     """
 
-    name: str = "omni3d"
-    title: str = "Omni3D-Bench"
-    layout: str = (
+    name = "omni3d"
+    title = "Omni3D-Bench"
+    layout = (
         "give the folder that holds data/train-*.parquet, or annotations.json and images/ (both in data set "
         "dmarsili/Omni3D-Bench)"
     )
+    data_set = "`dmarsili/Omni3D-Bench`"
+    answer_rule = "count and text exact; number: MRA with strict <"
+    figures = "mean over questions, which gives back the paper's totals from its four columns"
 
     def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("data/train-*.parquet", "annotations.json"), self.layout):
-            rows = parquet_rows(file) if file.suffix == ".parquet" else json_array(file, "questions.item")
-            yield from read_questions(file, rows, partial(self._questions, images, folder / "images"))
+            yield from read_questions(
+                file, rows_of(file, array="questions.item"), partial(self._questions, images, folder / "images")
+            )
 
     def _questions(self, images: ImageStore, folder: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
@@ -72,9 +75,6 @@ class Omni3dBench:
 
     def score(self, question: Question, answer: str | None) -> ScoredAnswer:
         return ScoredAnswer(question, answer, score=0.0 if answer is None else _score(question, answer))
-
-    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
-        return shares(scored)
 
 
 def _answer(raw: _Row) -> NumberAnswer | TextAnswer:

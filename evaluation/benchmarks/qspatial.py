@@ -1,17 +1,17 @@
 """Q-Spatial Bench (arXiv 2409.09788): distances and sizes in photographs, measured with a rule or a depth scanner."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from corpora.rows import Raw, RowError
-from evaluation.benchmarks.choices import ASKED_THROUGH, shares
+from evaluation.benchmarks.benchmark import Benchmark
+from evaluation.benchmarks.choices import ASKED_THROUGH
 from evaluation.benchmarks.measures import read_measure
 from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.scoring import ratio
-from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
+from evaluation.benchmarks.tables import find_files, read_questions, rows_of, store_cell
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.quantities import read_quantity
@@ -32,24 +32,26 @@ class _Row(Raw):
     """None in the part from ScanNet, whose images its licence keeps out."""
 
 
-@dataclass(frozen=True)
-class QSpatial:
+class QSpatial(Benchmark):
     """Success if max(p/g, g/p) < 2. Over all questions, by type, and by part (QSpatial_plus, QSpatial_scannet).
 
     Asked for in metres, so that no unit of the truth shows; an answer in another unit of length is converted, also one
     in the form that the paper's prompt asks for (`\\scalar{150} \\distance_unit{cm}`).
     """
 
-    name: str = "qspatial"
-    title: str = "Q-Spatial Bench"
-    layout: str = (
+    name = "qspatial"
+    title = "Q-Spatial Bench"
+    layout = (
         "give the folder that holds data/QSpatial_*.parquet (data set andrewliao11/Q-Spatial-Bench) and, for the "
         "part from ScanNet, QSpatial_scannet/images as the benchmark's own script renders them"
     )
+    data_set = "`andrewliao11/Q-Spatial-Bench`"
+    answer_rule = "success if max(p/g, g/p) < 2"
+    figures = "mean over questions; by type, by part (the paper reports the parts)"
 
     def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("data/QSpatial_*.parquet",), self.layout):
-            yield from read_questions(file, parquet_rows(file), partial(self._questions, images, folder, file))
+            yield from read_questions(file, rows_of(file), partial(self._questions, images, folder, file))
 
     def _questions(self, images: ImageStore, folder: Path, file: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
@@ -80,6 +82,3 @@ class QSpatial:
         if times is None:
             return ScoredAnswer(question, answer, score=0.0)
         return ScoredAnswer(question, answer, score=float(times < MAX_RATIO), extra={"ratio": times})
-
-    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
-        return shares(scored)

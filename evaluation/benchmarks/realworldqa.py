@@ -1,18 +1,18 @@
 """RealWorldQA (xAI): 765 questions about photographs, many from cars; options, or a word or number."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from corpora.answers import num_options_in
 from corpora.rows import Raw
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, lettered, score_choice, shares
+from evaluation.benchmarks.benchmark import Benchmark
+from evaluation.benchmarks.choices import ASKED_THROUGH, choice_question, lettered, score_choice
 from evaluation.benchmarks.plain import plain
 from evaluation.benchmarks.question import Question, ScoredAnswer
-from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
+from evaluation.benchmarks.tables import find_files, read_questions, rows_of, store_cell
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample, TextAnswer
@@ -30,17 +30,19 @@ class _Row(Raw):
     image: Any
 
 
-@dataclass(frozen=True)
-class RealWorldQa:
+class RealWorldQa(Benchmark):
     """Option exact; a word or number exact too, whatever its case, without a full stop. Tasks: "choice" and "text"."""
 
-    name: str = "realworldqa"
-    title: str = "RealWorldQA"
-    layout: str = "give the folder that holds data/test-*.parquet (data set xai-org/RealworldQA)"
+    name = "realworldqa"
+    title = "RealWorldQA"
+    layout = "give the folder that holds data/test-*.parquet (data set xai-org/RealworldQA)"
+    data_set = "`xai-org/RealworldQA`"
+    answer_rule = "option exact; a word or number exact, whatever its case"
+    figures = "mean over questions"
 
     def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("data/test-*.parquet",), self.layout):
-            yield from read_questions(file, parquet_rows(file), partial(self._questions, images, file))
+            yield from read_questions(file, rows_of(file), partial(self._questions, images, file))
 
     def _questions(self, images: ImageStore, file: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
@@ -54,7 +56,7 @@ class RealWorldQa:
             kind=task,
             paths=ASKED_THROUGH,
             images=(store_cell(images, raw.image, "image", file.parent),),
-            question=ask(text) if is_choice else text,
+            question=choice_question(text) if is_choice else text,
             answer=lettered(raw.answer, num_options) if is_choice else TextAnswer(text=_bare(raw.answer)),
         )
         yield Question(sample, task=task)
@@ -64,9 +66,6 @@ class RealWorldQa:
         if isinstance(truth, TextAnswer):
             return ScoredAnswer(question, answer, score=float(answer is not None and _bare(answer) == truth.text))
         return score_choice(question, answer)
-
-    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
-        return shares(scored)
 
 
 def _bare(text: str) -> str:

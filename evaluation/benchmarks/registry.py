@@ -3,13 +3,13 @@
 import difflib
 from collections.abc import Mapping
 
+from evaluation.benchmarks.benchmark import Benchmark
 from evaluation.benchmarks.blink import Blink
 from evaluation.benchmarks.cv import CvBench
 from evaluation.benchmarks.embspatial import EmbSpatial
 from evaluation.benchmarks.mmsi import Mmsi
 from evaluation.benchmarks.omni3d_bench import Omni3dBench
 from evaluation.benchmarks.qspatial import QSpatial
-from evaluation.benchmarks.question import Benchmark
 from evaluation.benchmarks.realworldqa import RealWorldQa
 from evaluation.benchmarks.sat import Sat
 from evaluation.benchmarks.spar import Spar

@@ -1,7 +1,6 @@
 """SAT (arXiv 2412.07755), its 150 questions about real images: what moved, and what one would see or reach next."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -10,9 +9,10 @@ from typing import Any
 from pydantic import AliasChoices, Field
 
 from corpora.rows import Raw, RowError
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, choice, score_choice, shares, worst
+from evaluation.benchmarks.benchmark import Benchmark
+from evaluation.benchmarks.choices import ASKED_THROUGH, choice, choice_question, shares, worst
 from evaluation.benchmarks.question import Question, ScoredAnswer
-from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
+from evaluation.benchmarks.tables import find_files, read_questions, rows_of, store_cell
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
@@ -27,23 +27,24 @@ class _Row(Raw):
     question_type: str
 
 
-@dataclass(frozen=True)
-class Sat:
+class Sat(Benchmark):
     """Option exact. Each question is asked with its options as they stand and in reverse, as the data card asks for.
 
     "overall" is the mean over both orders, "both_orders" the share of questions that are right in both.
     """
 
-    name: str = "sat"
-    title: str = "SAT"
-    layout: str = (
+    name = "sat"
+    title = "SAT"
+    layout = (
         "give the folder that holds SAT_test.parquet (data set array/SAT), or data/test-*.parquet (array/SAT-v2, the "
         "same questions)"
     )
+    data_set = "`array/SAT` or `array/SAT-v2`, the 150 real questions"
+    figures = "mean over both orders of the options; `both_orders`"
 
     def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("SAT_test.parquet", "data/test-*.parquet"), self.layout):
-            yield from read_questions(file, parquet_rows(file), partial(self._questions, images, file))
+            yield from read_questions(file, rows_of(file), partial(self._questions, images, file))
 
     def _questions(self, images: ImageStore, file: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
@@ -60,13 +61,10 @@ class Sat:
                 kind=raw.question_type,
                 paths=ASKED_THROUGH,
                 images=pictures,
-                question=ask(raw.question, options),
+                question=choice_question(raw.question, options),
                 answer=choice(options, options.index(raw.correct_answer)),
             )
             yield Question(sample, task=raw.question_type, item=item, variant=variant)
-
-    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
-        return score_choice(question, answer)
 
     def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
         figures = shares(scored)

@@ -13,11 +13,12 @@ from typing import Any
 
 from corpora.answers import num_options_in
 from corpora.rows import Raw, RowError
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, lettered, score_choice, shares_over_tasks
+from evaluation.benchmarks.benchmark import Benchmark
+from evaluation.benchmarks.choices import ASKED_THROUGH, choice_question, lettered, score_choice, shares_over_tasks
 from evaluation.benchmarks.measures import read_measure
 from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.scoring import MraRule, mean_relative_accuracy
-from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
+from evaluation.benchmarks.tables import find_files, read_questions, rows_of, store_cell
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.motions import read_motion
@@ -61,22 +62,25 @@ class _Row(Raw):
 
 
 @dataclass(frozen=True)
-class Spar:
+class Spar(Benchmark):
     """Option exact; number MRA; motion: mean MRA of five axes.
 
     "overall" is the mean of the tasks, "over_questions" the mean that the paper's own script takes; "source/low",
     "source/middle" and "source/high" are means of a level's tasks.
     """
 
-    name: str = "spar"
-    title: str = "SPAR-Bench"
-    layout: str = "give the folder that holds data/test-*.parquet (data set jasonzhango/SPAR-Bench or SPAR-Bench-Tiny)"
+    name = "spar"
+    title = "SPAR-Bench"
+    layout = "give the folder that holds data/test-*.parquet (data set jasonzhango/SPAR-Bench or SPAR-Bench-Tiny)"
+    data_set = "`jasonzhango/SPAR-Bench` or `SPAR-Bench-Tiny`"
+    answer_rule = "option exact; number: MRA; motion: mean MRA of five axes"
+    figures = "mean of the tasks; `over_questions`, as the paper's script counts; by task and level"
     mra: MraRule = "published"
     """Which errors meet a bound that they equal (`scoring.MraRule`)."""
 
     def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("data/test-*.parquet",), self.layout):
-            yield from read_questions(file, parquet_rows(file), partial(self._questions, images, file))
+            yield from read_questions(file, rows_of(file), partial(self._questions, images, file))
 
     def _questions(self, images: ImageStore, file: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
@@ -135,8 +139,8 @@ def _asked(raw: _Row) -> str:
     if raw.task in LEVELS["low"]:
         return f"{raw.question.strip()}\nAnswer with a number in metres."
     if raw.task in ("position_matching", "camera_motion_infer"):
-        return ask(f"{raw.question.strip()}\n{_ABOUT_COORDINATES}")
-    return ask(raw.question)
+        return choice_question(f"{raw.question.strip()}\n{_ABOUT_COORDINATES}")
+    return choice_question(raw.question)
 
 
 def _answer(raw: _Row) -> Answer:

@@ -13,7 +13,6 @@ import ast
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -22,12 +21,13 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from corpora.rle import read_rle
-from corpora.rows import Raw, RowError, json_array
+from corpora.rows import Raw, RowError
+from evaluation.benchmarks.benchmark import Benchmark
 from evaluation.benchmarks.choices import shares
 from evaluation.benchmarks.measures import read_measure
 from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.scoring import hours_apart, is_within_a_quarter, relative_error
-from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions, store_cell
+from evaluation.benchmarks.tables import find_files, read_questions, rows_of, store_cell
 from evaluation.benchmarks.verdicts import REGIONS, read_region, read_yes_or_no
 from spatial.dataset import Reject
 from spatial.images import ImageStore
@@ -105,25 +105,32 @@ class _Row(Raw):
     image_info: Annotated[_Picture | None, BeforeValidator(_from_text)] = None
 
 
-@dataclass(frozen=True)
-class SpatialRgpt:
+class SpatialRgpt(Benchmark):
     """Lengths: success within a quarter of the truth; directions: within an hour; relations: right or not, by rule.
 
     "overall" is the mean over questions, "source/qualitative" and "source/quantitative" over those of each type;
     "error/TASK" is the mean absolute relative error (of directions: in hours) of the answers that could be read.
     """
 
-    name: str = "spatialrgpt"
-    title: str = "SpatialRGPT-Bench"
-    layout: str = (
+    name = "spatialrgpt"
+    title = "SpatialRGPT-Bench"
+    layout = (
         "give the folder that holds data/val-*.parquet, or SpatialRGPT-Bench_v1.json and images/ (both in data set "
         "a8cheng/SpatialRGPT-Bench)"
+    )
+    data_set = "`a8cheng/SpatialRGPT-Bench`"
+    answer_rule = (
+        "length: success if 0.75·g ≤ p ≤ 1.25·g; direction: within an hour, mod 12; relation: yes, no or a "
+        "region, by rule"
+    )
+    figures = (
+        "mean over questions; by task, `source/qualitative`, `source/quantitative`; `error/TASK`: mean absolute "
+        "relative error (directions: hours)"
     )
 
     def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("data/val-*.parquet", "SpatialRGPT-Bench_v1.json"), self.layout):
-            rows = parquet_rows(file) if file.suffix == ".parquet" else json_array(file)
-            yield from read_questions(file, rows, partial(self._questions, images, folder))
+            yield from read_questions(file, rows_of(file), partial(self._questions, images, folder))
 
     def _questions(self, images: ImageStore, folder: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)

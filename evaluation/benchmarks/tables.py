@@ -1,4 +1,4 @@
-"""Rows of a benchmark's files, as questions: what a row holds never stops a reader, a file that is missing does."""
+"""Rows of a benchmark's files, as questions. A bad row is a reject and never stops the reading; a missing file does."""
 
 import base64
 import binascii
@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from corpora.rows import MAX_LINE_BYTES, RowError, inside, put_image, value_of
+from corpora.rows import MAX_LINE_BYTES, RowError, inside, json_array, json_lines, put_image, value_of
 from evaluation.benchmarks.question import Question
 from spatial.dataset import Reject, shorten
 from spatial.images import ImageStore
@@ -55,6 +55,26 @@ def find_files(folder: Path, patterns: Sequence[str], layout: str) -> list[Path]
         if files := sorted(file for file in folder.glob(pattern) if file.is_file()):
             return files
     raise FileNotFoundError(f"{folder}: no {' and no '.join(patterns)} in it; {layout}")
+
+
+def rows_of(file: Path, array: str = "item") -> Rows:
+    """Rows of a file by its suffix: `.parquet`, `.tsv`, `.jsonl`, `.json`.
+
+    Args:
+        array: where in a `.json` file the rows are, as a prefix of ijson: "item" is the file's own array,
+            "questions.item" the array under "questions".
+    """
+    match file.suffix:
+        case ".parquet":
+            return parquet_rows(file)
+        case ".tsv":
+            return tsv_rows(file)
+        case ".jsonl":
+            return json_lines(file)
+        case ".json":
+            return json_array(file, array)
+        case suffix:
+            raise ValueError(f"{file}: cannot read {suffix or 'files without a suffix'}")
 
 
 def local_folder(name: Path) -> Path:

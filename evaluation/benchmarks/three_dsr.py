@@ -7,7 +7,6 @@ several orders of its options ("circular"). The id tells which: "VIN6MS3J", "VIN
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -16,9 +15,10 @@ from typing import Any
 from pydantic import AliasChoices, Field
 
 from corpora.rows import Raw, RowError
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, choice, rotations, score_choice, shares, worst
+from evaluation.benchmarks.benchmark import Benchmark
+from evaluation.benchmarks.choices import ASKED_THROUGH, choice, choice_question, rotations, shares, worst
 from evaluation.benchmarks.question import Question, ScoredAnswer
-from evaluation.benchmarks.tables import find_files, read_questions, store_cell, tsv_rows
+from evaluation.benchmarks.tables import find_files, read_questions, rows_of, store_cell
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
@@ -50,25 +50,29 @@ class _Row(Raw):
         return [option for option in given if option and option.lower() != "nan"]
 
 
-@dataclass(frozen=True)
-class ThreeDsr:
+class ThreeDsr(Benchmark):
     """Option exact. Per task and type, and as "overall", what the published script counts: "circular".
 
     "plain": the share of right answers, each order and flip by itself; "flip": a question and its flip right, order by
     order; "circular": right in all orders, a flip by itself; "flip_circular": all of these right.
     """
 
-    name: str = "3dsr"
-    title: str = "3DSRBench"
-    layout: str = (
+    name = "3dsr"
+    title = "3DSRBench"
+    layout = (
         f"give the folder that holds {CIRCULAR}, or {PLAIN}, whose options are then put in all orders here "
         "(data set ccvl/3DSRBench)"
+    )
+    data_set = "`ccvl/3DSRBench`, the TSV with orders, or the one without, whose orders are made here"
+    figures = (
+        "`circular`: right in all orders of the options, a flip by itself, as the published script counts; "
+        "`plain`, `flip`, `flip_circular`"
     )
 
     def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, (CIRCULAR, PLAIN), self.layout):
             make = partial(self._questions, images, folder, file.name == CIRCULAR)
-            yield from read_questions(file, tsv_rows(file), make)
+            yield from read_questions(file, rows_of(file), make)
 
     def _questions(
         self, images: ImageStore, folder: Path, has_orders: bool, number: int, row: Any
@@ -93,14 +97,11 @@ class ThreeDsr:
                 kind=raw.category,
                 paths=ASKED_THROUGH,
                 images=(picture,),
-                question=ask(raw.question, ordered),
+                question=choice_question(raw.question, ordered),
                 answer=choice(ordered, ordered.index(right)),
             )
             variant = " ".join(filter(None, ("flip" if match["flip"] else "", f"order {match['order'] or 0}")))
             yield Question(sample, task=raw.category, source=kind, item=match["item"], variant=variant)
-
-    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
-        return score_choice(question, answer)
 
     def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
         if not scored:

@@ -1,16 +1,16 @@
 """ViewSpatial-Bench (arXiv 2505.21500): where things are as the camera sees them, and as a person in the image does."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from corpora.rows import ImageImporter, Raw, RowError, json_array
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, choice, score_choice, shares
-from evaluation.benchmarks.question import Question, ScoredAnswer
-from evaluation.benchmarks.tables import find_files, read_questions
+from corpora.rows import ImageImporter, Raw, RowError
+from evaluation.benchmarks.benchmark import Benchmark
+from evaluation.benchmarks.choices import ASKED_THROUGH, choice, choice_question
+from evaluation.benchmarks.question import Question
+from evaluation.benchmarks.tables import find_files, read_questions, rows_of
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
@@ -29,21 +29,22 @@ class _Row(Raw):
     """One of these lines."""
 
 
-@dataclass(frozen=True)
-class ViewSpatial:
+class ViewSpatial(Benchmark):
     """Option exact; the share of right answers over all questions and over each of the five types."""
 
-    name: str = "viewspatial"
-    title: str = "ViewSpatial-Bench"
-    layout: str = (
+    name = "viewspatial"
+    title = "ViewSpatial-Bench"
+    layout = (
         "give the folder that holds ViewSpatial-Bench.json and, unpacked, scannetv2_val.zip and val2017.zip "
         "(data set lidingm/ViewSpatial-Bench)"
     )
+    data_set = "`lidingm/ViewSpatial-Bench`"
+    figures = "mean over questions; by type"
 
     def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         importer = ImageImporter(images, folder)
         for file in find_files(folder, ("ViewSpatial-Bench.json",), self.layout):
-            yield from read_questions(file, json_array(file), partial(self._questions, importer))
+            yield from read_questions(file, rows_of(file), partial(self._questions, importer))
 
     def _questions(self, importer: ImageImporter, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
@@ -60,16 +61,10 @@ class ViewSpatial:
                 importer.put(name.removeprefix("ViewSpatial-Bench/"), f"image_path.{index}")
                 for index, name in enumerate(raw.image_path)
             ),
-            question=ask(raw.question, options),
+            question=choice_question(raw.question, options),
             answer=choice(options, lines.index(raw.answer)),
         )
         yield Question(sample, task=raw.question_type)
-
-    def score(self, question: Question, answer: str | None) -> ScoredAnswer:
-        return score_choice(question, answer)
-
-    def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
-        return shares(scored)
 
 
 def _options(choices: str) -> list[str]:

@@ -4,7 +4,7 @@ A video becomes a few frames (`frames.scene_frames`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from statistics import fmean
@@ -13,13 +13,14 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from corpora.answers import read_options
-from corpora.rows import Raw, RowError, json_lines
-from evaluation.benchmarks.choices import ASKED_THROUGH, ask, choice, lettered, score_choice, shares
+from corpora.rows import Raw, RowError
+from evaluation.benchmarks.benchmark import Benchmark
+from evaluation.benchmarks.choices import ASKED_THROUGH, choice, choice_question, lettered, score_choice, shares
 from evaluation.benchmarks.frames import scene_frames
 from evaluation.benchmarks.measures import read_measure
 from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.scoring import MraRule, mean_relative_accuracy
-from evaluation.benchmarks.tables import find_files, parquet_rows, read_questions
+from evaluation.benchmarks.tables import find_files, read_questions, rows_of
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.quantities import read_quantity
@@ -55,18 +56,21 @@ class _Row(Raw):
 
 
 @dataclass(frozen=True)
-class Vsi:
+class Vsi(Benchmark):
     """Option exact; number MRA. "overall" is the mean of eight tasks: three tiers of direction are one of them.
 
     "task/object_rel_direction" is the mean of its tiers, which are "tier/easy", "tier/medium" and "tier/hard".
     """
 
-    name: str = "vsi"
-    title: str = "VSI-Bench"
-    layout: str = (
+    name = "vsi"
+    title = "VSI-Bench"
+    layout = (
         "give the folder that holds test.jsonl or test*.parquet (data set nyu-visionx/VSI-Bench), and its unpacked "
         "videos (scannet/, scannetpp/, arkitscenes/) or frames/DATASET/SCENE/*.jpg"
     )
+    data_set = "`nyu-visionx/VSI-Bench`, its videos unpacked or as images of frames"
+    answer_rule = "option exact; number: MRA"
+    figures = "mean of eight tasks, three tiers of direction being one; `over_questions`; `tier/…`"
     num_frames: int = 16
     """Of each video, at most."""
     mra: MraRule = "published"
@@ -77,8 +81,7 @@ class Vsi:
         for file in find_files(
             folder, ("test.jsonl", "test-*.parquet", "test_[dp][er]*ed.parquet", "test.parquet"), self.layout
         ):
-            rows = parquet_rows(file) if file.suffix == ".parquet" else json_lines(file)
-            yield from read_questions(file, rows, partial(self._questions, frames_of))
+            yield from read_questions(file, rows_of(file), partial(self._questions, frames_of))
 
     def _questions(
         self, frames_of: Callable[[str, str], tuple[ImageRef, ...]], number: int, row: Any
@@ -95,6 +98,9 @@ class Vsi:
             answer=answer,
         )
         yield Question(sample, task=raw.question_type, source=raw.dataset)
+
+    def with_frames(self, num_frames: int) -> "Vsi":
+        return replace(self, num_frames=num_frames)
 
     def score(self, question: Question, answer: str | None) -> ScoredAnswer:
         truth = question.sample.answer
@@ -133,4 +139,4 @@ def _asked(raw: _Row) -> tuple[str, Answer]:
         raise RowError("question_type", raw.question_type, f"it is none of {', '.join([*UNITS, *CHOICES])}")
     options = read_options(raw.options, "options")
     right = ord(lettered(raw.ground_truth, len(options)).letter) - ord("A")
-    return ask(raw.question, options), choice(options, right)
+    return choice_question(raw.question, options), choice(options, right)

@@ -1,6 +1,5 @@
 """`sr-real evaluate`: its options, and what it prints."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +18,7 @@ from launch.settings.model_paths import model_folder
 from spatial.sample import ReasoningPath
 
 if TYPE_CHECKING:
-    from evaluation.benchmarks.question import Benchmark
+    from evaluation.benchmarks.benchmark import Benchmark
     from evaluation.report import Comparison, PathFigures, Report
     from launch.run.evaluations import CheckpointReport
 
@@ -152,17 +151,15 @@ def benchmark_of(name: str, num_frames: int | None) -> "Benchmark":
         ConfigError: there is none, or it has no frames to set the number of.
     """
     from evaluation.benchmarks.registry import find_benchmark
-    from evaluation.benchmarks.vsi import Vsi
 
     try:
         found = find_benchmark(name)
     except (KeyError, ValueError) as error:
         raise ConfigError(str(error.args[0] if error.args else error)) from None
-    if num_frames is None:
-        return found
-    if not isinstance(found, Vsi):
-        raise ConfigError(f"--frames {num_frames}: {name} asks about images, not videos; leave it out")
-    return dataclasses.replace(found, num_frames=num_frames)
+    try:
+        return found if num_frames is None else found.with_frames(num_frames)
+    except ValueError as error:
+        raise ConfigError(f"--frames {num_frames}: {error}") from None
 
 
 def print_reports(reports: Sequence["CheckpointReport"], console: Console) -> None:

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from actors.phases.parts import samples_of
 from actors.run.run_folder import RunFolder
-from evaluation.benchmarks.question import Benchmark
+from evaluation.benchmarks.benchmark import Benchmark
 from evaluation.config import EvaluationConfig
 from evaluation.exam import Exam
 from evaluation.held_out import questions_of, report_of, score_held_out

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from actors.run.run_folder import RunFolder
-from evaluation.benchmarks.question import Benchmark
+from evaluation.benchmarks.benchmark import Benchmark
 from evaluation.benchmarks.registry import find_benchmark
 from evaluation.exam import Exam, load_exam
 from launch.settings.config import ConfigError, RunConfig

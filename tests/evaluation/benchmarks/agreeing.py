@@ -8,11 +8,12 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
+from evaluation.benchmarks.benchmark import Benchmark
 from evaluation.benchmarks.blink import Blink
 from evaluation.benchmarks.cv import CvBench
 from evaluation.benchmarks.embspatial import EmbSpatial
 from evaluation.benchmarks.mmsi import Mmsi
-from evaluation.benchmarks.question import Benchmark, Question
+from evaluation.benchmarks.question import Question
 from evaluation.benchmarks.realworldqa import RealWorldQa
 from evaluation.benchmarks.sat import Sat
 from evaluation.benchmarks.spar import AXES, Spar

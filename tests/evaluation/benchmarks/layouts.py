@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from hypothesis import strategies as st
 from PIL import Image
 
-from evaluation.benchmarks.question import Benchmark, Question, ScoredAnswer
+from evaluation.benchmarks.benchmark import Benchmark
+from evaluation.benchmarks.question import Question, ScoredAnswer
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 
@@ -61,7 +62,7 @@ def load(benchmark: Benchmark, folder: Path) -> tuple[list[Question], list[Rejec
     return [item for item in found if isinstance(item, Question)], [item for item in found if isinstance(item, Reject)]
 
 
-def mark_all(benchmark: Benchmark, questions: Iterable[Question], answers: Iterable[str | None]) -> list[ScoredAnswer]:
+def score_all(benchmark: Benchmark, questions: Iterable[Question], answers: Iterable[str | None]) -> list[ScoredAnswer]:
     return [benchmark.score(question, answer) for question, answer in zip(questions, answers, strict=True)]
 
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 
 from evaluation.benchmarks.blink import Blink
 from spatial.sample import ChoiceAnswer
-from tests.evaluation.benchmarks.layouts import Row, broken, load, mark_all, png_cell, write_parquet
+from tests.evaluation.benchmarks.layouts import Row, broken, load, png_cell, score_all, write_parquet
 
 VAL = "val-00000-of-00001.parquet"
 ROW: Row = {
@@ -70,7 +70,7 @@ def test_the_whole_is_the_mean_of_the_parts_not_of_the_questions(tmp_path: Path)
     write(tmp_path, ROW, {**ROW, "idx": "2"}, {**ROW, "idx": "3"}, VIEWS)
     questions, _ = load(Blink(), tmp_path)
     answers = {"Relative_Depth": "A", "Multi-view_Reasoning": "A"}
-    figures = Blink().summarise(mark_all(Blink(), questions, [answers[question.task] for question in questions]))
+    figures = Blink().summarise(score_all(Blink(), questions, [answers[question.task] for question in questions]))
     assert figures == {
         "overall": 0.5,
         "over_questions": 0.25,

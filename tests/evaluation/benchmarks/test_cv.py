@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from evaluation.benchmarks.cv import CvBench
 from evaluation.benchmarks.question import ScoredAnswer
 from spatial.sample import ChoiceAnswer
-from tests.evaluation.benchmarks.layouts import Row, broken, load, mark_all, png, png_cell, write_parquet
+from tests.evaluation.benchmarks.layouts import Row, broken, load, png, png_cell, score_all, write_parquet
 
 COUNT: Row = {
     "idx": 0,
@@ -67,7 +67,7 @@ def test_the_whole_is_the_mean_of_two_halves_and_2d_that_of_its_sources(tmp_path
     write_parquet(tmp_path / TWO, [COUNT, {**COUNT, "idx": 1}, RELATION])
     write_parquet(tmp_path / THREE, [{**DEPTH, "idx": idx} for idx in range(4)])
     questions, _ = load(CvBench(), tmp_path)
-    figures = CvBench().summarise(mark_all(CvBench(), questions, ["C", "(A)", "B", "B", "A", "A", None]))
+    figures = CvBench().summarise(score_all(CvBench(), questions, ["C", "(A)", "B", "B", "A", "A", None]))
     assert figures == pytest.approx(
         {
             "overall": 0.5 * ((0.5 + 1.0) / 2 + 0.25),

@@ -12,9 +12,9 @@ from tests.evaluation.benchmarks.layouts import (
     Row,
     broken,
     load,
-    mark_all,
     png_base64,
     png_cell,
+    score_all,
     write_json,
     write_parquet,
 )
@@ -64,7 +64,7 @@ def test_shares_are_by_relation_and_by_source(tmp_path: Path) -> None:
     ]
     write_json(tmp_path / "embspatial_bench.json", rows)
     questions, _ = load(EmbSpatial(), tmp_path)
-    figures = EmbSpatial().summarise(mark_all(EmbSpatial(), questions, ["C", "C", "C", "A"]))
+    figures = EmbSpatial().summarise(score_all(EmbSpatial(), questions, ["C", "C", "C", "A"]))
     assert figures == {
         "overall": 0.75,
         "task/above": 1.0,

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 
 from evaluation.benchmarks.mmsi import Mmsi
 from spatial.sample import ChoiceAnswer
-from tests.evaluation.benchmarks.layouts import Row, broken, load, mark_all, png, write_parquet
+from tests.evaluation.benchmarks.layouts import Row, broken, load, png, score_all, write_parquet
 
 ROW: Row = {
     "id": 7,
@@ -39,7 +39,7 @@ def test_shares_are_over_all_questions_and_by_type(tmp_path: Path) -> None:
     rows = [ROW, {**ROW, "id": 8, "question_type": "MSR"}, {**ROW, "id": 9, "question_type": "MSR"}]
     write_parquet(tmp_path / "MMSI_Bench.parquet", rows)
     questions, _ = load(Mmsi(), tmp_path)
-    figures = Mmsi().summarise(mark_all(Mmsi(), questions, ["C", "`C`", "D"]))
+    figures = Mmsi().summarise(score_all(Mmsi(), questions, ["C", "`C`", "D"]))
     assert figures == {"overall": 2 / 3, "task/Positional Relationship (Cam.–Obj.)": 1.0, "task/MSR": 0.5}
 
 

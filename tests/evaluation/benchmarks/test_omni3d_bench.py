@@ -12,9 +12,9 @@ from tests.evaluation.benchmarks.layouts import (
     Row,
     broken,
     load,
-    mark_all,
     png,
     png_cell,
+    score_all,
     write_json,
     write_parquet,
 )
@@ -118,7 +118,7 @@ def test_counts_and_texts_are_exact_whatever_the_case(
 def test_the_whole_is_the_mean_over_questions_not_over_tasks(tmp_path: Path) -> None:
     write_parquet(tmp_path / TRAIN, [COUNT, {**COUNT, "q_index": "9"}, YES, NUMBER])
     questions, _ = load(Omni3dBench(), tmp_path)
-    figures = Omni3dBench().summarise(mark_all(Omni3dBench(), questions, ["4", "4", "no", "2.1"]))
+    figures = Omni3dBench().summarise(score_all(Omni3dBench(), questions, ["4", "4", "no", "2.1"]))
     assert figures == pytest.approx(
         {"overall": 2.9 / 4, "task/numeric_count": 1.0, "task/yes_no": 0.0, "task/numeric_other": 0.9}
     )

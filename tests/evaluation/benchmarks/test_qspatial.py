@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 
 from evaluation.benchmarks.qspatial import QSpatial
 from spatial.sample import NumberAnswer
-from tests.evaluation.benchmarks.layouts import Row, broken, load, mark_all, png, png_cell, write_parquet
+from tests.evaluation.benchmarks.layouts import Row, broken, load, png, png_cell, score_all, write_parquet
 
 PLUS_FILE = Path("data", "QSpatial_plus-00000-of-00001.parquet")
 SCANNET_FILE = Path("data", "QSpatial_scannet-00000-of-00001.parquet")
@@ -90,7 +90,7 @@ def test_the_ratio_is_kept_beside_the_score(tmp_path: Path) -> None:
 def test_shares_are_by_type_and_by_part(tmp_path: Path) -> None:
     write(tmp_path, [PLUS, PLUS, {**PLUS, "question_type": "height"}], [{**SCANNET, "image": png_cell()}])
     questions, _ = load(QSpatial(), tmp_path)
-    figures = QSpatial().summarise(mark_all(QSpatial(), questions, ["1", "9", "1", "1"]))
+    figures = QSpatial().summarise(score_all(QSpatial(), questions, ["1", "9", "1", "1"]))
     assert figures == {
         "overall": 0.75,
         "task/1d_horizontal": 2 / 3,

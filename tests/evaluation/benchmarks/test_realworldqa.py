@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 
 from evaluation.benchmarks.realworldqa import RealWorldQa
 from spatial.sample import ChoiceAnswer, TextAnswer
-from tests.evaluation.benchmarks.layouts import Row, broken, load, mark_all, png_cell, write_parquet
+from tests.evaluation.benchmarks.layouts import Row, broken, load, png_cell, score_all, write_parquet
 
 TEST = Path("data", "test-00000-of-00002.parquet")
 CHOICE: Row = {
@@ -66,7 +66,7 @@ def test_a_word_is_exact_but_for_case_full_stop_and_what_stands_around_it(
 def test_the_whole_is_the_share_over_all_questions(tmp_path: Path) -> None:
     write_parquet(tmp_path / TEST, [CHOICE, CHOICE, WORD])
     questions, _ = load(RealWorldQa(), tmp_path)
-    figures = RealWorldQa().summarise(mark_all(RealWorldQa(), questions, ["B", "(B)", "3"]))
+    figures = RealWorldQa().summarise(score_all(RealWorldQa(), questions, ["B", "(B)", "3"]))
     assert figures == {"overall": 2 / 3, "task/choice": 1.0, "task/text": 0.0}
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.benchmarks.benchmark import Benchmark
 from evaluation.benchmarks.registry import BENCHMARKS, find_benchmark
 from evaluation.benchmarks.tables import local_folder
 from spatial.images import ImageStore
@@ -37,6 +38,19 @@ def test_an_empty_folder_is_told_with_what_it_must_hold(tmp_path: Path, name: st
     with pytest.raises(FileNotFoundError, match="give the folder that holds") as caught:
         list(BENCHMARKS[name].load(tmp_path, ImageStore(tmp_path / "store")))
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_benchmark_says_itself_whether_it_takes_frames() -> None:
+    assert {name for name, benchmark in BENCHMARKS.items() if takes_frames(benchmark)} == {"vsi"}
+
+
+def takes_frames(benchmark: Benchmark) -> bool:
+    try:
+        other = benchmark.with_frames(8)
+    except ValueError as error:
+        assert str(error) == f"{benchmark.name} asks about images, not videos; leave it out"
+        return False
+    return other.summarise([]) == {} and other != benchmark
 
 
 def test_no_answer_and_no_questions_have_figures_too() -> None:

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 
 from evaluation.benchmarks.sat import Sat
 from spatial.sample import ChoiceAnswer
-from tests.evaluation.benchmarks.layouts import Row, broken, load, mark_all, png, png_cell, write_parquet
+from tests.evaluation.benchmarks.layouts import Row, broken, load, png, png_cell, score_all, write_parquet
 
 ROW: Row = {
     "image_bytes": [png(1), png(2)],
@@ -45,10 +45,10 @@ def test_the_second_version_of_the_data_set_gives_the_same(tmp_path: Path) -> No
 def test_who_always_says_a_is_right_half_the_time_and_never_in_both_orders(tmp_path: Path) -> None:
     write_parquet(tmp_path / "SAT_test.parquet", [ROW, {**ROW, "question_type": "perspective"}])
     questions, _ = load(Sat(), tmp_path)
-    figures = Sat().summarise(mark_all(Sat(), questions, ["A"] * 4))
+    figures = Sat().summarise(score_all(Sat(), questions, ["A"] * 4))
     assert figures["overall"] == 0.5
     assert figures["both_orders"] == 0.0
-    figures = Sat().summarise(mark_all(Sat(), questions, ["B", "A", "B", "B"]))
+    figures = Sat().summarise(score_all(Sat(), questions, ["B", "A", "B", "B"]))
     assert figures == {"overall": 0.75, "task/ego_movement": 1.0, "task/perspective": 0.5, "both_orders": 0.5}
 
 

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from evaluation.benchmarks.question import Question
 from evaluation.benchmarks.spar import LEVELS, Spar, motion_accuracy
 from spatial.sample import ChoiceAnswer, MotionAnswer, NumberAnswer
-from tests.evaluation.benchmarks.layouts import Row, broken, load, mark_all, png_cell, write_parquet
+from tests.evaluation.benchmarks.layouts import Row, broken, load, png_cell, score_all, write_parquet
 
 TEST = Path("data", "test-00000-of-00004.parquet")
 CHOICE: Row = {
@@ -104,7 +104,7 @@ def test_standing_still_is_right_on_all_axes_that_do_not_move() -> None:
 def test_both_averages_are_told_and_levels_are_means_of_tasks(tmp_path: Path) -> None:
     depth = {**NUMBER, "task": "depth_prediction_oc"}
     questions = questions_of(tmp_path, CHOICE, CHOICE, CHOICE, NUMBER, depth, depth, MOTION)
-    marks = mark_all(Spar(), questions, ["C", "C", "A", "2", "9", "2", "rotate_up:5,move_right:2"])
+    marks = score_all(Spar(), questions, ["C", "C", "A", "2", "9", "2", "rotate_up:5,move_right:2"])
     figures = Spar().summarise(marks)
     assert figures == pytest.approx(
         {

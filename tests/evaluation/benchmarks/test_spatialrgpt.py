@@ -16,9 +16,9 @@ from tests.evaluation.benchmarks.layouts import (
     Row,
     broken,
     load,
-    mark_all,
     png,
     png_cell,
+    score_all,
     write_json,
     write_parquet,
 )
@@ -201,7 +201,7 @@ def test_answers_are_marked_by_rule(tmp_path: Path, given: Row, answer: str | No
 def test_errors_are_told_beside_the_shares(tmp_path: Path) -> None:
     write(tmp_path, DISTANCE, {**DISTANCE, "id": "b"}, {**DISTANCE, "id": "c"}, CHOICE, CLOCK)
     questions, _ = load(SpatialRgpt(), tmp_path)
-    figures = SpatialRgpt().summarise(mark_all(SpatialRgpt(), questions, ["2.5", "3", "far", "region 2", "3"]))
+    figures = SpatialRgpt().summarise(score_all(SpatialRgpt(), questions, ["2.5", "3", "far", "region 2", "3"]))
     assert figures == pytest.approx(
         {
             "overall": 2 / 5,

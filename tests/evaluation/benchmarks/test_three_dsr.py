@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from evaluation.benchmarks.three_dsr import CIRCULAR, PLAIN, ThreeDsr
 from spatial.sample import ChoiceAnswer
-from tests.evaluation.benchmarks.layouts import Row, broken, load, mark_all, png_base64, write_tsv
+from tests.evaluation.benchmarks.layouts import Row, broken, load, png_base64, score_all, write_tsv
 
 ROW: Row = {
     "qid": "VIN6MS3J",
@@ -73,7 +73,7 @@ def test_plain_flip_and_circular_count_what_their_names_say(tmp_path: Path) -> N
     questions, _ = load(ThreeDsr(), tmp_path)
 
     def figures(*answers: str) -> list[float]:
-        found = ThreeDsr().summarise(mark_all(ThreeDsr(), questions, answers))
+        found = ThreeDsr().summarise(score_all(ThreeDsr(), questions, answers))
         assert found["overall"] == found["circular"] == found["task/height_higher"] == found["source/height"]
         return [found[name] for name in ("plain", "flip", "circular", "flip_circular")]
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 
 from evaluation.benchmarks.viewspatial import ViewSpatial
 from spatial.sample import ChoiceAnswer
-from tests.evaluation.benchmarks.layouts import JSON_VALUES, Row, broken, load, mark_all, png, write_json
+from tests.evaluation.benchmarks.layouts import JSON_VALUES, Row, broken, load, png, score_all, write_json
 
 IMAGE = "scannetv2_val/scene0011_00/original_images/280.jpg"
 ROW: Row = {
@@ -38,7 +38,7 @@ def test_shares_are_over_all_questions_and_by_type(tmp_path: Path) -> None:
     person = "Person perspective - Relative Direction"
     write(tmp_path, [ROW, {**ROW, "question_type": person}, {**ROW, "question_type": person}, ROW])
     questions, _ = load(ViewSpatial(), tmp_path)
-    figures = ViewSpatial().summarise(mark_all(ViewSpatial(), questions, ["D. front", "D", "A", None]))
+    figures = ViewSpatial().summarise(score_all(ViewSpatial(), questions, ["D. front", "D", "A", None]))
     assert figures == {"overall": 0.5, "task/Camera perspective - Relative Direction": 0.5, f"task/{person}": 0.5}
 
 

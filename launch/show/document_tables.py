@@ -1,0 +1,40 @@
+"""Tables in Markdown files that are made from classes; `.venv/bin/python -m launch.show.document_tables` writes them.
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`; a test compares it with the classes.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from evaluation.benchmarks.registry import BENCHMARKS
+
+ROOT = Path(__file__).parents[2]
+_TABLE = re.compile(r"(<!-- table: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def benchmarks() -> Iterator[tuple[str, ...]]:
+    """All benchmarks with what each counts."""
+    yield "name", "data set", "one answer", "overall, and other figures"
+    for benchmark in BENCHMARKS.values():
+        yield f"`{benchmark.name}`", benchmark.data_set, benchmark.answer_rule, benchmark.figures
+
+
+TABLES: Mapping[str, Callable[[], Iterator[tuple[str, ...]]]] = {"benchmarks": benchmarks}
+FILES = (ROOT / "evaluation" / "benchmarks" / "README.md",)
+
+
+def with_tables(text: str) -> str:
+    """The text of a Markdown file with its tables up to date."""
+    return _TABLE.sub(lambda match: f"{match[1]}{_markdown(TABLES[match['name']]())}{match[3]}", text)
+
+
+def _markdown(rows: Iterator[tuple[str, ...]]) -> str:
+    head, *body = (" | ".join(cells) for cells in rows)
+    rule = "---|" * (head.count(" | ") + 1)
+    return "\n".join([f"| {head} |", f"|{rule}", *(f"| {row} |" for row in body), ""])
+
+
+if __name__ == "__main__":
+    for file in FILES:
+        file.write_text(with_tables(file.read_text(encoding="utf-8")), encoding="utf-8")
