@@ -35,7 +35,7 @@ def said_centers(group: RecordedGroup) -> list[Said]:
 
 
 def _colour_of(name: str, regions: Sequence[Region]) -> str:
-    return next((MARK_COLOURS[region.colour] for region in regions if f"({region.label})" in name), _UNKNOWN)
+    return next((MARK_COLOURS[region.colour] for region in regions if region.is_named_in(name)), _UNKNOWN)
 
 
 def image_figure(group: RecordedGroup, image_index: int, source: str, scheme: Scheme, chosen: int | None) -> go.Figure:
@@ -72,9 +72,8 @@ def above_figure(group: RecordedGroup, scheme: Scheme, chosen: int | None) -> go
     if not true and not said:
         return None
     figure = go.Figure()
-    by_name = {region.label: center for region, center in true}
     for center in said:
-        wanted = next((at for name, at in by_name.items() if f"({name})" in center.name), None)
+        wanted = next((at for region, at in true if region.is_named_in(center.name)), None)
         if wanted is not None:
             figure.add_scatter(
                 x=[wanted[0], center.center_m[0]],

@@ -238,6 +238,10 @@ class Region(StrictModel):
         """What it is drawn in; numbers go round the colours."""
         return COLOURS[(int(self.mark) - 1) % len(COLOURS)] if self.mark.isdigit() else self.mark
 
+    def is_named_in(self, name: str) -> bool:
+        """Whether the name of a detected object refers to this region: "cabinet (red point)"."""
+        return f"({self.label})" in name
+
     @classmethod
     def around_point(
         cls, mark: Mark, x_px: float, y_px: float, radius_px: float, image: ImageRef, index: int = 0

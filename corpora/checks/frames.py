@@ -52,7 +52,7 @@ def centers_of(sample: SpatialSample) -> list[tuple[Region, Vector3]]:
     parsed = parse_response(ReasoningPath.DTR, sample.chains.get(ReasoningPath.DTR, ""))
     if parsed.reference_frame is not None:
         return []
-    return [(region, box.center_m) for box in parsed.boxes for region in regions if f"({region.label})" in box.name]
+    return [(region, box.center_m) for box in parsed.boxes for region in regions if region.is_named_in(box.name)]
 
 
 def _answer_centers_m(sample: SpatialSample) -> list[Vector3]:

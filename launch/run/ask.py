@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +14,7 @@ from rich.table import Table
 from corpora.rows import counts_in_parts_of_one
 from launch.settings.config import ConfigError
 from launch.settings.model_paths import model_folder
+from launch.show.from_above import draw_from_above
 from rewards.center import distance_m
 from spatial.grammar import ParsedResponse, parse_response
 from spatial.image_files import as_rgb
@@ -147,27 +147,17 @@ def draw_answer(
         axes.imshow(draw_marks(image, sample.regions_of(index), width_px=max(1, round(max(image.size) / 200))))
         axes.set_axis_off()
     if boxes:
-        _draw_from_above(row[-1], sample, boxes)
+        draw_from_above(row[-1], sample, boxes, "detected centres from above")
+        for box in boxes:
+            x, _, z = box.center_m
+            away_m = distance_m(box.center_m, (0.0, 0.0, 0.0))
+            row[-1].annotate(f" {box.name}\n {away_m:.2f} m", (x, z), fontsize=8)
+        row[-1].margins(0.25)
     answers = "   ".join(f"{_TITLES[path]}: {parsed.answer}" for path, parsed in responses.items())
     # A dollar sign would begin a formula.
     figure.suptitle(f"{sample.question}\n{answers}".replace("$", r"\$"), fontsize=11, wrap=True)
     figure.savefig(file, dpi=110)
     plt.close(figure)
-
-
-def _draw_from_above(axes: Any, sample: SpatialSample, boxes: Sequence[Any]) -> None:
-    colours = {region.label: region.colour for region in sample.regions}
-    for box in boxes:
-        x, _, z = box.center_m
-        colour = next((colour for label, colour in colours.items() if f"({label})" in box.name), "grey")
-        axes.plot(x, z, "o", color=colour, markersize=10, markeredgecolor="black")
-        axes.annotate(f" {box.name}\n {distance_m(box.center_m, (0.0, 0.0, 0.0)):.2f} m", (x, z), fontsize=8)
-    axes.plot(0, 0, "^", color="grey", markersize=10)
-    axes.annotate(" camera", (0, 0), fontsize=8)
-    axes.set(title="detected centres from above, metres", xlabel="x (right)", ylabel="z (ahead)")
-    axes.margins(0.25)
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.grid(alpha=0.3)
 
 
 def fresh_name(wanted: Path) -> Path:

@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from actors.run.run_folder import RunFolder
+from launch.show.from_above import draw_axes
 from rewards.center import distance_m
 from spatial.json_lines import read_lines
 from spatial.sample import SpatialSample, Vector3
@@ -71,26 +72,23 @@ def _pairs(file: Path, true_m: dict[str, tuple[Vector3, ...]]) -> Iterable[Pair]
 
 
 def _draw(axes: Any, pairs: Sequence[Pair], title: str) -> None:
-    axes.set_title(f"{title}: none")
     if not pairs:
+        axes.set_title(f"{title}: none")
         return
+    middle = median(pair.error_m for pair in pairs)
+    draw_axes(axes, f"{title}: median error {middle:.2f} m of {len(pairs)}")
     shown = pairs[:_MAX_SHOWN]
     for pair in shown:
         (x, _, z), (said_x, _, said_z) = pair.true_m, pair.predicted_m
         axes.plot([x, said_x], [z, said_z], color="#b0b0b0", linewidth=0.8, zorder=1)
     axes.scatter(*_from_above(pair.true_m for pair in shown), s=26, facecolors="none", edgecolors="black", label="true")
     errors = [pair.error_m for pair in shown]
-    said = axes.scatter(
-        *_from_above(pair.predicted_m for pair in shown), s=14, c=errors, cmap="viridis_r", vmin=0, vmax=1, label="said"
-    )
-    axes.figure.colorbar(said, ax=axes, label="error in 3D, m", extend="max")
-    axes.plot(0, 0, "^", color="grey")
+    predicted = _from_above(pair.predicted_m for pair in shown)
+    crosses = axes.scatter(*predicted, s=14, c=errors, cmap="viridis_r", vmin=0, vmax=1, label="predicted")
+    axes.figure.colorbar(crosses, ax=axes, label="error in 3D, m", extend="max")
     far_m = max(pair.true_m[2] for pair in shown) * 1.15
-    axes.set(xlim=(-far_m / 2, far_m / 2), ylim=(-0.05 * far_m, far_m), xlabel="x (right), m", ylabel="z (ahead), m")
-    middle = median(pair.error_m for pair in pairs)
-    axes.set_title(f"{title}: median error {middle:.2f} m of {len(pairs)}")
-    axes.set_aspect("equal")
-    axes.grid(alpha=0.3)
+    axes.set(xlim=(-far_m / 2, far_m / 2), ylim=(-0.05 * far_m, far_m))
+    axes.set_aspect("equal", adjustable="box")
     axes.legend(loc="lower right")
 
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from actors.run.run_folder import RunFolder
+from launch.show.from_above import draw_from_above
 from spatial.answer_text import answer_text
 from spatial.grammar import parse_response
 from spatial.images import ImageStore
@@ -128,7 +129,10 @@ def draw_summary(folder: RunFolder) -> None:
     _draw_kinds(figure.add_subplot(grid[0, 3:]), summary)
     for column, (sample, response) in enumerate(_examples(folder, 3)):
         _draw_example(figure.add_subplot(grid[1, 2 * column]), folder, sample, response)
-        _draw_from_above(figure.add_subplot(grid[1, 2 * column + 1]), sample, response)
+        boxes = parse_response(ReasoningPath.DTR, response).boxes
+        above = figure.add_subplot(grid[1, 2 * column + 1])
+        draw_from_above(above, sample, boxes, "from above: ○ true, × predicted")
+        above.title.set_fontsize(8)
     figure.savefig(folder.picture, dpi=110)
     plt.close(figure)
 
@@ -190,18 +194,3 @@ def _draw_example(axes: Any, folder: RunFolder, sample: SpatialSample, response:
 
 def _wrapped(text: str, width: int = 32) -> str:
     return "\n".join(textwrap.fill(line, width) for line in text.splitlines())
-
-
-def _draw_from_above(axes: Any, sample: SpatialSample, response: str) -> None:
-    """True centres (circles) and predicted ones (crosses) in metres, the camera at the origin looking up."""
-    for region in sample.regions:
-        if region.center_m is not None:
-            axes.plot(region.center_m[0], region.center_m[2], "o", color=region.colour, markersize=9, mec="black")
-    for box in parse_response(ReasoningPath.DTR, response).boxes:
-        marks = [region.colour for region in sample.regions if f"({region.label})" in box.name]
-        axes.plot(box.center_m[0], box.center_m[2], "x", color=marks[0] if marks else "black", markersize=9, mew=2)
-    axes.plot(0, 0, "^", color="grey")
-    axes.set(title="from above, m: ○ true, × said", xlabel="x", ylabel="z")
-    axes.title.set_fontsize(8)
-    axes.axis("equal")
-    axes.grid(alpha=0.3)
