@@ -34,14 +34,17 @@ from actors.loop.feed import PromptFeed
 from actors.loop.lane import Lane
 from actors.loop.training import Trainer
 from actors.phases.halves import NoLearner, NoPublisher
-from actors.pool.publisher import PushReceipt, WeightPublisher
+from actors.pool.publisher import WeightPublisher
 from actors.pool.rollout_pool import RolloutPool
+from actors.pool.worker import EnginePort
 from actors.run.run_folder import RunFolder
 from flow.group import Group
+from flow.receipt import PushReceipt
 from flow.score import Failure, Score
 from flow.trajectory import RolloutRequest, Trajectory, VersionSpan
 from rollout.canary import Canary
 from rollout.config import HealthConfig, SamplingConfig
+from rollout.transfer.client import WeightReceiver
 from spatial.sample import ChoiceAnswer, ImageRef, ReasoningPath, SpatialSample
 
 STALENESS = (0, 1, 4)
@@ -79,15 +82,26 @@ class Engine:
 
     async def kill(self) -> None: ...
 
-    async def call(self, method: str, *arguments: object) -> object:
-        """A step of a push."""
-        if method == "pause":
-            self._running.clear()
-            self._paused_since_s = time.perf_counter()
-        elif method == "resume":
-            self._paused_s += time.perf_counter() - self._paused_since_s
-            self._running.set()
+    async def pause(self) -> None:
+        self._running.clear()
+        self._paused_since_s = time.perf_counter()
+
+    async def resume(self) -> None:
+        self._paused_s += time.perf_counter() - self._paused_since_s
+        self._running.set()
+
+    async def weight_version(self) -> int:
         return self.version
+
+    async def received_checksums(self) -> list[dict[str, str]]:
+        return []
+
+    async def canary_logprobs(self, canary: Canary) -> list[float]:
+        return []
+
+    @property
+    def receiver(self) -> WeightReceiver:
+        raise AssertionError("the learner here sends to the engine itself")
 
     async def generate(self, request: RolloutRequest) -> Trajectory:
         draw = np.random.default_rng(request.seed).lognormal(np.log(MEAN_TOKENS) - SPREAD**2 / 2, SPREAD)
@@ -136,8 +150,8 @@ class Learner:
 
     async def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None: ...
 
-    async def connect(self, workers: Mapping[str, Any]) -> None:
-        self._engines = list(workers.values())
+    async def connect(self, engines: Mapping[str, EnginePort]) -> None:
+        self._engines = [engine for engine in engines.values() if isinstance(engine, Engine)]
 
     async def pack(self, version: int) -> None: ...
 

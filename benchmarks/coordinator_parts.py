@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 
 from actors.cluster.calls import DeadlineError, answer
 from actors.config import DeadlineConfig
-from actors.pool.member import WorkerDiedError, WorkerLateError
-from actors.pool.publisher import PushReceipt
+from actors.pool.worker import EnginePort, WorkerDiedError, WorkerLateError
 from flow.group import Group
+from flow.receipt import PushReceipt
 from flow.score import Failure, Score
 from flow.trajectory import RolloutRequest, Trajectory, VersionSpan
 from rollout.canary import Canary
+from rollout.transfer.client import WeightReceiver
 from spatial.sample import ReasoningPath, SpatialSample
 
 T = TypeVar("T")
@@ -133,9 +134,30 @@ class SimulatedWorker:
     async def probe(self) -> None:
         await self._answer(self._sleep(self._world.control_s), DEADLINES.probe_s, "a token")
 
-    async def call(self, method: str, *arguments: object) -> object:
-        await self._answer(self._sleep(self._world.control_s), DEADLINES.push_s, method)
-        return {"weight_version": self.version, "received_checksums": [{"w": f"{self.version}"}]}.get(method)
+    async def pause(self) -> None:
+        await self._step("pause")
+
+    async def resume(self) -> None:
+        await self._step("resume")
+
+    async def weight_version(self) -> int:
+        await self._step("weight_version")
+        return self.version
+
+    async def received_checksums(self) -> list[dict[str, str]]:
+        await self._step("received_checksums")
+        return [{"w": f"{self.version}"}]
+
+    async def canary_logprobs(self, canary: Canary) -> list[float]:
+        raise AssertionError("the publisher is given no canary here")
+
+    @property
+    def receiver(self) -> WeightReceiver:
+        raise AssertionError("the learner here sends to the worker itself")
+
+    async def _step(self, what: str) -> None:
+        """A step of a push."""
+        await self._answer(self._sleep(self._world.control_s), DEADLINES.push_s, what)
 
     async def stop(self) -> None:
         pass
@@ -216,7 +238,7 @@ class SimulatedLearner:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._workers: Mapping[str, Any] = {}
+        self._workers: list[SimulatedWorker] = []
         self.num_trained = 0
         """Trajectories."""
 
@@ -228,8 +250,8 @@ class SimulatedLearner:
     async def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None:
         await asyncio.sleep(self._world.update_s)
 
-    async def connect(self, workers: Mapping[str, Any]) -> None:
-        self._workers = workers
+    async def connect(self, engines: Mapping[str, EnginePort]) -> None:
+        self._workers = [engine for engine in engines.values() if isinstance(engine, SimulatedWorker)]
 
     async def pack(self, version: int) -> None:
         """Nothing is packed: a number travels."""
@@ -239,6 +261,6 @@ class SimulatedLearner:
 
     async def push(self, version: int) -> PushReceipt:
         await asyncio.sleep(self._world.push_s)
-        for worker in self._workers.values():
+        for worker in self._workers:
             worker.version = version
         return PushReceipt(num_bytes=1, checksums={"w": f"{version}"})

@@ -147,6 +147,21 @@ class ProcessPort:
         )
         self.process.start()
 
+    def init_transfer(self, init_info: dict[str, Any]) -> "Future[None]":
+        return self.call("init_transfer", init_info)
+
+    def leave_transfer(self) -> "Future[None]":
+        return self.call("leave")
+
+    def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> "Future[None]":
+        return self.call("start_update", left_out, hashed)
+
+    def update_weights(self, update_info: dict[str, Any]) -> "Future[None]":
+        return self.call("update_weights", update_info)
+
+    def finish_update(self, version: int) -> "Future[None]":
+        return self.call("finish_update", version)
+
     def call(self, method: str, *args: object) -> "Future[Any]":
         from rollout.transfer.gloo_group import in_background
 
@@ -169,30 +184,20 @@ class Arms:
     """The two ways to the same receivers."""
 
     def __init__(self, ports: Sequence[ProcessPort], size_mb: int) -> None:
-        from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
-
+        from learner.sender import WeightSender
         from learner.weights import DeepSpeedWeightSource
-        from rollout.config import GlooTransferConfig
-        from rollout.transfer.buckets import PackedSource
-        from rollout.transfer.client import FanOutClient, trainer_init_info
+        from rollout.config import EngineConfig
+        from rollout.transfer.channel import open_channel
         from rollout.transfer.gloo_group import GlooGroup, in_background
 
         self._ports = ports
-        transfer = GlooTransferConfig()
+        config = EngineConfig()
         (self.num_bytes,) = {port.call("load", size_mb).result() for port in ports}
-        self._packed = PackedSource(
-            DeepSpeedWeightSource(PlainModel(size_mb), torch.float32), int(transfer.bucket_mb * MEGABYTE)
+        weights = DeepSpeedWeightSource(PlainModel(size_mb), torch.float32)
+        channel = open_channel(
+            ports, weights, config.transfer, rank=0, device="cpu", address="127.0.0.1", timeout_s=TIMEOUT_S
         )
-        self._client = FanOutClient(ports, TIMEOUT_S)
-        info = trainer_init_info(
-            transfer,
-            rank=0,
-            world_size=1 + len(ports),
-            master_address="127.0.0.1",
-            master_port=0,
-            timeout_s=TIMEOUT_S,
-        )
-        self._sender = WeightTransferTrainerFactory.trainer_init(info, client=self._client, source=self._packed)
+        self._sender = WeightSender(channel, weights, config.verify_every)
         store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         group = in_background(GlooGroup, store, "127.0.0.1", 0, 1 + len(ports), TIMEOUT_S)
         joined = [port.call("join_raw", store.port, rank, 1 + len(ports)) for rank, port in enumerate(ports, 1)]
@@ -209,17 +214,13 @@ class Arms:
 
     def _push_s(self, version: int) -> tuple[float, float]:
         """Seconds of packing, and of the push."""
-        from rollout.config import EngineConfig
-
         started_s = time.perf_counter()
-        self._packed.hash_every, self._packed.hash_turn = EngineConfig().verify_every, version
-        self._packed.pack(2 * self.num_bytes)
+        self._sender.pack(version)
         packed_s = time.perf_counter()
-        self._client.version, self._client.hashed = version, self._packed.hashed
-        self._sender.send_weights()
+        receipt = self._sender.push(version)
         received = [future.result() for future in [port.call("received_checksums") for port in self._ports]]
         ended_s = time.perf_counter()
-        assert all(checksums == self._packed.checksums != {} for checksums in received)
+        assert all(checksums == receipt.checksums != {} for checksums in received)
         return packed_s - started_s, ended_s - packed_s
 
     def _raw_s(self) -> float:
@@ -233,17 +234,15 @@ class Arms:
     def close(self) -> None:
         for future in [port.call("leave") for port in self._ports]:
             future.result()
-        self._sender.shutdown()
+        self._sender.close()
         self._raw.close()
 
 
 def measure(sizes_mb: Sequence[int], numbers: Sequence[int], num_rounds: int) -> list[dict[str, float]]:
     """One row for each size and number of receivers; the first round of each does not count."""
     from rollout.config import EngineConfig
-    from rollout.plugin import register
     from rollout.processes import prepare_environment
 
-    register()
     # Of receivers, as of vLLM's processes.
     prepare_environment(EngineConfig(), cpu_cores=None, on_gpu=False)
     torch.set_num_threads(1)

@@ -1,1 +1,1 @@
-"""What flows from rollout through scoring to the learner: requests, trajectories, scores, failures, groups."""
+"""What flows between rollout, scoring and the learner: requests, trajectories, scores, groups, receipts."""

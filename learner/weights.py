@@ -13,29 +13,41 @@ class DeepSpeedWeightSource(WeightSource):
     """The weights of a Hugging Face VLM that DeepSpeed trains, whole, one by one, in the order of `metadata()`.
 
     A tied `lm_head.weight` is sent by name: vLLM's layerwise reload keeps the old head otherwise. Iterating is a
-    collective under ZeRO-3, see `whole_weights`; under ZeRO 0 to 2 what is yielded may share memory with the model,
-    so the next optimiser step must wait until it is sent. Once `only_trained` is set, frozen weights are left out.
+    collective under ZeRO-3, see `whole_weights`. Under ZeRO 0 to 2 the tensors that it yields may share memory with the
+    model, so the next optimiser step must wait until they are sent.
     """
 
-    def __init__(self, vlm: nn.Module, wire_dtype: torch.dtype, bucket_bytes: int = 256 * 2**20) -> None:
+    def __init__(
+        self,
+        vlm: nn.Module,
+        wire_dtype: torch.dtype,
+        bucket_bytes: int = 256 * 2**20,
+        only_trained: bool = False,
+    ) -> None:
         """
         Args:
             vlm: the module under `Policy.vlm`, whose names vLLM's `load_weights` knows.
-            wire_dtype: what weights are sent as; the engine's own dtype saves a conversion.
-            bucket_bytes: under ZeRO-3 so much is gathered at once, or a single weight that is larger.
+            wire_dtype: the number format in which weights are sent; the engine's own saves a conversion.
+            bucket_bytes: how much is gathered at once under ZeRO-3; a larger weight is gathered alone.
+            only_trained: leave out frozen weights.
         """
+        self._vlm = vlm
         self._all = named_weights(vlm)
-        self.only_trained = False
+        self._only_trained = only_trained
         self._wire_dtype = wire_dtype
         self._bucket_bytes = bucket_bytes
 
+    def trained(self) -> "DeepSpeedWeightSource":
+        """The same model's weights without those that are frozen."""
+        return DeepSpeedWeightSource(self._vlm, self._wire_dtype, self._bucket_bytes, only_trained=True)
+
     @property
     def _weights(self) -> NamedWeights:
-        return [(name, weight) for name, weight in self._all if weight.requires_grad or not self.only_trained]
+        return [(name, weight) for name, weight in self._all if weight.requires_grad or not self._only_trained]
 
     @property
     def left_out(self) -> dict[str, int]:
-        """Elements of each weight that is not sent, by name."""
+        """Number of elements, by name, of each weight that is not sent."""
         sent = {name for name, _ in self._weights}
         return {name: full_numel(parameter) for name, parameter in self._all if name not in sent}
 
@@ -44,7 +56,7 @@ class DeepSpeedWeightSource(WeightSource):
 
     @property
     def num_bytes(self) -> int:
-        """What one pass sends."""
+        """Size of what one pass sends."""
         return sum(full_numel(parameter) for _, parameter in self._weights) * self._wire_dtype.itemsize
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:

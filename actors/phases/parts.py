@@ -8,9 +8,11 @@ from actors.pool.publisher import WeightPublisher
 from actors.pool.rollout_pool import RolloutPool
 from actors.pool.waits import Waits
 from actors.run.run_folder import RunFolder
-from actors.workers.learner_worker import LearnerGroup, LearnerSpec
+from actors.workers.learner_group import LearnerGroup
+from actors.workers.learner_rank import LearnerSpec
 from actors.workers.reward_worker import RewardPool
-from actors.workers.rollout_worker import RayRolloutWorker, RolloutSpec
+from actors.workers.rollout_handle import RayRolloutWorker
+from actors.workers.rollout_worker import RolloutSpec
 from learner.config import LearnerConfig
 from rollout.canary import choose_canary
 from spatial.dataset import open_samples

@@ -21,7 +21,7 @@ from actors.pool.waits import Waits
 from actors.run.run_folder import RunFolder
 from actors.run.status import Progress, RunStatus, Warnings
 from actors.run.telemetry import Telemetry
-from actors.workers.learner_worker import LearnerGroup, LearnerLostError
+from actors.workers.learner_group import LearnerGroup, LearnerLostError
 from actors.workers.reward_worker import RewardPool
 from evaluation.config import EvaluationConfig
 from evaluation.exam import Exam

@@ -14,61 +14,9 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
 
-from flow.score import Failure
-from flow.trajectory import RolloutRequest, Trajectory
+from actors.pool.worker import Worker
 from rollout.vitals import Vitals
-
-
-class WorkerError(Exception):
-    """A rollout worker did not do what it was asked to; the message says who waited for whom and for what."""
-
-
-class WorkerLateError(WorkerError):
-    """The worker did not answer before its deadline."""
-
-
-class CannotStartError(WorkerError):
-    """The worker's engine cannot start, and the message says why: another try would end the same way."""
-
-
-class WorkerDiedError(WorkerError):
-    """The worker's process is gone."""
-
-
-class Worker(Protocol):
-    """A rollout worker as the pool sees it: every call has a deadline of its own.
-
-    Raises (every coroutine):
-        WorkerDiedError: its process is gone.
-        WorkerError: anything else, a passed deadline among it.
-    """
-
-    async def place(self) -> None:
-        """Find room in the cluster."""
-
-    async def start(self) -> None:
-        """Load the engine.
-
-        Raises:
-            CannotStartError: it cannot be loaded.
-        """
-
-    async def generate(self, request: RolloutRequest) -> Trajectory | Failure:
-        """One response; whoever stops waiting for it has given it up, and it is not generated on."""
-
-    async def probe(self) -> Vitals | None:
-        """Have the engine generate a token: one that only answers is not healthy. Returns what it says of itself."""
-
-    async def call(self, method: str, *arguments: object) -> object:
-        """A step of a weight push."""
-
-    async def stop(self) -> None:
-        """End the engine in good order, then the worker."""
-
-    async def kill(self) -> None:
-        """End the worker and every process that it started, now. Never raises."""
 
 
 class State(StrEnum):

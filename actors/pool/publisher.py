@@ -4,31 +4,27 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 from actors.pool.member import Member, State
 from actors.pool.rollout_pool import RolloutPool
+from actors.pool.worker import EnginePort
+from flow.receipt import PushReceipt
 from rollout.canary import Canary, mean_difference
 from rollout.errors import TransferError, WorkersFailedError, told
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class PushReceipt:
-    """What the learner sent."""
-
-    num_bytes: int
-    checksums: Mapping[str, str]
-    """BLAKE3 by name of the tensors that this push is verified by; empty where the transport offers none."""
-
-
 class Sender(Protocol):
     """The learner as the publisher sees it."""
 
-    async def connect(self, workers: Mapping[str, Any]) -> None:
-        """Give up the transfer group there is and form a new one with `workers`; the next push brings everything."""
+    async def connect(self, engines: Mapping[str, EnginePort]) -> None:
+        """Leave the present transfer group and form one with `engines`; the next push brings every weight.
+
+        Args:
+            engines: by name.
+        """
 
     async def pack(self, version: int) -> None:
         """Make ready what the next push sends; the engines go on meanwhile."""
@@ -114,16 +110,17 @@ class WeightPublisher:
         is_new_group = identities != self._connected
         if is_new_group:
             self._connected = frozenset()
-            await self._sender.connect({member.name: member.worker for member in members})
+            engines = {member.name: member.worker for member in members if member.worker is not None}
+            await self._sender.connect(engines)
             self._connected = identities
         started_s = time.perf_counter()
         await self._sender.pack(version)
         metrics = {"time/pack_s": time.perf_counter() - started_s}
-        await self._pool.call(members, "pause")
+        await self._pool.call(members, "pause", lambda engine: engine.pause())
         paused_s = time.perf_counter()
         receipt = await self._sender.push(version)
         await self._verify(members, version, receipt)
-        await self._pool.call(members, "resume")
+        await self._pool.call(members, "resume", lambda engine: engine.resume())
         metrics |= {"push_bytes": receipt.num_bytes, "time/rollout_pause_s": time.perf_counter() - paused_s}
         if self._canary is not None and self._canary.is_due(version, is_new_group):
             metrics["canary_difference"] = await self._try_canary(self._canary, members, version)
@@ -135,10 +132,10 @@ class WeightPublisher:
         Raises:
             WorkersFailedError: names the engines that report another version or hold other bytes, and which tensors.
         """
-        versions = await self._pool.call(members, "weight_version")
+        versions = await self._pool.call(members, "weight_version", lambda engine: engine.weight_version())
         causes = {name: f"reports version {seen}" for name, seen in versions.items() if seen != version}
         if receipt.checksums:
-            received = await self._pool.call(members, "received_checksums")
+            received = await self._pool.call(members, "received_checksums", lambda engine: engine.received_checksums())
             for name, ranks in received.items():
                 if wrong := _differing(receipt.checksums, ranks):
                     causes[name] = f"received {len(wrong)} tensors wrongly, among them {', '.join(wrong[:3])}"
@@ -154,8 +151,8 @@ class WeightPublisher:
         if self._canary_logprobs is None or self._canary_logprobs[0] != version:
             self._canary_logprobs = version, await self._sender.canary_logprobs(canary)
         expected = self._canary_logprobs[1]
-        found = await self._pool.call(members, "canary_logprobs", canary)
-        differences = {name: mean_difference(expected, cast(list[float], found[name])) for name in found}
+        found = await self._pool.call(members, "canary_logprobs", lambda engine: engine.canary_logprobs(canary))
+        differences = {name: mean_difference(expected, logprobs) for name, logprobs in found.items()}
         causes = {
             name: f"its log-probabilities of the canary differ from the learner's by {difference:.2g} nats a token; "
             f"{canary.max_difference:g} are allowed (rollout.engine.canary.max_difference)"
@@ -164,7 +161,8 @@ class WeightPublisher:
         }
         if causes:
             # Responses under way would go on under weights that are wrong.
-            await self._pool.call([member for member in members if member.name in causes], "pause")
+            wrong = [member for member in members if member.name in causes]
+            await self._pool.call(wrong, "pause", lambda engine: engine.pause())
             raise WorkersFailedError(f"canary of version {version}", causes)
         return max(differences.values())
 
@@ -177,5 +175,5 @@ class WeightPublisher:
                 self._pool.distrust(member.identity, reason, holds_weights=False)
 
 
-def _differing(sent: Mapping[str, str], ranks: Any) -> list[str]:
+def _differing(sent: Mapping[str, str], ranks: Sequence[Mapping[str, str]]) -> list[str]:
     return sorted({name for rank in ranks for name, digest in sent.items() if rank.get(name) != digest})

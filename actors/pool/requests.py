@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from actors.pool.member import Member, State, Worker, WorkerError, WorkerLateError
+from actors.pool.member import Member, State
 from actors.pool.serving import ServingMembers
 from actors.pool.waits import Waits
+from actors.pool.worker import Worker, WorkerError, WorkerLateError
 from flow.score import Failure
 from flow.trajectory import RolloutRequest, Trajectory
 

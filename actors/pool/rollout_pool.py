@@ -4,16 +4,20 @@ One task a member brings it up, probes it, and replaces it when it fails. No Ray
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
-from actors.pool.member import CannotStartError, Member, MemberStatus, State, Worker, WorkerDiedError, WorkerError
+from actors.pool.member import Member, MemberStatus, State
 from actors.pool.requests import Requests
 from actors.pool.waits import Waits
+from actors.pool.worker import CannotStartError, EnginePort, Worker, WorkerDiedError, WorkerError
 from flow.score import Failure
 from flow.trajectory import RolloutRequest, Trajectory
 from rollout.config import HealthConfig
 from rollout.errors import WorkersFailedError
+
+T = TypeVar("T")
 
 # Who leaves first when the pool shrinks.
 _LEAVING_ORDER = (State.DEAD, State.STARTING, State.SUSPECT, State.STALE, State.SERVING)
@@ -193,23 +197,32 @@ class RolloutPool:
                 member.is_receiving = False
             self._notify()
 
-    async def call(self, members: Iterable[Member], method: str, *arguments: object) -> dict[str, object]:
-        """The same step of a weight push on each; answers by name.
+    async def call(
+        self, members: Iterable[Member], step: str, ask: Callable[[EnginePort], Awaitable[T]]
+    ) -> dict[str, T]:
+        """The same step of a weight push on each member's engine; answers by name.
+
+        Args:
+            step: what errors call it.
+            ask: asks one engine.
 
         Raises:
             WorkersFailedError: names those that failed, and why.
         """
         asked = [(member.name, member.worker) for member in members if member.worker is not None]
-        answers = await asyncio.gather(
-            *(worker.call(method, *arguments) for _, worker in asked), return_exceptions=True
-        )
-        by_name = dict(zip((name for name, _ in asked), answers, strict=True))
-        causes = {name: str(answer) for name, answer in by_name.items() if isinstance(answer, WorkerError)}
+        answers = await asyncio.gather(*(ask(worker) for _, worker in asked), return_exceptions=True)
+        causes = {
+            name: str(answer)
+            for (name, _), answer in zip(asked, answers, strict=True)
+            if isinstance(answer, WorkerError)
+        }
         if causes:
-            raise WorkersFailedError(method, causes)
-        for answer in answers:
+            raise WorkersFailedError(step, causes)
+        by_name: dict[str, T] = {}
+        for (name, _), answer in zip(asked, answers, strict=True):
             if isinstance(answer, BaseException):
                 raise answer
+            by_name[name] = answer
         return by_name
 
     def serve(self, members: Iterable[Member], version: int) -> None:

@@ -1,10 +1,10 @@
-"""How the weights of a push are packed: tensors in order, in buckets that travel whole, filled before the push if told.
+"""How the weights of a push are packed: tensors in order, in buckets that travel whole and can be filled in advance.
 
 Both ends derive the layout from the same metadata.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
 from rollout.transfer.checksums import tensor_checksum
 
-# Offsets of tensors in a bucket, so that a view of any number format is aligned.
+# Tensors begin at multiples of this in a bucket, so that a view of any number format is aligned.
 _ALIGNMENT_BYTES = 16
 
 
@@ -66,20 +66,20 @@ FilledBucket = tuple[Bucket, UInt8[Tensor, " bytes"]]
 
 
 class BucketOrder(Protocol):
-    """What keeps a bucket's bytes right between whoever fills it and whoever reads it."""
+    """Keeps a bucket's bytes right between the code that fills it and the code that reads it."""
 
     def filled(self) -> None:
-        """A bucket is full: return once its bytes are there for every reader."""
+        """A bucket is full: return once every reader sees its bytes."""
 
     def handed_out(self, tensor: Tensor) -> None:
-        """The present reader is given a part of a bucket, and may still read it after it was let go of."""
+        """A reader is given a part of a bucket, and may still read it after the bucket is released."""
 
 
 class CudaOrder:
-    """Order on a GPU, where copies only queue up on the stream that is current.
+    """Order on a GPU, where a copy only joins the queue of the current stream.
 
-    vLLM's NCCL sender alternates between streams and takes tensors on each, so a bucket that was filled on one stream
-    is read on another, and its memory would be given to the next bucket while a copy out of it still waits.
+    vLLM's NCCL sender alternates between streams. So a bucket that was filled on one stream is read on another, and its
+    memory would be given to the next bucket while a copy out of it still waits.
     """
 
     def filled(self) -> None:
@@ -90,10 +90,10 @@ class CudaOrder:
 
 
 class PackedSource(WeightSource):
-    """Another source's weights in buckets, of which the first may be filled before the push that sends them.
+    """Weights in buckets, of which the first may be filled before the push that sends them.
 
-    What a push then waits for is the transfer alone: weights were gathered, converted, copied and hashed before. It
-    reads the same for every backend; one that sends buckets as they are takes them from `buckets()`.
+    A push then waits only for the transfer: weights were gathered, converted, copied and hashed before. Backends read
+    it as any other source; one that sends whole buckets takes them from `buckets()`.
     """
 
     def __init__(
@@ -106,19 +106,16 @@ class PackedSource(WeightSource):
     ) -> None:
         """
         Args:
-            source: where the weights come from. Iterating it may be a collective, so every learner rank packs.
-            bucket_bytes: of one bucket, or of a single tensor that is larger.
+            source: where the weights come from, until `pack` names another. Iterating it may be a collective, so every
+                learner rank packs.
+            bucket_bytes: size of a bucket; a larger tensor gets a bucket of its own size.
             device: where buckets are filled.
-            is_sender: whether this rank sends; another one keeps nothing of what it gathers.
-            order: None: what `device` needs, which is nothing on a CPU.
+            is_sender: whether this rank sends; other ranks keep nothing of what they gather.
+            order: None takes what `device` needs, which is nothing on a CPU.
         """
         self.bucket_bytes = bucket_bytes
-        self.hash_every = 1
-        """One tensor in so many is hashed, on the CPU wherever it lies: 1 hashes all, 0 none."""
-        self.hash_turn = 0
-        """Which of them; counting it up brings every tensor's turn."""
         self.checksums: dict[str, str] = {}
-        """BLAKE3 of the tensors that the latest pass hashed: what engines should receive."""
+        """BLAKE3 by name of the tensors that the latest pass hashed: what engines should receive."""
         self._source = source
         self._device = device
         self._is_sender = is_sender
@@ -129,24 +126,24 @@ class PackedSource(WeightSource):
     def metadata(self) -> list[ParamMeta]:
         return self._source.metadata()
 
-    @property
-    def hashed(self) -> set[str]:
-        """Names of the tensors that a pass hashes now."""
-        if not self.hash_every:
-            return set()
-        return {meta.name for meta in self.metadata()[self.hash_turn % self.hash_every :: self.hash_every]}
+    def pack(self, max_bytes: int, hashed: Collection[str] = (), source: WeightSource | None = None) -> int:
+        """Begin a pass: fill the first buckets, as many as fit into `max_bytes`; the next iteration fills the others.
 
-    def pack(self, max_bytes: int) -> int:
-        """Begin a pass: fill the first buckets, as many as `max_bytes` hold; the next iteration goes on from there.
+        Call it on every learner rank, and leave the weights as they are until that iteration has ended. An earlier pass
+        that was packed and not sent is dropped.
 
-        On every learner rank, with the same weights until that iteration has ended. A pass that was begun and not
-        sent is given up.
+        Args:
+            max_bytes: most bytes to hold ready.
+            hashed: names of the tensors to compute checksums of, on the CPU wherever they lie.
+            source: where weights come from now on; None keeps the present source.
 
         Returns:
             bytes that lie ready.
         """
+        if source is not None:
+            self._source = source
         self._filled.clear()
-        self._rest = self._fill()
+        self._rest = self._fill(frozenset(hashed))
         num_bytes = 0
         for bucket in plan_buckets(self.metadata(), self.bucket_bytes):
             if num_bytes + bucket.num_bytes > max_bytes:
@@ -158,7 +155,7 @@ class PackedSource(WeightSource):
         return num_bytes
 
     def buckets(self) -> Iterator[FilledBucket]:
-        """The packed ones, each let go as the next is taken, then the others as they are filled."""
+        """The packed buckets, each released as the next is taken, then the others as they are filled."""
         if self._rest is None:
             self.pack(0)
         rest, self._rest = self._rest, None
@@ -175,13 +172,13 @@ class PackedSource(WeightSource):
                     self._order.handed_out(tensor)
                 yield slot.meta.name, tensor
 
-    def _fill(self) -> Iterator[FilledBucket]:
+    def _fill(self, hashed: Set[str]) -> Iterator[FilledBucket]:
         """
         Raises:
             ValueError: the source yields something else than its metadata says.
         """
         self.checksums.clear()
-        weights, hashed = iter(self._source), self.hashed
+        weights = iter(self._source)
         for bucket in plan_buckets(self.metadata(), self.bucket_bytes):
             buffer = torch.empty(bucket.num_bytes, dtype=torch.uint8, device=self._device)
             for slot in bucket.slots:

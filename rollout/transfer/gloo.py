@@ -6,7 +6,7 @@ deadline, and a peer that died ends the transfer with a `TransferError`.
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -19,7 +19,6 @@ from vllm.distributed.weight_transfer.base import (
     ParamMeta,
     TrainerInitInfo,
     TrainerWeightTransferEngine,
-    VLLMWeightSyncClient,
     WeightSource,
     WeightTransferEngine,
     WeightTransferInitInfo,
@@ -38,6 +37,7 @@ from vllm.model_executor.model_loader.reload.layerwise import (
 from rollout.config import GlooTransferConfig
 from rollout.errors import IncompleteUpdateError, TransferError
 from rollout.transfer.buckets import Bucket, FilledBucket, PackedSource, plan_buckets
+from rollout.transfer.client import FanOutClient
 from rollout.transfer.gloo_group import AHEAD, GlooGroup, in_background
 from rollout.transfer.reload import abandon_reload
 
@@ -193,13 +193,14 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
 
     _group: GlooGroup | None = None
 
-    def __init__(self, *, client: VLLMWeightSyncClient, source: PackedSource, is_sender: bool) -> None:
+    def __init__(self, *, client: FanOutClient, source: PackedSource, is_sender: bool) -> None:
         super().__init__(client=client, source=source, is_sender=is_sender)
+        self._client = client
         self._packed = source
 
     @classmethod
     def trainer_init(
-        cls, init_info: GlooTrainerInitInfo, *, client: VLLMWeightSyncClient, source: WeightSource | None = None
+        cls, init_info: GlooTrainerInitInfo, *, client: FanOutClient, source: WeightSource | None = None
     ) -> Self:
         """Form the group with every engine behind `client`.
 
@@ -232,11 +233,12 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
             bucket_bytes=self._packed.bucket_bytes,
             timeout_s=timeout_s,
         )
-        joined = in_background(self.client.init_weight_transfer_engine, asdict(invitation))
+        joined = in_background(self._client.init_weight_transfer_engine, asdict(invitation))
         group = in_background(GlooGroup, store, address, 0, init_info.world_size, timeout_s)
         # Whichever side fails first tells why; the other one ends by its own deadline.
-        wait([joined, group], return_when=FIRST_EXCEPTION)
-        for future in (joined, group):
+        both: tuple[Future[Any], ...] = (joined, group)
+        wait(both, return_when=FIRST_EXCEPTION)
+        for future in both:
             if future.done():
                 future.result()
         return group.result()
@@ -263,10 +265,10 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
             names=[meta.name for meta in metas],
             dtype_names=[str(meta.dtype).removeprefix("torch.") for meta in metas],
             shapes=[list(meta.shape) for meta in metas],
-            is_whole=not getattr(self.client, "left_out", {}),
+            is_whole=not self._client.update.left_out,
         )
-        self.client.start_weight_update()
-        received = in_background(self.client.update_weights, asdict(update))
+        self._client.start_weight_update()
+        received = in_background(self._client.update_weights, asdict(update))
 
         def answers() -> object:
             """A receiver that refuses would never take part: its answer ends the wait."""
@@ -287,7 +289,7 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
                     if (account := received.exception(_ACCOUNT_S)) not in (None, error):
                         raise account from error  # it says more than a lost connection
             raise
-        self.client.finish_weight_update()
+        self._client.finish_weight_update()
 
     def shutdown(self) -> None:
         if self._group is not None:

@@ -3,16 +3,16 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
 
-from actors.pool.member import CannotStartError, WorkerDiedError, WorkerError
-from actors.pool.publisher import PushReceipt
 from actors.pool.rollout_pool import RolloutPool
+from actors.pool.worker import CannotStartError, EnginePort, WorkerDiedError, WorkerError
+from flow.receipt import PushReceipt
 from flow.score import Failure
 from flow.trajectory import RolloutRequest, Trajectory
 from rollout.canary import Canary
 from rollout.config import HealthConfig
 from rollout.errors import TransferError, WorkersFailedError
+from rollout.transfer.client import WeightReceiver
 from spatial.sample import ReasoningPath
 from tests.actors.fakes import make_sample, make_trajectory
 
@@ -43,7 +43,7 @@ class FakeWorker:
         self.name, self.number = name, number
         self.version = -1
         self.received = {"w": ""}
-        self.canary_logprobs = [-1.0, -2.0]
+        self.logprobs = [-1.0, -2.0]
         self.is_dead = self.is_hung = self.is_stopped = False
         self.fails_to_start = self.has_no_engine = self.refuses = False
         self.fails_at: set[str] = set()
@@ -87,15 +87,32 @@ class FakeWorker:
         if self.has_no_engine:
             raise WorkerError(f"{self.name}: the engine is gone")
 
-    async def call(self, method: str, *arguments: object) -> object:
-        self.calls.append(method)
-        await self._pass(method)
-        answers = {
-            "weight_version": self.version,
-            "received_checksums": [self.received],
-            "canary_logprobs": self.canary_logprobs,
-        }
-        return answers.get(method)
+    async def _step(self, what: str) -> None:
+        """A step of a weight push."""
+        self.calls.append(what)
+        await self._pass(what)
+
+    async def pause(self) -> None:
+        await self._step("pause")
+
+    async def resume(self) -> None:
+        await self._step("resume")
+
+    async def weight_version(self) -> int:
+        await self._step("weight_version")
+        return self.version
+
+    async def received_checksums(self) -> list[dict[str, str]]:
+        await self._step("received_checksums")
+        return [self.received]
+
+    async def canary_logprobs(self, canary: Canary) -> list[float]:
+        await self._step("canary_logprobs")
+        return self.logprobs
+
+    @property
+    def receiver(self) -> WeightReceiver:
+        raise AssertionError("a `FakeSender` sends to the worker itself")
 
     async def stop(self) -> None:
         self.is_stopped = True
@@ -108,7 +125,7 @@ class FakeSender:
     """A learner that sends to whoever is connected; `failures` says what becomes of which push, by its number."""
 
     def __init__(self) -> None:
-        self.workers: Mapping[str, Any] = {}
+        self.workers: dict[str, FakeWorker] = {}
         self.connects: list[list[str]] = []
         self.pushes: list[int] = []
         self.may_end = asyncio.Event()
@@ -122,9 +139,9 @@ class FakeSender:
         self.canaries: list[int] = []
         """The versions whose canary it computed."""
 
-    async def connect(self, workers: Mapping[str, Any]) -> None:
-        self.workers = workers
-        self.connects.append(sorted(workers))
+    async def connect(self, engines: Mapping[str, EnginePort]) -> None:
+        self.workers = {name: engine for name, engine in engines.items() if isinstance(engine, FakeWorker)}
+        self.connects.append(sorted(engines))
 
     async def pack(self, version: int) -> None:
         self._note("packed")
@@ -150,7 +167,7 @@ class FakeSender:
         for worker in self.workers.values():
             worker.version = version
             misled, by = self.misleads.get(len(self.pushes), ("", 0.0))
-            worker.canary_logprobs = [-1.0 - by, -2.0 + by] if misled == worker.name else [-1.0, -2.0]
+            worker.logprobs = [-1.0 - by, -2.0 + by] if misled == worker.name else [-1.0, -2.0]
             worker.received = {"w": "wrong" if self.corrupts.get(len(self.pushes)) == worker.name else "right"}
         return PushReceipt(num_bytes=7, checksums={"w": "right"})
 

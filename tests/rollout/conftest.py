@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
-from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
 
 from flow.trajectory import RolloutRequest, Trajectory
 from learner.weights import DeepSpeedWeightSource
@@ -21,9 +20,8 @@ from rollout.canary import Canary
 from rollout.config import EngineConfig, GlooTransferConfig
 from rollout.engine import RolloutEngine
 from rollout.plugin import register
-from rollout.transfer.buckets import PackedSource
-from rollout.transfer.client import FanOutClient, trainer_init_info
-from rollout.transfer.gloo import GlooTrainerWeightTransferEngine
+from rollout.transfer.channel import TransferChannel, open_channel
+from rollout.transfer.client import WeightReceiver
 from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, ReasoningPath, Region, SpatialSample
 from vlm.config import PromptConfig, TinyModelConfig
@@ -120,45 +118,45 @@ class EngineHost:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.submit(work).result(timeout=240)
 
-    def call(self, method: str, *args: object) -> Future[Any]:
-        """As a `WorkerPort`."""
-        return self.submit(getattr(self.engine, method)(*args))
+    # As a `WeightReceiver`:
+
+    def init_transfer(self, init_info: dict[str, Any]) -> Future[None]:
+        return self.submit(self.engine.init_transfer(init_info))
+
+    def leave_transfer(self) -> Future[None]:
+        return self.submit(self.engine.leave_transfer())
+
+    def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> Future[None]:
+        return self.submit(self.engine.start_update(left_out, hashed))
+
+    def update_weights(self, update_info: dict[str, Any]) -> Future[None]:
+        return self.submit(self.engine.update_weights(update_info))
+
+    def finish_update(self, version: int) -> Future[None]:
+        return self.submit(self.engine.finish_update(version))
 
     def push(
         self, policy: Policy, version: int, source: "PolicySource | DeepSpeedWeightSource | None" = None
     ) -> dict[str, str]:
         """A whole push of a policy's weights through a transfer group of their own; the checksums sent."""
-        client = FanOutClient([self], timeout_s=60)
-        if isinstance(source, DeepSpeedWeightSource):
-            client.left_out = source.left_out
-        packed = PackedSource(source or PolicySource(policy), int(TRANSFER.bucket_mb * 10**6))
-        client.hashed = packed.hashed
-        sender = self.sender(client, packed)
+        weights = source or PolicySource(policy)
+        left_out = weights.left_out if isinstance(weights, DeepSpeedWeightSource) else {}
+        channel = channel_to([self], weights)
+        channel.pack(weights, [meta.name for meta in weights.metadata()])
         self.run(self.engine.pause())
-        client.version = version
-        sender.send_weights()
+        checksums = channel.send(version, left_out)
         self.run(self.engine.resume())
-        return packed.checksums
-
-    def sender(
-        self, client: FanOutClient, source: WeightSource, timeout_s: float = 30
-    ) -> GlooTrainerWeightTransferEngine:
-        info = trainer_init_info(
-            TRANSFER,
-            rank=0,
-            world_size=client.world_size,
-            master_address="127.0.0.1",
-            master_port=0,
-            timeout_s=timeout_s,
-        )
-        sender = WeightTransferTrainerFactory.trainer_init(info, client=client, source=source)
-        assert isinstance(sender, GlooTrainerWeightTransferEngine)
-        return sender
+        return dict(checksums)
 
     def close(self) -> None:
         self.run(self.engine.shutdown())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+
+
+def channel_to(receivers: Sequence[WeightReceiver], weights: WeightSource, timeout_s: float = 60) -> TransferChannel:
+    """The learner's end of a transfer group on this machine."""
+    return open_channel(receivers, weights, TRANSFER, rank=0, device="cpu", address="127.0.0.1", timeout_s=timeout_s)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 import psutil
@@ -20,13 +19,13 @@ from rollout.config import CanaryConfig, EngineConfig
 from rollout.engine import RolloutEngine
 from rollout.errors import EngineStartError, TransferError, WorkersFailedError
 from rollout.transfer.buckets import plan_buckets
-from rollout.transfer.client import FanOutClient
 from rollout.transfer.gloo import GlooUpdateInfo
-from rollout.transfer.gloo_group import GlooGroup, in_background
+from rollout.transfer.gloo_group import GlooGroup
 from spatial.sample import BadImageError, ImageRef, ReasoningPath, SpatialSample
 from vlm.policy import Policy
 
-from .conftest import PROMPT, QUESTION, TOLERANCE, EngineHost, PolicySource, TinyWorld
+from .conftest import PROMPT, QUESTION, TOLERANCE, EngineHost, PolicySource, TinyWorld, channel_to
+from .transfer.receivers import ThreadReceiver
 
 pytestmark = pytest.mark.stack
 
@@ -117,7 +116,7 @@ def test_what_is_frozen_is_not_sent_and_stays(host: EngineHost, world: TinyWorld
     freeze(policy.vlm, LearnerConfig(freeze=("vision", "projector", "region"), last_language_layers=1))
     source = DeepSpeedWeightSource(policy.vlm, torch.float32)
     everything = host.push(policy, version=35, source=source)
-    source.only_trained = True
+    source = source.trained()
     disturb(policy, 0.1, only="layers.2.")
     sent = host.push(policy, version=36, source=source)
     trained = ("model.language_model.layers.2.", "model.language_model.norm.")
@@ -197,9 +196,6 @@ class VanishingWorker:
     name = "vanishing"
     num_ranks = 1
 
-    def call(self, method: str, *args: Any) -> Future[None]:
-        return in_background(getattr(self, method), *args)
-
     def init_transfer(self, info: dict[str, Any]) -> None:
         store = dist.TCPStore(info["master_address"], info["master_port"], is_master=False)
         self._group = GlooGroup(store, info["master_address"], info["rank_offset"], info["world_size"], 5)
@@ -221,13 +217,13 @@ def test_a_member_that_dies_during_a_push_fails_it_and_the_survivor_takes_the_ne
     host: EngineHost, world: TinyWorld, policy: Policy
 ) -> None:
     disturb(policy, 0.05)
-    client = FanOutClient([host, VanishingWorker()], timeout_s=30)
-    sender = host.sender(client, PolicySource(policy), timeout_s=5)
+    weights = PolicySource(policy)
+    channel = channel_to([host, ThreadReceiver(VanishingWorker())], weights, timeout_s=8)
     host.run(host.engine.pause())
-    client.version = 70
+    channel.pack(weights, hashed=())
     started = time.monotonic()
     with pytest.raises(WorkersFailedError, match="vanishing: ConnectionError: killed"):
-        sender.send_weights()
+        channel.send(70, left_out={})
     assert time.monotonic() - started < 10
     host.push(policy, version=71)
     assert distance(world, policy, host.run(host.engine.generate(world.request(seed=1)))) < TOLERANCE

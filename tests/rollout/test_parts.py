@@ -8,7 +8,6 @@ import struct
 import subprocess
 import sys
 import time
-from concurrent.futures import Future
 from pathlib import Path
 
 import psutil
@@ -29,10 +28,11 @@ from rollout.engine import RolloutEngine
 from rollout.errors import IncompleteUpdateError, RolloutTimeout, WorkersFailedError
 from rollout.processes import ChildProcesses, thread_binding
 from rollout.prompts import image_names
-from rollout.transfer.client import FanOutClient, trainer_init_info
-from rollout.transfer.gloo_group import in_background
+from rollout.transfer.channel import trainer_init_info
+from rollout.transfer.client import FanOutClient, WeightUpdate
 
 from .conftest import PROMPT, TinyWorld
+from .transfer.receivers import ThreadReceiver
 
 
 def test_the_config_needs_neither_vllm_nor_torch() -> None:
@@ -109,21 +109,19 @@ class RemoteError(TypeError):
     """As Ray's `RayTaskError(TypeError)`: it says who failed where, and carries why."""
 
     def __init__(self, cause: Exception) -> None:
-        super().__init__("ray::RolloutWorker.transfer() (pid=12, ip=10.0.0.1)\nTraceback (most recent call last): …")
+        super().__init__("ray::RolloutWorker.update_weights() (pid=12, ip=10.0.0.1)\nTraceback (most recent …")
         self.cause = cause
 
 
 def test_a_worker_that_fails_a_transfer_is_told_by_its_cause() -> None:
-    class Port:
+    class Refuses:
         name, num_ranks = "rollout-0", 1
 
-        def call(self, method: str, *args: object) -> Future[None]:
-            failed: Future[None] = Future()
-            failed.set_exception(RemoteError(TypeError("Object of type type\nis not serializable")))
-            return failed
+        def update_weights(self, info: dict[str, object]) -> None:
+            raise RemoteError(TypeError("Object of type type\nis not serializable"))
 
     with pytest.raises(WorkersFailedError) as caught:
-        FanOutClient([Port()], timeout_s=1).update_weights({})
+        FanOutClient([ThreadReceiver(Refuses())], timeout_s=1).update_weights({})
     assert caught.value.causes == {"rollout-0": "TypeError: Object of type type is not serializable"}
 
 
@@ -131,17 +129,23 @@ def test_all_steps_of_an_update_share_its_time() -> None:
     class Slow:
         name, num_ranks = "rollout-0", 1
 
-        def call(self, method: str, *args: object) -> Future[None]:
-            return in_background(time.sleep, 0.2)
+        def start_update(self, left_out: object, hashed: object) -> None:
+            time.sleep(0.2)
 
-    client = FanOutClient([Slow()], timeout_s=0.5)
-    client.version, started_s = 1, time.monotonic()
-    client.start_weight_update()
-    client.update_weights({})
-    with pytest.raises(WorkersFailedError, match=r"'finish_update'.*no answer within 0\.5 s"):
-        client.finish_weight_update()
-    assert time.monotonic() - started_s < 0.6
-    client.start_weight_update()  # the next one has its own
+        def update_weights(self, info: object) -> None:
+            time.sleep(0.2)
+
+        def finish_update(self, version: int) -> None:
+            time.sleep(0.2)
+
+    client, started_s = FanOutClient([ThreadReceiver(Slow())], timeout_s=0.5), time.monotonic()
+    with client.sending(WeightUpdate(version=1)):
+        client.start_weight_update()
+        client.update_weights({})
+        with pytest.raises(WorkersFailedError, match=r"'finish_update'.*no answer within 0\.5 s"):
+            client.finish_weight_update()
+        assert time.monotonic() - started_s < 0.6
+        client.start_weight_update()  # the next one has its own
 
 
 def test_errors_survive_pickling() -> None:

@@ -2,11 +2,12 @@
 
 import asyncio
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import ray
 
-from actors.cluster.calls import DeadlineError, answer, why_gone
+from actors.cluster.calls import DeadlineError, answer, call, why_gone
 from rollout.errors import RolloutTimeout, told
 
 pytestmark = pytest.mark.anyio
@@ -89,3 +90,19 @@ def test_why_an_actor_is_gone_is_its_constructors_error_or_how_its_process_ended
         "process has died. Worker exit type: SYSTEM_ERROR Some common causes include: (1) the weather"
     )
     assert why_gone(killed) == "its worker process has died. Worker exit type: SYSTEM_ERROR"
+
+
+class Adder:
+    """A class that an actor is made from."""
+
+    def add(self, left: int, right: int) -> int:
+        return left + right
+
+
+async def test_a_call_is_named_by_the_method_of_the_actors_class() -> None:
+    class Method:
+        async def remote(self, *arguments: int, **named: int) -> tuple[object, ...]:
+            return (*arguments, named)
+
+    actor = SimpleNamespace(add=Method())
+    assert await call(actor, Adder.add, 1, right=2) == (1, {"right": 2})

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from actors.pool.member import Member, State, WorkerError, WorkerLateError
+from actors.pool.member import Member, State
 from actors.pool.requests import Requests
 from actors.pool.waits import Waits
+from actors.pool.worker import WorkerError, WorkerLateError
 from flow.score import Failure
 from flow.trajectory import RolloutRequest, Trajectory
 from tests.actors.fake_workers import make_requests

@@ -11,7 +11,7 @@ import pytest
 
 from actors.phases.parts import samples_of
 from actors.run.run_folder import RunFolder
-from actors.workers.learner_worker import LearnerRank
+from actors.workers.learner_rank import LearnerRank
 from launch.run.prepare import prepare_data, prepare_folder
 from launch.run.start_checks import check_questions, check_samples
 from launch.settings.config import ConfigError, RunConfig, load_config

@@ -41,7 +41,7 @@ class TellingSource(WeightSource):
 def test_a_bucket_is_synchronised_after_its_last_copy_and_before_it_is_handed_on(hash_every: int) -> None:
     stream = PlayedStream()
     source = PackedSource(TellingSource(stream), bucket_bytes=40, order=stream)
-    source.hash_every = hash_every
+    source.pack(0, hashed=list(TENSORS)[::hash_every] if hash_every else ())
     assert [name for name, _ in source] == list(TENSORS)
     assert stream.events == [
         *("copied a", "copied b", "synchronised", "handed out 0", "handed out 1"),

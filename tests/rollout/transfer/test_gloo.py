@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -21,10 +20,18 @@ from rollout.config import GlooTransferConfig
 from rollout.errors import TransferError, WorkersFailedError
 from rollout.plugin import register
 from rollout.transfer.buckets import PackedSource, plan_buckets
+from rollout.transfer.channel import trainer_init_info
 from rollout.transfer.checksums import tensor_checksum
-from rollout.transfer.client import FanOutClient, trainer_init_info
-from rollout.transfer.gloo import GlooInitInfo, GlooUpdateInfo, GlooWeightTransferEngine
+from rollout.transfer.client import FanOutClient, WeightUpdate
+from rollout.transfer.gloo import (
+    GlooInitInfo,
+    GlooTrainerWeightTransferEngine,
+    GlooUpdateInfo,
+    GlooWeightTransferEngine,
+)
 from rollout.transfer.gloo_group import GlooGroup, in_background
+
+from .receivers import ThreadReceiver
 
 TENSORS = {
     "a": torch.arange(5, dtype=torch.float32),
@@ -59,9 +66,6 @@ class Receiver:
         self.version: int | None = None
         self.ranks: list[int] = []
         self._groups: list[GlooGroup] = []
-
-    def call(self, method: str, *args: Any) -> Future[None]:
-        return in_background(getattr(self, method), *args)
 
     def init_transfer(self, fields: dict[str, Any]) -> None:
         if self.fault == "refuses":
@@ -103,10 +107,20 @@ class Receiver:
         self.version = version
 
 
-def form(receivers: list[Receiver], source: WeightSource, timeout_s: float = 20, bucket_mb: float = 0.0001) -> Any:
+class Group(NamedTuple):
+    """A sender and the engines that it sends to."""
+
+    client: FanOutClient
+    trainer: GlooTrainerWeightTransferEngine
+
+    def send_weights(self, version: int = 5) -> None:
+        with self.client.sending(WeightUpdate(version)):
+            self.trainer.send_weights()
+
+
+def form(receivers: list[Receiver], source: WeightSource, timeout_s: float = 20, bucket_mb: float = 0.0001) -> Group:
     register()
-    client = FanOutClient(receivers, timeout_s)
-    client.version = 5
+    client = FanOutClient([ThreadReceiver(receiver) for receiver in receivers], timeout_s)
     info = trainer_init_info(
         GlooTransferConfig(bucket_mb=bucket_mb),
         rank=0,
@@ -115,7 +129,7 @@ def form(receivers: list[Receiver], source: WeightSource, timeout_s: float = 20,
         master_port=0,
         timeout_s=timeout_s,
     )
-    return WeightTransferTrainerFactory.trainer_init(info, client=client, source=source)
+    return Group(client, WeightTransferTrainerFactory.trainer_init(info, client=client, source=source))
 
 
 def test_buckets_keep_the_order_and_a_large_tensor_gets_its_own() -> None:
@@ -133,7 +147,7 @@ def test_what_was_packed_is_sent_as_it_was_then_and_the_rest_as_it_is(
     source = PackedSource(inner, bucket_bytes=100)
     receiver = Receiver("one")
     sender = form([receiver], source)
-    assert source.pack(max_bytes) == packed
+    assert source.pack(max_bytes, hashed=TENSORS) == packed
     assert inner.num_yielded == gathered
     for tensor in inner.tensors.values():
         tensor.add_(1)
@@ -147,20 +161,29 @@ def test_what_was_packed_is_sent_as_it_was_then_and_the_rest_as_it_is(
 
 def test_a_pass_that_was_packed_and_not_sent_is_given_up_and_another_backend_reads_the_same() -> None:
     source = PackedSource(DictSource(TENSORS), bucket_bytes=100)
-    source.hash_every, source.hash_turn = 3, 1
-    source.pack(10**6)
-    source.pack(60)
-    for _ in range(2):
+    source.pack(10**6, hashed=["a"])
+    for hashed in ("b", "large"):
+        source.pack(60, hashed=[hashed])
         read = dict(source)
         assert list(read) == list(TENSORS)
         assert all(torch.equal(read[name], tensor) for name, tensor in TENSORS.items())
-    assert source.checksums == {"b": tensor_checksum(TENSORS["b"])}
+        assert source.checksums == {hashed: tensor_checksum(TENSORS[hashed])}
+    assert list(dict(source)) == list(TENSORS)  # without being packed again
+    assert source.checksums == {}
+
+
+def test_a_pass_may_be_of_other_weights_than_the_one_before() -> None:
+    source = PackedSource(DictSource(TENSORS), bucket_bytes=100)
+    assert [name for name, _ in source] == list(TENSORS)
+    source.pack(10**6, source=DictSource({"b": TENSORS["b"]}))
+    assert [meta.name for meta in source.metadata()] == ["b"]
+    assert [name for name, _ in source] == ["b"]
 
 
 def test_a_rank_that_does_not_send_gathers_as_much_ahead_and_keeps_nothing() -> None:
     inner = DictSource(TENSORS)
     source = PackedSource(inner, bucket_bytes=100, is_sender=False)
-    source.pack(456)
+    source.pack(456, hashed=TENSORS)
     assert inner.num_yielded == 3
     assert [name for name, _ in source] == ["scalar"]
     assert source.checksums == {}
@@ -179,7 +202,7 @@ def test_a_new_group_with_other_members_follows_an_old_one() -> None:
     first, second = Receiver("first"), Receiver("second")
     old = form([first], DictSource(TENSORS))
     old.send_weights()
-    old.shutdown()
+    old.trainer.shutdown()
     form([second, first], DictSource({"a": TENSORS["a"] + 1})).send_weights()
     assert torch.equal(first.tensors["a"], TENSORS["a"] + 1)
     assert torch.equal(second.tensors["a"], TENSORS["a"] + 1)
@@ -228,14 +251,21 @@ def test_learner_ranks_that_do_not_send_only_join_in_gathering() -> None:
 
 
 def test_a_worker_that_does_not_answer_is_named() -> None:
-    client = FanOutClient([Receiver("quick"), Receiver("sleepy", fault="silent")], timeout_s=0.2)
+    client = FanOutClient(
+        [ThreadReceiver(Receiver("quick")), ThreadReceiver(Receiver("sleepy", fault="silent"))], timeout_s=0.2
+    )
     with pytest.raises(WorkersFailedError, match=r"'update_weights'.*sleepy: no answer within 0\.2 s"):
         client.update_weights({"names": [], "dtype_names": [], "shapes": []})
 
 
 def test_sending_without_a_version_is_refused() -> None:
+    client = FanOutClient([], 1)
     with pytest.raises(TransferError, match="version"):
-        FanOutClient([], 1).start_weight_update()
+        client.start_weight_update()
+    with client.sending(WeightUpdate(version=1)):
+        client.start_weight_update()
+    with pytest.raises(TransferError, match="version"):
+        client.start_weight_update()
 
 
 class Doubling(QuantizeMethodBase):

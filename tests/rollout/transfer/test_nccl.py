@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -15,8 +15,8 @@ from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 from rollout.config import NcclTransferConfig
 from rollout.errors import TransferError, WorkersFailedError
 from rollout.plugin import register
-from rollout.transfer.client import FanOutClient, trainer_init_info
-from rollout.transfer.gloo_group import in_background
+from rollout.transfer.channel import trainer_init_info
+from rollout.transfer.client import FanOutClient, WeightUpdate
 from rollout.transfer.nccl import (
     NcclInitInfo,
     NcclTrainerInitInfo,
@@ -25,6 +25,8 @@ from rollout.transfer.nccl import (
     Watch,
 )
 from tests.rollout.transfer.test_gloo import TENSORS, DictSource
+
+from .receivers import ThreadReceiver
 
 TIMEOUT_S = 1.0
 
@@ -91,9 +93,6 @@ class Receiver:
         self.tensors: dict[str, torch.Tensor] = {}
         self.version: int | None = None
 
-    def call(self, method: str, *args: Any) -> Future[None]:
-        return in_background(getattr(self, method), *args)
-
     def init_transfer(self, fields: dict[str, Any]) -> None:
         if self.fault == "refuses":
             raise PermissionError("not me")
@@ -118,12 +117,22 @@ class Receiver:
         self.version = version
 
 
+class Group(NamedTuple):
+    """A sender and the engines that it sends to."""
+
+    client: FanOutClient
+    trainer: PlayedTrainer
+
+    def send_weights(self) -> None:
+        with self.client.sending(WeightUpdate(version=5)):
+            self.trainer.send_weights()
+
+
 def form(
     receivers: list[Receiver], source: WeightSource, rank: int = 0, opened: Callable[[], PlayedGroup] | None = None
-) -> Any:
+) -> Group:
     register()
-    client = FanOutClient(receivers, TIMEOUT_S)
-    client.version = 5
+    client = FanOutClient([ThreadReceiver(receiver) for receiver in receivers], TIMEOUT_S)
     info = trainer_init_info(
         NcclTransferConfig(),
         rank=rank,
@@ -135,7 +144,7 @@ def form(
     for receiver in receivers:
         receiver.group = group
     trainer = type("Trainer", (PlayedTrainer,), {"open_with": staticmethod(opened or (lambda: group))})
-    return trainer.trainer_init(info, client=client, source=source)
+    return Group(client, trainer.trainer_init(info, client=client, source=source))
 
 
 def test_the_backend_with_deadlines_is_the_one_that_the_config_means() -> None:
@@ -171,7 +180,7 @@ def test_a_member_that_dies_or_hangs_in_a_push_is_named_and_the_sender_lives_on(
     source = DictSource(TENSORS)
     good, bad = Receiver("good"), Receiver("bad", fault)
     sender = form([good, bad], source)
-    group, started_s = sender.model_update_group, time.monotonic()
+    group, started_s = sender.trainer.model_update_group, time.monotonic()
     with pytest.raises(WorkersFailedError, match=told):
         sender.send_weights()
     assert least_s < time.monotonic() - started_s < most_s
@@ -202,7 +211,7 @@ def test_what_nccl_itself_reports_is_a_transfer_error() -> None:
 
     receiver = Receiver("one")
     sender = form([receiver], DictSource(TENSORS), opened=lambda: Broken(1))
-    receiver.group = sender.model_update_group
+    receiver.group = sender.trainer.model_update_group
     started_s = time.monotonic()
     with pytest.raises(TransferError, match=r"the sender has aborted|NCCL error: unhandled system error"):
         sender.send_weights()

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from actors.config import DeadlineConfig
-from actors.workers.learner_worker import LearnerGroup, LearnerRank, LearnerSpec
+from actors.workers.learner_group import LearnerGroup
+from actors.workers.learner_rank import LearnerRank, LearnerSpec
 from flow.group import Group
 from flow.score import Score
 from learner.batch import TrainingRow
@@ -21,6 +22,7 @@ from rollout.config import EngineConfig
 from spatial.sample import ReasoningPath
 from tests.actors.fake_workers import make_requests
 from tests.actors.fakes import make_sample, make_trajectory
+from tests.rollout.transfer.receivers import ThreadReceiver
 from tests.rollout.transfer.test_gloo import Receiver
 from vlm.config import PromptConfig
 
@@ -85,10 +87,10 @@ class OneLeftOut(LearnerGroup):
         self._report = report
         self._deadlines = DeadlineConfig()
 
-    async def _call(self, method: str, *arguments: object, timeout_s: float) -> Any:
+    async def _call(self, timeout_s: float, method: Callable[..., Any], *args: object, **kwargs: object) -> Any:
         return {
-            "cold_start_steps": [{"nonfinite_steps": 0.0}, {"nonfinite_steps": 1.0}],
-            "take_warnings": ["optimiser step 2 was left out"],
+            LearnerRank.cold_start_steps: [{"nonfinite_steps": 0.0}, {"nonfinite_steps": 1.0}],
+            LearnerRank.take_warnings: ["optimiser step 2 was left out"],
         }[method]
 
 
@@ -108,7 +110,8 @@ def test_a_rank_connects_packs_and_pushes_at_a_port_of_its_own_choice(rank_of_le
     for version, members in enumerate((receivers, receivers[1:]), start=1):
         with torch.no_grad():
             model.weight.fill_(version)
-        rank.connect(members, EngineConfig(transfer_timeout_s=20), "127.0.0.1")
+        receiving = [ThreadReceiver(receiver) for receiver in members]
+        rank.connect(receiving, EngineConfig(transfer_timeout_s=20), "127.0.0.1")
         rank.pack(version)
         receipt = rank.push(version)
         assert receipt.num_bytes == 4 * (6 + 2)

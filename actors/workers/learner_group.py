@@ -1,0 +1,175 @@
+"""All learner ranks, called as one."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import ray
+
+from actors.cluster.calls import DeadlineError, answers, call, why_gone
+from actors.cluster.placement import await_room, runtime_env
+from actors.config import ClusterConfig
+from actors.pool.worker import EnginePort
+from actors.workers.learner_rank import LearnerRank, LearnerSpec
+from flow.group import Group
+from flow.receipt import PushReceipt
+from learner.errors import PortTakenError
+from rollout.canary import Canary
+from rollout.config import EngineConfig
+
+_log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# A port is chosen on the first rank's node, and bound only when that rank has imported what it needs.
+_PORT_TRIES = 3
+
+_REMOTE = ray.remote(max_restarts=0)(LearnerRank)
+
+
+class LearnerLostError(RuntimeError):
+    """The learner cannot go on: a rank died or hangs. A new one, from the last checkpoint, can."""
+
+
+class LearnerGroup:
+    """All learner ranks, called as one; what is returned is rank 0's."""
+
+    def __init__(
+        self, spec: LearnerSpec, cluster: ClusterConfig, rollout_engine: EngineConfig, report: Callable[[str], None]
+    ) -> None:
+        """
+        Args:
+            report: called with a message for every optimiser step that was skipped, and when a rank finds no room.
+        """
+        self._spec = spec
+        self._rollout_engine = rollout_engine
+        self._deadlines = cluster.deadlines
+        self._report = report
+        asked = {"CPU": cluster.learner_rank_cpus, "GPU": cluster.learner_rank_gpus} | cluster.learner_resources
+        self._asked = {name: amount for name, amount in asked.items() if amount}
+        options: dict[str, Any] = {
+            "num_cpus": cluster.learner_rank_cpus,
+            "num_gpus": cluster.learner_rank_gpus,
+            "resources": cluster.learner_resources,
+            # Ray would give a rank as many threads as CPUs it asks for, which says how it is placed, not what it uses.
+            "runtime_env": runtime_env(
+                cluster.learner_rank_gpus,
+                **({} if spec.num_threads is None else {"OMP_NUM_THREADS": str(spec.num_threads)}),
+            ),
+        }
+        self._new_rank = _REMOTE.options(**options).remote
+        self._ranks = self._make_ranks()
+
+    def _make_ranks(self) -> list[ray.actor.ActorHandle]:
+        return [self._new_rank(self._spec, rank) for rank in range(self._spec.config.num_ranks)]
+
+    async def start(self) -> str:
+        """Start every rank; returns the attention that is active.
+
+        Raises:
+            NoRoomError: a rank found no room in the cluster.
+            LearnerLostError: a rank did not load in time.
+            PortTakenError: however often a free port was chosen, another process took it first.
+            Exception: a rank cannot load; as it was raised, with the rank's name as a note.
+        """
+        for tries_left in reversed(range(_PORT_TRIES)):
+            await self._await_room()
+            address, port = await self._address()
+            try:
+                return await self._call(self._deadlines.start_s, LearnerRank.start, address, port)
+            except PortTakenError as error:
+                if not tries_left:
+                    raise
+                _log.warning("%s; the ranks start again with another", error)
+                # The others wait at that port for a sender that is none.
+                self.shutdown()
+                self._ranks = self._make_ranks()
+        raise AssertionError("unreachable")
+
+    async def _await_room(self) -> None:
+        place_s = self._deadlines.place_s
+        await asyncio.gather(
+            *(
+                await_room(call(rank, LearnerRank.address), self._asked, place_s, who=name, report=self._report)
+                for name, rank in zip(self._names, self._ranks, strict=True)
+            )
+        )
+
+    async def load_chains(self, file: Path, max_bad_share: float, left_out: frozenset[str]) -> int:
+        return await self._call(self._deadlines.start_s, LearnerRank.load_chains, file, max_bad_share, left_out)
+
+    async def cold_start_steps(self, first_step: int, num_steps: int) -> list[dict[str, float]]:
+        steps = await self._call(self._deadlines.update_s, LearnerRank.cold_start_steps, first_step, num_steps)
+        await self._report_left_out(steps)
+        return steps
+
+    async def update(self, groups: list[Group]) -> dict[str, float]:
+        # One copy in the object store for all ranks.
+        metrics = await self._call(self._deadlines.update_s, LearnerRank.update, ray.put(groups))
+        await self._report_left_out([metrics])
+        return metrics
+
+    async def connect(self, engines: Mapping[str, EnginePort]) -> None:
+        """Leave the present transfer group and form one with `engines`."""
+        receivers = [engine.receiver for engine in engines.values()]
+        address, _ = await self._address()
+        await self._call(self._deadlines.push_s, LearnerRank.connect, receivers, self._rollout_engine, address)
+
+    async def pack(self, version: int) -> None:
+        """Gather and pack what `push` will send."""
+        await self._call(self._deadlines.push_s, LearnerRank.pack, version)
+
+    async def canary_logprobs(self, canary: Canary) -> list[float]:
+        """The learner's own log-probabilities of the canary's response."""
+        return await self._call(self._deadlines.push_s, LearnerRank.canary_logprobs, canary)
+
+    async def push(self, version: int) -> PushReceipt:
+        """Send the weights as `version`."""
+        return await self._call(self._deadlines.push_s, LearnerRank.push, version)
+
+    async def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None:
+        await self._call(self._deadlines.save_s, LearnerRank.save_checkpoint, step, trainer_state)
+
+    async def load_checkpoint(self, folder: Path) -> None:
+        await self._call(self._deadlines.save_s, LearnerRank.load_checkpoint, folder)
+
+    async def export(self, folder: Path) -> None:
+        await self._call(self._deadlines.save_s, LearnerRank.export, folder)
+
+    def shutdown(self) -> None:
+        for rank in self._ranks:
+            ray.kill(rank)
+        self._ranks = []
+
+    @property
+    def _names(self) -> list[str]:
+        return [f"learner-{index}" for index in range(len(self._ranks))]
+
+    async def _address(self) -> tuple[str, int]:
+        first = {"learner-0": call(self._ranks[0], LearnerRank.address)}
+        return (await answers(first, self._deadlines.start_s, waiter="coordinator", what="its address"))[0]
+
+    async def _report_left_out(self, metrics: Sequence[Mapping[str, float]]) -> None:
+        if any(one["nonfinite_steps"] for one in metrics):
+            for warning in await self._call(self._deadlines.update_s, LearnerRank.take_warnings):
+                self._report(warning)
+
+    async def _call(
+        self, timeout_s: float, method: Callable[Concatenate[LearnerRank, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call every rank; returns the answer of rank 0.
+
+        Raises:
+            LearnerLostError: a rank died, or did not answer in time. The others may hang in a collective.
+        """
+        what = method.__name__
+        calls = {name: call(rank, method, *args, **kwargs) for name, rank in zip(self._names, self._ranks, strict=True)}
+        try:
+            return (await answers(calls, timeout_s, waiter="coordinator", what=what))[0]
+        except ray.exceptions.RayError as error:
+            raise LearnerLostError(f"a learner rank died during '{what}': {why_gone(error)}") from None
+        except DeadlineError as error:
+            raise LearnerLostError(str(error)) from None
