@@ -33,7 +33,7 @@ from actors.config import GroupFilterConfig, TrainingConfig
 from actors.loop.feed import PromptFeed
 from actors.loop.lane import Lane
 from actors.loop.training import Trainer
-from actors.phases.halves import NoLearner, NoPublisher
+from actors.phases.rollout_only import NoLearner, NoPublisher
 from actors.pool.publisher import WeightPublisher
 from actors.pool.rollout_pool import RolloutPool
 from actors.pool.worker import EnginePort

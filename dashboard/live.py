@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from actors.errors import CoordinatorError
 from actors.run.status import RunStatus
 
 _log = logging.getLogger(__name__)
@@ -15,20 +16,16 @@ _log = logging.getLogger(__name__)
 _FRESH_S = 1.0
 
 
-class RefusedError(Exception):
-    """The run does not do what was asked; the message says why, for people."""
-
-
 class Live(Protocol):
     """What a run under way can be asked.
 
     Raises (every call):
-        RefusedError: it does not answer, or refuses.
+        CoordinatorError: it does not answer, or refuses.
     """
 
     def status(self) -> RunStatus: ...
 
-    def scale(self, num_rollouts: int) -> None: ...
+    def scale(self, num_rollouts: int) -> object: ...
 
     def drain(self, worker: str) -> None: ...
 
@@ -52,7 +49,7 @@ class Watched:
             self._asked_s = time.monotonic()
             try:
                 self._latest, self._problem = self.live.status(), ""
-            except RefusedError as error:
+            except CoordinatorError as error:
                 self._latest, self._problem = None, str(error)
         return self._latest
 
@@ -66,7 +63,7 @@ class Watched:
         try:
             action()
             outcome = f"{what}: done"
-        except RefusedError as error:
+        except CoordinatorError as error:
             outcome = f"{what}: refused, {error}"
         self.actions.appendleft(f"{datetime.now():%H:%M:%S} {outcome}")
         _log.info("asked from the page: %s", outcome)

@@ -1,16 +1,72 @@
-"""The steps of the cold start: a few at a time, with their metrics and checkpoints, until all are made or a stop."""
+"""Cold start: supervised fine-tuning on the true responses of the training samples, then held-out questions."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from actors.phases.evaluation import evaluate_held_out
+from actors.phases.parts import make_publisher, serving_learner
+from actors.phases.phase import TrainedModel
+from actors.phases.session import Session
 from actors.run.run_folder import RunFolder
+from evaluation.held_out_report import summary_of
 from learner.checkpoint_store import read_trainer_state
 from learner.config import SftConfig
 
-# Optimiser steps between two looks at how far it is.
+# Optimiser steps in one call to the learner; progress is updated after each call.
 _CHUNK = 10
+# Losses that the summary keeps, evenly spread.
+_NUM_LOSSES = 200
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """Teach a model the true responses, and evaluate the result."""
+
+    checkpoint: Path
+    """The model to teach."""
+    resume_from: Path | None = None
+    """A checkpoint of a cold start that was stopped, with the same settings; None: begin with the first step."""
+
+    async def run(self, session: Session) -> TrainedModel:
+        started_s = time.perf_counter()
+        config, folder, control = session.config.learner, session.folder, session.control
+        control.begin("cold start: loading")
+        learner, rollouts = await asyncio.gather(
+            session.start_learner(
+                config.for_cold_start(),
+                self.checkpoint,
+                total_steps=config.sft.steps,
+                checkpoints=folder.cold_start_checkpoints,
+            ),
+            session.start_rollouts(self.checkpoint),
+        )
+        steps = ColdStartSteps(config.sft, learner, folder, started_s)
+        num_responses = await learner.load_chains(
+            folder.data / "train.jsonl", session.config.max_bad_share, folder.left_out_of("train")
+        )
+        await steps.restore(self.resume_from)
+
+        control.begin("cold start", config.sft.steps, saves=True)
+        await steps.run(lambda: control.is_stopping, control.advance)
+        control.raise_if_stopping()
+        await learner.export(folder.cold_start_model)
+
+        publisher = make_publisher(session.config, folder, learner, rollouts)
+        async with serving_learner(publisher, version=0):
+            result = await evaluate_held_out(session, rollouts, "cold start: held-out questions")
+        folder.write_evaluation("cold_start", result.responses)
+        learner.shutdown()
+        summary = summary_of(result, steps.seconds) | {
+            "loss": steps.losses[:: max(1, len(steps.losses) // _NUM_LOSSES)],
+            "num_responses": num_responses,
+            "num_steps": len(steps.losses),
+        }
+        folder.write_summary("cold_start", summary)
+        return TrainedModel(folder.cold_start_model, summary)
 
 
 class Learner(Protocol):
@@ -29,7 +85,7 @@ class ColdStartSteps:
     def __init__(self, config: SftConfig, learner: Learner, folder: RunFolder, started_s: float) -> None:
         """
         Args:
-            started_s: when the phase began, by `time.perf_counter`; loading is part of what it takes.
+            started_s: when the phase began, by `time.perf_counter`; its time includes loading.
         """
         self._config = config
         self._learner = learner
@@ -37,7 +93,7 @@ class ColdStartSteps:
         self._started_s = started_s
         self._earlier_s = 0.0
         self.losses: list[float | None] = []
-        """Of each step so far; None for one that was left out."""
+        """One for each step made; None for a step that the learner skipped."""
 
     @property
     def is_finished(self) -> bool:
@@ -45,11 +101,11 @@ class ColdStartSteps:
 
     @property
     def seconds(self) -> float:
-        """What it has taken so far, with what was made before a resume."""
+        """Time that the phase has taken, before a resume included."""
         return self._earlier_s + time.perf_counter() - self._started_s
 
     async def restore(self, checkpoint: Path | None) -> None:
-        """Continue from a checkpoint of a cold start that was stopped; None: from the beginning."""
+        """Continue from a checkpoint of a cold start that was stopped; None: begin with the first step."""
         if checkpoint is not None:
             await self._learner.load_checkpoint(checkpoint)
             state = read_trainer_state(checkpoint)
@@ -57,11 +113,11 @@ class ColdStartSteps:
         self._folder.truncate_cold_start_metrics(len(self.losses))
 
     async def run(self, is_stopping: Callable[[], bool], advance: Callable[[int, Mapping[str, float]], None]) -> None:
-        """Make the remaining steps; after a stop, up to the end of the ones under way, and a checkpoint.
+        """Make the remaining steps. A stop ends this after the steps that are under way, with a checkpoint.
 
         Args:
-            is_stopping: whether to stop, asked now and then.
-            advance: called with the number of steps so far and the latest step's metrics.
+            is_stopping: whether to stop; called every few steps.
+            advance: called with the number of steps made and the latest step's metrics.
         """
         while not self.is_finished and not is_stopping():
             steps = await self._make(min(_CHUNK, self._config.steps - len(self.losses)))

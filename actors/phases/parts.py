@@ -1,8 +1,10 @@
-"""What a session's phases are made of, each from the config and the run's folder."""
+"""The parts that phases are made of, each from the config and the run's folder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+from actors.cluster.tasks import beside
 from actors.config import SessionConfig
 from actors.pool.publisher import WeightPublisher
 from actors.pool.rollout_pool import RolloutPool
@@ -30,8 +32,8 @@ def make_rollouts(
     """The pool of engines, to be started.
 
     Args:
-        checkpoint: the weights that they load first.
-        images: the stores that hold the images of what they will be asked.
+        checkpoint: the weights that engines load when they start.
+        images: the stores that hold the images of the prompts.
     """
     spec = RolloutSpec(checkpoint, images, config.prompt, config.rollout)
     return RolloutPool(
@@ -60,7 +62,7 @@ def make_learner(
         learner: the run's own settings, or those of its cold start.
         total_steps: planned optimiser steps.
         report: called with a message for every optimiser step that was skipped, and when a rank finds no room.
-        checkpoints: where its training state is kept, if not with that of reinforcement learning.
+        checkpoints: where its training state is kept, if not in the folder of reinforcement learning.
     """
     spec = LearnerSpec(
         config=learner,
@@ -85,6 +87,15 @@ def make_publisher(
     is_float32 = {config.learner.deepspeed.dtype, config.rollout.engine.dtype} == {"float32"}
     canary = choose_canary(samples_of(config, folder, "validation"), config.rollout.engine.canary, is_float32)
     return WeightPublisher(learner, rollouts, config.training.max_attempts, canary)
+
+
+@asynccontextmanager
+async def serving_learner(publisher: WeightPublisher, version: int) -> AsyncIterator[None]:
+    """Push the learner's weights to every engine as `version`; while the block runs, workers that join get them too."""
+    async with beside(publisher.keep_in_sync()):
+        async with publisher.exclusive:
+            await publisher.publish(version)
+        yield
 
 
 def make_reward_pool(config: SessionConfig, report: Callable[[str], None]) -> RewardPool:

@@ -112,6 +112,7 @@ def cold_start(
     Example: sr-real cold-start --config demo run=runs/mine learner.sft.steps=2000
     """
     from launch.run.driver import Driver
+    from launch.run.ready import Needs
     from launch.show.centers import draw_centers
     from launch.show.summary import print_summary
 
@@ -122,7 +123,7 @@ def cold_start(
     if resume_from is not None:
         check_resumable(resume_from, "cold-start", settings)
         check_data(folder_of(config, overrides), accept)
-    with Driver(settings, console, phases=["cold_start"]) as driver:
+    with Driver(settings, console, Needs(phases=["cold_start"])) as driver:
         driver.cold_start(resume_from)
     print_summary(driver.folder, console)
     draw_centers(driver.folder)
@@ -180,6 +181,7 @@ def train(
     sr-real train --from runs/mine/final_model run=runs/new data.type=files data.folder=data/new
     """
     from launch.run.driver import Driver
+    from launch.run.ready import Needs
     from launch.show.centers import draw_centers
     from launch.show.summary import draw_summary, print_summary
 
@@ -194,7 +196,7 @@ def train(
         check_resumable(resume_from, "train", settings)
         check_data(folder, accept)
     start = start_of_training(folder, checkpoint, resume_from is not None, accept)
-    with Driver(settings, console, phases=["train"]) as driver:
+    with Driver(settings, console, Needs(phases=["train"])) as driver:
         driver.train(start, resume_from)
     print_summary(driver.folder, console)
     draw_summary(driver.folder)
@@ -218,12 +220,13 @@ def export(
     Example: sr-real export out/ --checkpoint runs/mine/checkpoints/step-000050
     """
     from launch.run.driver import Driver
+    from launch.run.ready import Needs
     from launch.settings.targets import export_target
 
     checkpoint = training_checkpoint(checkpoint, "--checkpoint")
     folder = export_target(target, checkpoint)
     settings = config_for(EXPORT, config, with_run_of([checkpoint], config, with_run(overrides, run)), console)
-    with Driver(settings, console, needs_data=False) as driver:
+    with Driver(settings, console, Needs(data=False)) as driver:
         driver.export(checkpoint, folder)
     console.print(f"wrote {escape(str(target))}", highlight=False)
 
@@ -240,9 +243,10 @@ def rollout_only(
     Example: sr-real rollout-only run=runs/half --from runs/demo/cold_start_model training.num_steps=3
     """
     from launch.run.driver import Driver
+    from launch.run.ready import Needs
 
     checkpoint = model_folder(checkpoint, "--from")
-    with Driver(config_for(USE, config, with_run(overrides, run), console), console, phases=["train"]) as driver:
+    with Driver(config_for(USE, config, with_run(overrides, run), console), console, Needs(phases=["train"])) as driver:
         driver.rollout_only(checkpoint)
     console.print(f"recorded {driver.folder.trajectories}")
 

@@ -31,8 +31,8 @@ def status(
     from launch.run.attach import attached
     from launch.show.status import print_status
 
-    with attached(the_run(run, option)) as call:
-        found = call("status")
+    with attached(the_run(run, option)) as coordinator:
+        found = coordinator.status()
     if as_json:
         print(json.dumps(asdict(found)))
     else:
@@ -48,9 +48,9 @@ def watch(run: RunName = None, option: RunOption = None) -> None:
     from launch.show.watch import watch as watch_run
 
     root = the_run(run, option)
-    with attached(root) as call:
+    with attached(root) as coordinator:
         try:
-            watch_run(root, lambda: call("status"), console)
+            watch_run(root, coordinator.status, console)
         except KeyboardInterrupt:
             return
 
@@ -69,8 +69,8 @@ def scale(
     from launch.run.attach import attached
     from launch.show.status import print_workers
 
-    with attached(the_run(run, option)) as call:
-        print_workers(call("scale", rollouts), console)
+    with attached(the_run(run, option)) as coordinator:
+        print_workers(coordinator.scale(rollouts), console)
 
 
 def summary(run: RunName = None, option: RunOption = None) -> None:

@@ -6,16 +6,17 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from actors.errors import ClusterError
+from actors.errors import ClusterError, CoordinatorError, CoordinatorGoneError
 from actors.run.run_folder import RunFolder
 from launch.run.resume import resume_command_of
 from launch.run.state import explain_not_under_way
 from launch.settings.config import ConfigError
 
-COORDINATOR = "coordinator"
-# For a call to a coordinator that is alive; it answers between two steps of its loops.
+if TYPE_CHECKING:
+    from actors.phases.client import CoordinatorClient
+
 _ANSWER_S = 30.0
 _AUTH_MODE = "RAY_AUTH_MODE"
 
@@ -44,11 +45,11 @@ def withdraw(folder: RunFolder) -> None:
 
 
 @contextmanager
-def attached(root: Path) -> Iterator[Any]:
-    """A function that calls the coordinator of the run in `root`: `call("scale", 3)`.
+def attached(root: Path) -> Iterator["CoordinatorClient"]:
+    """The coordinator of the run in `root`.
 
     Raises:
-        ConfigError: the run is not under way, or does not answer.
+        ConfigError: the run is not under way, or it refuses or does not answer a call that the block makes.
         ClusterError: its cluster refuses this process.
     """
     folder = RunFolder(root)
@@ -65,12 +66,13 @@ def attached(root: Path) -> Iterator[Any]:
     import ray
 
     from actors.cluster.joining import join
+    from actors.phases.client import CoordinatorClient
 
     try:
         _knock(place["address"])
         # Something answers there: if it refuses this process, that is no sign that the run was killed.
         join(place["address"], namespace=place["namespace"])
-        coordinator = ray.get_actor(COORDINATOR)
+        coordinator = CoordinatorClient.find(_ANSWER_S, who=f"the coordinator of {root}")
     except ClusterError:
         raise
     except (OSError, ValueError) as error:
@@ -78,19 +80,12 @@ def attached(root: Path) -> Iterator[Any]:
             f"the run in {root} left {folder.coordinator}, but nobody answers at {place['address']}: it was killed. "
             f"`{resume_command_of(root)}` continues from its last checkpoint ({str(error).splitlines()[0]})"
         ) from None
-
-    def call(method: str, *arguments: object) -> Any:
-        try:
-            return ray.get(getattr(coordinator, method).remote(*arguments), timeout=_ANSWER_S)
-        except ray.exceptions.RayTaskError as error:
-            raise ConfigError(str(error.cause)) from None
-        except ray.exceptions.GetTimeoutError:
-            raise ConfigError(f"the coordinator of {root} did not answer '{method}' in {_ANSWER_S:g} s") from None
-        except ray.exceptions.RayError:  # its process is gone: the run ended in between
-            raise ConfigError(explain_not_under_way(root)) from None
-
     try:
-        yield call
+        yield coordinator
+    except CoordinatorGoneError:  # the run ended in between
+        raise ConfigError(explain_not_under_way(root)) from None
+    except CoordinatorError as error:
+        raise ConfigError(str(error)) from None
     finally:
         with suppress(RuntimeError):
             ray.shutdown()

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from launch.run.driver import Driver
+from launch.run.ready import Needs
 from launch.settings.config import RunConfig
 from launch.settings.targets import check_free_folder
 from launch.show.summary import print_marks
@@ -24,8 +25,8 @@ def make_base(config: RunConfig, preset: str, overrides: Sequence[str], out: Pat
     checkpoints = Path(config.run) / "cold_start_checkpoints"
     resume_from, _ = newest_whole(checkpoints.resolve())
     check_free_folder(out, RECORD, "`sr-real base`")
-    with Driver(config, console, phases=["cold_start"]) as run:
-        marks = run.cold_start(resume_from)
+    with Driver(config, console, Needs(phases=["cold_start"])) as run:
+        marks = run.cold_start(resume_from).summary
     print_marks({"base": marks}, console)
     if out.exists():
         shutil.rmtree(out)

@@ -32,6 +32,7 @@ from evaluation.responses import Response, Responses
 from launch.run.driver import Driver
 from launch.run.exams import check_fit, read_exam
 from launch.run.prepare import prepare_folder
+from launch.run.ready import Needs
 from launch.settings.config import ConfigError, RunConfig
 from rewards.custom import load_reward
 from spatial.images import ImageStore
@@ -85,7 +86,7 @@ def run_evaluations(config: RunConfig, request: EvaluationRequest, console: Cons
     reports: list[CheckpointReport] = []
     from launch.run.start_checks import check_questions  # loads torch: not needed to refuse a faulty config
 
-    with Driver(config, console, needs_data=request.benchmark is None, needs_model=False) as run:
+    with Driver(config, console, Needs(data=request.benchmark is None, model=False)) as run:
         if exam is None:
             exam = _own_exam(config, request.evaluation, run_folder)
         check_fit(exam, request.evaluation.paths, config)

@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,11 +12,11 @@ import ray
 from rich.console import Console
 
 from actors.cluster.runtime import on_this_node
+from actors.phases.client import CoordinatorClient
 from actors.run.run_folder import RunFolder
-from actors.run.status import RunStatus
 from dashboard.board import Board
 from dashboard.config import DashboardConfig
-from dashboard.live import RefusedError, Watched
+from dashboard.live import Watched
 from dashboard.run_view import RunView
 from dashboard.server import DashboardServer, Place, PortTakenError
 from launch.settings.config import ConfigError
@@ -26,40 +26,11 @@ _ANSWER_S = 10.0
 _MAX_OTHERS = 40
 
 
-class RayLive:
-    """A run under way, by its coordinator."""
-
-    def __init__(self, coordinator: "ray.actor.ActorHandle") -> None:
-        self._coordinator = coordinator
-
-    def status(self) -> RunStatus:
-        return self._call("status")
-
-    def scale(self, num_rollouts: int) -> None:
-        self._call("scale", num_rollouts)
-
-    def drain(self, worker: str) -> None:
-        self._call("steer", "drain", worker)
-
-    def restart(self, worker: str) -> None:
-        self._call("steer", "restart", worker)
-
-    def _call(self, method: str, *arguments: object) -> RunStatus:
-        try:
-            return ray.get(getattr(self._coordinator, method).remote(*arguments), timeout=_ANSWER_S)
-        except ray.exceptions.RayTaskError as error:
-            raise RefusedError(str(error.cause)) from None
-        except ray.exceptions.GetTimeoutError:
-            raise RefusedError(f"the coordinator did not answer '{method}' in {_ANSWER_S:g} s") from None
-        except ray.exceptions.RayError as error:
-            raise RefusedError(f"the coordinator is gone ({type(error).__name__})") from None
-
-
 class _Dashboard:
-    """Answers the page's requests from a thread; the run does not wait for it."""
+    """Answers the page's requests in a thread of its own; the run does not wait for it."""
 
-    def __init__(self, root: Path, config: DashboardConfig, coordinator: "ray.actor.ActorHandle") -> None:
-        own = RunView(root, Watched(RayLive(coordinator)))
+    def __init__(self, root: Path, config: DashboardConfig, coordinator: CoordinatorClient) -> None:
+        own = RunView(root, Watched(replace(coordinator, answer_s=_ANSWER_S)))
         self._server = DashboardServer(Board(_with_neighbours(own)), config)
         threading.Thread(target=self._server.run, name="dashboard", daemon=True).start()
 
@@ -73,7 +44,7 @@ _REMOTE = ray.remote(num_cpus=0, max_restarts=0)(_Dashboard)
 class RunPage:
     """The page of a run under way, served from this node by an actor; the run neither waits for it nor needs it."""
 
-    def __init__(self, folder: RunFolder, config: DashboardConfig, coordinator: "ray.actor.ActorHandle") -> None:
+    def __init__(self, folder: RunFolder, config: DashboardConfig, coordinator: CoordinatorClient) -> None:
         self._folder = folder
         self._actor = _REMOTE.options(scheduling_strategy=on_this_node()).remote(folder.root, config, coordinator)
         self._asked = [self._actor.place.remote()]

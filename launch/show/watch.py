@@ -53,7 +53,7 @@ def watch(run: Path, status: Callable[[], RunStatus], console: Console) -> None:
     """Show the run until it ends or Ctrl-C; on what is no terminal, once.
 
     Raises:
-        ConfigError: `status` does; the run does not answer any more.
+        CoordinatorError: `status` does; the run does not answer any more.
     """
     metrics = MetricsTable(RunFolder(run).metrics)
 

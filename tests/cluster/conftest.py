@@ -64,7 +64,7 @@ class LiveRun:
         self._attached = ExitStack()
         self.until(lambda: self.num_steps >= 1 and (folder / "coordinator.json").exists(), "its first step")
         # One connection for all looks: a command of its own for each would cost more than the run.
-        self._call = self._attached.enter_context(attached(folder))
+        self.coordinator = self._attached.enter_context(attached(folder))
 
     def __enter__(self) -> "LiveRun":
         return self
@@ -84,7 +84,7 @@ class LiveRun:
 
     @property
     def status(self) -> RunStatus:
-        return self._call("status")
+        return self.coordinator.status()
 
     @property
     def states(self) -> dict[str, str]:

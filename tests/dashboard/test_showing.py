@@ -8,13 +8,14 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
+from actors.errors import CoordinatorError
 from actors.pool.member import MemberStatus
 from actors.pool.waits import Wait
 from actors.run.status import Progress, RunStatus
 from dashboard.alarms import find_alarms
 from dashboard.charts import CHARTS, curve, has_numbers, running_mean, timeline_figure
 from dashboard.groups import GroupTable, Response
-from dashboard.live import RefusedError, Watched
+from dashboard.live import Watched
 from dashboard.metrics import MetricsTable
 from dashboard.run_view import RunView
 from dashboard.scene import above_figure, image_figure, said_centers
@@ -165,11 +166,11 @@ class FakeLive:
     def status(self) -> RunStatus:
         self.num_asked += 1
         if self.is_down:
-            raise RefusedError("it is gone")
+            raise CoordinatorError("it is gone")
         return make_status(make_member("rollout-0"), make_member("rollout-1", "stale"))
 
     def scale(self, num_rollouts: int) -> None:
-        raise RefusedError("max_workers=8")
+        raise CoordinatorError("max_workers=8")
 
     def drain(self, worker: str) -> None: ...
 

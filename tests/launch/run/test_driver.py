@@ -6,8 +6,9 @@ from pathlib import Path
 from rich.console import Console
 
 from actors.run.status import Progress
-from launch.run.driver import Driver, PlainLog
+from launch.run.driver import Driver
 from launch.settings.config import load_config
+from launch.show.progress import PlainLog
 
 
 def test_a_log_gets_a_line_a_phase_and_one_each_tenth_of_it() -> None:
@@ -35,6 +36,6 @@ def test_a_stop_names_a_checkpoint_only_where_there_is_one(tmp_path: Path) -> No
     driver = Driver(load_config("demo", [f"run={tmp_path}"]), Console(quiet=True))
     for command, checkpoints in (("train", "checkpoints"), ("cold-start", "cold_start_checkpoints")):
         words = f"`sr-real {command} --resume run={tmp_path}`"
-        assert driver._resumes(command) == f"there is no checkpoint yet: {words} begins again"
+        assert driver._resumes(command)() == f"there is no checkpoint yet: {words} begins again"
         (tmp_path / checkpoints / "step-000001").mkdir(parents=True)
-        assert driver._resumes(command) == f"{words} continues from the last checkpoint"
+        assert driver._resumes(command)() == f"{words} continues from the last checkpoint"

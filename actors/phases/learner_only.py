@@ -1,10 +1,11 @@
-"""Each half of the system without the other: rollouts without a learner, and recorded trajectories for a learner."""
+"""Learner only: updates on recorded trajectories, so that the other half of the system can be run and timed alone."""
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from actors.phases.session import Session
 from flow.group import Group
 from flow.score import Score
 from flow.trajectory import Trajectory, VersionSpan
@@ -12,24 +13,33 @@ from spatial.json_lines import read_lines
 from spatial.sample import ReasoningPath, SpatialSample
 
 
-class NoLearner:
-    """Takes groups and leaves the weights as they are."""
+@dataclass(frozen=True)
+class LearnerOnly:
+    """Make one update for each recorded step, without engines."""
 
-    async def update(self, groups: list[Group]) -> Mapping[str, float]:
-        return {}
+    checkpoint: Path
+    """The model to update, a Hugging Face folder; also the reference of the KL penalty."""
+    recorded: Path
+    """The `trajectories` folder of a run."""
 
-    async def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None:
-        """There is nothing to save."""
-
-
-class NoPublisher:
-    """The engines keep the weights they started with."""
-
-    def __init__(self) -> None:
-        self.exclusive = asyncio.Lock()
-
-    async def publish(self, version: int) -> Mapping[str, float]:
-        return {"push_bytes": 0}
+    async def run(self, session: Session) -> list[dict[str, float]]:
+        """Returns each update's metrics."""
+        session.control.begin("learner only: loading model")
+        files = sorted(self.recorded.glob("step-*.jsonl"))
+        learner = await session.start_learner(
+            session.config.learner,
+            self.checkpoint,
+            total_steps=len(files) * session.config.steps_per_update,
+            reference=self.checkpoint,
+        )
+        samples = {sample.sample_id: sample for sample in session.samples("train")}
+        session.control.begin("learner only", len(files))
+        metrics = []
+        for number, file in enumerate(files, start=1):
+            metrics.append(await learner.update(read_groups(file, samples)))
+            session.control.advance(number, metrics[-1])
+        learner.shutdown()
+        return metrics
 
 
 def read_groups(file: Path, samples: Mapping[str, SpatialSample]) -> list[Group]:

@@ -1,0 +1,146 @@
+"""Reinforcement learning: the training loops, with a new learner when one is lost; then held-out questions."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.loop.lane import make_lanes
+from actors.loop.training import Trainer
+from actors.loop.validation import make_validation
+from actors.phases.evaluation import evaluate_held_out
+from actors.phases.parts import make_publisher, make_reward_pool, serving_learner
+from actors.phases.phase import TrainedModel
+from actors.phases.session import Session
+from actors.pool.publisher import WeightPublisher
+from actors.pool.rollout_pool import RolloutPool
+from actors.pool.scaling import follow_load, make_scaling
+from actors.run.telemetry import Telemetry
+from actors.workers.learner_group import LearnerGroup, LearnerLostError
+from evaluation.exam import Exam
+from evaluation.held_out_report import HeldOutReport, summary_of
+from learner.checkpoint_store import newest_whole, read_trainer_state
+from rollout.errors import cause_of
+
+
+@dataclass(frozen=True)
+class Reinforce:
+    """Train a model by reinforcement along both paths, and evaluate the result."""
+
+    checkpoint: Path
+    """The model to start from, a Hugging Face folder; also the reference of the KL penalty."""
+    resume_from: Path | None = None
+    """The training checkpoint to continue from; None: begin with the first step."""
+    exams: tuple[Exam, ...] = ()
+    """Benchmarks that are asked every `training.evaluate_every` steps, beside the held-out questions."""
+
+    async def run(self, session: Session) -> TrainedModel:
+        started_s = time.perf_counter()
+        session.control.begin("RL: loading")
+        warn = session.warnings.add
+        telemetry = await Telemetry.begin(session.config.telemetry, session.folder, session.resolved, warn)
+        training = _Training(self, session, telemetry)
+        resume_from = self.resume_from
+        for restarts_left in reversed(range(session.config.training.max_learner_restarts + 1)):
+            try:
+                result = await training.run(resume_from)
+                break
+            except* LearnerLostError as lost:
+                if session.control.is_stopping or not restarts_left:
+                    raise
+                resume_from = await fall_back(session, cause_of(lost))
+        await telemetry.close()
+        session.control.raise_if_stopping()
+        assert result is not None
+        session.folder.write_evaluation("rl", result.responses)
+        summary = summary_of(result, time.perf_counter() - started_s)
+        session.folder.write_summary("rl", summary)
+        return TrainedModel(session.folder.final_model, summary)
+
+
+class _Training:
+    """The parts that stay when the learner is replaced: engines and reward workers start once."""
+
+    def __init__(self, phase: Reinforce, session: Session, telemetry: Telemetry) -> None:
+        self._phase = phase
+        self._session = session
+        self._telemetry = telemetry
+        self._scaling = make_scaling(session.config.rollout)
+        self._rewards = make_reward_pool(session.config, session.warnings.add)
+        self._engines = asyncio.ensure_future(session.start_rollouts(phase.checkpoint, phase.resume_from))
+        self._graders = asyncio.ensure_future(self._rewards.start())
+
+    async def run(self, resume_from: Path | None) -> HeldOutReport | None:
+        """Train with a new learner, from a checkpoint on; None: the run was stopped.
+
+        Raises:
+            ExceptionGroup: of `LearnerLostError`, when a rank died or hung; the engines and reward workers stay.
+        """
+        session, config, checkpoint = self._session, self._session.config, self._phase.checkpoint
+        steps = config.training.num_steps * config.steps_per_update
+        learner, rollouts, _ = await asyncio.gather(
+            session.start_learner(config.learner, checkpoint, total_steps=steps, reference=checkpoint),
+            self._engines,
+            self._graders,
+        )
+        publisher = make_publisher(config, session.folder, learner, rollouts)
+        session.trainer = trainer = self._make_trainer(learner, rollouts, publisher)
+        if resume_from is not None:
+            await learner.load_checkpoint(resume_from)
+            trainer.restore(read_trainer_state(resume_from))
+            session.folder.truncate_metrics(trainer.version)
+        try:
+            # Whatever the engines hold (their first weights, another phase's, or newer ones), they get the learner's.
+            async with serving_learner(publisher, trainer.version):
+                session.control.begin("RL", config.training.num_steps, saves=True)
+                if not session.control.is_stopping:
+                    await trainer.run()
+                if session.control.is_stopping:
+                    return None
+                await learner.export(session.folder.final_model)
+                return await evaluate_held_out(session, rollouts, "RL: held-out questions")
+        finally:
+            learner.shutdown()
+
+    def _make_trainer(self, learner: LearnerGroup, rollouts: RolloutPool, publisher: WeightPublisher) -> Trainer:
+        session, config = self._session, self._session.config
+        warn = session.warnings.add
+
+        def on_step(metrics: Mapping[str, Any]) -> None:
+            self._telemetry.log(metrics)
+            session.control.advance(metrics["step"], metrics)
+            if self._scaling is not None:
+                follow_load(self._scaling, rollouts, metrics, warn)
+
+        return Trainer(
+            config.training,
+            config.rollout.sampling,
+            lanes=make_lanes(session.samples("train"), config.training, config.seed),
+            rollouts=rollouts,
+            rewards=self._rewards,
+            learner=learner,
+            publisher=publisher,
+            folder=session.folder,
+            on_step=on_step,
+            waits=session.waits,
+            report=warn,
+            validation=make_validation(
+                config, session.samples("validation"), self._phase.exams, rollouts.generate, warn
+            ),
+        )
+
+
+async def fall_back(session: Session, lost: BaseException) -> Path | None:
+    """The checkpoint from which training continues without the lost learner; None: from the first step. A warning says
+    which steps are repeated."""
+    resume_from, faults = await asyncio.to_thread(newest_whole, session.folder.checkpoints)  # slow
+    for fault in faults:
+        session.warnings.add(f"passed over: {fault}")
+    last_step = read_trainer_state(resume_from)["step"] if resume_from else 0
+    reached = session.trainer.version if session.trainer else 0
+    session.warnings.add(f"{lost}; a new learner goes on from step {last_step}: {reached - last_step} are repeated")
+    session.control.begin("RL: a new learner")
+    session.folder.truncate_metrics(last_step)
+    return resume_from
