@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from corpora.own import OwnReader, read
+from corpora.readers.native import NativeReader
 from spatial.dataset import open_samples
 from spatial.images import ImageStore
 from spatial.sample import NumberAnswer, ReasoningPath, Region, SpatialSample
@@ -78,7 +78,7 @@ def measure(number: int) -> dict[str, float]:
         sender.start()
         process, images = psutil.Process(), ImageStore(root / "images")
         warm_mb, most_mb = 0.0, 0.0
-        found = read(OwnReader(file=pipe, images=images.root), images)
+        found = NativeReader(file=pipe, images=images.root).read(images)
         with Progress(transient=True) as progress:
             task = progress.add_task("samples", total=number)
             started_s, cpu_s = time.perf_counter(), time.process_time()

@@ -10,7 +10,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from corpora.read import Reader, read
+from corpora.readers.registry import AnyReader
 from corpora.rows import known_ids, repeated
 from corpora.splits import SPLITS, Splits, notes_on_empty
 from spatial.dataset import BadDataError, Reject
@@ -30,7 +30,7 @@ class ImportConfig(StrictModel):
 
     out: Path
     """The folder that gets train.jsonl, validation.jsonl, test.jsonl, images/ and report.json."""
-    readers: Annotated[tuple[Reader, ...], Field(min_length=1)]
+    readers: Annotated[tuple[AnyReader, ...], Field(min_length=1)]
     """The data sets to read, each by its `type`; a single one's settings may stand beside `out`."""
     validation_share: Share = 0.01
     """Share of the images for the validation split; above 0, at least one."""
@@ -91,7 +91,7 @@ def import_data(config: ImportConfig, on_progress: Callable[[int], None] = lambd
         outputs = {split: partial / f"{split}.jsonl" for split in SPLITS}
         splits = {split: files.enter_context(file.open("w", encoding="utf-8")) for split, file in outputs.items()}
         is_new = files.enter_context(known_ids())
-        for found in (found for reader in config.readers for found in read(reader, images)):
+        for found in (found for reader in config.readers for found in reader.read(images)):
             number += 1
             item = found
             if isinstance(found, SpatialSample) and not is_new(found.sample_id):

@@ -27,8 +27,10 @@ from pydantic import ValidationError
 from corpora.builder.annotated import EVERY_NAME, AnnotatedImage, AnnotatedObject, Loaded
 from corpora.builder.config import Omni3DSource
 from corpora.builder.report import RejectCounts
-from corpora.rows import ImageImporter, Raw, RowError, json_array, value_of
-from corpora.solids import Solid, is_rotation, upright_extent
+from corpora.formats.image_files import ImageImporter
+from corpora.formats.json_rows import json_array
+from corpora.geometry.solids import Solid, is_rotation, upright_extent
+from corpora.rows import Raw, RowError, value_of
 from spatial.dataset import Reject, shorten
 from spatial.images import ImageStore
 from spatial.sample import Camera

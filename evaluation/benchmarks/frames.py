@@ -8,7 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from corpora.rows import RowError, put_image
+from corpora.formats.image_files import put_image
+from corpora.rows import RowError
 from spatial.image_files import SUFFIXES
 from spatial.images import ImageStore
 from spatial.sample import ImageRef

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from corpora.answers import num_options_in
 from corpora.rows import Raw
+from corpora.texts.answers import num_options_in
 from evaluation.benchmarks.benchmark import Benchmark
 from evaluation.benchmarks.choices import ASKED_THROUGH, choice_question, lettered, score_choice
 from evaluation.benchmarks.plain import plain

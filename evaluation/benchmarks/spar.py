@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from corpora.answers import num_options_in
 from corpora.rows import Raw, RowError
+from corpora.texts.answers import num_options_in
 from evaluation.benchmarks.benchmark import Benchmark
 from evaluation.benchmarks.choices import ASKED_THROUGH, choice_question, lettered, score_choice, shares_over_tasks
 from evaluation.benchmarks.measures import read_measure

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from corpora.rle import read_rle
+from corpora.formats.rle import read_rle
 from corpora.rows import Raw, RowError
 from evaluation.benchmarks.benchmark import Benchmark
 from evaluation.benchmarks.choices import shares

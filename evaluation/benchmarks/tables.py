@@ -10,7 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from corpora.rows import MAX_LINE_BYTES, RowError, inside, json_array, json_lines, put_image, value_of
+from corpora.formats.image_files import inside, put_image
+from corpora.formats.json_rows import MAX_LINE_BYTES, json_array, json_lines
+from corpora.rows import RowError, value_of
 from evaluation.benchmarks.question import Question
 from spatial.dataset import Reject, shorten
 from spatial.images import ImageStore

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from corpora.rows import ImageImporter, Raw, RowError
+from corpora.formats.image_files import ImageImporter
+from corpora.rows import Raw, RowError
 from evaluation.benchmarks.benchmark import Benchmark
 from evaluation.benchmarks.choices import ASKED_THROUGH, choice, choice_question
 from evaluation.benchmarks.question import Question

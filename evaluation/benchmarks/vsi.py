@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from corpora.answers import read_options
 from corpora.rows import Raw, RowError
+from corpora.texts.answers import read_options
 from evaluation.benchmarks.benchmark import Benchmark
 from evaluation.benchmarks.choices import ASKED_THROUGH, choice, choice_question, lettered, score_choice, shares
 from evaluation.benchmarks.frames import scene_frames

@@ -15,7 +15,7 @@ from launch.settings.config import ConfigError
 
 if TYPE_CHECKING:
     from corpora.checks.findings import Finding
-    from corpora.own import OwnReader
+    from corpora.readers.native import NativeReader
     from spatial.dataset import Reject
     from spatial.images import ImageStore
     from spatial.sample import SpatialSample
@@ -47,7 +47,7 @@ def check(
 
     Example: sr-real data check data/mine/train.jsonl --show 12
     """
-    from corpora.own import OwnReader
+    from corpora.readers.native import NativeReader
     from spatial.images import ImageStore
 
     if not file.is_file():
@@ -59,7 +59,7 @@ def check(
         raise ConfigError(f"{file}: {advice}")
     if images is not None and not images.is_dir():
         raise ConfigError(f"--images {images}: there is no such folder")
-    config = OwnReader(file=file, images=images)
+    config = NativeReader(file=file, images=images)
     with tempfile.TemporaryDirectory() as folder:
         # Images that the file names, or that are not upright, are put there; the store itself is only read.
         store = ImageStore(Path(folder), also=[config.store])
@@ -101,15 +101,14 @@ class _Checked:
         return self.counts["answer"].total()
 
 
-def _read(config: "OwnReader", store: "ImageStore", num_shown: int) -> _Checked:
+def _read(config: "NativeReader", store: "ImageStore", num_shown: int) -> _Checked:
     from corpora.checks.suite import CheckSuite
-    from corpora.own import read
     from spatial.dataset import Reject
 
     checked, checks = _Checked(), CheckSuite(store)
     first: list[SpatialSample] = []
     suspicious: list[SpatialSample] = []
-    for item in read(config, store, as_stored=True):
+    for item in config.read(store, as_stored=True):
         if isinstance(item, Reject):
             checked.rejects[item.cause] += 1
             if checked.rejects.total() <= _NUM_SHOWN:

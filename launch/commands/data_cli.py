@@ -1,10 +1,11 @@
 """`sr-real data`: build, import and check data. Heavy modules load inside the commands."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
+from typer.core import TyperCommand
 
 from launch.commands import data_build_cli, data_check_cli
 from launch.commands.data_tables import print_counts
@@ -35,7 +36,18 @@ Settings = Annotated[
 ]
 
 
-@app.command("import")
+class _ImportCommand(TyperCommand):
+    """Lists the readers in its help, which alone needs them loaded."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # typer keeps their types to itself
+        from corpora.readers.registry import READER_TYPES
+
+        assert self.help is not None
+        self.help = self.help.replace("TYPES", ", ".join(READER_TYPES))
+        super().format_help(ctx, formatter)
+
+
+@app.command("import", cls=_ImportCommand)
 def import_sets(
     settings: Settings = None,
     config: Annotated[
@@ -45,15 +57,17 @@ def import_sets(
 ) -> None:
     """Read data sets into a folder to train on (data.type=files): samples in three splits, images by their hash.
 
-    Types: own, sr_real, spar, open_spatial, omni3d, embodied_scan, ca1m, hugging_face. Rows that are no sample are
-    counted and named, up to max_bad_share. Nothing is fetched. Safe to repeat: the folder changes only at the end.
+    Types: TYPES.
+
+    Bad rows are left out and counted by cause, up to max_bad_share. Nothing is downloaded. The command can be repeated
+    safely: the folder changes only at the end.
 
     Example: sr-real data import out=data/spar type=spar file=/sets/spar/train images=/sets/spar/images
     """
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from corpora.columns import UnknownColumnError
     from corpora.importing import import_data
+    from corpora.layouts.columns import UnknownColumnError
 
     wanted = load_import_config(config, settings or [])
     _check_paths(wanted)
@@ -83,7 +97,7 @@ def load_import_config(file: Path | None, settings: list[str]) -> "ImportConfig"
         ConfigError: the file cannot be read, or a key is unknown, missing, or of a wrong type or value.
     """
     from corpora.importing import ImportConfig
-    from corpora.read import READERS
+    from corpora.readers.registry import READERS
 
     types = [text.partition("=")[2] for text in settings if text.startswith("type=")]
     reader = models_of_type(READERS, types[-1]) if types else []

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from corpora.readers.registry import READERS
+from corpora.rows import Reader
 from evaluation.benchmarks.registry import BENCHMARKS
 
 ROOT = Path(__file__).parents[2]
@@ -20,8 +22,18 @@ def benchmarks() -> Iterator[tuple[str, ...]]:
         yield f"`{benchmark.name}`", benchmark.data_set, benchmark.answer_rule, benchmark.figures
 
 
-TABLES: Mapping[str, Callable[[], Iterator[tuple[str, ...]]]] = {"benchmarks": benchmarks}
-FILES = (ROOT / "evaluation" / "benchmarks" / "README.md",)
+def readers() -> Iterator[tuple[str, ...]]:
+    """All readers with what each reads, and its settings, required ones first."""
+    yield "`type`", "what it reads", "settings"
+    for reader in READERS:
+        common = {"type", *Reader.model_fields}
+        own = [(name, field) for name, field in reader.model_fields.items() if name not in common]
+        settings = ", ".join(f"`{name}`" for name, _ in sorted(own, key=lambda pair: not pair[1].is_required()))
+        yield f"`{reader.model_fields['type'].default}`", reader.reads, settings
+
+
+TABLES: Mapping[str, Callable[[], Iterator[tuple[str, ...]]]] = {"benchmarks": benchmarks, "readers": readers}
+FILES = (ROOT / "evaluation" / "benchmarks" / "README.md", ROOT / "docs" / "data.md")
 
 
 def with_tables(text: str) -> str:

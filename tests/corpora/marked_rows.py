@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import corpora.spar
-import corpora.sr_real
-from corpora.spar import SparReader
-from corpora.sr_real import SrRealReader
+from corpora.readers.spar import SparReader
+from corpora.readers.sr_real import SrRealReader
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
@@ -45,12 +43,12 @@ def lay_out(root: Path, rows: list[Row], name: str = "rows.jsonl") -> Path:
 
 def read_spar(root: Path, *rows: Row, **settings: Any) -> list[SpatialSample | Reject]:
     config = SparReader(file=lay_out(root, list(rows)), images=root / "images", **settings)
-    return check_items(corpora.spar.read(config, ImageStore(root / "store")), root / "store")
+    return check_items(config.read(ImageStore(root / "store")), root / "store")
 
 
 def read_sr_real(root: Path, *rows: Row, name: str = "rows.jsonl", **settings: Any) -> list[SpatialSample | Reject]:
     config = SrRealReader(file=lay_out(root, list(rows), name), images=root / "images", **settings)
-    return check_items(corpora.sr_real.read(config, ImageStore(root / "store")), root / "store")
+    return check_items(config.read(ImageStore(root / "store")), root / "store")
 
 
 def sample(found: list[SpatialSample | Reject]) -> SpatialSample:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from corpora.importing import ImportConfig, import_data
-from corpora.read import Reader
-from corpora.sr_real import SrRealReader
+from corpora.readers.registry import AnyReader
+from corpora.readers.sr_real import SrRealReader
 from spatial.dataset import BadDataError, Reject
 from tests.corpora.marked_rows import a_row, lay_out, turns
 
@@ -37,7 +37,7 @@ def test_a_cause_has_no_place_name_or_value(field: str, advice: str, cause: str)
 
 
 def config(root: Path, rows: list[Any], **changes: Any) -> ImportConfig:
-    reader: Reader = SrRealReader(file=lay_out(root, rows), images=root / "images")
+    reader: AnyReader = SrRealReader(file=lay_out(root, rows), images=root / "images")
     return ImportConfig(out=root / "out", readers=(reader,), validation_share=0, test_share=0, **changes)
 
 

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpora.rows import RowError, inside, json_array, json_lines
+from corpora.formats.image_files import inside
+from corpora.formats.json_rows import json_array, json_lines
+from corpora.rows import RowError
 from tests.corpora.fuzz import FEW
 
 

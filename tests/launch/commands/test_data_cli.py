@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from corpora.hugging_face import HuggingFaceReader
+from corpora.readers.hugging_face import HuggingFaceReader
 from launch.commands.cli import app
 from launch.commands.data_cli import load_import_config
 from launch.settings.config import ConfigError
-from tests.corpora.test_own import by_file, lay_out, write
+from tests.corpora.readers.test_native import by_file, lay_out, write
 
 RUNNER = CliRunner()
 
@@ -19,6 +19,11 @@ def test_an_import_of_one_set_takes_its_settings_at_the_top(tmp_path: Path) -> N
     config = load_import_config(None, ["out=data/x", "type=spar", "file=a.jsonl", "images=b", "max_bad_share=0.2"])
     assert config.max_bad_share == 0.2
     assert [(reader.type, str(reader.file)) for reader in config.readers] == [("spar", "a.jsonl")]  # type: ignore[union-attr]
+
+
+def test_the_help_of_an_import_lists_the_readers() -> None:
+    shown = RUNNER.invoke(app, ["data", "import", "--help"], env={"COLUMNS": "200"}).output
+    assert "Types: own, sr_real, spar, open_spatial, omni3d, embodied_scan, ca1m, hugging_face." in shown
 
 
 def test_an_empty_split_means_all_of_them() -> None:

@@ -1,0 +1,1 @@
+"""File formats read with care: JSON row by row, images, pickles, masks."""

@@ -1,0 +1,1 @@
+"""Cameras and boxes in space, as data sets write them."""

@@ -1,0 +1,157 @@
+"""Grounding questions from data sets of boxes in space: a marked region in, its object's centre or 3D box out.
+
+They are answered at once (`ReasoningPath.DIRECT`), and worded as those about the project's own scenes.
+
+An object is asked about where its picture shows enough of it; what the config's bounds leave out is a choice, and no
+reject. What contradicts itself is one.
+"""
+
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from corpora.geometry.solids import Box, Solid, part_in_view, projected_box, upright_extent
+from corpora.rows import Reader, RowError
+from spatial.grammar import Box3D, decimals, format_box, format_response
+from spatial.sample import (
+    Answer,
+    Box3DAnswer,
+    Camera,
+    DepthRef,
+    ImageRef,
+    Mark,
+    PointAnswer,
+    ReasoningPath,
+    Region,
+    SpatialSample,
+)
+
+_MARKS: tuple[Mark, ...] = ("red", "blue", "green", "yellow")
+_MIN_SIDE_M = 0.01  # a thinner side would be written as 0.00, which is no box
+_NAME = re.compile(r"[^<>\s]([^<>\n\r\t]{0,58}[^<>\s])?")
+
+
+class GroundingReader(Reader):
+    """What is asked, and about what."""
+
+    kinds: Annotated[tuple[Literal["region_center", "region_box"], ...], Field(min_length=1)] = (
+        "region_center",
+        "region_box",
+    )
+    """Asked of each object: its centre; its box (of upright objects only)."""
+    every_nth: Annotated[int, Field(ge=1)] = 1
+    """Read each n-th image of a capture, from the first on: neighbours of a video show the same."""
+    with_depth: bool = False
+    """Keep the depth maps too."""
+    left_out: tuple[str, ...] = ("wall", "floor", "ceiling")
+    """Categories that are not asked about."""
+    min_in_view: Annotated[float, Field(ge=0, le=1)] = 0.6
+    """Smallest share of the projected box that lies within the image."""
+    min_box_px: Annotated[float, Field(ge=1)] = 16.0
+    """Shortest side of an object's 2D box."""
+    max_depth_m: Annotated[float, Field(gt=0)] = 20.0
+    """Farthest centre along the camera's forward axis."""
+    max_tilt_deg: Annotated[float, Field(ge=0, lt=90)] = 60.0
+    """Largest angle between an object's vertical and the camera's: beyond it, nobody knows which side is its height."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image of a capture."""
+
+    key: str
+    """The beginning of its samples' ids."""
+    domain: str
+    image: ImageRef
+    camera: Camera
+    depth: DepthRef | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SeenSolid:
+    """An object in a picture."""
+
+    key: str
+    """No other object of the picture has it."""
+    name: str
+    solid: Solid
+    vertical: int | None
+    """Which axis of its box is along gravity; None: it leans, so that its box has no yaw to ask for."""
+    box_xyxy_px: Box | None = None
+    """Around its visible pixels, where that is known; else its region is the projected box."""
+
+
+def ask(config: GroundingReader, picture: Picture, seen: SeenSolid) -> Iterator[SpatialSample]:
+    """The samples about an object; none where the config's bounds leave it out.
+
+    Raises:
+        RowError: the object contradicts its picture, or its name cannot be written in an answer.
+    """
+    solid = _rounded(seen.solid)
+    name = " ".join(seen.name.split())
+    if not _NAME.fullmatch(name):
+        raise RowError("name", seen.name, "give 1 to 60 characters without '<' and '>'")
+    region_px = _region(config, picture, seen)
+    if name.casefold() in config.left_out or region_px is None:
+        return
+    region = Region(mark=_mark(picture, seen), box_xyxy_px=region_px, name=name, center_m=solid.center_m)
+    for kind in config.kinds:
+        asked = _question(kind, region, solid, seen.vertical, config.max_tilt_deg)
+        if asked is not None:
+            question, answer, text = asked
+            yield SpatialSample(
+                sample_id=f"{picture.key}/{seen.key}/{kind}",
+                domain=picture.domain,
+                kind=kind,
+                paths=(ReasoningPath.DIRECT,),
+                images=(picture.image,),
+                question=question,
+                answer=answer,
+                regions=(region,),
+                camera=picture.camera,
+                depths=() if picture.depth is None else (picture.depth,),
+                chains={ReasoningPath.DIRECT: format_response(ReasoningPath.DIRECT, answer=text)},
+            )
+
+
+def _region(config: GroundingReader, picture: Picture, seen: SeenSolid) -> Box | None:
+    """The 2D box that marks the object, or None where the config's bounds leave the object out."""
+    projected = projected_box(seen.solid, picture.camera)
+    if projected is None or seen.solid.center_m[2] > config.max_depth_m:
+        return None
+    in_view = part_in_view(projected, picture.image.width_px, picture.image.height_px)
+    if in_view is None or not in_view[1] >= config.min_in_view:
+        return None
+    left, top, right, bottom = box = seen.box_xyxy_px or in_view[0]
+    return box if min(right - left, bottom - top) >= config.min_box_px else None
+
+
+def _question(
+    kind: str, region: Region, solid: Solid, vertical: int | None, max_tilt_deg: float
+) -> tuple[str, Answer, str] | None:
+    """A question, its answer, and the answer as it is written."""
+    if kind == "region_center":
+        center = PointAnswer(center_m=solid.center_m)
+        return f"Where is the {region.label}?", center, decimals(*solid.center_m)
+    extent = None if vertical is None else upright_extent(solid, vertical, max_tilt_deg)
+    if extent is None or min(solid.size_m) < _MIN_SIDE_M:
+        return None
+    size_m, yaw_deg = extent
+    written = format_box(Box3D(solid.center_m, region.name, size_m, yaw_deg))
+    answer = Box3DAnswer(center_m=solid.center_m, size_m=size_m, yaw_deg=yaw_deg)
+    return f"Which 3D box holds the {region.label}?", answer, written
+
+
+def _rounded(solid: Solid) -> Solid:
+    """With its centre as it is written: the truth of a place is what stands in the answer."""
+    x, y, z = (round(value, 2) + 0.0 for value in solid.center_m)
+    return Solid((x, y, z), solid.size_m, solid.rotation)
+
+
+def _mark(picture: Picture, seen: SeenSolid) -> Mark:
+    """By chance, and always the same: no colour stands for a kind of object."""
+    return _MARKS[zlib.crc32(f"{picture.key}/{seen.key}".encode(errors="replace")) % len(_MARKS)]

@@ -1,0 +1,1 @@
+"""Readers of data sets: one file each, all in `registry.py`."""

@@ -1,0 +1,103 @@
+"""Omni3D as grounding: a marked region's centre or 3D box, a name's 2D box; the layout is in `corpora.builder.omni3d`.
+
+They are answered at once (`ReasoningPath.DIRECT`) and worded as those about the project's own scenes.
+"""
+
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from corpora.builder.annotated import AnnotatedImage, AnnotatedObject
+from corpora.builder.config import Omni3DSource
+from corpora.builder.omni3d import Omni3DImages
+from corpora.rows import SampleOrReject, known_ids, samples_or_rejects
+from spatial.dataset import Reject
+from spatial.grammar import Box3D, decimals, format_box, format_response
+from spatial.images import ImageStore
+from spatial.places import format_box_2d
+from spatial.sample import Answer, Box2DAnswer, Box3DAnswer, Mark, PointAnswer, ReasoningPath, Region, SpatialSample
+
+Kind = Literal["region_center", "region_box", "box_2d"]
+_MARKS: tuple[Mark, ...] = ("red", "blue", "green", "yellow")
+
+
+class Omni3DReader(Omni3DSource):
+    """One file of annotations, what is asked about its objects, and which of them are left out."""
+
+    reads: ClassVar[str] = "Omni3D's annotations, as grounding: region to centre, region to 3D box, name to 2D box"
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("region_center", "region_box", "box_2d")
+    """box_2d: of names that one object of the image has."""
+
+    def read(self, images: ImageStore) -> Iterator[SampleOrReject]:
+        """Samples image by image; `Reject.line` is the row's place in its array.
+
+        The file is read once into a table on disk, so memory stays flat however large it is.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        lost: list[Reject] = []
+        with closing(Omni3DImages(self, images, lost.append)) as source, known_ids() as is_new:
+            yield from lost
+            for index in range(len(source)):
+                loaded = source.load(index)
+                yield from loaded.rejects
+                if loaded.image is not None:
+                    yield from samples_or_rejects(self.file, index + 1, partial(_samples, self, loaded.image), is_new)
+
+
+def _samples(config: Omni3DReader, image: AnnotatedImage) -> Iterator[SpatialSample]:
+    names = Counter(found.name for found in image.objects)
+    for number, found in enumerate(image.objects):
+        for kind in config.kinds:
+            # An object that was left out may bear the same name.
+            is_one_of_its_name = names[found.name] == 1 and not image.uncountable & {found.name, "*"}
+            if kind != "box_2d" or is_one_of_its_name:
+                yield _sample(image, number, found, kind)
+
+
+def _sample(image: AnnotatedImage, number: int, found: AnnotatedObject, kind: Kind) -> SpatialSample:
+    x, y, z = (round(value, 2) + 0.0 for value in found.center_m)
+    mark = _MARKS[zlib.crc32(f"{image.key}/{number}".encode(errors="replace")) % len(_MARKS)]
+    region = Region(mark=mark, box_xyxy_px=found.box_xyxy_px, name=found.name, center_m=(x, y, z))
+    answer: Answer
+    match kind:
+        case "region_center":
+            question, answer = f"Where is the {region.label}?", PointAnswer(center_m=(x, y, z))
+            written = decimals(x, y, z)
+        case "region_box":
+            question = f"Which 3D box holds the {region.label}?"
+            answer = Box3DAnswer(center_m=(x, y, z), size_m=found.size_m, yaw_deg=found.yaw_deg)
+            written = format_box(Box3D((x, y, z), found.name, found.size_m, found.yaw_deg))
+        case "box_2d":
+            question, box = f"Which box holds the {found.name}?", _thousandths(image, found)
+            answer = Box2DAnswer(box_xyxy=box)
+            written = format_box_2d(box)
+    return SpatialSample(
+        sample_id=f"{image.key}/{number}/{kind}",
+        domain=image.domain,
+        kind=kind,
+        paths=(ReasoningPath.DIRECT,),
+        images=(image.image,),
+        question=question,
+        answer=answer,
+        regions=() if kind == "box_2d" else (region,),
+        camera=image.camera,
+        chains={ReasoningPath.DIRECT: format_response(ReasoningPath.DIRECT, answer=written)},
+    )
+
+
+def _thousandths(image: AnnotatedImage, found: AnnotatedObject) -> tuple[int, int, int, int]:
+    left, top, right, bottom = found.box_xyxy_px
+    width, height = image.image.width_px, image.image.height_px
+    return (
+        round(1000 * left / width),
+        round(1000 * top / height),
+        round(1000 * right / width),
+        round(1000 * bottom / height),
+    )

@@ -1,0 +1,1 @@
+"""What questions and answers say: answers, sentences, placeholders of regions."""
