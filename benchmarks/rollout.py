@@ -10,6 +10,7 @@ arm, and the arms take turns in going first. The raw arm gets text, decoded imag
 
 import argparse
 import asyncio
+import itertools
 import json
 import statistics
 import sys
@@ -28,7 +29,7 @@ import numpy as np
 
 from flow.trajectory import RolloutRequest
 from rollout.config import EngineConfig
-from rollout.engine import RolloutEngine
+from rollout.engine import EngineSpec, RolloutEngine
 from rollout.responses import sampling_params
 from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, ReasoningPath, Region, SpatialSample
@@ -70,8 +71,9 @@ class Arms:
 
     def __init__(self, engine: RolloutEngine) -> None:
         self._engine = engine
-        self._llm = engine._llm
-        self._encoder = engine._encoder
+        self._llm = engine.vllm
+        self._encoder = engine.encoder
+        self._numbers = itertools.count()
 
     async def ours(self, requests: Sequence[RolloutRequest]) -> int:
         trajectories = await asyncio.gather(*map(self._engine.generate, requests))
@@ -99,8 +101,8 @@ class Arms:
             "multi_modal_data": {"image": list(encoded.images)},
             "mm_processor_kwargs": {"regions": regions},
         }
-        sampling = sampling_params(request, 1.0, self._engine._encoder.banned_token_ids)
-        async for output in self._llm.generate(prompt, sampling, self._engine._request_id()):
+        sampling = sampling_params(request, 1.0, self._encoder.banned_token_ids)
+        async for output in self._llm.generate(prompt, sampling, f"raw-{next(self._numbers)}"):
             last = output
         return len(last.outputs[0].token_ids)
 
@@ -136,7 +138,7 @@ async def run(num_groups: int, num_rounds: int, core: int) -> None:
         build_tiny_checkpoint(root / "model", texts, TinyModelConfig(), seed=0)
         images = ImageStore(root / "images")
         config = EngineConfig(max_model_len=512, max_num_seqs=64, kv_cache_gib=0.5, log_level="ERROR")
-        engine = RolloutEngine(root / "model", images, PROMPT, config, "benchmark", cpu_cores=(core,))
+        engine = RolloutEngine(EngineSpec(root / "model", images, PROMPT, config, "benchmark", cpu_cores=(core,)))
         try:
             await engine.start()
             speeds = await measure(Arms(engine), images, num_groups, num_rounds)

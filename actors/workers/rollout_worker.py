@@ -55,18 +55,23 @@ class RolloutWorker:
 
     async def start(self) -> "Processes":
         """Load the engine; returns its processes, for whoever must see to it that they end."""
-        from rollout.engine import RolloutEngine  # vLLM loads in the worker, not in whoever holds its handle
+        from rollout.engine import (  # vLLM loads in the worker, not in whoever holds its handle
+            EngineSpec,
+            RolloutEngine,
+        )
 
         spec = self._spec
         self._engine = RolloutEngine(
-            checkpoint=spec.checkpoint,
-            images=ImageStore(spec.images[0], spec.prompt.image_cache_mib, also=spec.images[1:]),
-            prompt=spec.prompt,
-            config=spec.rollout.engine,
-            name=self._name,
-            cpu_cores=self._cpu_cores,
-            top_p=spec.rollout.sampling.top_p,
-            on_gpu=spec.rollout.gpus_per_worker > 0,
+            EngineSpec(
+                checkpoint=spec.checkpoint,
+                images=ImageStore(spec.images[0], spec.prompt.image_cache_mib, also=spec.images[1:]),
+                prompt=spec.prompt,
+                config=spec.rollout.engine,
+                name=self._name,
+                cpu_cores=self._cpu_cores,
+                top_p=spec.rollout.sampling.top_p,
+                on_gpu=spec.rollout.gpus_per_worker > 0,
+            )
         )
         await self._engine.start()
         processes = map(psutil.Process, [os.getpid(), *self._engine.child_pids])
@@ -91,18 +96,18 @@ class RolloutWorker:
     # -- asked by the coordinator ------------------------------------------------------------------------------------
 
     async def pause(self) -> None:
-        await self._engine.pause()
+        await self._engine.update.pause()
 
     async def resume(self) -> None:
-        await self._engine.resume()
+        await self._engine.update.resume()
 
     async def weight_version(self) -> int:
         """The version that the engine itself reports."""
-        return await self._engine.weight_version()
+        return await self._engine.update.weight_version()
 
     async def received_checksums(self) -> list[dict[str, str]]:
         """BLAKE3 by name of the latest push's tensors, as each rank of the engine received them."""
-        return await self._engine.received_checksums()
+        return await self._engine.update.received_checksums()
 
     async def canary_logprobs(self, canary: Canary) -> list[float]:
         """Log-probabilities of the canary's response under the engine's weights."""
@@ -111,19 +116,19 @@ class RolloutWorker:
     # -- asked by the learner, see `WeightReceiver` ------------------------------------------------------------------
 
     async def init_transfer(self, init_info: dict[str, Any]) -> None:
-        await self._engine.init_transfer(init_info)
+        await self._engine.update.join(init_info)
 
     async def leave_transfer(self) -> None:
-        await self._engine.leave_transfer()
+        await self._engine.update.leave()
 
     async def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> None:
-        await self._engine.start_update(left_out, hashed)
+        await self._engine.update.start(left_out, hashed)
 
     async def update_weights(self, update_info: dict[str, Any]) -> None:
-        await self._engine.update_weights(update_info)
+        await self._engine.update.receive(update_info)
 
     async def finish_update(self, version: int) -> None:
-        await self._engine.finish_update(version)
+        await self._engine.update.finish(version)
 
     async def shutdown(self) -> None:
         await self._engine.shutdown()

@@ -18,7 +18,7 @@ from flow.trajectory import RolloutRequest, Trajectory
 from learner.weights import DeepSpeedWeightSource
 from rollout.canary import Canary
 from rollout.config import EngineConfig, GlooTransferConfig
-from rollout.engine import RolloutEngine
+from rollout.engine import EngineSpec, RolloutEngine
 from rollout.plugin import register
 from rollout.transfer.channel import TransferChannel, open_channel
 from rollout.transfer.client import WeightReceiver
@@ -121,19 +121,19 @@ class EngineHost:
     # As a `WeightReceiver`:
 
     def init_transfer(self, init_info: dict[str, Any]) -> Future[None]:
-        return self.submit(self.engine.init_transfer(init_info))
+        return self.submit(self.engine.update.join(init_info))
 
     def leave_transfer(self) -> Future[None]:
-        return self.submit(self.engine.leave_transfer())
+        return self.submit(self.engine.update.leave())
 
     def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> Future[None]:
-        return self.submit(self.engine.start_update(left_out, hashed))
+        return self.submit(self.engine.update.start(left_out, hashed))
 
     def update_weights(self, update_info: dict[str, Any]) -> Future[None]:
-        return self.submit(self.engine.update_weights(update_info))
+        return self.submit(self.engine.update.receive(update_info))
 
     def finish_update(self, version: int) -> Future[None]:
-        return self.submit(self.engine.finish_update(version))
+        return self.submit(self.engine.update.finish(version))
 
     def push(
         self, policy: Policy, version: int, source: "PolicySource | DeepSpeedWeightSource | None" = None
@@ -143,9 +143,9 @@ class EngineHost:
         left_out = weights.left_out if isinstance(weights, DeepSpeedWeightSource) else {}
         channel = channel_to([self], weights)
         channel.pack(weights, [meta.name for meta in weights.metadata()])
-        self.run(self.engine.pause())
+        self.run(self.engine.update.pause())
         checksums = channel.send(version, left_out)
-        self.run(self.engine.resume())
+        self.run(self.engine.update.resume())
         return dict(checksums)
 
     def close(self) -> None:
@@ -191,7 +191,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
 def running_host(world: TinyWorld, **settings: Any) -> Iterator[EngineHost]:
     """An engine of `world`'s checkpoint, loaded, and ended with the block; `settings` of its `EngineConfig`."""
     config = EngineConfig(max_model_len=512, max_num_seqs=16, kv_cache_gib=0.25, transfer=TRANSFER, **settings)
-    engine = RolloutEngine(world.checkpoint, world.images, PROMPT, config, "rollout-0", cpu_cores=(0,), on_gpu=ON_GPU)
+    engine = RolloutEngine(
+        EngineSpec(world.checkpoint, world.images, PROMPT, config, "rollout-0", cpu_cores=(0,), on_gpu=ON_GPU)
+    )
     host = EngineHost(engine)
     try:
         host.run(host.engine.start())

@@ -16,7 +16,7 @@ from learner.freezing import freeze
 from learner.weights import DeepSpeedWeightSource
 from rollout.canary import choose_canary, mean_difference
 from rollout.config import CanaryConfig, EngineConfig
-from rollout.engine import RolloutEngine
+from rollout.engine import EngineSpec, RolloutEngine
 from rollout.errors import EngineStartError, TransferError, WorkersFailedError
 from rollout.transfer.buckets import plan_buckets
 from rollout.transfer.gloo import GlooUpdateInfo
@@ -78,7 +78,7 @@ def test_after_a_push_engine_and_learner_agree_and_before_it_they_do_not(
     disturb(policy, 0.05)
     assert distance(world, policy, host.run(host.engine.generate(world.request(seed=1)))) > 0.1
     host.push(policy, version=10)
-    assert host.run(host.engine.weight_version()) == 10
+    assert host.run(host.engine.update.weight_version()) == 10
     for index, temperature in ((0, 1.0), (1, 1.0), (2, 0.7)):
         trajectory = host.run(host.engine.generate(world.request(index, seed=1, temperature=temperature)))
         assert distance(world, policy, trajectory, temperature) < TOLERANCE
@@ -102,10 +102,10 @@ def test_checksums_tell_which_tensors_a_push_changed_and_match_what_was_sent(
     host: EngineHost, world: TinyWorld, policy: Policy
 ) -> None:
     host.push(policy, version=30)
-    (first,) = host.run(host.engine.received_checksums())
+    (first,) = host.run(host.engine.update.received_checksums())
     disturb(policy, 0.1, only="merger")
     sent = host.push(policy, version=31)
-    (second,) = host.run(host.engine.received_checksums())
+    (second,) = host.run(host.engine.update.received_checksums())
     changed = {name for name in first if first[name] != second[name]}
     assert changed == {name for name in first if "merger" in name} != set()
     assert sent == second
@@ -165,8 +165,8 @@ def test_each_token_of_a_response_under_way_names_and_fits_the_weights_that_made
 def test_kept_keys_and_values_do_not_serve_later_requests(
     host: EngineHost, world: TinyWorld, policy: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep = host.engine._config.replace(in_flight_kv="keep")
-    monkeypatch.setattr(host.engine, "_config", keep)
+    keep = host.engine.update._config.replace(in_flight_kv="keep")
+    monkeypatch.setattr(host.engine.update, "_config", keep)
     host.push(policy, version=50)
     disturb(policy, 0.05)
     # vLLM shares keys and values by whole blocks, of 128 tokens on CPU: this prompt fills one.
@@ -185,7 +185,7 @@ def test_an_update_without_the_tied_head_is_refused_and_a_whole_one_repairs(
     with pytest.raises(WorkersFailedError, match=r"lm_head\.weight"):
         host.push(policy, version=60, source=PolicySource(policy, left_out=["lm_head.weight"]))
     with pytest.raises(TransferError, match="mixture"):
-        host.run(host.engine.resume())
+        host.run(host.engine.update.resume())
     host.push(policy, version=61)
     assert distance(world, policy, host.run(host.engine.generate(world.request(seed=1)))) < TOLERANCE
 
@@ -219,7 +219,7 @@ def test_a_member_that_dies_during_a_push_fails_it_and_the_survivor_takes_the_ne
     disturb(policy, 0.05)
     weights = PolicySource(policy)
     channel = channel_to([host, ThreadReceiver(VanishingWorker())], weights, timeout_s=8)
-    host.run(host.engine.pause())
+    host.run(host.engine.update.pause())
     channel.pack(weights, hashed=())
     started = time.monotonic()
     with pytest.raises(WorkersFailedError, match="vanishing: ConnectionError: killed"):
@@ -254,19 +254,19 @@ def test_engine_and_learner_agree_on_the_canary_and_not_once_weights_are_wrong(
 
 
 def test_a_request_waits_while_paused_and_the_probe_answers(host: EngineHost, world: TinyWorld) -> None:
-    host.run(host.engine.pause())
+    host.run(host.engine.update.pause())
     pending = host.submit(host.engine.generate(world.request()))
     host.run(host.engine.health_probe())
     time.sleep(0.3)
     assert not pending.done()
-    host.run(host.engine.resume())
+    host.run(host.engine.update.resume())
     assert pending.result(timeout=60).response_token_ids
     host.run(host.engine.health_probe())
 
 
 def test_an_update_of_an_engine_that_is_not_paused_is_refused(host: EngineHost) -> None:
     with pytest.raises(TransferError, match="pause"):
-        host.run(host.engine.start_update({}))
+        host.run(host.engine.update.start({}))
 
 
 def test_a_missing_image_and_a_prompt_that_is_too_long_are_named(host: EngineHost, world: TinyWorld) -> None:
@@ -301,7 +301,7 @@ def test_shutdown_leaves_no_child_process(host: EngineHost) -> None:
 
 def test_an_engine_that_cannot_start_says_why_in_the_words_of_the_process_that_failed(world: TinyWorld) -> None:
     config = EngineConfig(max_model_len=512, kv_cache_gib=1e-6)
-    engine = RolloutEngine(world.checkpoint, world.images, PROMPT, config, "rollout-0")
+    engine = RolloutEngine(EngineSpec(world.checkpoint, world.images, PROMPT, config, "rollout-0"))
     with pytest.raises(EngineStartError, match=r"^ValueError: No available memory for the cache blocks"):
         asyncio.run(engine.start())
     assert engine.child_pids == []

@@ -24,14 +24,14 @@ from rollout.config import (
     SamplingConfig,
     TransferConfig,
 )
-from rollout.engine import RolloutEngine
+from rollout.deadlines import EngineDeadlines
 from rollout.errors import IncompleteUpdateError, RolloutTimeout, WorkersFailedError
 from rollout.processes import ChildProcesses, thread_binding
 from rollout.prompts import image_names
 from rollout.transfer.channel import trainer_init_info
 from rollout.transfer.client import FanOutClient, WeightUpdate
 
-from .conftest import PROMPT, TinyWorld
+from .conftest import TinyWorld
 from .transfer.receivers import ThreadReceiver
 
 
@@ -202,10 +202,10 @@ def test_an_image_with_other_regions_is_another_image(world: TinyWorld) -> None:
     assert image_names(first, are_drawn=True) != image_names(first, are_drawn=False)
 
 
-def test_a_deadline_names_engine_operation_and_seconds(world: TinyWorld) -> None:
-    engine = RolloutEngine(world.checkpoint, world.images, PROMPT, EngineConfig(control_timeout_s=0.01), "rollout-9")
+def test_a_deadline_names_engine_operation_and_seconds() -> None:
+    deadlines = EngineDeadlines("rollout-9", EngineConfig(control_timeout_s=0.01))
     with pytest.raises(RolloutTimeout, match=r"engine rollout-9: 'pause' did not finish within 0\.01 s"):
-        asyncio.run(engine._control("pause", asyncio.sleep(1)))
+        asyncio.run(deadlines.control("pause", asyncio.sleep(1)))
 
 
 def test_a_child_does_not_outlive_a_killed_parent() -> None:

@@ -1,7 +1,7 @@
 """After an update that failed, another one: vLLM's own worker and transfer engine over a tiny model."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,14 +12,15 @@ from vllm.distributed.weight_transfer.ipc_engine import IPCWeightTransferEngine
 from vllm.model_executor.model_loader.reload import record_metadata_for_reloading
 from vllm.v1.worker.gpu_worker import Worker
 
+from rollout.completeness import ExpectedWeights
 from rollout.config import EngineConfig, IpcTransferConfig
-from rollout.engine import RolloutEngine
-from rollout.errors import TransferError
+from rollout.deadlines import EngineDeadlines
+from rollout.engine_update import EngineUpdate, UpdateState
+from rollout.errors import IncompleteUpdateError, TransferError
+from rollout.submissions import Submissions
 from rollout.worker_extension import TransferWorkerExtension
-from spatial.images import ImageStore
 from tests.rollout.test_parts import write_checkpoint
 from tests.rollout.transfer.test_gloo import TwoLayers
-from vlm.config import PromptConfig
 
 SHAPES = {"plain.weight": [8, 8], "plain.bias": [8], "processed.weight": [8, 8]}
 
@@ -103,11 +104,10 @@ class PlayedLlm:
     async def reset_encoder_cache(self) -> None: ...
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> RolloutEngine:
-    checkpoint = write_checkpoint(tmp_path, SHAPES, is_tied=False)
+def make_update(folder: Path, llm: PlayedLlm) -> EngineUpdate:
+    expected = ExpectedWeights.of_checkpoint(write_checkpoint(folder, SHAPES, is_tied=False))
     config = EngineConfig(transfer=IpcTransferConfig())
-    return RolloutEngine(checkpoint, ImageStore(tmp_path / "images"), PromptConfig(), config, name="rollout-0")
+    return EngineUpdate("rollout-0", llm, config, expected, Submissions(), EngineDeadlines("rollout-0", config))
 
 
 def part(value: float, *names: str) -> dict[str, Any]:
@@ -119,13 +119,13 @@ def part(value: float, *names: str) -> dict[str, Any]:
     }
 
 
-async def update(engine: RolloutEngine, value: float, version: int) -> None:
-    await engine.init_transfer({"packed": True})
+async def whole_update(engine: EngineUpdate, value: float, version: int) -> None:
+    await engine.join({"packed": True})
     await engine.pause()
-    await engine.start_update({})
-    await engine.update_weights(part(value, "plain.weight", "plain.bias"))
-    await engine.update_weights(part(value, "processed.weight"))
-    await engine.finish_update(version)
+    await engine.start({})
+    await engine.receive(part(value, "plain.weight", "plain.bias"))
+    await engine.receive(part(value, "processed.weight"))
+    await engine.finish(version)
     await engine.resume()
 
 
@@ -137,35 +137,93 @@ def check(llm: PlayedLlm, value: float) -> None:
 
 
 @pytest.mark.parametrize("fault", ["encoder", "second part", "one rank of two"])
-def test_an_update_that_failed_is_given_up_and_the_next_attempt_succeeds(engine: RolloutEngine, fault: str) -> None:
-    llm = engine._llm = PlayedLlm(num_ranks=2 if fault == "one rank of two" else 1)
+def test_an_update_that_failed_is_given_up_and_the_next_attempt_succeeds(tmp_path: Path, fault: str) -> None:
+    llm = PlayedLlm(num_ranks=2 if fault == "one rank of two" else 1)
+    engine = make_update(tmp_path, llm)
 
     async def scenario() -> None:
-        await update(engine, 1.0, version=1)
+        await whole_update(engine, 1.0, version=1)
         check(llm, 1.0)
         for _ in range(2):
-            await engine.init_transfer({"packed": True})
+            await engine.join({"packed": True})
             await engine.pause()
-            await engine.start_update({})
+            await engine.start({})
             if fault == "encoder":
                 llm.encodes = False
                 with pytest.raises(TypeError, match="not serializable"):
-                    await engine.update_weights(part(9.0, *SHAPES))
+                    await engine.receive(part(9.0, *SHAPES))
                 llm.encodes = True
             elif fault == "second part":
                 # Of one layer half has come, and of the other nothing.
-                await engine.update_weights(part(9.0, "plain.weight"))
+                await engine.receive(part(9.0, "plain.weight"))
                 broken = part(9.0, "processed.weight") | {"tensors": {"processed.weight": None}}
                 with pytest.raises(RuntimeError, match="not of this GPU"):
-                    await engine.update_weights(broken)
+                    await engine.receive(broken)
             else:
                 llm.workers[1].weight_transfer_engine.update_weights = lambda info: 1 / 0
                 with pytest.raises(ZeroDivisionError):
-                    await engine.update_weights(part(9.0, "plain.weight"))
+                    await engine.receive(part(9.0, "plain.weight"))
                 del llm.workers[1].weight_transfer_engine.update_weights
             with pytest.raises(TransferError, match="mixture"):
                 await engine.resume()
-        await update(engine, 3.0, version=2)
+        await whole_update(engine, 3.0, version=2)
         check(llm, 3.0)
+
+    asyncio.run(scenario())
+
+
+def test_an_update_goes_through_its_states_and_leaves_none_by_a_step_that_does_not_fit(tmp_path: Path) -> None:
+    engine = make_update(tmp_path, PlayedLlm())
+    seen = [engine.state]
+
+    async def step(work: Awaitable[None]) -> None:
+        await work
+        seen.append(engine.state)
+
+    async def scenario() -> None:
+        with pytest.raises(TransferError, match="engine rollout-0 is generating; pause it"):
+            await engine.start({})
+        await step(engine.join({"packed": True}))
+        await step(engine.pause())
+        await step(engine.pause())
+        with pytest.raises(TransferError, match="rollout-0 is paused, and receives no update"):
+            await engine.receive(part(1.0, *SHAPES))
+        await step(engine.start({}))
+        with pytest.raises(IncompleteUpdateError):
+            await engine.finish(1)
+        await step(engine.leave())
+        for late in (engine.receive(part(1.0, *SHAPES)), engine.finish(1)):
+            with pytest.raises(TransferError, match="rollout-0 is mixed, and receives no update"):
+                await late
+        await step(engine.join({"packed": True}))
+        await step(engine.start({}))
+        await step(engine.receive(part(1.0, *SHAPES)))
+        await step(engine.finish(1))
+        await step(engine.resume())
+
+    asyncio.run(scenario())
+    generating, paused, receiving, mixed = UpdateState
+    assert seen == [
+        *(generating, generating, paused, paused, receiving),
+        *(mixed, mixed, receiving, receiving, paused, generating),
+    ]
+
+
+def test_requests_wait_from_pause_to_resume_and_share_no_cache_with_those_before(tmp_path: Path) -> None:
+    engine = make_update(tmp_path, PlayedLlm())
+    submissions = engine._submissions
+
+    async def scenario() -> None:
+        before = submissions.salt
+        await engine.join({"packed": True})
+        await engine.pause()
+        assert submissions.lock.locked()
+        await engine.start({})
+        await engine.receive(part(1.0, *SHAPES))
+        await engine.finish(1)
+        assert submissions.lock.locked()
+        assert submissions.salt != before
+        await engine.resume()
+        assert not submissions.lock.locked()
 
     asyncio.run(scenario())
