@@ -26,6 +26,7 @@ TEXTS = [ROOT / name for name in sorted(FILES) if name.endswith(".md")]
 NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(test_\w+))?`")
 IN_BACKTICKS = re.compile(r"`([^`\n]+)`")
 A_PATH = re.compile(r"[\w.-]+(?:/[\w.*-]+)*/?")
+A_FILE = re.compile(r"(?<![\w/.…])\w[\w-]*(?:/[\w.*-]+)+\.(?:py|md|yaml|json|png|svg)\b")
 A_DOTTED_NAME = re.compile(r"\w+(?:\.(?!json$|jsonl$|py$|md$|yaml$|png$)\w+)+")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -107,8 +108,10 @@ def test_the_list_of_faults_names_tests() -> None:
 
 @of_documents(DOCUMENTS)
 def test_every_file_and_folder_that_a_document_names_exists(document: Path) -> None:
-    paths = [span for span in spans_of_code(document) if A_PATH.fullmatch(span) and span.partition("/")[0] in FOLDERS]
-    missing = [path for path in paths if "/" in path and not list(ROOT.glob(path.rstrip("/")))]
+    spans = [span for span in spans_of_code(document) if A_PATH.fullmatch(span)]
+    named = [*spans, *A_FILE.findall(document.read_text())]  # listings and commands name files, too
+    ours = [path for path in named if "/" in path and path.partition("/")[0] in FOLDERS]
+    missing = [path for path in ours if not list(ROOT.glob(path.rstrip("/")))]
     assert not missing, missing
 
 
