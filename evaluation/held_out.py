@@ -6,12 +6,10 @@ from itertools import islice
 from evaluation.config import EvaluationConfig
 from evaluation.held_out_report import HeldOutFigures, HeldOutReport, ScoredResponse
 from evaluation.responses import FailedResponse, Generate, Responses, Sampling, ask
-from flow.score import Score
 from flow.trajectory import Trajectory
+from rewards.custom import Reward
 from rewards.reward import center_errors_m, is_correct, predicted_centers_m
 from spatial.sample import ChoiceAnswer, ReasoningPath, SpatialSample
-
-Reward = Callable[[str, ReasoningPath, SpatialSample], Score]
 
 
 async def evaluate(

@@ -28,6 +28,7 @@ from spatial.sample import (
     ReasoningPath,
     Region,
     SpatialSample,
+    Vector3,
 )
 
 _MARKS: tuple[Mark, ...] = ("red", "blue", "green", "yellow")
@@ -98,7 +99,9 @@ def ask(config: GroundingReader, picture: Picture, seen: SeenSolid) -> Iterator[
     region_px = _region(config, picture, seen)
     if name.casefold() in config.left_out or region_px is None:
         return
-    region = Region(mark=_mark(picture, seen), box_xyxy_px=region_px, name=name, center_m=solid.center_m)
+    region = Region(
+        mark=mark_of(f"{picture.key}/{seen.key}"), box_xyxy_px=region_px, name=name, center_m=solid.center_m
+    )
     for kind in config.kinds:
         asked = _question(kind, region, solid, seen.vertical, config.max_tilt_deg)
         if asked is not None:
@@ -135,15 +138,23 @@ def _question(
 ) -> tuple[str, Answer, str] | None:
     """A question, its answer, and the answer as it is written."""
     if kind == "region_center":
-        center = PointAnswer(center_m=solid.center_m)
-        return f"Where is the {region.label}?", center, decimals(*solid.center_m)
+        return center_question(region.label, solid.center_m)
     extent = None if vertical is None else upright_extent(solid, vertical, max_tilt_deg)
     if extent is None or min(solid.size_m) < _MIN_SIDE_M:
         return None
     size_m, yaw_deg = extent
-    written = format_box(Box3D(solid.center_m, region.name, size_m, yaw_deg))
-    answer = Box3DAnswer(center_m=solid.center_m, size_m=size_m, yaw_deg=yaw_deg)
-    return f"Which 3D box holds the {region.label}?", answer, written
+    return box_question(region.label, region.name, solid.center_m, size_m, yaw_deg)
+
+
+def center_question(label: str, center_m: Vector3) -> tuple[str, Answer, str]:
+    """A question about the centre of a region, its answer, and the answer as it is written."""
+    return f"Where is the {label}?", PointAnswer(center_m=center_m), decimals(*center_m)
+
+
+def box_question(label: str, name: str, center_m: Vector3, size_m: Vector3, yaw_deg: float) -> tuple[str, Answer, str]:
+    """A question about the 3D box of a region, its answer, and the answer as it is written."""
+    answer = Box3DAnswer(center_m=center_m, size_m=size_m, yaw_deg=yaw_deg)
+    return f"Which 3D box holds the {label}?", answer, format_box(Box3D(center_m, name, size_m, yaw_deg))
 
 
 def _rounded(solid: Solid) -> Solid:
@@ -152,6 +163,6 @@ def _rounded(solid: Solid) -> Solid:
     return Solid((x, y, z), solid.size_m, solid.rotation)
 
 
-def _mark(picture: Picture, seen: SeenSolid) -> Mark:
-    """By chance, and always the same: no colour stands for a kind of object."""
-    return _MARKS[zlib.crc32(f"{picture.key}/{seen.key}".encode(errors="replace")) % len(_MARKS)]
+def mark_of(key: str) -> Mark:
+    """A colour by the hash of an object's key, so that no colour stands for a kind of object."""
+    return _MARKS[zlib.crc32(key.encode(errors="replace")) % len(_MARKS)]

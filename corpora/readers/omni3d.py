@@ -3,7 +3,6 @@
 They are answered at once (`ReasoningPath.DIRECT`) and worded as those about the project's own scenes.
 """
 
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,15 +14,15 @@ from pydantic import Field
 from corpora.builder.annotated import AnnotatedImage, AnnotatedObject
 from corpora.builder.config import Omni3DSource
 from corpora.builder.omni3d import Omni3DImages
+from corpora.layouts.grounding import box_question, center_question, mark_of
 from corpora.rows import SampleOrReject, known_ids, samples_or_rejects
 from spatial.dataset import Reject
-from spatial.grammar import Box3D, decimals, format_box, format_response
+from spatial.grammar import format_response
 from spatial.images import ImageStore
 from spatial.places import format_box_2d
-from spatial.sample import Answer, Box2DAnswer, Box3DAnswer, Mark, PointAnswer, ReasoningPath, Region, SpatialSample
+from spatial.sample import Box2DAnswer, ReasoningPath, Region, SpatialSample
 
 Kind = Literal["region_center", "region_box", "box_2d"]
-_MARKS: tuple[Mark, ...] = ("red", "blue", "green", "yellow")
 
 
 class Omni3DReader(Omni3DSource):
@@ -63,21 +62,21 @@ def _samples(config: Omni3DReader, image: AnnotatedImage) -> Iterator[SpatialSam
 
 def _sample(image: AnnotatedImage, number: int, found: AnnotatedObject, kind: Kind) -> SpatialSample:
     x, y, z = (round(value, 2) + 0.0 for value in found.center_m)
-    mark = _MARKS[zlib.crc32(f"{image.key}/{number}".encode(errors="replace")) % len(_MARKS)]
-    region = Region(mark=mark, box_xyxy_px=found.box_xyxy_px, name=found.name, center_m=(x, y, z))
-    answer: Answer
+    region = Region(
+        mark=mark_of(f"{image.key}/{number}"), box_xyxy_px=found.box_xyxy_px, name=found.name, center_m=(x, y, z)
+    )
     match kind:
         case "region_center":
-            question, answer = f"Where is the {region.label}?", PointAnswer(center_m=(x, y, z))
-            written = decimals(x, y, z)
+            question, answer, written = center_question(region.label, (x, y, z))
         case "region_box":
-            question = f"Which 3D box holds the {region.label}?"
-            answer = Box3DAnswer(center_m=(x, y, z), size_m=found.size_m, yaw_deg=found.yaw_deg)
-            written = format_box(Box3D((x, y, z), found.name, found.size_m, found.yaw_deg))
+            question, answer, written = box_question(region.label, found.name, (x, y, z), found.size_m, found.yaw_deg)
         case "box_2d":
-            question, box = f"Which box holds the {found.name}?", _thousandths(image, found)
-            answer = Box2DAnswer(box_xyxy=box)
-            written = format_box_2d(box)
+            box = _thousandths(image, found)
+            question, answer, written = (
+                f"Which box holds the {found.name}?",
+                Box2DAnswer(box_xyxy=box),
+                format_box_2d(box),
+            )
     return SpatialSample(
         sample_id=f"{image.key}/{number}/{kind}",
         domain=image.domain,

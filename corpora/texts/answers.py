@@ -150,6 +150,11 @@ def with_options(question: str, options: Sequence[str], field: str) -> str:
         if [_plain(option) for option in written] == [_plain(option) for option in options]:
             return question
         raise RowError(field, list(options), f"the question lists other options: {shorten(repr(list(written)))}")
+    return asking_for_letter(question, options)
+
+
+def asking_for_letter(question: str, options: Sequence[str] = ()) -> str:
+    """A question with its options, one per line after its letter ("A. left"), that asks for a letter."""
     lines = (f"{letter}. {option}" for letter, option in zip(ascii_uppercase, options, strict=False))
     return "\n".join([question, *lines, _ASK_FOR_LETTER])
 

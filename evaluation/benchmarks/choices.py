@@ -6,6 +6,7 @@ from statistics import fmean
 from string import ascii_uppercase
 
 from corpora.rows import RowError
+from corpora.texts.answers import asking_for_letter
 from evaluation.benchmarks.letters import read_letter
 from evaluation.benchmarks.question import Question, ScoredAnswer
 from spatial.sample import ChoiceAnswer, ReasoningPath
@@ -13,16 +14,13 @@ from spatial.sample import ChoiceAnswer, ReasoningPath
 ASKED_THROUGH = (ReasoningPath.LOR, ReasoningPath.DIRECT)
 """The paths of a question that marks no region."""
 
-_ASK_FOR_LETTER = "Answer with the letter of the right option."
-
 
 def choice_question(question: str, options: Sequence[str] = ()) -> str:
-    """A question with its options, one a line after its letter ("A. left"), and the wish for a letter.
+    """A question with its options, one per line after its letter ("A. left"), that asks for a letter.
 
-    `options` is empty where the question's own text has them.
+    `options` is empty if the question's own text lists them.
     """
-    lines = (f"{letter}. {option.strip()}" for letter, option in zip(ascii_uppercase, options, strict=False))
-    return "\n".join([question.strip(), *lines, _ASK_FOR_LETTER])
+    return asking_for_letter(question.strip(), [option.strip() for option in options])
 
 
 def choice(options: Sequence[str], right: int) -> ChoiceAnswer:
@@ -53,6 +51,15 @@ def lettered(letter: str, num_options: int) -> ChoiceAnswer:
     if len(bare) != 1 or bare not in letters:
         raise RowError("answer", letter, f"it is none of the options {letters}")
     return ChoiceAnswer(letter=bare, num_options=num_options)
+
+
+def choice_by_letter(options: Sequence[str], letter: str) -> ChoiceAnswer:
+    """The option whose letter a row gives as "C" or "(C)".
+
+    Raises:
+        RowError: as for `choice` and `lettered`.
+    """
+    return choice(options, ascii_uppercase.index(lettered(letter, len(options)).letter))
 
 
 def score_choice(question: Question, answer: str | None) -> ScoredAnswer:

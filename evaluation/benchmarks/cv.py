@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from corpora.rows import Raw
 from evaluation.benchmarks.benchmark import Benchmark
-from evaluation.benchmarks.choices import ASKED_THROUGH, choice, choice_question, lettered, shares
+from evaluation.benchmarks.choices import ASKED_THROUGH, choice_by_letter, choice_question, shares
 from evaluation.benchmarks.question import Question, ScoredAnswer
 from evaluation.benchmarks.tables import find_files, read_questions, rows_of, store_cell
 from spatial.dataset import Reject
@@ -57,7 +57,6 @@ class CvBench(Benchmark):
 
     def _questions(self, images: ImageStore, folder: Path, number: int, row: Any) -> Iterator[Question]:
         raw = _Row.model_validate(row)
-        right = ord(lettered(raw.answer, len(raw.choices)).letter) - ord("A")
         sample = SpatialSample(
             sample_id=f"{self.name}-{raw.type}-{raw.idx}",
             domain=self.name,
@@ -65,7 +64,7 @@ class CvBench(Benchmark):
             paths=ASKED_THROUGH,
             images=(store_cell(images, raw.image or {"path": raw.filename}, "image", folder),),
             question=choice_question(raw.question, raw.choices),
-            answer=choice(raw.choices, right),
+            answer=choice_by_letter(raw.choices, raw.answer),
         )
         yield Question(sample, task=raw.task, source=raw.source)
 

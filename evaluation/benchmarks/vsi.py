@@ -15,7 +15,7 @@ from pydantic import Field
 from corpora.rows import Raw, RowError
 from corpora.texts.answers import read_options
 from evaluation.benchmarks.benchmark import Benchmark
-from evaluation.benchmarks.choices import ASKED_THROUGH, choice, choice_question, lettered, score_choice, shares
+from evaluation.benchmarks.choices import ASKED_THROUGH, choice_by_letter, choice_question, score_choice, shares
 from evaluation.benchmarks.frames import scene_frames
 from evaluation.benchmarks.measures import read_measure
 from evaluation.benchmarks.question import Question, ScoredAnswer
@@ -138,5 +138,4 @@ def _asked(raw: _Row) -> tuple[str, Answer]:
     if raw.question_type not in CHOICES:
         raise RowError("question_type", raw.question_type, f"it is none of {', '.join([*UNITS, *CHOICES])}")
     options = read_options(raw.options, "options")
-    right = ord(lettered(raw.ground_truth, len(options)).letter) - ord("A")
-    return choice_question(raw.question, options), choice(options, right)
+    return choice_question(raw.question, options), choice_by_letter(options, raw.ground_truth)
