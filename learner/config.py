@@ -16,10 +16,8 @@ from learner.fields import Count, NotNegative, Positive
 from learner.optimizers.config import ColdStartOptimizerConfig, OptimizerConfig
 from spatial.strict import StrictModel
 from spatial.tasks import Task
+from vlm.families import Part
 
-Part = Literal["vision", "projector", "region", "language"]
-"""Of a VLM: the vision tower; what carries its features over (merger, DeepStack mergers); what makes region tokens; all
-the rest, embeddings and head included."""
 Parts = tuple[Part, ...]
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from learner.whole_weights import whole_weights
+from vlm.checkpoints import load_processor
 from vlm.files import follow_umask
-from vlm.region_models import load_processor
 
 _GATHER_BYTES = 256 * 2**20
 

@@ -16,6 +16,7 @@ from learner.algorithms.algorithm import Tokens
 from learner.batch import Row
 from learner.config import PointerConfig
 from learner.objective import Objective
+from vlm.families import FAMILIES, family_of
 from vlm.prompt import PromptEncoder
 
 
@@ -55,13 +56,21 @@ def _ends_of(name: Sequence[int], ids: Sequence[int]) -> list[int]:
 
 
 class Pointer:
-    """One attention head of a Qwen3-VL, watched."""
+    """One attention head, watched."""
 
     def __init__(self, vlm: Any, config: PointerConfig) -> None:
         """
         Raises:
-            ValueError: the model has no such layer or head.
+            ValueError: the model has no such layer or head, or its family has no pointer loss.
         """
+        family = family_of(vlm.config.model_type)
+        if family.queries_and_keys is None:
+            able = ", ".join(other.title for other in FAMILIES if other.queries_and_keys is not None)
+            raise ValueError(
+                f"sft.pointer: there is no pointer loss for {family.title}, only for {able}; leave sft.pointer out, or "
+                "give the family `queries_and_keys` in vlm/families.py"
+            )
+        self._queries_and_keys = family.queries_and_keys
         layers = vlm.model.language_model.layers
         num_heads = vlm.config.text_config.num_attention_heads
         if config.layer >= len(layers) or config.head >= num_heads:
@@ -104,13 +113,10 @@ class Pointer:
         return (weights * targets).sum(-1)
 
     def _weights(self, mentions: Sequence[Mention]) -> Float[Tensor, "mentions tokens"]:
-        from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb
-
-        attention, hidden = self._attention, self._given["hidden_states"]
-        heads = (*hidden.shape[:-1], -1, attention.head_dim)
-        queries = attention.q_norm(attention.q_proj(hidden).view(heads)).transpose(1, 2)
-        keys = attention.k_norm(attention.k_proj(hidden).view(heads)).transpose(1, 2)
-        queries, keys = apply_rotary_pos_emb(queries, keys, *self._given["position_embeddings"])
+        attention = self._attention
+        queries, keys = self._queries_and_keys(
+            attention, self._given["hidden_states"], self._given["position_embeddings"]
+        )
         rows = torch.tensor([mention.row for mention in mentions])
         tokens = torch.tensor([mention.token for mention in mentions])
         chosen_keys = keys[rows, self._config.head // attention.num_key_value_groups]

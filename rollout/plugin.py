@@ -13,7 +13,8 @@ from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 from rollout.config import GlooTransferConfig, NcclTransferConfig
 from rollout.processes import die_with_parent
 from rollout.start_errors import record_errors
-from vlm import region_families  # noqa: F401 - makes the configurations of the models with region tokens known
+from vlm import checkpoints  # noqa: F401 - makes the configurations of the models with region tokens known
+from vlm.families import FAMILIES
 
 
 @functools.cache
@@ -28,9 +29,10 @@ def register() -> None:
     ):
         WeightTransferEngineFactory.register_engine(config.backend, module, f"{prefix}WeightTransferEngine")
         WeightTransferTrainerFactory.register_engine(config.backend, module, f"{prefix}TrainerWeightTransferEngine")
-    for name in ("RegionQwen3VLForConditionalGeneration", "RegionQwen2_5_VLForConditionalGeneration"):
-        # By name: vLLM inspects a model's class in a process of its own, so as not to touch the accelerator here.
-        ModelRegistry.register_model(name, f"rollout.region_models:{name}")
+    for family in FAMILIES:
+        # By name: vLLM inspects a model's class in another process, so that this one does not touch the accelerator.
+        name = family.region_architecture
+        ModelRegistry.register_model(name, f"rollout.families.{family.model_type}:{name}")
     # A layer that an update does not bring keeps its weights; `rollout.completeness` knows whether it was to come.
     layerwise = logging.getLogger("vllm.model_executor.model_loader.reload.layerwise")
     layerwise.addFilter(lambda record: "Failed to load weights" not in record.msg)

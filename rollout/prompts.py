@@ -55,7 +55,7 @@ class EnginePrompts:
 def image_names(sample: SpatialSample, are_drawn: bool) -> list[str]:
     """What each image is known by in vLLM's caches: equal only if file and drawn regions are equal.
 
-    Region tokens are no matter of the name: `rollout.region_models` makes them a part of the cache's key.
+    Region tokens are no matter of the name: `rollout.families.regions` makes them a part of the cache's key.
     """
     return [
         hashlib.sha256(

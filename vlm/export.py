@@ -5,8 +5,8 @@ from typing import Any
 
 from spatial.prompts import instruction
 from spatial.sample import ReasoningPath
+from vlm.checkpoints import knows_regions, load_processor
 from vlm.config import PromptConfig
-from vlm.region_models import knows_regions, load_processor
 
 PROMPT_FILE = "sr_real_prompt.json"
 """The prompt settings that the model was trained with."""

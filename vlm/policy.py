@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForImageTextToText
 
+from vlm.checkpoints import load_model_config, model_class
 from vlm.config import LOGIT_ROWS as _LOGIT_ROWS
 from vlm.errors import CheckpointError
+from vlm.families import family_of
 from vlm.hub.region_inputs import RegionInputs
 from vlm.prompt import VisionInputs
-from vlm.region_models import MODELS, load_model_config
 
 # Far below any real logit, and finite, so that an entropy holds no 0 × infinity.
 BANNED_LOGIT = -1e4
@@ -113,8 +113,12 @@ class Policy(nn.Module):
         """
         Args:
             vlm: a Hugging Face model, such as Qwen3VLForConditionalGeneration.
+
+        Raises:
+            CheckpointError: the model is of no known family.
         """
         super().__init__()
+        self._family = family_of(vlm.config.model_type)
         self.vlm: Any = vlm
         self._banned = banned_token_ids(vlm.config)
         self._knows_regions = hasattr(vlm.model, "region_encoder")
@@ -132,9 +136,7 @@ class Policy(nn.Module):
         hidden = self.vlm.model(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
-            mm_token_type_ids=batch.mm_token_type_ids,
-            mm_encoder_outputs={"image": self._vision(batch)},
-            image_grid_thw=batch.image_grid_thw[batch.shown_images],
+            **self._family.visual_inputs(self.vlm, batch),
             **({"regions": batch.regions} if self._knows_regions else {}),
             use_cache=False,
         ).last_hidden_state
@@ -150,17 +152,6 @@ class Policy(nn.Module):
         logprobs, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
         shape = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
         return shape.masked_scatter(mask, logprobs), shape.masked_scatter(mask, entropies)
-
-    def _vision(self, batch: PolicyBatch) -> Any:
-        """The vision tower's features of every image that is shown, each image encoded once."""
-        features = self.vlm.model.get_image_features(
-            batch.pixel_values.to(self.vlm.dtype), batch.image_grid_thw, return_dict=True
-        )
-        shown = batch.shown_images.tolist()
-        features.pooler_output = [features.pooler_output[image] for image in shown]
-        if getattr(features, "deepstack_features", None) is not None:
-            features.deepstack_features = [[layer[image] for image in shown] for layer in features.deepstack_features]
-        return features
 
     def _head(
         self, hidden: Float[Tensor, "rows width"], targets: Int[Tensor, " rows"], temperature: float, bans: bool
@@ -178,21 +169,22 @@ def load_policy(
     dtype: torch.dtype = torch.float32,
     attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa",
 ) -> Policy:
-    """Load a Qwen3-VL or Qwen2.5-VL checkpoint.
+    """Load a checkpoint of one of the known families.
 
     Raises:
-        CheckpointError: a weight is missing, unknown or has another shape. (transformers would leave a missing one
-            randomly initialised, with a log line.)
+        CheckpointError: it is of another family; or a weight is missing, unknown or has another shape. (transformers
+            would leave a missing one randomly initialised, with a log line.)
     """
     config = load_model_config(folder)
-    vlm, info = MODELS.get(config.architectures[0], AutoModelForImageTextToText).from_pretrained(
+    family = family_of(config.model_type, f"checkpoint {folder}")
+    vlm, info = model_class(config).from_pretrained(
         str(folder), config=config, dtype=dtype, attn_implementation=attention, output_loading_info=True
     )
     faults = {name: sorted(map(str, info[name])) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if any(faults.values()):
         listed = "; ".join(f"{name.replace('_', ' ')}: {', '.join(keys[:5])}" for name, keys in faults.items() if keys)
         raise CheckpointError(f"checkpoint {folder} does not fit its own config.json: {listed}")
-    _multiply_patches(vlm.model.visual.patch_embed.proj)
+    _multiply_patches(family.patch_embedding(vlm))
     return Policy(vlm)
 
 

@@ -13,10 +13,10 @@ from PIL import Image
 
 from spatial.images import ImageStore
 from spatial.sample import BadImageError, ImageRef, ReasoningPath, Region, SpatialSample
+from vlm.checkpoints import load_processor
 from vlm.config import PromptConfig, RegionStyle
 from vlm.hub.region_inputs import RegionInputs, coverage
 from vlm.hub.region_prompts import REGION
-from vlm.region_models import load_processor
 from vlm.regions import describe_boxes, describe_points, draw_marks, region_label, relative_box
 from vlm.sample_regions import RegionSpec, positions_in_3d, region_inputs, shapes_of
 
@@ -74,7 +74,7 @@ class PromptEncoder:
         region_token_id = self.tokenizer.get_vocab().get(REGION)
         if config.has_region_tokens and region_token_id is None:
             raise ValueError(
-                f"checkpoint {checkpoint} has no {REGION} token; give it one with vlm.region_models.add_regions, or "
+                f"checkpoint {checkpoint} has no {REGION} token; give it one with vlm.checkpoints.add_regions, or "
                 "draw regions as marks (prompt.regions=marks)"
             )
         self._region_token_id = region_token_id

@@ -1,27 +1,22 @@
-"""A tiny Qwen3-VL: an ordinary checkpoint folder that transformers and vLLM both load.
+"""A tiny model of any family: an ordinary checkpoint folder that transformers and vLLM both load.
 
-Left out on purpose: video, and any text its corpus does not contain (unknown words become one unknown token).
+Left out on purpose: video, and any text that its corpus does not contain (unknown words become one unknown token).
 """
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import regex
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    PreTrainedTokenizerFast,
-    Qwen2VLImageProcessor,
-    Qwen3VLConfig,
-    Qwen3VLProcessor,
-    Qwen3VLVideoProcessor,
-)
+from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor, Qwen3VLVideoProcessor
 
+from vlm.checkpoints import region_config, region_processor
 from vlm.config import TinyModelConfig
+from vlm.families import QWEN3_VL, Family
 from vlm.files import follow_umask
-from vlm.hub.modeling_regions import RegionQwen3VLForConditionalGeneration
 from vlm.hub.region_prompts import REGION
-from vlm.region_families import region_config, region_processor
 
 PAD, UNKNOWN, END, ASSISTANT = "<|pad|>", "<|unk|>", "<|im_end|>", "<|im_start|>"
 IMAGE, VIDEO, VISION_START, VISION_END = "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"
@@ -61,8 +56,8 @@ def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def build_processor(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig) -> Qwen3VLProcessor:
-    """A Qwen3-VL processor that leaves images of the configured size as they are."""
+def build_processor(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig, family: Family = QWEN3_VL) -> Any:
+    """The family's ordinary processor; it leaves images of the configured size as they are."""
     pixels = config.image_size_px**2
     image_processor = Qwen2VLImageProcessor(
         patch_size=config.patch_size_px,
@@ -75,7 +70,7 @@ def build_processor(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig)
     video_processor = Qwen3VLVideoProcessor(
         patch_size=config.patch_size_px, temporal_patch_size=2, merge_size=config.merge_size
     )
-    return Qwen3VLProcessor(
+    return family.classes().plain_processor(
         image_processor=image_processor,
         tokenizer=tokenizer,
         video_processor=video_processor,
@@ -83,33 +78,23 @@ def build_processor(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig)
     )
 
 
-def model_config(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig) -> Qwen3VLConfig:
-    """The Qwen3-VL configuration of the tiny model (head tied to the embeddings)."""
-    head_dim = config.text_width // config.num_heads
-    # Interleaved M-RoPE sections for time, height, width; they add up to half a head.
-    spatial_section = head_dim // 2 // 3
+def model_config(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig, family: Family = QWEN3_VL) -> Any:
+    """The family's ordinary configuration of the tiny model (head tied to the embeddings)."""
     token = tokenizer.convert_tokens_to_ids
-    return Qwen3VLConfig(
+    return family.classes().plain_config(
         text_config={
             "vocab_size": len(tokenizer),
             "hidden_size": config.text_width,
             "intermediate_size": 3 * config.text_width,
             "num_hidden_layers": config.text_layers,
             "num_attention_heads": config.num_heads,
-            "num_key_value_heads": config.num_heads,
-            "head_dim": head_dim,
             "max_position_embeddings": config.max_tokens,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10000.0,
-                "mrope_interleaved": True,
-                "mrope_section": [head_dim // 2 - 2 * spatial_section, spatial_section, spatial_section],
-            },
             "pad_token_id": token(PAD),
             "eos_token_id": token(END),
             "bos_token_id": None,
             "tie_word_embeddings": True,
             "initializer_range": config.initializer_range,
+            **family.tiny_text(config),
         },
         vision_config={
             "initializer_range": config.initializer_range,
@@ -121,33 +106,52 @@ def model_config(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig) ->
             "spatial_merge_size": config.merge_size,
             "temporal_patch_size": 2,
             "out_hidden_size": config.text_width,
-            "num_position_embeddings": (config.image_size_px // config.patch_size_px) ** 2,
-            "deepstack_visual_indexes": [0],
+            **family.tiny_vision(config),
         },
         image_token_id=token(IMAGE),
         video_token_id=token(VIDEO),
         vision_start_token_id=token(VISION_START),
         vision_end_token_id=token(VISION_END),
-        region_token_id=token(REGION),
         tie_word_embeddings=True,
         pad_token_id=token(PAD),
         eos_token_id=token(END),
     )
 
 
-def build_tiny_checkpoint(folder: Path, texts: Iterable[str], config: TinyModelConfig, seed: int) -> None:
+def build_tiny_checkpoint(
+    folder: Path,
+    texts: Iterable[str],
+    config: TinyModelConfig,
+    seed: int,
+    family: Family = QWEN3_VL,
+    with_regions: bool = True,
+) -> None:
     """Write a randomly initialised model with its tokenizer and processor to `folder` (Hugging Face layout, fp32).
 
     Args:
-        texts: every prompt and response text the model will meet; their words become its vocabulary.
+        texts: every prompt and response text that the model will meet; their words become its vocabulary.
         seed: of the random weights; the caller's random state is left as it was.
+        family: the model family.
+        with_regions: whether the model has region tokens; without, it is the family's ordinary model.
     """
     tokenizer = build_tokenizer(texts)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = RegionQwen3VLForConditionalGeneration(region_config(model_config(tokenizer, config)))
+        model = _random_model(tokenizer, config, family, with_regions)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
-    region_processor(build_processor(tokenizer, config)).save_pretrained(folder)
+    processor = build_processor(tokenizer, config, family)
+    (region_processor(processor, family) if with_regions else processor).save_pretrained(folder)
     follow_umask(folder)
+
+
+def _random_model(
+    tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig, family: Family, with_regions: bool
+) -> Any:
+    plain = model_config(tokenizer, config, family)
+    if not with_regions:
+        return family.classes().plain_model(plain)
+    regional = region_config(plain)
+    regional.region_token_id = tokenizer.convert_tokens_to_ids(REGION)
+    return family.classes().model(regional)

@@ -51,7 +51,7 @@ class ModelShape:
         from transformers import AutoConfig, AutoModelForImageTextToText
 
         from learner.freezing import freeze
-        from vlm import region_models  # noqa: F401 - makes models with region tokens known to transformers
+        from vlm import checkpoints  # noqa: F401 - makes models with region tokens known to transformers
 
         config: Any = AutoConfig.from_pretrained(find_checkpoint(str(folder)))
         with torch.device("meta"):

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import struct
 from collections.abc import Collection
 from pathlib import Path
@@ -11,15 +10,14 @@ from actors.run.run_folder import RunFolder
 from launch.settings.config import RunConfig
 from launch.settings.targets import check_space
 from learner.config import LearnerConfig
+from vlm.families import family_of
 
 _WIDTH_BYTES = {"float32": 4, "bfloat16": 2}
-_LAYER = re.compile(r"language_model\.layers\.(\d+)\.")
 
 
 def count_parameters(model: Path, learner: LearnerConfig) -> tuple[int, int]:
     """(all, those that are trained) of a model folder, from the headers of its files; no weight is read."""
-    from learner.freezing import part_of
-
+    family = family_of(json.loads((model / "config.json").read_text())["model_type"], f"checkpoint {model}")
     sizes: dict[str, int] = {}
     for file in model.glob("*.safetensors"):
         with file.open("rb") as content:
@@ -28,16 +26,10 @@ def count_parameters(model: Path, learner: LearnerConfig) -> tuple[int, int]:
         for name, told in header.items():
             if name != "__metadata__":
                 sizes[name] = math.prod(told["shape"])
-    num_layers = 1 + max((int(found[1]) for name in sizes if (found := _LAYER.search(name))), default=0)
+    num_layers = 1 + max((layer for name in sizes if (layer := family.layer_of(name)) is not None), default=0)
     first = num_layers - (learner.last_language_layers or num_layers)
-
-    def is_trained(name: str) -> bool:
-        part = part_of(name)
-        found = _LAYER.search(name)
-        is_last = first == 0 or (found is not None and int(found[1]) >= first)
-        return part not in learner.freeze and (part != "language" or is_last)
-
-    return sum(sizes.values()), sum(number for name, number in sizes.items() if is_trained(name))
+    trained = (number for name, number in sizes.items() if family.is_trained(name, learner.freeze, first))
+    return sum(sizes.values()), sum(trained)
 
 
 def checkpoint_bytes(model: Path, learner: LearnerConfig) -> int:

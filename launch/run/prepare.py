@@ -188,7 +188,7 @@ def prepare_base_model(config: RunConfig, folder: RunFolder) -> Path:
     """
     from transformers.utils import logging
 
-    from vlm.region_models import add_regions, knows_regions
+    from vlm.checkpoints import add_regions, knows_regions
     from vlm.tiny import build_tiny_checkpoint
 
     logging.disable_progress_bar()

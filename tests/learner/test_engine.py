@@ -16,9 +16,8 @@ from learner.algorithms.policy_losses.grpo import GrpoLoss
 from learner.algorithms.policy_losses.gspo import GspoLoss
 from learner.algorithms.rejection import TokenRejection
 from learner.batch import TrainingRow
-from learner.config import DeepSpeedConfig, Part
+from learner.config import DeepSpeedConfig
 from learner.engine import LearnerEngine
-from learner.freezing import part_of
 from learner.optimizers.config import OptimizerConfig
 from learner.weights import DeepSpeedWeightSource
 from tests.learner.conftest import StartEngine, ToyWorld
@@ -33,7 +32,9 @@ from tests.learner.toy import (
     sft_rows,
     training_rows,
 )
-from vlm.policy import CheckpointError, load_policy
+from vlm.errors import CheckpointError
+from vlm.families import QWEN3_VL, Part
+from vlm.policy import load_policy
 from vlm.prompt import PromptEncoder
 
 pytestmark = pytest.mark.stack
@@ -353,7 +354,7 @@ def test_a_frozen_part_stays_and_all_others_move(world: ToyWorld, start_engine: 
     engine = start_engine(make_config(freeze=(part,)))
     engine.sft_step(sft_rows(world.samples, world.encoder))
     before, after = load_policy(world.checkpoint).vlm.state_dict(), weights_of(engine)
-    moved = {part_of(name) for name in after if not torch.equal(before[name], after[name])}
+    moved = {QWEN3_VL.part_of(name) for name in after if not torch.equal(before[name], after[name])}
     assert moved == {"vision", "projector", "region", "language"} - {part}
 
 

@@ -9,11 +9,14 @@ import torch
 
 from flow.trajectory import RolloutRequest, Trajectory
 from spatial.sample import ReasoningPath, Region, SpatialSample
+from vlm.checkpoints import add_regions
+from vlm.config import TinyModelConfig
+from vlm.families import FAMILIES, QWEN3_VL
 from vlm.policy import Policy, load_policy
 from vlm.prompt import PromptEncoder
+from vlm.tiny import build_tiny_checkpoint
 
-from .conftest import PROMPT, TOLERANCE, EngineHost, TinyWorld, running_host
-from .qwen25 import build_qwen25
+from .conftest import PROMPT, QUESTION, RESPONSE, TOLERANCE, EngineHost, TinyWorld, running_host
 
 pytestmark = pytest.mark.stack
 
@@ -28,13 +31,15 @@ FIVE = (
 )
 
 
-@pytest.fixture(scope="module", params=["qwen3", "qwen2.5"])
+@pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.title)
 def family(request: pytest.FixtureRequest, world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
-    """The same samples, asked of either family."""
-    if request.param == "qwen3":
+    """The same samples, asked of each family."""
+    if request.param == QWEN3_VL:
         return world
-    folder = tmp_path_factory.mktemp("qwen25")
-    build_qwen25(folder)
+    folder = tmp_path_factory.mktemp("family")
+    texts = [QUESTION + " red point: blue point: detect think", RESPONSE]
+    build_tiny_checkpoint(folder / "plain", texts, TinyModelConfig(), seed=0, family=request.param, with_regions=False)
+    add_regions(folder / "plain", folder / "model", seed=0)
     return replace(world, checkpoint=folder / "model", encoder=PromptEncoder(folder / "model", world.images, PROMPT))
 
 

@@ -6,20 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen3VLForConditionalGeneration
 
 from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, ReasoningPath, Region, SpatialSample
+from vlm.checkpoints import add_regions, knows_regions
 from vlm.config import PromptConfig, TinyModelConfig
 from vlm.errors import CheckpointError
-from vlm.hub.modeling_regions import RegionQwen3VLForConditionalGeneration
+from vlm.families import FAMILIES, Family
 from vlm.hub.region_encoder import RegionEncoder, region_tokens
 from vlm.hub.region_inputs import RegionInputs
 from vlm.policy import PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import PromptEncoder
-from vlm.region_models import add_regions, knows_regions
 from vlm.region_position import NUM_POSITION_FEATURES
-from vlm.tiny import build_processor, build_tiny_checkpoint, build_tokenizer, model_config
+from vlm.tiny import build_tiny_checkpoint
 
 QUESTION = "Which is closer to the camera? red point (A) or blue point (B)"
 RESPONSE = "<think>red point is closer.</think><answer>A</answer>"
@@ -146,19 +145,16 @@ def test_more_region_tokens_than_regions_are_refused(world: World) -> None:
         world.logprobs(PolicyRow(two.prompt_token_ids, two.response_token_ids, one.vision))
 
 
-def test_a_checkpoint_gains_regions_and_stays_the_same_without_them(world: World, tmp_path: Path) -> None:
-    tokenizer = build_tokenizer(TEXTS)
-    config = model_config(tokenizer, TINY)
-    del config.region_token_id
-    torch.manual_seed(1)
-    plain = Qwen3VLForConditionalGeneration(config)
-    plain.save_pretrained(tmp_path / "plain")
-    build_processor(tokenizer, TINY).save_pretrained(tmp_path / "plain")
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.title)
+def test_a_checkpoint_gains_regions_and_stays_the_same_without_them(
+    family: Family, world: World, tmp_path: Path
+) -> None:
+    build_tiny_checkpoint(tmp_path / "plain", TEXTS, TINY, seed=1, family=family, with_regions=False)
     assert not knows_regions(tmp_path / "plain")
     add_regions(tmp_path / "plain", tmp_path / "regions", seed=0)
     assert knows_regions(tmp_path / "regions")
     old, new = load_policy(tmp_path / "plain"), load_policy(tmp_path / "regions")
-    assert isinstance(new.vlm, RegionQwen3VLForConditionalGeneration)
+    assert isinstance(new.vlm, family.classes().model)
     batch = world.batch(world.row([]))
     inputs = {
         name: getattr(batch, name)

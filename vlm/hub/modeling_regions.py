@@ -1,27 +1,21 @@
-"""Qwen3-VL and Qwen2.5-VL that understand region tokens: the family's own model with one module more.
+"""What every family's model does for region tokens: the family's own model with one more module.
 
     model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True)
 
-Called without regions, they are the parent. A batch whose rows happen to have none gives the same to the bit.
+Called without regions, it is the parent. A batch whose rows have no regions gives bit-identical results.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Qwen2_5_VLForConditionalGeneration, Qwen3VLForConditionalGeneration
-from transformers.conversion_mapping import register_checkpoint_conversion_mapping
-from transformers.core_model_loading import WeightRenaming
-from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
 
-from .configuration_regions import RegionQwen2_5_VLConfig, RegionQwen3VLConfig
 from .region_encoder import RegionEncoder, region_tokens
 from .region_inputs import NUM_POSITION_FEATURES, REGION_TENSORS, RegionInputs
 
 
-class _ModelWithRegions:
-    """What both families' inner models do for regions, to stand before the parent in the bases."""
+class ModelWithRegions:
+    """The inner model's part: list it before the family's own class in the bases."""
 
     def __init__(self: Any, config: Any) -> None:
         parent: Any = super()
@@ -76,20 +70,8 @@ class _ModelWithRegions:
         return self.region_encoder(pooled, box, position)
 
 
-class RegionQwen3VLModel(_ModelWithRegions, Qwen3VLModel):
-    """Qwen3-VL's inner model, with regions."""
-
-    config_class = RegionQwen3VLConfig
-
-
-class RegionQwen2_5_VLModel(_ModelWithRegions, Qwen2_5_VLModel):  # noqa: N801
-    """Qwen2.5-VL's inner model, with regions."""
-
-    config_class = RegionQwen2_5_VLConfig
-
-
-class _GenerationWithRegions:
-    """What both families' outer models do for regions, to stand before the parent in the bases."""
+class GenerationWithRegions:
+    """The outer model's part: list it before the family's own class in the bases."""
 
     def prepare_inputs_for_generation(
         self: Any,
@@ -145,44 +127,3 @@ class _GenerationWithRegions:
                 num_tokens -= num_own_tokens
             repeated += row * times
         return RegionInputs.cat(repeated)
-
-
-class RegionQwen3VLForConditionalGeneration(_GenerationWithRegions, Qwen3VLForConditionalGeneration):
-    """Qwen3-VL with `model.region_encoder`; `config.region_token_id` names its token."""
-
-    config_class = RegionQwen3VLConfig
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.model = RegionQwen3VLModel(config)
-        self.post_init()
-
-
-class RegionQwen2_5_VLForConditionalGeneration(_GenerationWithRegions, Qwen2_5_VLForConditionalGeneration):  # noqa: N801
-    """Qwen2.5-VL with `model.region_encoder`; `config.region_token_id` names its token."""
-
-    config_class = RegionQwen2_5_VLConfig
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.model = RegionQwen2_5_VLModel(config)
-        self.post_init()
-
-
-# `save_pretrained` then writes this file and those that it imports beside the weights.
-for _model in (RegionQwen3VLForConditionalGeneration, RegionQwen2_5_VLForConditionalGeneration):
-    _model.register_for_auto_class("AutoModelForImageTextToText")
-
-# Checkpoints of Qwen2.5-VL have older names than its modules. transformers translates them for its own classes only;
-# these are its rules (`conversion_mapping.py`), with the region encoder left where it is.
-register_checkpoint_conversion_mapping(
-    RegionQwen2_5_VLForConditionalGeneration.__name__,
-    [
-        WeightRenaming(source_patterns=r"^visual", target_patterns="model.visual"),
-        WeightRenaming(
-            source_patterns=r"^model(?!\.(language_model|visual|region_encoder))",
-            target_patterns="model.language_model",
-        ),
-    ],
-    overwrite=True,
-)

@@ -1,4 +1,4 @@
-"""Qwen3-VL's and Qwen2.5-VL's processors, which also take regions and know each reasoning path's prompt.
+"""What every family's processor does beside the family's own work: it takes regions, and knows each path's prompt.
 
 processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
 red = {"mark": "red", "box": [125, 250, 750, 875]}  # thousandths of the image's sides: left, top, right, bottom
@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL import Image, ImageOps
-from transformers import Qwen2_5_VLProcessor, Qwen3VLProcessor
 
 from .region_inputs import REGION_TENSORS, RegionInputs
 from .region_prompts import REGION, ShownRegion, describe_boxes, describe_points, draw_marks, token_label
@@ -55,8 +54,8 @@ def read_region(region: Mapping[str, Any], image_size_px: tuple[int, int], image
     )
 
 
-class _ProcessorWithRegions:
-    """What both families' processors do for regions, to stand before the parent in the bases.
+class ProcessorWithRegions:
+    """List it before the family's own processor in the bases.
 
     `paths` holds for each reasoning path its `instruction` and the style of its `regions` ("tokens", "marks",
     "points"); coordinates in prompts run from 0 to `coordinate_grid`; drawn boxes are `mark_width_px` wide.
@@ -158,15 +157,3 @@ class _ProcessorWithRegions:
     def answer(self: Any, inputs: Any, generated: Any) -> str:
         """What `model.generate(**inputs)` wrote, without the prompt and the end token."""
         return self.tokenizer.decode(generated[0][inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-
-
-class RegionQwen3VLProcessor(_ProcessorWithRegions, Qwen3VLProcessor):
-    """Qwen3-VL's, with regions."""
-
-
-class RegionQwen2_5_VLProcessor(_ProcessorWithRegions, Qwen2_5_VLProcessor):  # noqa: N801 - the family's own name
-    """Qwen2.5-VL's, with regions."""
-
-
-for _processor in (RegionQwen3VLProcessor, RegionQwen2_5_VLProcessor):
-    _processor.register_for_auto_class("AutoProcessor")

@@ -1,4 +1,4 @@
-"""Qwen3-VL and Qwen2.5-VL with region tokens, as vLLM runs them; `rollout.plugin` registers them.
+"""What every family does for region tokens in vLLM; `rollout.plugin` registers the families' models.
 
 Regions come with a request as `mm_processor_kwargs={"regions": …}`: for each image a tuple of `RegionSpec`, see
 `PromptEncoder.regions`, or of `AskedRegion`, as clients of vLLM's own server write them. An image's placeholder becomes
@@ -13,20 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from vllm.model_executor.models.qwen2_5_vl import (
-    Qwen2_5_VLDummyInputsBuilder,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2_5_VLMultiModalProcessor,
-    Qwen2_5_VLProcessingInfo,
-)
-from vllm.model_executor.models.qwen3_vl import (
-    Qwen3VLDummyInputsBuilder,
-    Qwen3VLForConditionalGeneration,
-    Qwen3VLMultiModalProcessor,
-    Qwen3VLProcessingInfo,
-)
 from vllm.model_executor.models.utils import WeightsMapper
-from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.multimodal.inputs import MultiModalFieldConfig
 from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
 
@@ -43,8 +30,8 @@ def _without_regions(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in kwargs.items() if key != _KEY}
 
 
-class _RegionProcessing:
-    """What both families' multimodal processors do for regions, to stand before the parent in the bases."""
+class RegionProcessing:
+    """The multimodal processor's part: list it before vLLM's own class in the bases."""
 
     def _regions(self: Any, kwargs: Mapping[str, Any]) -> tuple[tuple[RegionSpec, ...], ...] | None:
         asked = kwargs.get(_KEY)
@@ -131,20 +118,12 @@ def _with_regions(update: PromptReplacement, regions: Sequence[Any], embed_token
     return PromptReplacement(modality="image", target=update.target, replacement=replacement)
 
 
-class RegionQwen3VLProcessor(_RegionProcessing, Qwen3VLMultiModalProcessor):
-    """Qwen3-VL's, with regions."""
-
-
-class RegionQwen2_5_VLProcessor(_RegionProcessing, Qwen2_5_VLMultiModalProcessor):  # noqa: N801 - the family's own name
-    """Qwen2.5-VL's, with regions."""
-
-
 # Before the parent's "model.", which would take the encoder for a part of the language model.
-_ENCODER_NAMES = WeightsMapper(orig_to_new_prefix={"model.region_encoder.": "region_encoder."})
+ENCODER_NAMES = WeightsMapper(orig_to_new_prefix={"model.region_encoder.": "region_encoder."})
 
 
-class _RegionModel:
-    """What both families' models do for regions, to stand before the parent in the bases."""
+class RegionModel:
+    """The model's part: list it before vLLM's own class in the bases."""
 
     def __init__(self: Any, *, vllm_config: Any, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
@@ -164,21 +143,3 @@ class _RegionModel:
             torch.cat([image, torch.nn.functional.pad(own, (0, image.shape[1] - width))])
             for image, own in zip(images, tokens, strict=True)
         )
-
-
-@MULTIMODAL_REGISTRY.register_processor(
-    RegionQwen3VLProcessor, info=Qwen3VLProcessingInfo, dummy_inputs=Qwen3VLDummyInputsBuilder
-)
-class RegionQwen3VLForConditionalGeneration(_RegionModel, Qwen3VLForConditionalGeneration):
-    """Qwen3-VL with region tokens."""
-
-    hf_to_vllm_mapper = _ENCODER_NAMES | Qwen3VLForConditionalGeneration.hf_to_vllm_mapper
-
-
-@MULTIMODAL_REGISTRY.register_processor(
-    RegionQwen2_5_VLProcessor, info=Qwen2_5_VLProcessingInfo, dummy_inputs=Qwen2_5_VLDummyInputsBuilder
-)
-class RegionQwen2_5_VLForConditionalGeneration(_RegionModel, Qwen2_5_VLForConditionalGeneration):  # noqa: N801
-    """Qwen2.5-VL with region tokens."""
-
-    hf_to_vllm_mapper = _ENCODER_NAMES | Qwen2_5_VLForConditionalGeneration.hf_to_vllm_mapper

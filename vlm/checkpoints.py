@@ -1,0 +1,104 @@
+"""Checkpoints with and without region tokens: how they are recognised, and how an ordinary one gains the tokens.
+
+Importing this makes the families' configurations, processors and models with region tokens known to transformers, in
+the engine's processes too. No code beside a checkpoint has to be trusted then.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AddedToken, AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+from vlm.errors import CheckpointError
+from vlm.families import FAMILIES, Family, family_of
+from vlm.files import follow_umask
+from vlm.hub.region_prompts import REGION
+
+for _classes in (family.classes() for family in FAMILIES):
+    AutoConfig.register(_classes.config.model_type, _classes.config)
+    AutoProcessor.register(_classes.config, _classes.processor)
+    AutoModelForImageTextToText.register(_classes.config, _classes.model)
+
+_REGION_ARCHITECTURES = {family.region_architecture for family in FAMILIES}
+
+
+def knows_regions(checkpoint: Path | str) -> bool:
+    """Whether a checkpoint has region tokens."""
+    return _has_regions(AutoConfig.from_pretrained(str(checkpoint)))
+
+
+def load_model_config(checkpoint: Path | str) -> Any:
+    """A checkpoint's configuration. Older checkpoints with region tokens name their family's plain type."""
+    config = AutoConfig.from_pretrained(str(checkpoint))
+    return region_config(config) if _has_regions(config) else config
+
+
+def model_class(config: Any) -> Any:
+    """The class that loads a checkpoint with this configuration."""
+    classes = family_of(config.model_type).classes()
+    return classes.model if _has_regions(config) else classes.plain_model
+
+
+def load_processor(checkpoint: Path | str) -> Any:
+    """A checkpoint's processor; with regions if its model has them (older checkpoints name the plain processor)."""
+    processor = AutoProcessor.from_pretrained(str(checkpoint))
+    if not knows_regions(checkpoint) or hasattr(processor, "paths"):
+        return processor
+    return region_processor(processor, family_of(AutoConfig.from_pretrained(str(checkpoint)).model_type))
+
+
+def region_config(config: Any) -> Any:
+    """A family's ordinary configuration as that of its model with region tokens."""
+    settings = config.to_dict()
+    del settings["model_type"]
+    return family_of(config.model_type).classes().config.from_dict(settings)
+
+
+def region_processor(processor: Any, family: Family) -> Any:
+    """A family's ordinary processor as the one that takes regions."""
+    return family.classes().processor(
+        processor.image_processor,
+        processor.tokenizer,
+        processor.video_processor,
+        chat_template=processor.chat_template,
+    )
+
+
+def add_regions(checkpoint: Path | str, folder: Path, seed: int) -> None:
+    """Write a copy of an ordinary checkpoint that has region tokens.
+
+    The old weights stay bit-identical; only `model.region_encoder` is new, and random. The token takes a spare row of
+    the embeddings, or a new one if there is none left.
+
+    Raises:
+        CheckpointError: it is of another family, has region tokens already, or a weight is missing.
+    """
+    config = AutoConfig.from_pretrained(str(checkpoint))
+    (architecture,) = config.architectures[:1]
+    family = next((family for family in FAMILIES if family.architecture == architecture), None)
+    if family is None:
+        raise CheckpointError(
+            f"checkpoint {checkpoint}: a {architecture} cannot have region tokens; only "
+            f"{', '.join(family.architecture for family in FAMILIES)} can (or draw them: prompt.regions=marks)"
+        )
+    processor = region_processor(AutoProcessor.from_pretrained(str(checkpoint)), family)
+    processor.tokenizer.add_tokens([AddedToken(REGION, special=True, normalized=False)])
+    config = region_config(config)
+    config.region_token_id = processor.tokenizer.convert_tokens_to_ids(REGION)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model, info = family.classes().model.from_pretrained(
+            str(checkpoint), config=config, dtype="auto", output_loading_info=True
+        )
+    if missing := sorted(name for name in info["missing_keys"] if not name.startswith("model.region_encoder.")):
+        raise CheckpointError(f"checkpoint {checkpoint} lacks {', '.join(missing[:5])}")
+    if config.region_token_id >= model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(config.region_token_id + 1, mean_resizing=False)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    follow_umask(folder)
+
+
+def _has_regions(config: Any) -> bool:
+    return config.architectures[0] in _REGION_ARCHITECTURES
