@@ -1,1 +1,1 @@
-"""The live dashboard: one page that a run serves, and that opens a run which ended as well."""
+"""The dashboard: a page that a run serves while it is under way; it also opens runs that have ended."""

@@ -1,4 +1,4 @@
-"""What in a run asks for a person, in words, with what to do about it."""
+"""What needs attention in a run, and what to do about it."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from dashboard.metrics import MetricsTable
 from spatial.sample import ReasoningPath
 
 _WINDOW = 10
-# A reward that has lost so much of its best mean over ten steps has collapsed.
+# A reward has collapsed when its mean over ten steps is below its best such mean by more than this share.
 _LOST_SHARE = 0.3
 _MIN_FORMAT = 0.8
 _MAX_DIVERGENCE = 0.01
@@ -24,7 +24,7 @@ _MIN_FREE_SHARE = 0.03
 
 @dataclass(frozen=True)
 class Alarm:
-    """Something is wrong, or soon will be."""
+    """Something is wrong, or will be soon."""
 
     level: Literal["warning", "error"]
     what: str
@@ -32,11 +32,11 @@ class Alarm:
 
 
 def find_alarms(metrics: MetricsTable, status: RunStatus | None, folder: Path) -> list[Alarm]:
-    """All that hold now, the worst first.
+    """All alarms that hold now, the worst first.
 
     Args:
-        status: of the run while it is under way.
-        folder: the run's, whose disk may be nearly full.
+        status: the run's status; None if it has ended.
+        folder: the run's folder; its disk may be nearly full.
     """
     found = [*_reward(metrics), *_divergence(metrics), *_failures(metrics)]
     if status is not None:
@@ -45,7 +45,7 @@ def find_alarms(metrics: MetricsTable, status: RunStatus | None, folder: Path) -
 
 
 def _means(metrics: MetricsTable, name: str) -> np.ndarray:
-    """Means over windows of ten steps; empty before there are so many."""
+    """Means over windows of ten steps; empty while there are fewer steps."""
     values = metrics.column(name)
     values = values[~np.isnan(values)]
     if len(values) < _WINDOW:
@@ -61,15 +61,15 @@ def _reward(metrics: MetricsTable) -> Iterator[Alarm]:
                 "error",
                 f"{path.value.upper()}: the reward has collapsed, from {rewards.max():.2f} to {rewards[-1]:.2f} "
                 f"(means of {_WINDOW} steps)",
-                "Look at its samples for how it is hacked or broken; go on from an earlier checkpoint with a smaller "
-                "learner.optimizer.learning_rate or a larger learner.kl_coefficient.",
+                "Look at its samples to see what broke, or how the reward is exploited. Resume an earlier checkpoint "
+                "with a smaller learner.optimizer.learning_rate or a larger learner.kl_coefficient.",
             )
         formats = _means(metrics, f"{path.value}/format_mean")
         if len(formats) and formats[-1] < _MIN_FORMAT:
             yield Alarm(
                 "warning",
-                f"{path.value.upper()}: only {formats[-1]:.0%} of responses keep the format",
-                "A longer cold start (learner.sft.steps) helps; responses that are cut off need "
+                f"{path.value.upper()}: only {formats[-1]:.0%} of responses are in the right format",
+                "A longer cold start helps (learner.sft.steps). If responses are cut off, raise "
                 "rollout.sampling.max_response_tokens.",
             )
 
@@ -79,8 +79,8 @@ def _divergence(metrics: MetricsTable) -> Iterator[Alarm]:
     if len(means) and means[-1] > _MAX_DIVERGENCE:
         yield Alarm(
             "warning",
-            f"rollout and learner disagree: divergence {means[-1]:.3f} nats a token over {_WINDOW} steps",
-            "Lower training.max_staleness, or turn on learner.importance; in low precision compare both in float32.",
+            f"rollout and learner disagree: divergence {means[-1]:.3f} nats per token over {_WINDOW} steps",
+            "Lower training.max_staleness, or turn on learner.importance. With low precision, compare both in float32.",
         )
 
 
@@ -93,7 +93,7 @@ def _failures(metrics: MetricsTable) -> Iterator[Alarm]:
         yield Alarm(
             "warning",
             f"{failures:.0f} responses failed in the last {min(_WINDOW, metrics.num_steps)} steps",
-            "Open Samples: failed members are listed with their reasons. training.max_failure_share ends the run.",
+            "Samples lists failed responses with their reasons. Above training.max_failure_share the run ends.",
         )
 
 
@@ -103,10 +103,10 @@ def _workers(status: RunStatus) -> Iterator[Alarm]:
             yield Alarm(
                 "error",
                 f"{worker.name} is in quarantine: {worker.reason}",
-                "Mend the cause, then restart it in Workers, or scale: either gives it another chance.",
+                "Fix the cause, then restart the worker in Workers, or scale: either gives it another chance.",
             )
     if status.workers and not any(worker.state == "serving" for worker in status.workers):
-        yield Alarm("warning", "no rollout worker serves", "Workers says what each waits for.")
+        yield Alarm("warning", "no rollout worker is serving", "Workers shows the state of each, with the reason.")
 
 
 def _disk(folder: Path) -> Iterator[Alarm]:
@@ -116,7 +116,7 @@ def _disk(folder: Path) -> Iterator[Alarm]:
     if disk.free < _MIN_FREE_BYTES or disk.free / disk.total < _MIN_FREE_SHARE:
         yield Alarm(
             "error",
-            f"the disk of {folder} is nearly full: {disk.free / 2**30:.1f} GiB are free",
+            f"the disk of {folder} is nearly full: {disk.free / 2**30:.1f} GiB free",
             "Lower training.record_share or training.keep_checkpoints, or free space: a checkpoint that cannot be "
             "written ends the run.",
         )

@@ -11,7 +11,8 @@ from flask import Flask, Response, abort, send_file
 
 from dashboard.board import SCHEME, TABS, TICK, Board
 from dashboard.guard import Guard
-from dashboard.views import curves, now, samples, timing, workers
+from dashboard.view import Page
+from dashboard.views import VIEWS
 from spatial.sample import ImageRef
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -28,36 +29,28 @@ def build_app(board: Board, guard: Guard) -> Flask:
         title=f"{board.own.name} · sr-real",
         update_title=None,  # type: ignore[arg-type]  # None leaves the title alone
         serve_locally=True,
-        suppress_callback_exceptions=True,  # some parts come into being when a group is opened
+        suppress_callback_exceptions=True,  # some components exist only once a group is opened
         assets_folder=str(_ASSETS),
         add_log_handler=False,
     )
     app.layout = _frame(board)
-    now.register(app, board)
-    curves.register(app, board)
-    workers.register(app, board, guard.may_change)
-    samples.register(app, board)
-    timing.register(app, board)
+    for view in VIEWS:
+        view.register(Page(app, board, guard.may_change))
     _add_routes(server, board)
     guard.protect(server, app.csp_hashes())
     return server
 
 
 def _frame(board: Board) -> Any:
-    views = {
-        now.NAME: ("Now", now.layout()),
-        curves.NAME: ("Curves", curves.layout(board)),
-        workers.NAME: ("Workers", workers.layout(board.own.watched is not None)),
-        samples.NAME: ("Samples", samples.layout()),
-        timing.NAME: ("Time", timing.layout()),
-    }
-    state = "under way" if board.own.watched is not None else "ended"
+    is_active = board.own.active is not None
     header = dmc.Group(
         [
             dmc.Group(
                 [
                     dmc.Title(board.own.name, order=2),
-                    dmc.Badge(state, color="green" if board.own.watched is not None else "gray", variant="light"),
+                    dmc.Badge(
+                        "running" if is_active else "ended", color="green" if is_active else "gray", variant="light"
+                    ),
                 ]
             ),
             dmc.ColorSchemeToggle(
@@ -68,17 +61,17 @@ def _frame(board: Board) -> Any:
     )
     tabs = dmc.Tabs(
         [
-            dmc.TabsList([dmc.TabsTab(title, value=name) for name, (title, _) in views.items()], mb="md"),
-            *(dmc.TabsPanel(contents, value=name) for name, (_, contents) in views.items()),
+            dmc.TabsList([dmc.TabsTab(view.title, value=view.name) for view in VIEWS], mb="md"),
+            *(dmc.TabsPanel(view.layout(board), value=view.name) for view in VIEWS),
         ],
         id=TABS,
-        value=now.NAME,
+        value=VIEWS[0].name,
         keepMounted=True,
         persistence=board.own.name,
     )
     lost = dmc.Alert(
-        "The run has ended, or the way to it is cut: what is below was so when it last answered. "
-        f"`sr-real dashboard run={board.own.folder.root}` opens a run that ended.",
+        "The run has ended, or the connection is lost. Everything below is from the last answer. "
+        f"To open a run that has ended: sr-real dashboard run={board.own.folder.root}",
         id="lost",
         title="No answer from this page's server",
         color="red",

@@ -1,4 +1,4 @@
-"""What the page is about, and the few ids by which its views hear of each other."""
+"""The runs that the page shows, and the component ids that its views share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from dashboard.metrics import MetricsTable
 from dashboard.run_view import RunView
 
 TICK = "tick"
-"""A clock of the page: views look for news at it."""
+"""The page's clock: views update on it."""
 TABS = "tabs"
 SCHEME = "scheme"
-"""Its `computedColorScheme` is "light" or "dark"."""
+"""The light/dark switch; its `computedColorScheme` is "light" or "dark"."""
 
 
 @dataclass(frozen=True)
 class Board:
-    """The runs of a page; the first is its own, the others can be laid over its curves."""
+    """The runs of a page. The first is the page's own; the others can be compared in its curves."""
 
     runs: Mapping[str, RunView]
 
@@ -24,7 +24,7 @@ class Board:
         return next(iter(self.runs.values()))
 
     def fresh(self, names: list[str]) -> dict[str, MetricsTable]:
-        """Up-to-date metrics of the page's own run and of those of these names that it knows."""
+        """Up-to-date metrics of the page's own run, and of the runs with these names if there are any."""
         chosen = {name: view for name, view in self.runs.items() if view is self.own or name in names}
         for view in chosen.values():
             view.refresh()

@@ -1,4 +1,4 @@
-"""The curves of a run, or of several over each other, and where the time of its steps went."""
+"""Figures: the curves of one run or several, and where the time of the steps went."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from dashboard.timeline import Span
 from evaluation.benchmarks.registry import BENCHMARKS
 from spatial.sample import ReasoningPath
 
-# A curve has more pixels than this only on very wide screens.
+# Only on very wide screens is a curve wider than this, in pixels.
 _NUM_POINTS = 600
 _HEIGHT_PX = 260
 
@@ -23,9 +23,9 @@ class Chart:
 
     title: str
     metrics: Mapping[str, str]
-    """Columns of the metrics, with the name of each in the legend."""
+    """Columns of the metrics, each with its name in the legend."""
     by_path: bool = False
-    """The columns are those of a path: "reward_mean" stands for "lor/reward_mean" and so on."""
+    """Whether the columns are those of a path: "reward_mean" then stands for "lor/reward_mean" and so on."""
     prefix: str = ""
     """Before the path: "validation/" for columns such as "validation/lor/accuracy", which only some steps have."""
 
@@ -43,31 +43,31 @@ class Chart:
 CHARTS = (
     Chart("Reward", {"reward_mean": ""}, by_path=True),
     Chart("Accuracy", {"accuracy_mean": ""}, by_path=True),
-    Chart("Right on held-out questions, greedy", {"accuracy": ""}, by_path=True, prefix="validation/"),
+    Chart("Accuracy on held-out questions, greedy", {"accuracy": ""}, by_path=True, prefix="validation/"),
     *(
         Chart(f"{benchmark.title}, greedy", {"overall": ""}, by_path=True, prefix=f"validation/{name}/")
         for name, benchmark in BENCHMARKS.items()
     ),
-    Chart("Format kept", {"format_mean": ""}, by_path=True),
+    Chart("Responses in the right format", {"format_mean": ""}, by_path=True),
     Chart("Centre hits", {"center_mean": ""}, by_path=True),
     Chart("Response length, tokens", {"response_tokens_mean": ""}, by_path=True),
-    Chart("Entropy, nats a token", {"entropy": ""}, by_path=True),
-    Chart("Divergence rollout to learner, nats a token", {"kl_rollout_learner": ""}, by_path=True),
-    Chart("KL to the reference, nats a token", {"kl_reference": "KL"}),
-    Chart("Staleness, weight versions", {"staleness_mean": "mean", "staleness_max": "most"}),
+    Chart("Entropy, nats per token", {"entropy": ""}, by_path=True),
+    Chart("Divergence of rollout and learner, nats per token", {"kl_rollout_learner": ""}, by_path=True),
+    Chart("KL to the reference, nats per token", {"kl_reference": "KL"}),
+    Chart("Staleness, weight versions", {"staleness_mean": "mean", "staleness_max": "max"}),
     Chart(
-        "Clipped and masked shares",
+        "Clipped and masked tokens, share",
         {"clip_fraction": "clipped", "importance_truncated": "truncated", "rejected": "rejected"},
     ),
     Chart("Gradient norm", {"grad_norm": "norm"}),
-    Chart("Tokens a second", {"rollout_tokens_per_s": "rollout"}),
+    Chart("Tokens per second", {"rollout_tokens_per_s": "rollout"}),
 )
 
 _NEUTRAL = ("#7048e8", "#e8590c", "#0c8599")
 
 
 def has_numbers(chart: Chart, runs: Mapping[str, MetricsTable]) -> bool:
-    """Whether any of the runs has measured what a chart shows."""
+    """Whether any of the runs has values for a chart."""
     return any(column in metrics for metrics in runs.values() for column, _, _ in chart.columns())
 
 
@@ -81,9 +81,9 @@ def curve(
     """One chart.
 
     Args:
-        runs: by name; the first is the page's own.
+        runs: the metrics by run; the first is the page's own run.
         smoothing: steps of the running mean; 1 shows the numbers as they are.
-        zoom: the first and last step in sight, where the reader chose some: drawn in more detail.
+        zoom: the first and last step that the reader zoomed in to, drawn in more detail; None: all.
     """
     figure = go.Figure()
     several = len(runs) > 1
@@ -98,7 +98,7 @@ def curve(
                 x=x,
                 y=y,
                 name=f"{label} {run}" if several else label,
-                mode="lines+markers" if chart.prefix else "lines",  # one evaluation alone would be no line
+                mode="lines+markers" if chart.prefix else "lines",  # a single evaluation would not show as a line
                 line={
                     "color": PATH_COLOURS[path] if path else _NEUTRAL[index],
                     "dash": RUN_DASHES[number % len(RUN_DASHES)],
@@ -109,7 +109,7 @@ def curve(
     styled(figure, scheme, _HEIGHT_PX, chart.title, keep=chart.title)
     figure.update_layout(showlegend=len(figure.data) > 1)
     if all(np.nanmin(drawn.y) >= 0 for drawn in figure.data):
-        figure.update_yaxes(rangemode="nonnegative")  # else a curve of zeros lies in the middle of -1 to 1
+        figure.update_yaxes(rangemode="nonnegative")  # otherwise a curve of zeros is drawn in the middle of -1 to 1
     if zoom is not None:
         figure.update_xaxes(range=zoom)
     return figure
@@ -123,7 +123,7 @@ def _in_sight(steps: Series, values: Series, zoom: tuple[float, float] | None) -
 
 
 def running_mean(values: Series, width: int) -> Series:
-    """The mean of the last `width` values that there are, at each step; NaN where the step itself has none."""
+    """At each step the mean over the last `width` steps that have a value; NaN where the step itself has none."""
     if width <= 1:
         return values
     is_there = ~np.isnan(values)
@@ -137,7 +137,7 @@ def running_mean(values: Series, width: int) -> Series:
 
 
 def timeline_figure(steps: Sequence[tuple[int, Sequence[Span]]], scheme: Scheme) -> go.Figure:
-    """A row a loop, a bar for each stretch of time spent on one thing."""
+    """A row for each loop, with a bar for each activity."""
     began_s = min((span.start_s for _, spans in steps for span in spans), default=0.0)
     by_what: dict[str, list[tuple[int, Span]]] = {}
     for step, spans in steps:
@@ -170,7 +170,7 @@ STAGES = {
 
 
 def stage_figure(metrics: MetricsTable, scheme: Scheme) -> go.Figure:
-    """Where a step's wall time goes: the learner's stages on top of each other, rollout and scoring as lines."""
+    """The wall time of each step: the learner's stages stacked, rollout and scoring as lines."""
     figure = go.Figure()
     steps = metrics.column("step")
     for (column, label), colour in zip(STAGES.items(), ("wait", "update", "push"), strict=True):
@@ -182,11 +182,11 @@ def stage_figure(metrics: MetricsTable, scheme: Scheme) -> go.Figure:
         x, y = thinned(steps, metrics.column(column), _NUM_POINTS)
         figure.add_scatter(x=x, y=y, name=label, line={"width": 1.5, "dash": "dot", "color": LOOP_COLOURS[label]})
     figure.update_traces(hovertemplate="%{y:.2f} s")
-    return styled(figure, scheme, 280, "Seconds of a step", keep="stages")
+    return styled(figure, scheme, 280, "Seconds per step", keep="stages")
 
 
 def push_figure(metrics: MetricsTable, scheme: Scheme) -> go.Figure:
-    """How long pushes take, and for how long of it rollouts stand still."""
+    """How long weight pushes take, and for how long rollouts are paused."""
     figure = go.Figure()
     steps = metrics.column("step")
     named = {"time/push_s": "push", "time/rollout_pause_s": "rollouts paused", "time/pack_s": "packing"}

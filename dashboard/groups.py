@@ -1,4 +1,4 @@
-"""The groups that a run recorded: found by what they are about, opened one at a time."""
+"""The groups that a run recorded: searched by their attributes, opened one at a time."""
 
 import math
 from array import array
@@ -21,7 +21,7 @@ _NEEDED = {"step", "kind", "path", "trained", "place", *_NUMBERS}
 
 @dataclass(frozen=True)
 class GroupQuery:
-    """Which groups are wanted; None and empty are any."""
+    """Which groups to find; None or empty means any."""
 
     paths: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class GroupSummary:
     """A group in a list."""
 
     number: int
-    """Its place in the table; `GroupTable.open` takes it."""
+    """Its row in the table; `GroupTable.open` takes it."""
     step: int
     path: str
     kind: str
@@ -45,11 +45,11 @@ class GroupSummary:
     reward_mean: float
     accuracy_mean: float
     center_mean: float
-    """NaN where there is none."""
+    """NaN if the group has none."""
 
 
 @dataclass(frozen=True)
-class Response:
+class RecordedResponse:
     """One response of a group, as it was recorded."""
 
     member: int
@@ -63,19 +63,19 @@ class Response:
 
 @dataclass(frozen=True)
 class RecordedGroup:
-    """A group with its sample and all that was answered."""
+    """A group with its sample, all its responses and the failures."""
 
     step: int
     path: ReasoningPath
     index: int
     is_trained: bool
     sample: SpatialSample
-    responses: tuple[Response, ...]
+    responses: tuple[RecordedResponse, ...]
     failures: tuple[str, ...]
 
 
 class GroupTable:
-    """`groups.jsonl` by column; samples and responses stay on the disk until a group is opened."""
+    """`groups.jsonl` by column. Samples and responses are read from disk only when a group is opened."""
 
     def __init__(self, file: Path, trajectories: Path) -> None:
         self._file = GrowingFile(file)
@@ -93,7 +93,7 @@ class GroupTable:
         return len(self._offsets)
 
     def refresh(self) -> None:
-        """Read what was added."""
+        """Read the lines that were added."""
         if self._file.was_replaced():
             self._clear()
         for offset, line in self._file.new_lines():
@@ -109,22 +109,22 @@ class GroupTable:
                 column.append(math.nan if entry[name] is None else entry[name])
 
     def find(self, query: GroupQuery) -> Int[ndarray, " found"]:
-        """Places of the groups that are wanted, the newest first."""
+        """The numbers of the groups that match, newest first."""
         found = self._matching(query).nonzero()[0]
         return found[::-1]
 
     def _matching(self, query: GroupQuery) -> Bool[ndarray, " groups"]:
         rewards, steps = np.array(self._numbers["reward_mean"]), np.array(self._steps)
-        # A group without a score has no reward, and is shown unless a reward is asked for.
+        # A group without a score has no reward; it matches unless the query limits the reward.
         matching = np.isnan(rewards) if (query.min_reward, query.max_reward) == (0, 1) else np.zeros(len(self), bool)
         # Rewards are kept to seven digits.
         matching = matching | ((rewards >= query.min_reward - 1e-6) & (rewards <= query.max_reward + 1e-6))
-        for column, names, wanted in (
+        for column, names, chosen in (
             (self._paths, self.paths, query.paths),
             (self._kinds, self.kinds, query.kinds),
         ):
-            if wanted:
-                matching &= np.isin(np.array(column), [names.index(name) for name in wanted if name in names])
+            if chosen:
+                matching &= np.isin(np.array(column), [names.index(name) for name in chosen if name in names])
         if query.first_step is not None:
             matching &= steps >= query.first_step
         if query.last_step is not None:
@@ -134,7 +134,7 @@ class GroupTable:
         return matching
 
     def summary(self, number: int) -> GroupSummary:
-        """The group at a place that `find` gave."""
+        """The group with a number that `find` returned."""
         return GroupSummary(
             number=number,
             step=self._steps[number],
@@ -171,8 +171,8 @@ class GroupTable:
         )
 
 
-def _response(row: dict[str, Any]) -> Response:
-    return Response(
+def _response(row: dict[str, Any]) -> RecordedResponse:
+    return RecordedResponse(
         member=row["member"],
         text=row["response"],
         score=row["score"],
@@ -184,7 +184,7 @@ def _response(row: dict[str, Any]) -> Response:
 
 
 def _code(names: list[str], name: str) -> int:
-    """The place of a name in a short list, which it is added to if it is new."""
+    """The index of a name in a short list; a new name is appended."""
     if name not in names:
         names.append(name)
     return names.index(name)

@@ -10,54 +10,57 @@ from flask import Flask, Response, abort, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# A question to the page is short; what is longer is not one.
+# Requests of the page are short.
 _MAX_REQUEST_BYTES = 1 << 20
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address that is listened on can be reached from this machine alone."""
+    """Whether an address to listen on can be reached from this machine only."""
     return host in _LOOPBACK
 
 
 class Guard:
-    """Stands before every request.
+    """Checks every request.
 
-    - A request must name this server as its host: a page elsewhere whose name was made to lead here is refused.
-    - Listening on another address than loopback, everything needs the token. On loopback, looking needs none.
-    - A change needs the token, and a request of this page's own making.
-    - The token comes once by the link (`?token=…`), and stays in a cookie that scripts and other sites cannot use.
-    - Scripts, styles and pictures come from here; scripts that are written into the page are refused but for those
-      whose hashes are given.
+    - A request must name this server as its host. This refuses pages elsewhere whose host name was made to resolve to
+      this server (DNS rebinding).
+    - On any address but loopback, every request needs the token. On loopback, reading needs none.
+    - A change needs the token, and must come from this page itself.
+    - The token arrives once in the link (`?token=…`), then stays in a cookie that scripts and other sites cannot use.
+    - Scripts, styles and pictures come from this server only; inline scripts are refused unless their hash is given.
 
     Args:
-        host: what is listened on.
-        names: other names by which people reach it.
+        host: the address to listen on.
+        names: other host names that reach the page.
     """
 
     def __init__(self, token: str, host: str, names: Sequence[str] = ()) -> None:
         self._token = token
-        # Cookies know hosts and not ports: several runs on one machine have one each.
+        # Cookies do not distinguish ports, so each run on a machine has its own cookie name.
         self._cookie = f"sr-real-{hashlib.sha256(token.encode()).hexdigest()[:8]}"
         self._is_open = is_loopback(host)
         self._names = {host, *names} | (set(_LOOPBACK) if self._is_open else set())
-        # Listening on every address, and told no name, it cannot know by which it is reached; the token guards it.
+        # When listening on every address without given names, any host name may be right; the token protects the page.
         self._anywhere = host in ("0.0.0.0", "::") and not names
 
     def protect(self, server: Flask, script_hashes: Sequence[str]) -> None:
-        """Put the guard before every route of `server`, now and later."""
+        """Check requests to every route of `server`, including those added later."""
         server.config["MAX_CONTENT_LENGTH"] = _MAX_REQUEST_BYTES
         policy = _content_policy(script_hashes)
 
         @server.before_request
         def check() -> AnyResponse | None:
             if not self._anywhere and urlsplit(f"//{request.host}").hostname not in self._names:
-                abort(HTTPStatus.MISDIRECTED_REQUEST, "this is not the host that was asked for")
+                abort(
+                    HTTPStatus.MISDIRECTED_REQUEST,
+                    "the page has another host name (dashboard.names adds names)",
+                )
             if request.method == "GET" and "token" in request.args:
                 return self._let_in(request.args["token"])
             if not self._is_open and not self._has_token():
-                abort(HTTPStatus.UNAUTHORIZED, "open the page by the link that the run showed when it began")
+                abort(HTTPStatus.UNAUTHORIZED, "open the page with the link that the run printed when it started")
             if request.method not in ("GET", "HEAD") and not _is_same_site():
-                abort(HTTPStatus.FORBIDDEN, "this request comes from another page")
+                abort(HTTPStatus.FORBIDDEN, "the request comes from another page")
             return None
 
         @server.after_request
@@ -66,13 +69,13 @@ class Guard:
             return response
 
     def may_change(self) -> bool:
-        """Whether the present request has the token."""
+        """Whether the current request carries the token."""
         return self._has_token()
 
     def _let_in(self, token: str) -> AnyResponse:
         if not secrets.compare_digest(token.encode(), self._token.encode()):
-            abort(HTTPStatus.UNAUTHORIZED, "this is not the run's token")
-        # Without the token in it: it would stay in the browser's history.
+            abort(HTTPStatus.UNAUTHORIZED, "the token is not this run's")
+        # Redirect to an address without the token, so that it does not stay in the browser's history.
         response = redirect("/", HTTPStatus.SEE_OTHER)
         response.set_cookie(self._cookie, self._token, httponly=True, samesite="Strict")
         return response
@@ -82,7 +85,7 @@ class Guard:
 
 
 def _is_same_site() -> bool:
-    """Browsers say where a request comes from; what does not say it is not a browser, and has no cookies of one."""
+    """Browsers state where a request comes from. A client that does not is no browser and has no cookies."""
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
     if site is not None and site != "same-origin":
@@ -95,7 +98,7 @@ def _content_policy(script_hashes: Sequence[str]) -> dict[str, str]:
     rules = (
         "default-src 'none'",
         f"script-src {scripts}",
-        # The libraries of the page set styles from scripts.
+        # The page's libraries set styles from scripts.
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
         "font-src 'self' data:",

@@ -1,4 +1,4 @@
-"""A run's numbers by step, as columns: small in memory, quick to draw."""
+"""A run's metrics by step, as columns: small in memory, fast to draw."""
 
 import math
 from array import array
@@ -17,17 +17,17 @@ Series = Float[ndarray, " steps"]
 
 
 class MetricsTable:
-    """`metrics.jsonl` by column. What a step does not have is NaN; a line that is no step is passed over."""
+    """`metrics.jsonl` by column. A metric that a step does not have is NaN; lines that are not steps are skipped."""
 
     def __init__(self, file: Path) -> None:
         self._file = GrowingFile(file)
         self._columns: dict[str, array[float]] = {}
         self.num_steps = 0
         self.generation = 0
-        """Counts how often the file was replaced: whoever drew it before draws it anew."""
+        """How many times the file was replaced. Drawings of an earlier generation are out of date."""
 
     def refresh(self) -> None:
-        """Read what was added."""
+        """Read the lines that were added."""
         if self._file.was_replaced():
             self._columns.clear()
             self.num_steps = 0
@@ -57,18 +57,18 @@ class MetricsTable:
         return name in self._columns
 
     def column(self, name: str) -> Series:
-        """Values of all steps, in order; NaN throughout if no step has it."""
+        """The values of all steps, in order; all NaN if no step has it."""
         if name not in self._columns:
             return np.full(self.num_steps, np.nan)
         return np.array(self._columns[name])
 
     def latest(self, name: str) -> float | None:
-        """Of the last step; None if it does not have it."""
+        """The last step's value; None if it has none."""
         column = self._columns.get(name)
         return None if not column or math.isnan(column[-1]) else column[-1]
 
     def as_csv(self) -> Iterator[str]:
-        """A header, then a line a step; what a step does not have is empty."""
+        """A header, then a line for each step; a metric that a step does not have is empty."""
         names = ["step", *(name for name in self.names if name != "step")]
         yield ",".join(names) + "\n"
         columns = [self._columns.get(name) or array("d", [math.nan]) * self.num_steps for name in names]

@@ -1,4 +1,4 @@
-"""A group's picture: the image with its regions and centres on it, and the same from above in metres."""
+"""A group's pictures: the image with regions and centres, and the same from above in metres."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ _HEIGHT_PX = 380
 
 
 @dataclass(frozen=True)
-class Said:
-    """A centre that a response wrote, camera frame."""
+class PredictedCenter:
+    """A centre that a response predicts, in the camera frame."""
 
     member: int
     name: str
@@ -25,10 +25,10 @@ class Said:
     colour: str
 
 
-def said_centers(group: RecordedGroup) -> list[Said]:
-    """All centres of all responses, in the colour of the mark that each names."""
+def predicted_centers(group: RecordedGroup) -> list[PredictedCenter]:
+    """All centres of all responses, each in the colour of the region that it names."""
     return [
-        Said(response.member, box.name, box.center_m, _colour_of(box.name, group.sample.regions))
+        PredictedCenter(response.member, box.name, box.center_m, _colour_of(box.name, group.sample.regions))
         for response in group.responses
         for box in parse_response(group.path, response.text).boxes
     ]
@@ -39,12 +39,12 @@ def _colour_of(name: str, regions: Sequence[Region]) -> str:
 
 
 def image_figure(group: RecordedGroup, image_index: int, source: str, scheme: Scheme, chosen: int | None) -> go.Figure:
-    """The image, its regions outlined, true centres as rings and written ones as crosses.
+    """The image, its regions outlined, true centres as rings and predicted ones as crosses.
 
     Args:
         image_index: which of the sample's images.
-        source: where the page finds it.
-        chosen: the one member whose centres are shown; None: all.
+        source: the image's address.
+        chosen: the only member whose centres are shown; None: all.
     """
     sample = group.sample
     image = sample.images[image_index]
@@ -55,9 +55,9 @@ def image_figure(group: RecordedGroup, image_index: int, source: str, scheme: Sc
     )  # fmt: skip
     for region in sample.regions_of(image_index):
         figure.add_scatter(**_outline(region), showlegend=False)
-    # Centres are in the frame of the only camera that is known.
+    # Centres are in the frame of the one camera that is known.
     if sample.camera is not None and len(sample.images) == 1:
-        _add_centers(figure, _true_pixels(sample), _said_pixels(group, chosen))
+        _add_centers(figure, _true_pixels(sample), _predicted_pixels(group, chosen))
     styled(figure, scheme, _HEIGHT_PX, "What the model saw" + _of(image_index, len(sample.images)))
     figure.update_xaxes(range=[0, image.width_px], visible=False, constrain="domain")
     figure.update_yaxes(range=[image.height_px, 0], visible=False, scaleanchor="x", constrain="domain")
@@ -68,11 +68,11 @@ def image_figure(group: RecordedGroup, image_index: int, source: str, scheme: Sc
 def above_figure(group: RecordedGroup, scheme: Scheme, chosen: int | None) -> go.Figure | None:
     """Centres from above: x to the right, z ahead, metres, the camera at the origin; None if there are no centres."""
     true = [(region, region.center_m) for region in group.sample.regions if region.center_m is not None]
-    said = [center for center in said_centers(group) if chosen in (None, center.member)]
-    if not true and not said:
+    predicted = [center for center in predicted_centers(group) if chosen in (None, center.member)]
+    if not true and not predicted:
         return None
     figure = go.Figure()
-    for center in said:
+    for center in predicted:
         wanted = next((at for region, at in true if region.is_named_in(center.name)), None)
         if wanted is not None:
             figure.add_scatter(
@@ -87,15 +87,15 @@ def above_figure(group: RecordedGroup, scheme: Scheme, chosen: int | None) -> go
     _add_centers(
         figure,
         [(center[0], center[2], MARK_COLOURS[region.colour], _true_label(region)) for region, center in true],
-        [(one.center_m[0], one.center_m[2], one.colour, _said_label(one)) for one in said],
+        [(one.center_m[0], one.center_m[2], one.colour, _predicted_label(one)) for one in predicted],
     )
     figure.add_scatter(
         x=[0], y=[0], mode="markers", marker={"symbol": "triangle-up", "size": 12, "color": _UNKNOWN},
         name="camera", hovertemplate="camera<extra></extra>",
     )  # fmt: skip
     styled(figure, scheme, _HEIGHT_PX, "From above")
-    # The camera and all centres in sight, as wide as it is far.
-    places = [center for _, center in true] + [one.center_m for one in said]
+    # The camera and all centres are in view; the width equals the depth.
+    places = [center for _, center in true] + [one.center_m for one in predicted]
     far_m = 1.15 * max([z for _, _, z in places] + [2 * abs(x) for x, _, _ in places])
     figure.update_xaxes(title="right, m", range=[-far_m / 2, far_m / 2], constrain="domain")
     figure.update_yaxes(title="ahead, m", range=[-0.06 * far_m, far_m], scaleanchor="x", constrain="domain")
@@ -104,12 +104,12 @@ def above_figure(group: RecordedGroup, scheme: Scheme, chosen: int | None) -> go
 
 
 Placed = tuple[float, float, str, str]
-"""x, y, colour, what is said when one points at it."""
+"""x, y, colour, the text on hover."""
 
 
-def _add_centers(figure: go.Figure, true: Sequence[Placed], said: Sequence[Placed]) -> None:
+def _add_centers(figure: go.Figure, true: Sequence[Placed], predicted: Sequence[Placed]) -> None:
     for placed, name, symbol, size_px, width_px in (
-        (said, "said", "x-thin", 10, 2),
+        (predicted, "predicted", "x-thin", 10, 2),
         (true, "true", "circle-open", 18, 3),
     ):
         if placed:
@@ -120,7 +120,7 @@ def _add_centers(figure: go.Figure, true: Sequence[Placed], said: Sequence[Place
                 mode="markers",
                 name=name,
                 text=labels,
-                # Thin and open symbols are drawn by their line.
+                # Thin and open symbols are drawn with their line only.
                 marker={
                     "symbol": symbol,
                     "size": size_px,
@@ -136,7 +136,7 @@ def _outline(region: Region) -> dict[str, object]:
     corners = region.polygon_px or ((left, top), (right, top), (right, bottom), (left, bottom))
     x, y = zip(*corners, corners[0], strict=True)
     colour = MARK_COLOURS[region.colour]
-    # Words of the data and of the model: plotly would take tags in them for markup.
+    # Text from the data and the model: plotly would read tags in it as markup.
     label = escape(f"{region.label}: {region.name}" if region.name else region.label)
     return {
         "x": x, "y": y, "mode": "lines", "line": {"color": colour, "width": 2}, "name": label,
@@ -152,10 +152,10 @@ def _true_pixels(sample: SpatialSample) -> list[Placed]:
     )
 
 
-def _said_pixels(group: RecordedGroup, chosen: int | None) -> list[Placed]:
+def _predicted_pixels(group: RecordedGroup, chosen: int | None) -> list[Placed]:
     return _placed(
-        (one.center_m, one.colour, _said_label(one), group.sample.camera)
-        for one in said_centers(group)
+        (one.center_m, one.colour, _predicted_label(one), group.sample.camera)
+        for one in predicted_centers(group)
         if chosen in (None, one.member)
     )
 
@@ -172,8 +172,8 @@ def _true_label(region: Region) -> str:
     return f"true {region.label} {_metres(region.center_m or (0, 0, 0))}"
 
 
-def _said_label(said: Said) -> str:
-    return f"response {said.member} {escape(said.name)} {_metres(said.center_m)}"
+def _predicted_label(predicted: PredictedCenter) -> str:
+    return f"response {predicted.member} {escape(predicted.name)} {_metres(predicted.center_m)}"
 
 
 def _metres(center_m: Vector3) -> str:

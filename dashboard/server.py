@@ -1,4 +1,4 @@
-"""Serving the page."""
+"""Serves the page on a port."""
 
 import secrets
 from collections.abc import Iterable
@@ -14,30 +14,30 @@ from dashboard.config import DashboardConfig
 from dashboard.guard import Guard
 
 _NUM_THREADS = 8
-# Requests that wait for a thread; more are turned away by the system's own queue.
+# Requests that may wait for a thread; the operating system refuses more.
 _BACKLOG = 1024
 _FIRST_PORT, _NUM_PORTS = 8270, 100
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the page is."""
+    """The address of the page."""
 
     url: str
     token: str
 
     @property
     def link(self) -> str:
-        """For people who may change the run; not to be logged."""
+        """The link for people who may change the run; do not log it."""
         return f"{self.url}?token={self.token}"
 
 
 class PortTakenError(Exception):
-    """Nothing can be listened on there; the message says what to set."""
+    """The port cannot be used; the message says what to set."""
 
 
 class DashboardServer:
-    """The page on a port, once `run` is called.
+    """The page on a port; `run` starts answering.
 
     Raises:
         PortTakenError: the port is taken, or the address is not this machine's.
@@ -52,8 +52,8 @@ class DashboardServer:
         self.place = Place(f"http://{shown}:{self._server.effective_port}/", token)
 
     def run(self) -> None:
-        """Answer until `close`."""
-        with suppress(OSError):  # `close` ends it in the midst of waiting for requests
+        """Answer requests until `close` is called."""
+        with suppress(OSError):  # raised when `close` interrupts the wait for requests
             self._server.run()
 
     def close(self) -> None:
@@ -74,5 +74,5 @@ def _listen(application: Any, host: str, ports: Iterable[int]) -> Any:
                 ident=None,
             )
         except OSError as error:
-            problem = f"dashboard.host={host}, dashboard.port={port}: {error.strerror or error}; give another"
+            problem = f"dashboard.host={host}, dashboard.port={port}: {error.strerror or error}; set another"
     raise PortTakenError(problem)

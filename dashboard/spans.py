@@ -1,11 +1,11 @@
-"""A response cut where another weight version went on with it."""
+"""A response, cut where another weight version continued it."""
 
 from functools import lru_cache
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from dashboard.groups import Response
+from dashboard.groups import RecordedResponse
 
 
 @lru_cache(maxsize=4)
@@ -13,10 +13,10 @@ def _tokenizer(file: Path, modified_ns: int) -> Tokenizer:
     return Tokenizer.from_file(str(file))
 
 
-def pieces(response: Response, tokenizer_file: Path) -> list[tuple[str, int | None]]:
-    """The response's text in pieces, each with the version that made it.
+def pieces(response: RecordedResponse, tokenizer_file: Path) -> list[tuple[str, int | None]]:
+    """The response's text in pieces, each with the weight version that wrote it.
 
-    One piece, without a version, where several made it and the run's folder has no tokenizer to tell their places.
+    If several versions wrote it and the run's folder has no tokenizer to find the cuts: one piece, without a version.
     """
     spans = response.version_spans
     if len(spans) <= 1:
@@ -28,7 +28,7 @@ def pieces(response: Response, tokenizer_file: Path) -> list[tuple[str, int | No
     num_tokens = num_characters = 0
     for version, number in spans:
         num_tokens += number
-        # From the beginning each time: a token's text may hang on those before it.
+        # Decoded from the start each time: a token's text may depend on the tokens before it.
         text = tokenizer.decode(list(response.token_ids[:num_tokens]), skip_special_tokens=True)
         found.append((text[num_characters:], version))
         num_characters = len(text)

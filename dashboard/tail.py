@@ -1,4 +1,4 @@
-"""Reading a file that grows, and may be replaced, line by line."""
+"""Reads a file that grows, and may be replaced, line by line."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +7,9 @@ _CHUNK_BYTES = 1 << 22
 
 
 class GrowingFile:
-    """The lines of a file as they come. A line counts once its end is written.
+    """The lines of a file as they are added. A line counts once it is complete.
 
-    A file that was replaced or became shorter (a resumed run drops steps that it makes again) is read anew.
+    A file that was replaced or became shorter is read from the start. (A resumed run drops steps that it repeats.)
     """
 
     def __init__(self, path: Path) -> None:
@@ -18,7 +18,7 @@ class GrowingFile:
         self._offset = 0
 
     def was_replaced(self) -> bool:
-        """Whether what was read is not what is there now; if so, the next `new_lines` begins at the top."""
+        """Whether the file is another one than was read so far. If so, the next `new_lines` begins at its start."""
         try:
             found = self.path.stat()
         except FileNotFoundError:
@@ -31,7 +31,7 @@ class GrowingFile:
         return is_other
 
     def new_lines(self) -> Iterator[tuple[int, bytes]]:
-        """Where each line begins, in bytes, and the line without its end."""
+        """The byte offset of each new line, and the line without its line break."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:

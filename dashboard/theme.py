@@ -18,7 +18,7 @@ MARK_COLOURS = {
     "white": "#dee2e6",
 }
 RUN_DASHES = ("solid", "dash", "dot", "dashdot")
-"""Several runs over each other: a path keeps its colour, a run has a dash of its own."""
+"""In a comparison of runs, colours stand for paths and dashes for runs."""
 LOOP_COLOURS = {
     "wait": "#adb5bd",
     "update": "#7048e8",
@@ -31,11 +31,16 @@ _INK = {"light": "#343a40", "dark": "#c9c9c9"}
 _GRID = {"light": "rgba(0,0,0,.10)", "dark": "rgba(255,255,255,.12)"}
 
 
+def scheme_of(computed: str | None) -> Scheme:
+    """The scheme that the page's switch computed; light until it has."""
+    return "dark" if computed == "dark" else "light"
+
+
 def styled(figure: go.Figure, scheme: Scheme, height_px: int, title: str = "", keep: str = "") -> go.Figure:
     """Give a figure the page's look.
 
     Args:
-        keep: while this does not change, the reader's zoom is kept.
+        keep: as long as this stays the same, the reader's zoom is kept.
     """
     figure.update_layout(
         height=height_px,
@@ -55,5 +60,5 @@ def styled(figure: go.Figure, scheme: Scheme, height_px: int, title: str = "", k
 
 
 def shade(index: int) -> str:
-    """A colour for the number of a weight version: neighbours differ."""
+    """A colour for a weight version; consecutive versions differ."""
     return ("#1c7ed6", "#e8590c", "#2f9e44", "#ae3ec9", "#0c8599", "#e03131")[index % 6]

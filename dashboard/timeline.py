@@ -9,7 +9,7 @@ from spatial.json_lines import read_object
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of time that one loop spent on one thing."""
+    """The time that a loop spent on one activity."""
 
     loop: str
     what: str
@@ -19,19 +19,19 @@ class Span:
 
 
 class Timeline:
-    """`timeline.jsonl`: the lines are kept as they are, and read when a stretch of steps is shown."""
+    """`timeline.jsonl`: its lines are kept unparsed, and parsed when their steps are shown."""
 
     def __init__(self, file: Path) -> None:
         self._file = GrowingFile(file)
         self._lines: list[bytes] = []
 
     def refresh(self) -> None:
-        """Read what was added."""
+        """Read the lines that were added."""
         if self._file.was_replaced():
             self._lines.clear()
         self._lines += (line for _, line in self._file.new_lines())
 
     def last(self, num_steps: int) -> list[tuple[int, list[Span]]]:
-        """The spans of the last so many steps, the oldest first."""
+        """The spans of the last `num_steps` steps, oldest first."""
         rows = map(read_object, self._lines[-num_steps:] if num_steps else [])
         return [(row["step"], [Span(*span) for span in row["spans"]]) for row in rows if row and "spans" in row]

@@ -1,33 +1,35 @@
-"""Curves: what the policy does over the steps, by path, and other runs over it."""
+"""Curves: the run's metrics over its steps, by path, with other runs to compare."""
 
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import MATCH, Dash, Input, Output, State, dcc, html, no_update
+from dash import MATCH, Input, Output, State, dcc, html, no_update
 
 from dashboard.board import SCHEME, TABS, TICK, Board
 from dashboard.charts import CHARTS, Chart, curve, has_numbers
+from dashboard.theme import scheme_of
+from dashboard.view import Page, View
 
 NAME = "curves"
 _GRAPH = "curve"
 _CONFIG: Any = {"displaylogo": False, "responsive": True}
 
 
-def layout(board: Board) -> Any:
+def _layout(board: Board) -> Any:
     others = [name for name, view in board.runs.items() if view is not board.own]
     return dmc.Stack(
         [
             dmc.Group(
                 [
                     dmc.MultiSelect(
-                        id="other-runs", label="Other runs over it", data=others, value=others, searchable=True,
-                        clearable=True, disabled=not others, placeholder="" if others else "none beside it", w=320,
+                        id="other-runs", label="Compare with", data=others, value=others, searchable=True,
+                        clearable=True, disabled=not others, placeholder="" if others else "no other runs", w=320,
                     ),
                     dmc.Select(
-                        id="smoothing", label="Running mean of", value="1", allowDeselect=False, w=160,
-                        data=[{"value": str(width), "label": f"{width} steps"} for width in (1, 5, 20, 100)],
+                        id="smoothing", label="Mean over steps", value="1", allowDeselect=False, w=160,
+                        data=[{"value": str(width), "label": f"last {width}"} for width in (1, 5, 20, 100)],
                     ),
-                    dmc.Anchor("all numbers (CSV)", href="download/metrics.csv", size="sm", pb=8),
+                    dmc.Anchor("Download all metrics (CSV)", href="download/metrics.csv", size="sm", pb=8),
                 ],
                 align="flex-end",
             ),
@@ -38,7 +40,7 @@ def layout(board: Board) -> Any:
                 ],
                 cols={"base": 1, "md": 2, "xl": 3},
             ),
-            # What was drawn last, so that nothing is sent while nothing is new.
+            # What was drawn last, so that nothing is sent until there is something new.
             *(dcc.Store(id={"type": "drawn", "chart": chart.title}) for chart in CHARTS),
         ]
     )  # fmt: skip
@@ -48,7 +50,8 @@ def _id(chart: Chart) -> dict[str, str]:
     return {"type": _GRAPH, "chart": chart.title}
 
 
-def register(app: Dash, board: Board) -> None:
+def _register(page: Page) -> None:
+    app, board = page.app, page.board
     charts = {chart.title: chart for chart in CHARTS}
 
     @app.callback(
@@ -78,13 +81,16 @@ def register(app: Dash, board: Board) -> None:
             if now == drawn:
                 return (no_update,) * 3
             chart = charts[graph["chart"]]
-            figure = curve(chart, runs, "dark" if scheme == "dark" else "light", int(smoothing), zoom)
+            figure = curve(chart, runs, scheme_of(scheme), int(smoothing), zoom)
             style = {} if has_numbers(chart, runs) else {"display": "none"}
         return figure, style, now
 
 
 def _zoom(moved: dict[str, Any] | None) -> tuple[float, float] | None:
-    """The steps in sight, where the reader chose some."""
+    """The steps that the reader zoomed in to; None: all."""
     if not moved or "xaxis.range[0]" not in moved:
         return None
     return float(moved["xaxis.range[0]"]), float(moved["xaxis.range[1]"])
+
+
+VIEW = View(NAME, "Curves", _layout, _register)

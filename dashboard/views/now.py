@@ -1,4 +1,4 @@
-"""Now: the state of the run in one sentence, its numbers, who waits for whom, and what asks for a person."""
+"""Now: what the run is doing, its main numbers, what waits for what, and what needs attention."""
 
 import math
 from collections.abc import Sequence
@@ -8,31 +8,34 @@ from urllib.parse import quote
 
 import dash_mantine_components as dmc
 import numpy as np
-from dash import Dash, Input, Output, html, no_update
+from dash import Input, Output, html, no_update
 
 from actors.run.status import RunStatus
 from dashboard.alarms import Alarm, find_alarms
 from dashboard.board import TABS, TICK, Board
 from dashboard.run_view import RunView
+from dashboard.view import Page, View
 
 NAME = "now"
 _RECENT_STEPS = 20
 _PHASES = {"cold_start": "after cold start", "rl": "after RL"}
-_MARKS = {
-    "lor_accuracy": "LOR right, sampled",
-    "dtr_accuracy": "DTR right, sampled",
-    "lor_accuracy_greedy": "LOR right, greedy",
-    "dtr_accuracy_greedy": "DTR right, greedy",
-    "format_rate": "format kept",
-    "center_error_m_median": "median centre error, m",
+_SCORES = {
+    "lor_accuracy": "LOR accuracy, sampled",
+    "dtr_accuracy": "DTR accuracy, sampled",
+    "lor_accuracy_greedy": "LOR accuracy, greedy",
+    "dtr_accuracy_greedy": "DTR accuracy, greedy",
+    "format_rate": "responses in the right format",
+    "center_error_m_median": "centre error, median, m",
 }
 
 
-def layout() -> Any:
+def _layout(board: Board) -> Any:
     return html.Div(id="now")
 
 
-def register(app: Dash, board: Board) -> None:
+def _register(page: Page) -> None:
+    app, board = page.app, page.board
+
     @app.callback(Output("now", "children"), Input(TICK, "n_intervals"), Input(TABS, "value"))
     def show(_: int, tab: str) -> Any:
         if tab != NAME:
@@ -50,7 +53,7 @@ def _contents(view: RunView, status: RunStatus | None) -> list[Any]:
         *(_alarm(alarm) for alarm in alarms),
         dmc.SimpleGrid([_tile(*tile) for tile in tiles(view, status)], cols={"base": 2, "sm": 3, "lg": 6}),
         *_waits(status),
-        *_marks(view),
+        *_scores(view),
     ]
 
 
@@ -58,26 +61,26 @@ def sentence(view: RunView, status: RunStatus | None) -> str:
     """What the run is doing, in one sentence."""
     step, wanted = view.metrics.num_steps, view.num_steps
     steps = f"{step} of {wanted} steps" if wanted else f"{step} steps"
-    if view.watched is None:
+    if view.active is None:
         what = "It ended after" if wanted is None or step >= wanted else "It stopped after"
         return f"{what} {steps}." if step else "It has no steps of reinforcement learning."
     if status is None:
-        return f"The run does not answer: {view.watched.problem or 'it has not been asked yet'}."
+        return f"The run does not answer: {view.active.problem or 'it has not been queried yet'}."
     progress = status.progress
-    where = f"{progress.done} of {progress.total}" if progress.total else "just begun"
+    where = f"{progress.done} of {progress.total}" if progress.total else "starting"
     serving = sum(worker.state == "serving" for worker in status.workers)
-    return f"{progress.phase}: {where}; {serving} of {len(status.workers)} rollout workers serve."
+    return f"{progress.phase}: {where}; {serving} of {len(status.workers)} rollout workers are serving."
 
 
 def tiles(view: RunView, status: RunStatus | None) -> list[tuple[str, str, Sequence[float]]]:
-    """Title, number, and its recent course."""
+    """Title, number, and its recent values."""
     metrics = view.metrics
     step_s = _recent(view, "time/step_s")
     responses = sum(_recent(view, name) for name in ("groups_trained", "groups_filtered")) * _group_size(view)
     found: list[tuple[str, str, Sequence[float]]] = [
         ("step", f"{metrics.num_steps}" + (f" / {view.num_steps}" if view.num_steps else ""), ()),
-        ("weights version", _version(view, status), ()),
-        ("responses a second", f"{responses / step_s:.1f}" if step_s > 0 else "–", ()),
+        ("weight version", _version(view, status), ()),
+        ("responses per second", f"{responses / step_s:.1f}" if step_s > 0 else "–", ()),
         ("time left", _left(view, step_s) if status is not None else "–", ()),
     ]
     for path in ("lor", "dtr"):
@@ -114,7 +117,7 @@ def _tile(title: str, value: str, course: Sequence[float]) -> Any:
         [
             dmc.Text(title, size="xs", c="dimmed"),
             dmc.Text(value, size="xl", fw=600),
-            *([html.Img(src=sparkline(course), alt="its recent course", style=_SPARKLINE)] if len(course) > 1 else []),
+            *([html.Img(src=sparkline(course), alt="recent values", style=_SPARKLINE)] if len(course) > 1 else []),
         ],
         withBorder=True,
         p="sm",
@@ -125,7 +128,7 @@ _SPARKLINE = {"width": "100%", "height": "28px"}
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """A curve as a picture: chart libraries move theirs at every news, which keeps a browser busy without end."""
+    """A curve as a picture. A chart library would animate it at every update, which keeps the browser busy."""
     low, high = min(values), max(values)
     scale = 26 / (high - low) if high > low else 0.0
     points = " ".join(f"{i},{27 - (value - low) * scale:.1f}" for i, value in enumerate(values))
@@ -147,25 +150,27 @@ def _waits(status: RunStatus | None) -> list[Any]:
     if status is None:
         return []
     rows = [[wait.loop, wait.whom, f"{wait.for_s:.1f} s", str(wait.number)] for wait in status.waits]
-    table = dmc.Table(data={"head": ["loop", "waits for", "for", "how many"], "body": rows}, striped=True)
+    table = dmc.Table(
+        data={"head": ["loop", "waits for", "time waiting", "number waiting"], "body": rows}, striped=True
+    )
     news = [dmc.Text(warning, size="sm") for warning in reversed(status.warnings[-8:])]
     return [
-        dmc.Title("Who waits for whom", order=4),
-        dmc.ScrollArea(table) if rows else dmc.Text("Nobody waits.", c="dimmed"),
+        dmc.Title("What waits for what", order=4),
+        dmc.ScrollArea(table) if rows else dmc.Text("Nothing is waiting.", c="dimmed"),
         dmc.Text(f"Off-policy correction: {status.correction}", size="sm", c="dimmed"),
-        *([dmc.Title("What happened lately", order=4), *news] if news else []),
+        *([dmc.Title("Recent warnings", order=4), *news] if news else []),
     ]
 
 
-def _marks(view: RunView) -> list[Any]:
-    """Held-out marks after each phase, as far as the run has come."""
+def _scores(view: RunView) -> list[Any]:
+    """Scores on held-out questions after each phase that is done."""
     summary = view.summary
     phases = {phase: title for phase, title in _PHASES.items() if phase in summary}
     if not phases:
         return []
     rows = [
-        [label, *(_mark(summary[phase].get(key)) for phase in phases)]
-        for key, label in _MARKS.items()
+        [label, *(_score(summary[phase].get(key)) for phase in phases)]
+        for key, label in _SCORES.items()
         if any(summary[phase].get(key) is not None for phase in phases)
     ]
     return [
@@ -174,5 +179,8 @@ def _marks(view: RunView) -> list[Any]:
     ]
 
 
-def _mark(value: float | None) -> str:
+def _score(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+VIEW = View(NAME, "Now", _layout, _register)

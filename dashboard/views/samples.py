@@ -1,43 +1,44 @@
-"""Samples: groups as they come, found by what they are about; one opened with its picture and all its responses."""
+"""Samples: the recorded groups, with filters; an open one shows its pictures and all its responses."""
 
 import math
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import ALL, ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+from dash import ALL, ClientsideFunction, Input, Output, State, dcc, html, no_update
 
 from dashboard.board import SCHEME, TABS, TICK, Board
-from dashboard.groups import GroupQuery, GroupSummary, RecordedGroup, Response
+from dashboard.groups import GroupQuery, GroupSummary, RecordedGroup, RecordedResponse
 from dashboard.run_view import RunView
 from dashboard.scene import above_figure, image_figure
 from dashboard.spans import pieces
-from dashboard.theme import Scheme, shade
+from dashboard.theme import Scheme, scheme_of, shade
+from dashboard.view import Page, View
 from spatial.answer_text import answer_text
 from spatial.sample import ReasoningPath, SpatialSample
 
 NAME = "samples"
 _PAGE = 14
-# What a person can read, and a browser lay out, of one response.
+# As much of a response as a person can read and a browser can lay out.
 _MAX_CHARACTERS = 20_000
 _ROW = "group-row"
 _CONFIG: Any = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
 _PATH_BADGES = {"lor": "orange", "dtr": "blue", "direct": "teal"}
 
 
-def layout() -> Any:
+def _layout(board: Board) -> Any:
     filters = dmc.Group(
         [
             dmc.MultiSelect(id="paths", label="Path", data=[], placeholder="any", clearable=True, w=180),
             dmc.MultiSelect(id="kinds", label="Kind of question", data=[], placeholder="any", clearable=True, w=260),
             dmc.NumberInput(id="first-step", label="From step", min=1, w=100),
-            dmc.NumberInput(id="last-step", label="to step", min=1, w=100),
+            dmc.NumberInput(id="last-step", label="To step", min=1, w=100),
             html.Div(
                 [
                     dmc.Text("Mean reward", size="sm", fw=500),
                     dmc.RangeSlider(id="rewards", min=0, max=1, step=0.05, value=[0, 1], minRange=0, w=200, mt=6),
                 ]
             ),
-            dmc.Checkbox(id="trained-only", label="trained on", pb=8),
+            dmc.Checkbox(id="trained-only", label="Trained on only", pb=8),
         ],
         align="flex-end",
     )
@@ -61,7 +62,8 @@ def layout() -> Any:
     )
 
 
-def register(app: Dash, board: Board) -> None:
+def _register(page: Page) -> None:
+    app, board = page.app, page.board
     view = board.own
 
     @app.callback(
@@ -82,11 +84,10 @@ def register(app: Dash, board: Board) -> None:
     )
     def find(
         _: int, tab: str, paths: list[str] | None, kinds: list[str] | None, first_step: int | str, last_step: int | str,
-        rewards: list[float], trained_only: bool | None, page: int, opened: int | None,
+        rewards: list[float], trained_only: bool | None, page_number: int, opened: int | None,
     ) -> Any:  # fmt: skip
         if tab != NAME:
             return (no_update,) * 4
-        view.refresh()
         query = GroupQuery(
             paths=tuple(paths or ()),
             kinds=tuple(kinds or ()),
@@ -96,12 +97,7 @@ def register(app: Dash, board: Board) -> None:
             last_step=_number(last_step),
             trained_only=bool(trained_only),
         )
-        with view.lock:
-            found = view.groups.find(query)
-            shown = [view.groups.summary(int(number)) for number in found[_PAGE * (page - 1) : _PAGE * page]]
-            total, paths_there, kinds_there = len(view.groups), sorted(view.groups.paths), sorted(view.groups.kinds)
-        pages = max(1, math.ceil(len(found) / _PAGE))
-        return _list(shown, len(found), total, opened), pages, paths_there, kinds_there
+        return _search(view, query, page_number, opened)
 
     app.clientside_callback(
         ClientsideFunction("page", "row"),
@@ -124,7 +120,7 @@ def register(app: Dash, board: Board) -> None:
                 group = view.groups.open(number)
         except (IndexError, FileNotFoundError) as error:
             return dmc.Alert(str(error), color="red")
-        return _group(view, group, "dark" if scheme == "dark" else "light")
+        return _group(view, group, scheme_of(scheme))
 
     @app.callback(
         Output("pictures", "children"),
@@ -138,7 +134,19 @@ def register(app: Dash, board: Board) -> None:
             return no_update
         with view.lock:
             group = view.groups.open(number)
-        return _pictures(group, "dark" if scheme == "dark" else "light", None if whose == "all" else int(whose))
+        return _pictures(group, scheme_of(scheme), None if whose == "all" else int(whose))
+
+
+def _search(view: RunView, query: GroupQuery, page_number: int, opened: int | None) -> tuple[Any, int, Any, Any]:
+    """One page of the groups that match, the number of pages, and the paths and kinds that one can filter by."""
+    view.refresh()
+    with view.lock:
+        found = view.groups.find(query)
+        on_page = found[_PAGE * (page_number - 1) : _PAGE * page_number]
+        shown = [view.groups.summary(int(number)) for number in on_page]
+        total, paths, kinds = len(view.groups), sorted(view.groups.paths), sorted(view.groups.kinds)
+    num_pages = max(1, math.ceil(len(found) / _PAGE))
+    return _list(shown, len(found), total, opened), num_pages, paths, kinds
 
 
 def _number(value: int | str | None) -> int | None:
@@ -147,7 +155,7 @@ def _number(value: int | str | None) -> int | None:
 
 def _list(shown: list[GroupSummary], num_found: int, total: int, opened: int | None) -> Any:
     if not total:
-        return dmc.Text("No groups were recorded yet (training.record_share).", c="dimmed")
+        return dmc.Text("No groups have been recorded yet (training.record_share sets how many are).", c="dimmed")
     rows = [
         dmc.UnstyledButton(
             dmc.Group(
@@ -173,7 +181,7 @@ def _list(shown: list[GroupSummary], num_found: int, total: int, opened: int | N
         )
         for summary in shown
     ]
-    number = dmc.Text(f"{num_found:,} of {total:,} groups, the newest first", size="sm", c="dimmed")
+    number = dmc.Text(f"{num_found:,} of {total:,} groups, newest first", size="sm", c="dimmed")
     return dmc.Stack([number, *rows], gap=2)
 
 
@@ -190,12 +198,12 @@ def _group(view: RunView, group: RecordedGroup, scheme: Scheme) -> Any:
     members = [str(response.member) for response in group.responses]
     facts = f"step {group.step} · {sample.domain} · {sample.kind} · {sample.sample_id}"
     if not group.is_trained:
-        facts += " · not trained on: all of its responses fared alike, or too few were left"
+        facts += " · not trained on: all its responses had the same reward, or too few were left"
     return dmc.Stack(
         [
             dmc.Group([_path_badge(group.path.value), dmc.Text(facts, size="sm", c="dimmed")], gap="xs"),
             dmc.Text(sample.question, fw=600, style={"whiteSpace": "pre-wrap"}),
-            dmc.Text(f"Truth: {answer_text(sample.answer)}", size="sm"),
+            dmc.Text(f"Correct answer: {answer_text(sample.answer)}", size="sm"),
             dmc.Group(
                 [
                     dmc.Text("Centres of response", size="sm", c="dimmed"),
@@ -207,7 +215,7 @@ def _group(view: RunView, group: RecordedGroup, scheme: Scheme) -> Any:
             dmc.SimpleGrid(
                 [_response(response, view, sample) for response in group.responses], cols={"base": 1, "sm": 2, "xl": 3}
             ),
-            *(dmc.Alert(failure, title="a member failed", color="red") for failure in group.failures),
+            *(dmc.Alert(failure, title="A response failed", color="red") for failure in group.failures),
         ],
         gap="sm",
     )
@@ -223,7 +231,7 @@ def _pictures(group: RecordedGroup, scheme: Scheme, chosen: int | None) -> Any:
     return dmc.SimpleGrid(graphs, cols={"base": 1, "sm": min(2, len(graphs))})
 
 
-def _response(response: Response, view: RunView, sample: SpatialSample) -> Any:
+def _response(response: RecordedResponse, view: RunView, sample: SpatialSample) -> Any:
     score = response.score
     parts = [
         ("reward", score.get("total"), "filled"),
@@ -239,10 +247,10 @@ def _response(response: Response, view: RunView, sample: SpatialSample) -> Any:
     versions = ", ".join(str(version) for version, _ in response.version_spans)
     facts = f"{len(response.token_ids)} tokens · weights {versions} · {response.engine}"
     if response.finish_reason == "length":
-        facts += " · cut off"
+        facts += " · cut off (too long)"
     return dmc.Paper(
         [
-            dmc.Group([dmc.Text(f"Response {response.member}", size="sm", fw=600), *badges], gap=4),
+            dmc.Group([dmc.Text(f"RecordedResponse {response.member}", size="sm", fw=600), *badges], gap=4),
             dmc.Text(_coloured(response, view), size="sm", ff="monospace", my=6, style=_PRE),
             dmc.Text(facts, size="xs", c="dimmed"),
         ],
@@ -254,8 +262,8 @@ def _response(response: Response, view: RunView, sample: SpatialSample) -> Any:
 _PRE = {"whiteSpace": "pre-wrap", "overflowWrap": "anywhere", "maxHeight": 360, "overflow": "auto"}
 
 
-def _coloured(response: Response, view: RunView) -> list[Any]:
-    """The text, underlined in a colour of its own for each version where several made it. Text, never markup."""
+def _coloured(response: RecordedResponse, view: RunView) -> list[Any]:
+    """The text, never markup. If several weight versions wrote it, each part is underlined in its version's colour."""
     found = pieces(response, view.folder.tokenizer)
     left = _MAX_CHARACTERS
     shown: list[Any] = []
@@ -264,9 +272,12 @@ def _coloured(response: Response, view: RunView) -> list[Any]:
         shown.append(html.Span(text[:left], style=style, title=f"weights {version}"))
         left = max(0, left - len(text))
     if len(response.text) > _MAX_CHARACTERS:
-        shown.append(html.Em(f" … and {len(response.text) - _MAX_CHARACTERS:,} characters more"))
+        shown.append(html.Em(f" … and {len(response.text) - _MAX_CHARACTERS:,} more characters"))
     return shown
 
 
 def _colour(value: float) -> str:
     return "green" if value >= 0.8 else "yellow" if value >= 0.4 else "red"
+
+
+VIEW = View(NAME, "Samples", _layout, _register)

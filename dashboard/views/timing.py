@@ -1,25 +1,27 @@
-"""Time: where a step goes, loop by loop, how long pushes take, and which workers are slowest."""
+"""Time: what each loop did in the last steps, how long pushes take, and which workers are slowest."""
 
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, dcc, html, no_update
+from dash import Input, Output, State, dcc, html, no_update
 
 from actors.pool.member import MemberStatus
 from dashboard.board import SCHEME, TABS, TICK, Board
 from dashboard.charts import push_figure, stage_figure, timeline_figure
+from dashboard.theme import scheme_of
+from dashboard.view import Page, View
 
 NAME = "time"
 _CONFIG: Any = {"displaylogo": False, "responsive": True}
 _NUM_SLOWEST = 8
 
 
-def layout() -> Any:
+def _layout(board: Board) -> Any:
     return dmc.Stack(
         [
             dmc.Group(
                 [
-                    dmc.Title("The last steps, loop by loop", order=4),
+                    dmc.Title("What each loop did in the last", order=4),
                     dmc.SegmentedControl(id="last-steps", value="5", data=["1", "5", "20", "100"], size="xs"),
                     dmc.Text("steps", size="sm", c="dimmed"),
                 ]
@@ -35,7 +37,9 @@ def layout() -> Any:
     )
 
 
-def register(app: Dash, board: Board) -> None:
+def _register(page: Page) -> None:
+    app, board = page.app, page.board
+
     @app.callback(
         Output("timeline", "figure"),
         Output("stages", "figure"),
@@ -53,7 +57,7 @@ def register(app: Dash, board: Board) -> None:
             return (no_update,) * 5
         view = board.own
         view.refresh()
-        theme: Any = "dark" if scheme == "dark" else "light"
+        theme = scheme_of(scheme)
         status = view.status
         with view.lock:
             now = f"{view.metrics.generation} {view.metrics.num_steps} {last_steps} {scheme}"
@@ -71,5 +75,8 @@ def register(app: Dash, board: Board) -> None:
 def _slowest(workers: list[MemberStatus]) -> Any:
     measured = sorted((w for w in workers if w.group_s is not None), key=lambda w: -(w.group_s or 0))[:_NUM_SLOWEST]
     rows = [[w.name, f"{w.group_s:.2f} s", f"{w.tokens_per_s:,.0f}" if w.tokens_per_s else "–"] for w in measured]
-    head = ["worker", "a group takes", "tokens a second"]
-    return dmc.Stack([dmc.Title("Slowest members", order=4), dmc.Table(data={"head": head, "body": rows}, maw=620)])
+    head = ["worker", "time per group", "tokens per second"]
+    return dmc.Stack([dmc.Title("Slowest workers", order=4), dmc.Table(data={"head": head, "body": rows}, maw=620)])
+
+
+VIEW = View(NAME, "Time", _layout, _register)

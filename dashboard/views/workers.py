@@ -1,31 +1,27 @@
-"""Workers: a row each, and buttons to scale, drain and restart, each of which asks once and is noted."""
+"""Workers: a row for each, and buttons to scale, drain and restart. Each asks for confirmation and is logged."""
 
-from collections.abc import Callable
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash import ALL, ClientsideFunction, Input, Output, State, ctx, dcc, html, no_update
 
 from actors.pool.member import MemberStatus
 from actors.run.status import RunStatus
+from dashboard.active import ActiveRun
 from dashboard.board import TABS, TICK, Board
-from dashboard.live import Watched
+from dashboard.view import Page, View
 
 NAME = "workers"
 _HEAD = (
-    *("worker", "state", "for", "weights", "tokens a second", "a group takes", "under way", "not begun"),
-    *("cache in use", "memory", "restarts", "why", ""),
+    *("worker", "state", "time in state", "weight version", "tokens per second", "time per group", "running", "queued"),
+    *("cache used", "memory", "restarts", "reason", ""),
 )
 _ACTION = "worker-action"
 _ONE_LINE = {"whiteSpace": "nowrap"}
 _NO_TOKEN = "Read-only. To make changes, open the link that the run printed at its start (sr-real dashboard run=RUN)."
 
 
-def layout(can_change: bool) -> Any:
-    """
-    Args:
-        can_change: the run is under way, so that there is something to scale.
-    """
+def _layout(board: Board) -> Any:
     return dmc.Stack(
         [
             html.Div(id="workers"),
@@ -35,7 +31,7 @@ def layout(can_change: bool) -> Any:
                     dmc.Button("Scale", id="scale", variant="light"),
                 ],
                 align="flex-end",
-                style={} if can_change else {"display": "none"},
+                style={} if board.own.active is not None else {"display": "none"},
             ),
             html.Div(id="actions"),
             dmc.Modal(
@@ -54,12 +50,9 @@ def layout(can_change: bool) -> Any:
     )
 
 
-def register(app: Dash, board: Board, may_change: Callable[[], bool]) -> None:
-    """
-    Args:
-        may_change: whether the request that is being answered comes from somebody with the token.
-    """
-    watched = board.own.watched
+def _register(page: Page) -> None:
+    app, board = page.app, page.board
+    active = board.own.active
 
     @app.callback(Output("workers", "children"), Input(TICK, "n_intervals"), Input(TABS, "value"))
     def show(_: int, tab: str) -> Any:
@@ -67,14 +60,14 @@ def register(app: Dash, board: Board, may_change: Callable[[], bool]) -> None:
             return no_update
         status = board.own.status
         if status is None:
-            return dmc.Text("The run is not under way: it has no workers.", c="dimmed")
+            return dmc.Text("The run has ended, so it has no workers.", c="dimmed")
         return _table(status)
 
     @app.callback(Output("actions", "children"), Input(TICK, "n_intervals"), Input(TABS, "value"))
     def show_actions(_: int, tab: str) -> Any:
-        if tab != NAME or watched is None:
+        if tab != NAME or active is None:
             return no_update
-        return _noted(watched)
+        return _log_of(active)
 
     app.clientside_callback(
         ClientsideFunction("page", "action"),
@@ -100,21 +93,21 @@ def register(app: Dash, board: Board, may_change: Callable[[], bool]) -> None:
         prevent_initial_call=True,
     )
     def answer(_: int | None, __: int | None, action: dict[str, Any]) -> Any:
-        if ctx.triggered_id != "confirm" or watched is None:
+        if ctx.triggered_id != "confirm" or active is None:
             return False, no_update
-        if not may_change():
+        if not page.may_change():
             return False, dmc.Alert(_NO_TOKEN, color="red")
-        watched.act(_in_words(action), lambda: _do(watched, action))
-        return False, _noted(watched)
+        active.act(_in_words(action), lambda: _do(active, action))
+        return False, _log_of(active)
 
 
-def _do(watched: Watched, action: dict[str, Any]) -> None:
+def _do(active: ActiveRun, action: dict[str, Any]) -> None:
     if action["what"] == "scale":
-        watched.live.scale(int(action["size"]))
+        active.controls.scale(int(action["size"]))
     elif action["what"] == "drain":
-        watched.live.drain(str(action["worker"]))
+        active.controls.drain(str(action["worker"]))
     else:
-        watched.live.restart(str(action["worker"]))
+        active.controls.restart(str(action["worker"]))
 
 
 def _in_words(action: dict[str, Any]) -> str:
@@ -123,8 +116,8 @@ def _in_words(action: dict[str, Any]) -> str:
     return f"{action['what']} {action['worker']}"
 
 
-def _noted(watched: Watched) -> Any:
-    return dmc.Stack([dmc.Text(line, size="sm") for line in watched.actions], gap=2)
+def _log_of(active: ActiveRun) -> Any:
+    return dmc.Stack([dmc.Text(line, size="sm") for line in active.actions], gap=2)
 
 
 def _table(status: RunStatus) -> Any:
@@ -139,7 +132,7 @@ def _cells(worker: MemberStatus) -> list[Any]:
     return [
         dmc.Text(worker.name, inherit=True, style=_ONE_LINE),
         dmc.Badge(worker.label, color=worker.colour, variant="light", miw="max-content"),
-        dmc.Text(_for(worker.for_s), inherit=True, style=_ONE_LINE),
+        dmc.Text(_duration(worker.for_s), inherit=True, style=_ONE_LINE),
         "?" if worker.version is None else str(worker.version),
         "–" if worker.tokens_per_s is None else f"{worker.tokens_per_s:,.0f}",
         "–" if worker.group_s is None else f"{worker.group_s:.2f} s",
@@ -153,7 +146,7 @@ def _cells(worker: MemberStatus) -> list[Any]:
     ]
 
 
-def _for(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
@@ -165,3 +158,6 @@ def _button(what: str, worker: str) -> Any:
         variant="subtle",
         attributes={"root": {"aria-label": f"{what} {worker}"}},
     )
+
+
+VIEW = View(NAME, "Workers", _layout, _register)

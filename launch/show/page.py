@@ -14,9 +14,9 @@ from rich.console import Console
 from actors.cluster.runtime import on_this_node
 from actors.phases.client import CoordinatorClient
 from actors.run.run_folder import RunFolder
+from dashboard.active import ActiveRun
 from dashboard.board import Board
 from dashboard.config import DashboardConfig
-from dashboard.live import Watched
 from dashboard.run_view import RunView
 from dashboard.server import DashboardServer, Place, PortTakenError
 from launch.settings.config import ConfigError
@@ -30,7 +30,7 @@ class _Dashboard:
     """Answers the page's requests in a thread of its own; the run does not wait for it."""
 
     def __init__(self, root: Path, config: DashboardConfig, coordinator: CoordinatorClient) -> None:
-        own = RunView(root, Watched(replace(coordinator, answer_s=_ANSWER_S)))
+        own = RunView(root, ActiveRun(replace(coordinator, answer_s=_ANSWER_S)))
         self._server = DashboardServer(Board(_with_neighbours(own)), config)
         threading.Thread(target=self._server.run, name="dashboard", daemon=True).start()
 

@@ -11,21 +11,21 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from dashboard.active import ActiveRun
 from dashboard.app import build_app
 from dashboard.board import Board
 from dashboard.config import DashboardConfig
 from dashboard.guard import Guard
-from dashboard.live import Watched
 from dashboard.run_view import RunView
 from dashboard.server import DashboardServer
 from tests.dashboard.run_on_disk import write_run
-from tests.dashboard.test_showing import FakeLive
+from tests.dashboard.test_showing import FakeControls
 
 TOKEN = "a-token-of-this-run"
 LOCAL = "http://127.0.0.1:8270"
 
 
-class CountingLive(FakeLive):
+class CountingControls(FakeControls):
     def __init__(self) -> None:
         super().__init__()
         self.scaled_to: list[int] = []
@@ -35,8 +35,8 @@ class CountingLive(FakeLive):
 
 
 @pytest.fixture
-def live() -> CountingLive:
-    return CountingLive()
+def live() -> CountingControls:
+    return CountingControls()
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def root(tmp_path: Path) -> Path:
     return write_run(tmp_path / "run").root
 
 
-def client(root: Path, live: CountingLive, host: str = "127.0.0.1", names: tuple[str, ...] = ()) -> FlaskClient:
-    view = RunView(root, Watched(live))
+def client(root: Path, live: CountingControls, host: str = "127.0.0.1", names: tuple[str, ...] = ()) -> FlaskClient:
+    view = RunView(root, ActiveRun(live))
     app: Flask = build_app(Board({view.name: view}), Guard(TOKEN, host, names))
     return app.test_client()
 
@@ -70,7 +70,7 @@ def scale(visitor: FlaskClient, base: str = LOCAL, **headers: str) -> tuple[int,
     return response.status_code, response.text
 
 
-def test_on_loopback_looking_needs_no_token_and_changing_does(root: Path, live: CountingLive) -> None:
+def test_on_loopback_looking_needs_no_token_and_changing_does(root: Path, live: CountingControls) -> None:
     visitor = client(root, live)
     assert visitor.get("/", base_url=LOCAL).status_code == 200
     status, text = scale(visitor)
@@ -86,7 +86,7 @@ def test_on_loopback_looking_needs_no_token_and_changing_does(root: Path, live: 
     assert live.scaled_to == [5]
 
 
-def test_on_another_address_everything_needs_the_token(root: Path, live: CountingLive) -> None:
+def test_on_another_address_everything_needs_the_token(root: Path, live: CountingControls) -> None:
     visitor = client(root, live, "10.0.0.7")
     there = "http://10.0.0.7:8270"
     for address in ("/", "/_dash-layout", "/download/metrics.csv", f"/image/{'0' * 64}", "/assets/page.css", "/none"):
@@ -109,7 +109,7 @@ def test_on_another_address_everything_needs_the_token(root: Path, live: Countin
     ],
 )
 def test_a_change_from_another_page_is_refused_though_the_browser_sends_the_cookie(
-    root: Path, live: CountingLive, headers: dict[str, str]
+    root: Path, live: CountingControls, headers: dict[str, str]
 ) -> None:
     visitor = client(root, live)
     visitor.get(f"/?token={TOKEN}", base_url=LOCAL)
@@ -119,7 +119,7 @@ def test_a_change_from_another_page_is_refused_though_the_browser_sends_the_cook
     assert (status, live.scaled_to) == (200, [5])
 
 
-def test_a_name_that_was_made_to_lead_here_is_refused(root: Path, live: CountingLive) -> None:
+def test_a_name_that_was_made_to_lead_here_is_refused(root: Path, live: CountingControls) -> None:
     visitor = client(root, live)
     assert visitor.get("/", base_url="http://evil.example:8270").status_code == 421
     assert visitor.get("/", base_url="http://localhost:8270").status_code == 200
@@ -143,7 +143,7 @@ def test_a_name_that_was_made_to_lead_here_is_refused(root: Path, live: Counting
         "/download/../config.json",
     ],
 )
-def test_no_name_from_the_network_leaves_the_runs_folder(root: Path, live: CountingLive, address: str) -> None:
+def test_no_name_from_the_network_leaves_the_runs_folder(root: Path, live: CountingControls, address: str) -> None:
     (root / "config.json").write_text('{"secret": "of the run"}')
     response = client(root, live).get(address, base_url=LOCAL)
     assert b"secret" not in response.data
@@ -154,7 +154,7 @@ def test_no_name_from_the_network_leaves_the_runs_folder(root: Path, live: Count
 
 
 def test_the_page_may_load_nothing_from_elsewhere_and_run_no_script_that_is_not_its_own(
-    root: Path, live: CountingLive
+    root: Path, live: CountingControls
 ) -> None:
     response = client(root, live).get("/", base_url=LOCAL)
     policy = dict(rule.split(" ", 1) for rule in response.headers["Content-Security-Policy"].split("; "))
@@ -167,7 +167,7 @@ def test_the_page_may_load_nothing_from_elsewhere_and_run_no_script_that_is_not_
     assert "//" not in " ".join(part for part in response.text.split('"') if part.startswith(("http", "//")))
 
 
-def test_a_question_of_many_megabytes_is_refused(root: Path, live: CountingLive) -> None:
+def test_a_question_of_many_megabytes_is_refused(root: Path, live: CountingControls) -> None:
     visitor = client(root, live)
     response = visitor.post(
         "/_dash-update-component", data=b"x" * (10 << 20), base_url=LOCAL, headers={"Content-Type": "application/json"}
@@ -175,8 +175,8 @@ def test_a_question_of_many_megabytes_is_refused(root: Path, live: CountingLive)
     assert response.status_code == 413
 
 
-def test_a_thousand_requests_at_once_are_all_answered(root: Path, live: CountingLive) -> None:
-    view = RunView(root, Watched(live))
+def test_a_thousand_requests_at_once_are_all_answered(root: Path, live: CountingControls) -> None:
+    view = RunView(root, ActiveRun(live))
     server = DashboardServer(Board({view.name: view}), DashboardConfig())
     Thread(target=server.run, daemon=True).start()
 

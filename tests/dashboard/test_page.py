@@ -9,14 +9,14 @@ from threading import Thread
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from dashboard.active import ActiveRun
 from dashboard.board import Board
 from dashboard.config import DashboardConfig
-from dashboard.live import Watched
 from dashboard.run_view import RunView
 from dashboard.server import DashboardServer
 from tests.cluster.conftest import LiveRun
 from tests.dashboard.run_on_disk import SCRIPT, write_run
-from tests.dashboard.test_showing import FakeLive
+from tests.dashboard.test_showing import FakeControls
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -28,8 +28,8 @@ Serve = Callable[..., DashboardServer]
 def serve() -> Iterator[Serve]:
     servers: list[DashboardServer] = []
 
-    def start(root: Path, live: FakeLive | None = None) -> DashboardServer:
-        view = RunView(root, Watched(live) if live else None)
+    def start(root: Path, live: FakeControls | None = None) -> DashboardServer:
+        view = RunView(root, ActiveRun(live) if live else None)
         server = DashboardServer(Board({view.name: view}), DashboardConfig())
         servers.append(server)
         Thread(target=server.run, daemon=True).start()
@@ -66,16 +66,16 @@ def test_a_run_that_ended_opens_and_a_sample_shows_its_centres(tmp_path: Path, s
     figures = page.locator("#pictures .js-plotly-plot")
     expect(figures).to_have_count(2)
     names = figures.evaluate_all("plots => plots.map(plot => plot.data.map(trace => trace.name))")
-    assert {"true", "said", "red point: cube", "blue point: cone"} <= set(names[0])
-    assert {"true", "said", "camera"} <= set(names[1])
+    assert {"true", "predicted", "red point: cube", "blue point: cone"} <= set(names[0])
+    assert {"true", "predicted", "camera"} <= set(names[1])
     seen = page.locator("#pictures image").first.get_attribute("href") or ""
     assert seen.startswith("data:image/png") or "/image/" in seen
     # Of one response alone: two centres rather than four.
     page.locator("#group label").filter(has_text=re.compile("^1$")).click()
     _until(
         page,
-        "() => { const said = document.querySelector('#pictures .js-plotly-plot').data.find(t => t.name == 'said');"
-        " return said && said.x.length == 2 }",
+        "() => { const traces = document.querySelector('#pictures .js-plotly-plot').data;"
+        " return traces.find(t => t.name == 'predicted')?.x.length == 2 }",
     )
 
 
@@ -87,7 +87,7 @@ def test_a_response_full_of_script_is_shown_as_text(tmp_path: Path, serve: Serve
 
 
 def test_a_page_says_that_nobody_answers_it_any_more(tmp_path: Path, serve: Serve, browser: Browser) -> None:
-    server = serve(write_run(tmp_path / "run", 1).root, FakeLive())
+    server = serve(write_run(tmp_path / "run", 1).root, FakeControls())
     with browser.new_page() as page:
         page.goto(server.place.url)
         expect(page.locator("#sentence")).not_to_be_empty()
@@ -100,11 +100,11 @@ def test_a_page_says_that_nobody_answers_it_any_more(tmp_path: Path, serve: Serv
 def test_a_response_of_ten_megabytes_does_not_stop_the_page(tmp_path: Path, serve: Serve, open_page: Open) -> None:
     page = open_page(serve(write_run(tmp_path / "run", 1, think="so " * 3_400_000).root).place.url)
     open_group(page, 1)
-    expect(page.locator("#group").get_by_text("characters more").first).to_be_visible()
+    expect(page.locator("#group").get_by_text("more characters").first).to_be_visible()
 
 
 def test_it_fits_a_phone_and_the_dark(tmp_path: Path, serve: Serve, open_page: Open) -> None:
-    live = FakeLive()
+    live = FakeControls()
     page = open_page(serve(write_run(tmp_path / "run").root, live).place.url, width_px=390, scheme="dark")
     for tab in ("Now", "Curves", "Workers", "Samples", "Time"):
         page.get_by_role("tab", name=tab).click()
@@ -134,7 +134,7 @@ def test_a_run_under_way_moves_and_its_page_adds_a_worker(model: Path, tmp_path:
         assert (run.folder / "dashboard.json").stat().st_mode & 0o077 == 0
         assert place["token"] not in run.log
         page = open_page(f"{place['url']}?token={place['token']}")
-        expect(page.locator("#sentence")).to_contain_text("1 of 1 rollout workers serve")
+        expect(page.locator("#sentence")).to_contain_text("1 of 1 rollout workers are serving")
         page.get_by_role("tab", name="Curves").click()
         # As drawn: `data` keeps numbers as they were sent, in base64.
         points = "() => document.querySelector('.js-plotly-plot')?._fullData?.[0]?.x?.length || 0"

@@ -12,13 +12,13 @@ from actors.errors import CoordinatorError
 from actors.pool.member import MemberStatus
 from actors.pool.waits import Wait
 from actors.run.status import Progress, RunStatus
+from dashboard.active import ActiveRun
 from dashboard.alarms import find_alarms
 from dashboard.charts import CHARTS, curve, has_numbers, running_mean, timeline_figure
-from dashboard.groups import GroupTable, Response
-from dashboard.live import Watched
+from dashboard.groups import GroupTable, RecordedResponse
 from dashboard.metrics import MetricsTable
 from dashboard.run_view import RunView
-from dashboard.scene import above_figure, image_figure, said_centers
+from dashboard.scene import above_figure, image_figure, predicted_centers
 from dashboard.spans import pieces
 from dashboard.timeline import Span
 from dashboard.views.now import sentence, sparkline, tiles
@@ -94,19 +94,19 @@ def table(tmp_path: Path) -> GroupTable:
     return table
 
 
-def test_a_groups_picture_has_true_and_said_centres_on_the_image_and_from_above(table: GroupTable) -> None:
+def test_a_groups_picture_has_true_and_predicted_centres_on_the_image_and_from_above(table: GroupTable) -> None:
     group = table.open(2)
-    said = said_centers(group)
-    assert [one.member for one in said] == [0, 0, 1, 1]
-    assert said[1].center_m == pytest.approx((0.5, 0.25, 2.6))
+    predicted = predicted_centers(group)
+    assert [one.member for one in predicted] == [0, 0, 1, 1]
+    assert predicted[1].center_m == pytest.approx((0.5, 0.25, 2.6))
     image = {trace.name: trace for trace in image_figure(group, 0, "/image/x", "light", None).data}
     assert list(image["true"].x) == pytest.approx([32.0, 64 * 0.5 / 2.5 + 32])
-    assert list(image["said"].y)[:2] == pytest.approx([32.0, 64 * 0.25 / 2.6 + 32])
+    assert list(image["predicted"].y)[:2] == pytest.approx([32.0, 64 * 0.25 / 2.6 + 32])
     above = above_figure(group, "dark", 0)
     assert above is not None
     by_name = {trace.name: trace for trace in above.data if trace.name}
     assert (list(by_name["true"].x), list(by_name["true"].y)) == ([0.0, 0.5], [2.0, 2.5])
-    assert set(by_name["true"].marker.color) == set(by_name["said"].marker.color)
+    assert set(by_name["true"].marker.color) == set(by_name["predicted"].marker.color)
     assert above_figure(table.open(0), "light", None) is None
 
 
@@ -117,8 +117,8 @@ def test_a_response_is_cut_where_another_version_went_on() -> None:
     token_ids = tuple(tokenizer.encode("red point to blue point: right 0.2, so 0.5 m.", add_special_tokens=False).ids)
     whole = tokenizer.decode(list(token_ids))
 
-    def respond(*spans: tuple[int, int]) -> Response:
-        return Response(0, whole, {}, spans, token_ids, "stop", "rollout-0")
+    def respond(*spans: tuple[int, int]) -> RecordedResponse:
+        return RecordedResponse(0, whole, {}, spans, token_ids, "stop", "rollout-0")
 
     cut = pieces(respond((3, 4), (4, len(token_ids) - 4)), TOKENIZER)
     assert [version for _, version in cut] == [3, 4]
@@ -151,14 +151,14 @@ def test_alarms_say_what_is_wrong_and_nothing_of_a_healthy_run(tmp_path: Path) -
     assert found == [
         "LOR: the reward has collapsed, from 0.60 to 0.30 (means of 10 steps)",
         "rollout-1 is in quarantine: it broke",
-        "DTR: only 50% of responses keep the format",
-        "rollout and learner disagree: divergence 0.020 nats a token over 10 steps",
+        "DTR: only 50% of responses are in the right format",
+        "rollout and learner disagree: divergence 0.020 nats per token over 10 steps",
         "10 responses failed in the last 10 steps",
-        "no rollout worker serves",
+        "no rollout worker is serving",
     ]
 
 
-class FakeLive:
+class FakeControls:
     def __init__(self) -> None:
         self.num_asked = 0
         self.is_down = False
@@ -183,15 +183,15 @@ def test_the_state_of_a_run_is_one_sentence(tmp_path: Path) -> None:
     ended = RunView(root)
     ended.refresh()
     assert sentence(ended, None) == "It stopped after 3 of 9 steps."
-    live = FakeLive()
-    watched = RunView(root, Watched(live))
-    watched.refresh()
-    assert sentence(watched, watched.status) == "RL: 2 of 9; 1 of 2 rollout workers serve."
-    shown = {title: value for title, value, _ in tiles(watched, watched.status)}
+    live = FakeControls()
+    active = RunView(root, ActiveRun(live))
+    active.refresh()
+    assert sentence(active, active.status) == "RL: 2 of 9; 1 of 2 rollout workers are serving."
+    shown = {title: value for title, value, _ in tiles(active, active.status)}
     # Four groups of two responses in two seconds; six steps of two seconds are left.
-    assert shown["responses a second"] == "4.0"
+    assert shown["responses per second"] == "4.0"
     assert shown["time left"] == "0:00:12"
-    assert (shown["step"], shown["weights version"], shown["LOR reward"]) == ("3 / 9", "2", "0.300")
+    assert (shown["step"], shown["weight version"], shown["LOR reward"]) == ("3 / 9", "2", "0.300")
 
 
 def test_a_sparkline_is_a_picture_from_its_lowest_value_to_its_highest() -> None:
@@ -202,17 +202,17 @@ def test_a_sparkline_is_a_picture_from_its_lowest_value_to_its_highest() -> None
 
 
 def test_a_status_is_asked_for_once_a_second_however_many_watch_and_actions_are_noted() -> None:
-    live = FakeLive()
-    watched = Watched(live)
+    live = FakeControls()
+    active = ActiveRun(live)
     for _ in range(100):
-        watched.status()
+        active.status()
     assert live.num_asked == 1
-    assert watched.act("scale to 9", lambda: live.scale(9)) == "scale to 9: refused, max_workers=8"
-    assert watched.act("drain rollout-0", lambda: live.drain("rollout-0")) == "drain rollout-0: done"
-    assert [line.split(" ", 1)[1] for line in watched.actions] == [
+    assert active.act("scale to 9", lambda: live.scale(9)) == "scale to 9: refused, max_workers=8"
+    assert active.act("drain rollout-0", lambda: live.drain("rollout-0")) == "drain rollout-0: done"
+    assert [line.split(" ", 1)[1] for line in active.actions] == [
         "drain rollout-0: done",
         "scale to 9: refused, max_workers=8",
     ]
     live.is_down = True
-    assert watched.status() is None
-    assert watched.problem == "it is gone"
+    assert active.status() is None
+    assert active.problem == "it is gone"

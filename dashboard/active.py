@@ -1,4 +1,4 @@
-"""A run that is under way, as the page sees and steers it."""
+"""A run that is under way: how the page reads its status and controls it."""
 
 import logging
 import time
@@ -12,15 +12,15 @@ from actors.errors import CoordinatorError
 from actors.run.status import RunStatus
 
 _log = logging.getLogger(__name__)
-# Several viewers, and several parts of a page, look at the same moment.
+# Several viewers, and several parts of one page, ask at the same moment.
 _FRESH_S = 1.0
 
 
-class Live(Protocol):
-    """What a run under way can be asked.
+class RunControls(Protocol):
+    """What one can request of a run under way.
 
     Raises (every call):
-        CoordinatorError: it does not answer, or refuses.
+        CoordinatorError: the run does not answer, or refuses.
     """
 
     def status(self) -> RunStatus: ...
@@ -33,12 +33,12 @@ class Live(Protocol):
 
 
 @dataclass
-class Watched:
-    """A run under way: its latest status, not asked for more often than once a second, and what people did to it."""
+class ActiveRun:
+    """A run under way: its latest status (fetched at most once a second) and the log of what people requested."""
 
-    live: Live
+    controls: RunControls
     actions: deque[str] = field(default_factory=lambda: deque(maxlen=50))
-    """What was asked for from the page, and what came of it, the newest first."""
+    """What was requested from the page, with the outcome, newest first."""
     _latest: RunStatus | None = None
     _asked_s: float = float("-inf")
     _problem: str = ""
@@ -48,7 +48,7 @@ class Watched:
         if time.monotonic() - self._asked_s > _FRESH_S:
             self._asked_s = time.monotonic()
             try:
-                self._latest, self._problem = self.live.status(), ""
+                self._latest, self._problem = self.controls.status(), ""
             except CoordinatorError as error:
                 self._latest, self._problem = None, str(error)
         return self._latest
@@ -59,13 +59,13 @@ class Watched:
         return self._problem
 
     def act(self, what: str, action: Callable[[], None]) -> str:
-        """Do it and note it; returns what came of it in words."""
+        """Do it, log it, and return the outcome as text."""
         try:
             action()
             outcome = f"{what}: done"
         except CoordinatorError as error:
             outcome = f"{what}: refused, {error}"
         self.actions.appendleft(f"{datetime.now():%H:%M:%S} {outcome}")
-        _log.info("asked from the page: %s", outcome)
+        _log.info("requested from the page: %s", outcome)
         self._asked_s = float("-inf")
         return outcome
