@@ -275,7 +275,6 @@ class SessionConfig(StrictModel):
             ("start_timeout_s", "start_s"),
             ("generate_timeout_s", "generate_s"),
             ("control_timeout_s", "push_s"),
-            ("shutdown_timeout_s", "stop_s"),
         ):
             inner_s, outer_s = getattr(engine, inner), getattr(outer, within)
             if inner_s >= outer_s:
@@ -283,6 +282,13 @@ class SessionConfig(StrictModel):
                     f"rollout.engine.{inner}={inner_s:g} lies within cluster.deadlines.{within}={outer_s:g} and could "
                     f"never pass: make {inner} shorter, or {within} longer"
                 )
+        # Waited for twice: vLLM ends its processes, then the engine ends those that are left.
+        if 2 * engine.shutdown_timeout_s >= outer.stop_s:
+            raise ValueError(
+                f"rollout.engine.shutdown_timeout_s={engine.shutdown_timeout_s:g} passes twice within "
+                f"cluster.deadlines.stop_s={outer.stop_s:g}, and the second time could not end: make "
+                "shutdown_timeout_s shorter, or stop_s longer"
+            )
         collective_s = self.learner.deepspeed.collective_timeout_s
         if collective_s >= outer.update_s:
             raise ValueError(

@@ -38,7 +38,8 @@ class DeepSpeedConfig(StrictModel):
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = "auto"
     """"auto": flash-attn where a GPU, bfloat16 and the package are there, else PyTorch's own."""
     collective_timeout_s: Positive = 1500.0
-    """A collective that waits longer than this for another rank ends the process."""
+    """Seconds after which a collective that waits for another rank ends the process. While ranks start, save or push,
+    `cluster.deadlines` may end the wait earlier."""
 
     @model_validator(mode="after")
     def _micro_batches_are_bounded(self) -> Self:

@@ -129,11 +129,6 @@ class LearnerEngine:
         """Where the weights are."""
         return self._engine.device
 
-    @property
-    def num_optimizer_steps(self) -> int:
-        """Optimiser steps made so far, those before a loaded checkpoint included; those left out are not."""
-        return int(self._engine.global_steps - self._engine.skipped_steps)
-
     @cached_property
     def _pointer(self) -> Pointer | None:
         """Watches a head from the first supervised step on; reinforcement learning has none."""

@@ -139,6 +139,16 @@ class HealthConfig(StrictModel):
     drain_s: Seconds = 60.0
     """Seconds a worker gets to finish its responses when the pool shrinks; other workers take what is left."""
 
+    @model_validator(mode="after")
+    def _pauses_can_grow(self) -> Self:
+        if self.restart_pause_s > self.max_restart_pause_s:
+            raise ValueError(
+                f"health.restart_pause_s={self.restart_pause_s:g} is longer than health.max_restart_pause_s="
+                f"{self.max_restart_pause_s:g} and would never pass in full: make the first shorter, or the "
+                "second longer"
+            )
+        return self
+
 
 class FixedScalingConfig(StrictModel):
     """The pool keeps the size that it was given."""

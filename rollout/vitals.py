@@ -8,7 +8,6 @@ from typing import Any
 class EngineUsage:
     """The scheduler's latest numbers."""
 
-    num_running: int = 0
     num_waiting: int = 0
     cache_share: float = 0.0
     """Of the memory for keys and values, what is in use."""
@@ -38,7 +37,6 @@ def usage_logger(usage: EngineUsage) -> type:
             self, scheduler_stats: Any, iteration_stats: Any, mm_cache_stats: Any = None, engine_idx: int = 0
         ) -> None:
             if scheduler_stats is not None:
-                usage.num_running = scheduler_stats.num_running_reqs
                 usage.num_waiting = scheduler_stats.num_waiting_reqs
                 usage.cache_share = scheduler_stats.kv_cache_usage
 

@@ -145,12 +145,6 @@ class LoadedSamples:
     rejects: tuple[Reject, ...]
 
 
-def load_samples(file: Path, images: ImageStore, max_bad_share: float = 0.01) -> LoadedSamples:
-    """As `open_samples`, all of them in memory."""
-    opened = open_samples(file, images, max_bad_share)
-    return LoadedSamples(tuple(opened.samples), opened.rejects)
-
-
 def open_samples(
     file: Path, images: ImageStore, max_bad_share: float = 0.01, left_out: Collection[str] = ()
 ) -> LoadedSamples:

@@ -242,19 +242,6 @@ class Region(StrictModel):
         """Whether the name of a detected object refers to this region: "cabinet (red point)"."""
         return f"({self.label})" in name
 
-    @classmethod
-    def around_point(
-        cls, mark: Mark, x_px: float, y_px: float, radius_px: float, image: ImageRef, index: int = 0
-    ) -> Self:
-        """A point widened to a square box, which ends at the border of the image."""
-        box = (
-            max(0.0, x_px - radius_px),
-            max(0.0, y_px - radius_px),
-            min(float(image.width_px), x_px + radius_px),
-            min(float(image.height_px), y_px + radius_px),
-        )
-        return cls(mark=mark, image_index=index, box_xyxy_px=box)
-
 
 class SeenObject(StrictModel):
     """Something in view, by its name: for a loss that ties words to places. It is never shown to the model."""

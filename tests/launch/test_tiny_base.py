@@ -8,10 +8,10 @@ import torch
 
 from actors.run.run_folder import RunFolder
 from launch.settings.config import load_config
-from spatial.dataset import load_samples
 from spatial.images import ImageStore
 from spatial.sample import ReasoningPath
 from spatial.scenes.build import build_dataset
+from tests.samples import load_samples
 from vlm.policy import PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import PromptEncoder
 

@@ -16,7 +16,7 @@ from learner.step import NonFiniteError
 from tests.learner.conftest import StartEngine, ToyWorld
 from tests.learner.poison import Where, poisoned
 from tests.learner.test_engine import assert_same_weights, weights_of
-from tests.learner.toy import free_port, make_config, sft_rows, training_rows
+from tests.learner.toy import free_port, make_config, num_optimizer_steps, sft_rows, training_rows
 
 pytestmark = pytest.mark.stack
 LAYOUTS = [(0, "float32"), (1, "float32"), (2, "float32"), (3, "float32")] + [(n, "bfloat16") for n in (1, 2, 3)]
@@ -50,7 +50,7 @@ def test_a_step_that_is_not_finite_is_left_out_counted_and_said(
     again = engine.sft_step(chains)
     assert again["nonfinite_steps"] == 0
     assert again["loss"] < first["loss"]
-    assert engine.num_optimizer_steps == 2
+    assert num_optimizer_steps(engine) == 2
     assert all(tensor.isfinite().all() for tensor in weights_of(engine).values())
 
 
@@ -86,7 +86,7 @@ def test_of_an_update_only_the_mini_batch_that_is_not_finite_is_left_out(
 
     engine.vlm.model.language_model.norm.weight.register_hook(spoil_the_first)
     metrics = engine.grpo_update(rows)
-    assert (metrics["nonfinite_steps"], engine.num_optimizer_steps) == (1, 1)
+    assert (metrics["nonfinite_steps"], num_optimizer_steps(engine)) == (1, 1)
     assert 0 < metrics["num_tokens"] < sum(len(row.response_token_ids) for row in rows)
     assert all(map(math.isfinite, metrics.values()))
 

@@ -10,6 +10,7 @@ import numpy as np
 from flow.trajectory import Trajectory, VersionSpan
 from learner.batch import SftRow, TrainingRow
 from learner.config import DeepSpeedConfig, LearnerConfig, SftConfig
+from learner.engine import LearnerEngine
 from learner.optimizers.config import ColdStartOptimizerConfig, OptimizerConfig
 from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, ReasoningPath, Region, SpatialSample
@@ -122,3 +123,8 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def num_optimizer_steps(engine: LearnerEngine) -> int:
+    """Optimiser steps made so far, those before a loaded checkpoint included; those left out are not."""
+    return int(engine._engine.global_steps - engine._engine.skipped_steps)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spatial.dataset import BadDataError, SampleFile, Subset, load_samples, open_samples
+from spatial.dataset import BadDataError, SampleFile, Subset, open_samples
 from spatial.images import ImageStore
 from spatial.scenes.build import build_dataset
 from spatial.scenes.config import SceneConfig
+from tests.samples import load_samples
 
 SMALL = SceneConfig(questions_per_scene=3)
 

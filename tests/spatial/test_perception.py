@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from rewards.accuracy import is_right
-from spatial.dataset import load_samples
 from spatial.grammar import parse_response
 from spatial.images import ImageStore
 from spatial.sample import Box2DAnswer, Box3DAnswer, PlacesAnswer, PointAnswer, ReasoningPath, SpatialSample
 from spatial.scenes.build import build_dataset
 from spatial.scenes.config import DIRECT_KINDS, REGION_PERCEPTION_KINDS, SceneConfig
 from spatial.tasks import task_of
+from tests.samples import load_samples
 
 CONFIG = SceneConfig(questions_per_scene=1, direct_per_scene=6)
 

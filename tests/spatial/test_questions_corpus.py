@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from spatial.dataset import load_samples
 from spatial.grammar import parse_response
 from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, NumberAnswer, ReasoningPath, SpatialSample
 from spatial.scenes.build import build_dataset
 from spatial.scenes.config import LOR_KINDS, REGION_KINDS, SceneConfig
+from tests.samples import load_samples
 
 NUMBER = re.compile(r"-?\d+\.\d+")
 STEP = re.compile(r"(left|right|up|down|near|far) (\d+\.\d)")

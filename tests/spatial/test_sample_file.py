@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from actors.config import TrainingConfig
 from actors.loop.lane import make_lanes
-from spatial.dataset import BadDataError, load_samples, open_samples
+from spatial.dataset import BadDataError, open_samples
 from spatial.images import ImageStore
 from spatial.sample import ReasoningPath
 from tests.corpora.fuzz import FEW, spoil
+from tests.samples import load_samples
 
 Row = dict[str, Any]
 

@@ -59,8 +59,3 @@ def test_shares_sum_to_one_on_any_grid() -> None:
 def test_a_shape_that_is_none_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Region(mark="red", box_xyxy_px=(0.0, 0.0, 40.0, 30.0)).replace(**changes)
-
-
-def test_a_point_is_widened_to_a_box_that_ends_at_the_border() -> None:
-    region = Region.around_point("red", x_px=2.0, y_px=20.0, radius_px=5.0, image=IMAGE)
-    assert region.box_xyxy_px == (0.0, 15.0, 7.0, 25.0)

@@ -17,10 +17,10 @@ from corpora.builder.config import BuildConfig, NoRewrite, Omni3DSource, OpenAIR
 from corpora.builder.errors import BuildError
 from rewards.config import RewardConfig
 from rewards.reward import score_response
-from spatial.dataset import load_samples
 from spatial.images import ImageStore
 from spatial.sample import ReasoningPath, SpatialSample
 from spatial.scenes.config import SceneConfig
+from tests.samples import load_samples
 
 from .fake_server import Reply, chain_in, completion, rewrite_well, serve
 from .worlds import raw_image, raw_object, write_omni3d

@@ -10,7 +10,6 @@ import pytest
 from corpora.checks.answers import options_in
 from corpora.checks.findings import Finding
 from corpora.checks.suite import CheckSuite
-from spatial.dataset import load_samples
 from spatial.grammar import format_detect_block, format_response
 from spatial.images import ImageStore
 from spatial.sample import (
@@ -28,6 +27,7 @@ from spatial.sample import (
 )
 from spatial.scenes.build import build_dataset
 from spatial.scenes.config import SceneConfig
+from tests.samples import load_samples
 
 CAMERA = Camera(fx_px=500.0, fy_px=500.0, cx_px=320.0, cy_px=240.0)
 Change = Callable[[SpatialSample], SpatialSample]

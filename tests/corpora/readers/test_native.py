@@ -14,10 +14,11 @@ from PIL import ExifTags, Image, ImageOps
 from corpora.importing import ImportConfig, import_data
 from corpora.readers.native import NativeReader
 from corpora.splits import split_of
-from spatial.dataset import BadDataError, Reject, load_samples
+from spatial.dataset import BadDataError, Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
 from tests.corpora.fuzz import FEW, check_items, spoil
+from tests.samples import load_samples
 
 Row = dict[str, Any]
 

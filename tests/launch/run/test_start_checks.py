@@ -15,9 +15,10 @@ from actors.workers.learner_rank import LearnerRank
 from launch.run.prepare import prepare_data, prepare_folder
 from launch.run.start_checks import check_questions, check_samples
 from launch.settings.config import ConfigError, RunConfig, load_config
-from spatial.dataset import BadDataError, load_samples
+from spatial.dataset import BadDataError
 from spatial.images import ImageStore
 from spatial.sample import ReasoningPath
+from tests.samples import load_samples
 from vlm.prompt import PromptEncoder
 
 Row = dict[str, Any]
