@@ -1,10 +1,10 @@
-"""Tables in Markdown files that are made from classes; `.venv/bin/python -m launch.show.document_tables` writes them.
+"""Parts of Markdown files that follow from classes; `.venv/bin/python -m launch.show.document_tables` writes them.
 
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`; a test compares it with the classes.
+A part stands between `<!-- from classes: NAME -->` and `<!-- end -->`; a test compares it with the classes.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from corpora.readers.registry import READERS
@@ -12,41 +12,51 @@ from corpora.rows import Reader
 from evaluation.benchmarks.registry import BENCHMARKS
 
 ROOT = Path(__file__).parents[2]
-_TABLE = re.compile(r"(<!-- table: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+FILES = tuple(ROOT / file for file in ("evaluation/benchmarks/README.md", "docs/data.md", "docs/evaluation.md"))
+_PART = re.compile(r"(<!-- from classes: (?P<name>[a-z-]+) -->).*?(<!-- end -->)", re.DOTALL)
 
 
-def benchmarks() -> Iterator[tuple[str, ...]]:
+def benchmarks() -> str:
     """All benchmarks with what each counts."""
-    yield "name", "data set", "one answer", "overall, and other figures"
-    for benchmark in BENCHMARKS.values():
-        yield f"`{benchmark.name}`", benchmark.data_set, benchmark.answer_rule, benchmark.figures
+    rows = ((f"`{each.name}`", each.data_set, each.answer_rule, each.figures) for each in BENCHMARKS.values())
+    return _table(("name", "data set", "one answer", "overall, and other figures"), rows)
 
 
-def readers() -> Iterator[tuple[str, ...]]:
+def benchmark_names() -> str:
+    return f"`{' '.join(BENCHMARKS)}`"
+
+
+def readers() -> str:
     """All readers with what each reads, and its settings, required ones first."""
-    yield "`type`", "what it reads", "settings"
-    for reader in READERS:
-        common = {"type", *Reader.model_fields}
-        own = [(name, field) for name, field in reader.model_fields.items() if name not in common]
-        settings = ", ".join(f"`{name}`" for name, _ in sorted(own, key=lambda pair: not pair[1].is_required()))
-        yield f"`{reader.model_fields['type'].default}`", reader.reads, settings
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for reader in READERS:
+            common = {"type", *Reader.model_fields}
+            own = [(name, field) for name, field in reader.model_fields.items() if name not in common]
+            settings = ", ".join(f"`{name}`" for name, _ in sorted(own, key=lambda pair: not pair[1].is_required()))
+            yield f"`{reader.model_fields['type'].default}`", reader.reads, settings
+
+    return _table(("`type`", "what it reads", "settings"), rows())
 
 
-TABLES: Mapping[str, Callable[[], Iterator[tuple[str, ...]]]] = {"benchmarks": benchmarks, "readers": readers}
-FILES = (ROOT / "evaluation" / "benchmarks" / "README.md", ROOT / "docs" / "data.md")
+PARTS: Mapping[str, Callable[[], str]] = {
+    "benchmarks": benchmarks,
+    "benchmark-names": benchmark_names,
+    "readers": readers,
+}
 
 
-def with_tables(text: str) -> str:
-    """The text of a Markdown file with its tables up to date."""
-    return _TABLE.sub(lambda match: f"{match[1]}{_markdown(TABLES[match['name']]())}{match[3]}", text)
+def with_parts(text: str) -> str:
+    """The text of a Markdown file with its parts up to date."""
+    return _PART.sub(lambda match: f"{match[1]}{PARTS[match['name']]()}{match[3]}", text)
 
 
-def _markdown(rows: Iterator[tuple[str, ...]]) -> str:
-    head, *body = (" | ".join(cells) for cells in rows)
-    rule = "---|" * (head.count(" | ") + 1)
-    return "\n".join([f"| {head} |", f"|{rule}", *(f"| {row} |" for row in body), ""])
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    lines.insert(1, "|---" * len(head) + "|")
+    return "\n".join(["", *lines, ""])
 
 
 if __name__ == "__main__":
     for file in FILES:
-        file.write_text(with_tables(file.read_text(encoding="utf-8")), encoding="utf-8")
+        file.write_text(with_parts(file.read_text(encoding="utf-8")), encoding="utf-8")
