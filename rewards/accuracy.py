@@ -1,4 +1,4 @@
-"""How right an answer is, by the type of its truth (method.md, "Rewards": accuracy).
+"""How right an answer is, by the type of its truth (docs/method.md, "Rewards": accuracy).
 
 Answers are compared as they stand in the answer section, without outer white space, and strictly: what a reader would
 have to guess at is wrong. A choice is its one letter ("A"), not "a", "A.", "(A)" or "A. red point".
@@ -94,7 +94,7 @@ def is_right(answer: str | None, truth: Answer) -> bool:
 
 
 def number_score(predicted: float, true: float) -> float:
-    """`exp(-2·|p−g| / (|g| + 0.01))`, p and g in the same unit (method.md, "Rewards")."""
+    """`exp(-2·|p−g| / (|g| + 0.01))`, p and g in the same unit (docs/method.md, "Rewards")."""
     return math.exp(-2.0 * abs(predicted - true) / (abs(true) + 0.01))
 
 

@@ -1,4 +1,4 @@
-"""The centre reward: how near predicted 3D centres are to the true ones (method.md, "Rewards": centre).
+"""The centre reward: how near predicted 3D centres are to the true ones (docs/method.md, "Rewards": centre).
 
 Predictions are matched to true centres one to one, by distance alone: the names and marks that a response writes
 beside its boxes are not looked at. Centres are metres in the camera frame (or the reference frame of several images).

@@ -47,7 +47,7 @@ class CenterStep(StrictModel):
 
 
 class RewardConfig(StrictModel):
-    """How responses are scored. The defaults are the rewards of SR-REAL (method.md, "Rewards")."""
+    """How responses are scored. The defaults are the rewards of SR-REAL (docs/method.md, "Rewards")."""
 
     lor: AnswerWeights = AnswerWeights()
     """Weights on the paths that detect nothing: language only, and the answer alone."""

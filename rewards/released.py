@@ -1,6 +1,6 @@
 """The reward as the released code scores it, faults included. Only for comparison (`RewardConfig.released_code`).
 
-Re-made from the facts in method.md ("The released rows and reward, as facts", "Rewards"); each difference from the
+Re-made from the facts in docs/method.md ("The released rows and reward, as facts", "Rewards"); each difference from the
 project's own reward is named at its place. The centre score, and with it the total, can pass 1.
 """
 

@@ -28,6 +28,7 @@ IN_BACKTICKS = re.compile(r"`([^`\n]+)`")
 A_PATH = re.compile(r"[\w.-]+(?:/[\w.*-]+)*/?")
 A_FILE = re.compile(r"(?<![\w/.…])\w[\w-]*(?:/[\w.*-]+)+\.(?:py|md|yaml|json|png|svg)\b")
 A_DOTTED_NAME = re.compile(r"\w+(?:\.(?!json$|jsonl$|py$|md$|yaml$|png$)\w+)+")
+CITED_PAGE = re.compile(r"""(docs/\w+\.md)((?:[ ,(]+"[^"]+")*)""")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 LISTING = re.compile(r"(?:^    .*\n|^\n(?=    ))+", re.MULTILINE)
@@ -142,6 +143,21 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
         if not file.exists() or (anchor and anchor not in anchors_of(file)):
             broken.append(link)
     assert not broken, broken
+
+
+def test_every_page_and_heading_that_the_source_cites_exists() -> None:
+    missing = []
+    for file in sorted(name for name in FILES if name.endswith((".py", ".yaml"))):
+        text = " ".join((ROOT / file).read_text().split())
+        for page, headings in CITED_PAGE.findall(text):
+            if not (ROOT / page).is_file():
+                missing.append(f"{file}: {page}")
+                continue
+            there = HEADING.findall((ROOT / page).read_text())
+            missing += [
+                f"{file}: {page}, {cited}" for cited in re.findall(r'"([^"]+)"', headings) if cited not in there
+            ]
+    assert not missing, missing
 
 
 def test_every_page_of_docs_is_linked_from_the_readme() -> None:

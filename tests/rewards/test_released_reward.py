@@ -1,4 +1,4 @@
-"""What the released reward does otherwise, as method.md lists it, beside what the project's own reward gives."""
+"""What the released reward does otherwise, as docs/method.md lists it, beside what the project's own reward gives."""
 
 import time
 from collections.abc import Callable, Sequence
