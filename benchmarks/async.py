@@ -207,7 +207,9 @@ async def measure(num_steps: int, max_staleness: int, update_s: float | None) ->
     pool = RolloutPool(lambda name, number: Engine(name), HEALTH, num_seats=NUM_PLACES, max_attempts=1)
     await pool.start(NUM_WORKERS)
     learner = NoLearner() if update_s is None else Learner(update_s)
-    publisher = NoPublisher() if isinstance(learner, NoLearner) else WeightPublisher(learner, pool, max_attempts=1)
+    publisher = (
+        NoPublisher() if isinstance(learner, NoLearner) else WeightPublisher(learner, pool.roster, max_attempts=1)
+    )
     with tempfile.TemporaryDirectory() as root:
         folder = RunFolder(Path(root))
         folder.create()
@@ -228,7 +230,7 @@ async def measure(num_steps: int, max_staleness: int, update_s: float | None) ->
             folder=folder,
             on_step=on_step,
         )
-        in_sync = pool.serve_as_loaded() if isinstance(publisher, NoPublisher) else publisher.keep_in_sync()
+        in_sync = pool.roster.serve_as_loaded() if isinstance(publisher, NoPublisher) else publisher.keep_in_sync()
         async with beside(in_sync):
             async with publisher.exclusive:
                 await publisher.publish(0)

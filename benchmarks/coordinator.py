@@ -98,7 +98,7 @@ class Rig:
         pool = RolloutPool(
             lambda name, number: SimulatedWorker(self.world, name), health, num_seats=NUM_SEATS, max_attempts=3
         )
-        publisher = WeightPublisher(self.learner, pool, max_attempts=3)
+        publisher = WeightPublisher(self.learner, pool.roster, max_attempts=3)
         config = TrainingConfig(
             num_steps=self.num_trajectories,  # more than are made: the number of trajectories ends the run
             groups_per_step={ReasoningPath.LOR: self.num_workers, ReasoningPath.DTR: self.num_workers},

@@ -35,7 +35,7 @@ class Evaluate:
         rollouts = await session.start_rollouts(self.checkpoint, images=self.images)
         session.control.begin(f"questions to {self.checkpoint.name}")
         sampling = _sampling(self.config, session)
-        async with beside(rollouts.serve_as_loaded()):
+        async with beside(rollouts.roster.serve_as_loaded()):
             questions = questions_of(self.samples, self.config)
             return await ask(questions, rollouts.generate, Response.of, sampling, session.control.count)
 

@@ -86,7 +86,7 @@ def make_publisher(
 ) -> WeightPublisher:
     is_float32 = {config.learner.deepspeed.dtype, config.rollout.engine.dtype} == {"float32"}
     canary = choose_canary(samples_of(config, folder, "validation"), config.rollout.engine.canary, is_float32)
-    return WeightPublisher(learner, rollouts, config.training.max_attempts, canary)
+    return WeightPublisher(learner, rollouts.roster, config.training.max_attempts, canary)
 
 
 @asynccontextmanager

@@ -39,7 +39,7 @@ class RolloutOnly:
             report=session.warnings.add,
         )
         session.control.begin("rollout only", config.training.num_steps, saves=True)
-        async with beside(rollouts.serve_as_loaded()):
+        async with beside(rollouts.roster.serve_as_loaded()):
             await trainer.run()
 
 

@@ -3,17 +3,19 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from actors.pool.member import Member, State
-from actors.pool.rollout_pool import RolloutPool
-from actors.pool.worker import EnginePort
+from actors.pool.roster import Roster
+from actors.pool.worker import EnginePort, WorkerError
 from flow.receipt import PushReceipt
 from rollout.canary import Canary, mean_difference
 from rollout.errors import TransferError, WorkersFailedError, told
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Sender(Protocol):
@@ -48,9 +50,9 @@ class WeightPublisher:
         canary: what engines are tried by; None: they are not.
     """
 
-    def __init__(self, sender: Sender, pool: RolloutPool, max_attempts: int, canary: Canary | None = None) -> None:
+    def __init__(self, sender: Sender, roster: Roster, max_attempts: int, canary: Canary | None = None) -> None:
         self._sender = sender
-        self._pool = pool
+        self._roster = roster
         self._max_attempts = max_attempts
         self._canary = canary
         # The learner's, of one version: as long as it is published, newcomers are tried by the same.
@@ -69,7 +71,7 @@ class WeightPublisher:
         Raises:
             PushError: engines are alive, and none could be given the weights.
         """
-        metrics = await self._push_to(lambda: self._pool.loaded, version)
+        metrics = await self._push_to(lambda: self._roster.loaded, version)
         self.version = version
         return metrics
 
@@ -77,10 +79,10 @@ class WeightPublisher:
         """For ever: give workers that join between two pushes the published weights, without stopping the others."""
 
         def stale() -> list[Member]:
-            return [member for member in self._pool.loaded if member.state is State.STALE]
+            return [member for member in self._roster.loaded if member.state is State.STALE]
 
         while True:
-            await self._pool.wait_until(lambda: self.version is not None and bool(stale()))
+            await self._roster.wait_until(lambda: self.version is not None and bool(stale()))
             async with self.exclusive:
                 if self.version is not None and stale():
                     await self._push_to(stale, self.version)
@@ -89,12 +91,12 @@ class WeightPublisher:
         causes: list[str] = []
         for _ in range(self._max_attempts):
             # Whoever failed a step is being probed: it comes back, or is gone.
-            await self._pool.wait_until(lambda: self._pool.is_settled)
+            await self._roster.wait_until(lambda: self._roster.is_settled)
             members = choose()
             if not members:
                 return {"push_bytes": 0, "push_engines": 0, "push_attempts": len(causes)}
             try:
-                with self._pool.receiving(members):
+                with self._roster.receiving(members):
                     metrics = await self._push(members, version)
             except TransferError as error:
                 causes.append(told(error))
@@ -116,15 +118,15 @@ class WeightPublisher:
         started_s = time.perf_counter()
         await self._sender.pack(version)
         metrics = {"time/pack_s": time.perf_counter() - started_s}
-        await self._pool.call(members, "pause", lambda engine: engine.pause())
+        await _on_each(members, "pause", lambda engine: engine.pause())
         paused_s = time.perf_counter()
         receipt = await self._sender.push(version)
         await self._verify(members, version, receipt)
-        await self._pool.call(members, "resume", lambda engine: engine.resume())
+        await _on_each(members, "resume", lambda engine: engine.resume())
         metrics |= {"push_bytes": receipt.num_bytes, "time/rollout_pause_s": time.perf_counter() - paused_s}
         if self._canary is not None and self._canary.is_due(version, is_new_group):
             metrics["canary_difference"] = await self._try_canary(self._canary, members, version)
-        self._pool.serve(members, version)
+        self._roster.serve(members, version)
         return metrics
 
     async def _verify(self, members: Sequence[Member], version: int, receipt: PushReceipt) -> None:
@@ -132,10 +134,10 @@ class WeightPublisher:
         Raises:
             WorkersFailedError: names the engines that report another version or hold other bytes, and which tensors.
         """
-        versions = await self._pool.call(members, "weight_version", lambda engine: engine.weight_version())
+        versions = await _on_each(members, "weight_version", lambda engine: engine.weight_version())
         causes = {name: f"reports version {seen}" for name, seen in versions.items() if seen != version}
         if receipt.checksums:
-            received = await self._pool.call(members, "received_checksums", lambda engine: engine.received_checksums())
+            received = await _on_each(members, "received_checksums", lambda engine: engine.received_checksums())
             for name, ranks in received.items():
                 if wrong := _differing(receipt.checksums, ranks):
                     causes[name] = f"received {len(wrong)} tensors wrongly, among them {', '.join(wrong[:3])}"
@@ -151,7 +153,7 @@ class WeightPublisher:
         if self._canary_logprobs is None or self._canary_logprobs[0] != version:
             self._canary_logprobs = version, await self._sender.canary_logprobs(canary)
         expected = self._canary_logprobs[1]
-        found = await self._pool.call(members, "canary_logprobs", lambda engine: engine.canary_logprobs(canary))
+        found = await _on_each(members, "canary_logprobs", lambda engine: engine.canary_logprobs(canary))
         differences = {name: mean_difference(expected, logprobs) for name, logprobs in found.items()}
         causes = {
             name: f"its log-probabilities of the canary differ from the learner's by {difference:.2g} nats a token; "
@@ -162,7 +164,7 @@ class WeightPublisher:
         if causes:
             # Responses under way would go on under weights that are wrong.
             wrong = [member for member in members if member.name in causes]
-            await self._pool.call(wrong, "pause", lambda engine: engine.pause())
+            await _on_each(wrong, "pause", lambda engine: engine.pause())
             raise WorkersFailedError(f"canary of version {version}", causes)
         return max(differences.values())
 
@@ -172,7 +174,31 @@ class WeightPublisher:
         for member in members:
             if not named or member.name in named:
                 reason = named.get(member.name, told(error))
-                self._pool.distrust(member.identity, reason, holds_weights=False)
+                self._roster.distrust(member.identity, reason, holds_weights=False)
+
+
+async def _on_each(members: Iterable[Member], step: str, ask: Callable[[EnginePort], Awaitable[T]]) -> dict[str, T]:
+    """The same step of a push on each member's engine; answers by name.
+
+    Args:
+        step: what errors call it.
+        ask: asks one engine.
+
+    Raises:
+        WorkersFailedError: names those that failed, and why.
+    """
+    asked = {member.name: member.worker for member in members if member.worker is not None}
+    answers = await asyncio.gather(*map(ask, asked.values()), return_exceptions=True)
+    by_name = dict(zip(asked, answers, strict=True))
+    causes = {name: str(answer) for name, answer in by_name.items() if isinstance(answer, WorkerError)}
+    if causes:
+        raise WorkersFailedError(step, causes)
+    given: dict[str, T] = {}
+    for name, answer in by_name.items():
+        if isinstance(answer, BaseException):
+            raise answer
+        given[name] = answer
+    return given
 
 
 def _differing(sent: Mapping[str, str], ranks: Sequence[Mapping[str, str]]) -> list[str]:

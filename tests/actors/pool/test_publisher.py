@@ -26,7 +26,7 @@ async def make_publisher(
     pool, spawner = make_pool()
     await pool.start(size)
     sender = FakeSender()
-    return WeightPublisher(sender, pool, max_attempts=3, canary=canary), sender, pool, spawner
+    return WeightPublisher(sender, pool.roster, max_attempts=3, canary=canary), sender, pool, spawner
 
 
 async def publish(publisher: WeightPublisher, version: int) -> dict[str, float]:
@@ -38,7 +38,7 @@ async def test_engines_serve_once_they_acknowledge_the_version() -> None:
     publisher, _sender, pool, spawner = await make_publisher(2)
     assert (await publish(publisher, 5))["push_engines"] == 2
     assert set(states(pool).values()) == {"serving"}
-    assert [member.version for member in pool.loaded] == [5, 5]
+    assert [member.version for member in pool.roster.loaded] == [5, 5]
     # Packing comes before the pause: rollouts do not wait for it.
     calls = ["packed", "pause", "sent", "weight_version", "received_checksums", "resume"]
     assert spawner.latest("rollout-0").calls == calls

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 async def serving_pool(size: int) -> tuple[RolloutPool, Spawner]:
     pool, spawner = make_pool()
     await pool.start(size)
-    pool.serve(pool.loaded, 0)
+    pool.roster.serve(pool.roster.loaded, 0)
     return pool, spawner
 
 
@@ -47,7 +47,7 @@ async def test_a_loaded_worker_does_not_serve_before_it_was_synced() -> None:
     asked = asyncio.create_task(pool.generate(make_requests(2)))
     await asyncio.sleep(0.02)
     assert spawner.latest("rollout-0").num_asked == 0
-    pool.serve(pool.loaded, 3)
+    pool.roster.serve(pool.roster.loaded, 3)
     assert len(await asked) == 2
     await pool.shutdown()
 
@@ -100,12 +100,12 @@ async def test_a_worker_that_answers_calls_but_does_not_generate_is_suspect_and_
 
 async def test_a_suspect_that_answers_again_serves_again_or_is_synced_if_its_weights_are_in_doubt() -> None:
     pool, spawner = await serving_pool(1)
-    (member,) = pool.loaded
-    pool.distrust(member.identity, "too slow")
+    (member,) = pool.roster.loaded
+    pool.roster.distrust(member.identity, "too slow")
     assert member.state is State.SUSPECT
     await until(lambda: member.state is State.SERVING)
     assert "too slow" in member.reason
-    pool.distrust(member.identity, "lost in a push", holds_weights=False)
+    pool.roster.distrust(member.identity, "lost in a push", holds_weights=False)
     await until(lambda: member.state is State.STALE)
     assert len(spawner.made["rollout-0"]) == 1
     await pool.shutdown()
@@ -182,13 +182,13 @@ async def test_a_worker_that_leaves_finishes_what_it_was_asked_for() -> None:
 async def test_what_a_leaving_worker_does_not_finish_in_time_is_asked_of_another_and_costs_no_attempt() -> None:
     pool, spawner = make_pool(max_attempts=1)
     await pool.start(1)
-    pool.serve(pool.loaded, 0)
+    pool.roster.serve(pool.roster.loaded, 0)
     asked = await asked_before_scaling_to_0(pool, spawner)
     await until(lambda: not states(pool))
     assert not asked.done()
     pool.scale(1)
-    await until(lambda: bool(pool.loaded))
-    pool.serve(pool.loaded, 0)
+    await until(lambda: bool(pool.roster.loaded))
+    pool.roster.serve(pool.roster.loaded, 0)
     assert all(isinstance(response, Trajectory) for response in await asked)
     assert pool.num_reissued == 2
     await pool.shutdown()
@@ -196,13 +196,13 @@ async def test_what_a_leaving_worker_does_not_finish_in_time_is_asked_of_another
 
 async def test_a_late_end_of_one_that_left_changes_nothing_for_the_next_of_its_name() -> None:
     pool, _ = await serving_pool(1)
-    (old,) = pool.loaded
+    (old,) = pool.roster.loaded
     pool.scale(0)
     await until(lambda: not states(pool))
     pool.scale(1)
-    await until(lambda: bool(pool.loaded))
-    pool.serve(pool.loaded, 1)
-    (new,) = pool.loaded
+    await until(lambda: bool(pool.roster.loaded))
+    pool.roster.serve(pool.roster.loaded, 1)
+    (new,) = pool.roster.loaded
     assert (new.name, new.identity) == (old.name, old.identity)
     assert isinstance((await pool.generate(make_requests(1)))[0], Trajectory)
     assert new.load == 0
@@ -213,7 +213,7 @@ async def test_a_worker_that_leaves_is_gone_as_soon_as_it_has_answered() -> None
     spawner = Spawner()
     pool = RolloutPool(spawner, HEALTH.replace(drain_s=1000), 8, 3)
     await pool.start(1)
-    pool.serve(pool.loaded, 0)
+    pool.roster.serve(pool.roster.loaded, 0)
     asked = await asked_before_scaling_to_0(pool, spawner)
     spawner.latest("rollout-0").answers.set()
     assert len(await asked) == 2

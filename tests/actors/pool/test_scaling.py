@@ -110,7 +110,7 @@ async def test_a_pool_follows_its_load_once_its_workers_serve() -> None:
     for _ in range(6):
         follow_load(scaling, pool, starved, said.append)
     assert pool.size == 1  # loaded, but without weights
-    pool.serve(pool.loaded, 0)
+    pool.roster.serve(pool.roster.loaded, 0)
     for _ in range(3):
         assert pool.size == 1
         follow_load(scaling, pool, starved, said.append)
