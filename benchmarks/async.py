@@ -30,12 +30,16 @@ from rich.table import Table
 
 from actors.cluster.tasks import beside
 from actors.config import GroupFilterConfig, TrainingConfig
+from actors.loop.books import Books
 from actors.loop.feed import PromptFeed
+from actors.loop.group_maker import GroupMaker
 from actors.loop.lane import Lane
+from actors.loop.step_record import StepRecorder
 from actors.loop.training import Trainer
 from actors.phases.rollout_only import NoLearner, NoPublisher
 from actors.pool.publisher import WeightPublisher
 from actors.pool.rollout_pool import RolloutPool
+from actors.pool.waits import Waits
 from actors.pool.worker import EnginePort
 from actors.run.run_folder import RunFolder
 from flow.group import Group
@@ -213,22 +217,22 @@ async def measure(num_steps: int, max_staleness: int, update_s: float | None) ->
     with tempfile.TemporaryDirectory() as root:
         folder = RunFolder(Path(root))
         folder.create()
+        config = TrainingConfig(
+            num_steps=NUM_WARM_STEPS + num_steps,
+            groups_per_step=GROUPS,
+            group_size=GROUP_SIZE,
+            max_staleness=max_staleness,
+            filter=FILTER,
+        )
+        waits = Waits()
         trainer = Trainer(
-            TrainingConfig(
-                num_steps=NUM_WARM_STEPS + num_steps,
-                groups_per_step=GROUPS,
-                group_size=GROUP_SIZE,
-                max_staleness=max_staleness,
-                filter=FILTER,
-            ),
-            SamplingConfig(),
-            lanes=make_lanes(max_staleness),
-            rollouts=pool,
-            rewards=Graders(),
+            config,
+            books=Books(make_lanes(max_staleness), FILTER),
+            groups=GroupMaker(config, SamplingConfig(), pool, Graders(), waits, report=print),
             learner=learner,
             publisher=publisher,
-            folder=folder,
-            on_step=on_step,
+            recorder=StepRecorder(config, folder, on_step),
+            waits=waits,
         )
         in_sync = pool.roster.serve_as_loaded() if isinstance(publisher, NoPublisher) else publisher.keep_in_sync()
         async with beside(in_sync):

@@ -31,11 +31,15 @@ from rich.table import Table
 
 from actors.cluster.tasks import beside
 from actors.config import TrainingConfig
+from actors.loop.books import Books
 from actors.loop.feed import PromptFeed
+from actors.loop.group_maker import GroupMaker
 from actors.loop.lane import Lane
+from actors.loop.step_record import StepRecorder
 from actors.loop.training import Trainer
 from actors.pool.publisher import WeightPublisher
 from actors.pool.rollout_pool import RolloutPool
+from actors.pool.waits import Waits
 from actors.run.run_folder import RunFolder
 from benchmarks.coordinator_parts import Meter, SimulatedLearner, SimulatedRewards, SimulatedWorker, World
 from rollout.config import HealthConfig, SamplingConfig
@@ -106,21 +110,22 @@ class Rig:
             max_staleness=MAX_STALENESS,
         )
         lanes = self._lanes(config)
+        waits = Waits()
+        rewards = SimulatedRewards(self.world, NUM_REWARD_WORKERS)
+        groups = GroupMaker(config, SamplingConfig(), pool, rewards, waits, report=lambda message: None)
         self._trainer = Trainer(
             config,
-            SamplingConfig(),
-            lanes=lanes,
-            rollouts=pool,
-            rewards=SimulatedRewards(self.world, NUM_REWARD_WORKERS),
+            books=Books(lanes, config.filter),
+            groups=groups,
             learner=self.learner,
             publisher=publisher,
-            folder=self._folder,
-            on_step=self._after_step,
+            recorder=StepRecorder(config, self._folder, self._after_step),
+            waits=waits,
         )
         for lane in lanes.values():
             self.world.meter.count(lane.feed, "requests", "feed")
         self.world.meter.count(pool, "generate", "roll out")
-        self.world.meter.count(self._trainer, "_make_group", "score, group")
+        self.world.meter.count(groups, "make", "score, group")
         self.world.meter.count(self._trainer, "run", "learn")
         self.world.meter.count(self._folder, "write_trajectories", "record")
         self.world.meter.count(publisher, "publish", "publish")

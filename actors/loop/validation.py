@@ -12,6 +12,7 @@ from itertools import islice
 from statistics import fmean, median
 from typing import Generic, TypeVar
 
+from actors.cluster.tasks import Start
 from actors.config import SessionConfig
 from evaluation.exam import Exam
 from evaluation.figures import figures_of_answers
@@ -48,15 +49,19 @@ class Validation:
         self._numbers: dict[str, float] = {}
         self._num_skipped = 0
 
-    def begin(self, version: int, tasks: asyncio.TaskGroup) -> None:
-        """Start asking if it is due at `version`, which the engines serve; returns at once."""
+    def begin(self, version: int, start: Start) -> None:
+        """Start asking if it is due at `version`, which the engines serve; returns at once.
+
+        Args:
+            start: starts a task that ends with training.
+        """
         if not self._every or version % self._every:
             return
         if self._running is not None:
             self._skip(version, f"that of version {self._version} is still under way")
             return
         self._version = version
-        self._running = tasks.create_task(self._evaluate(version))
+        self._running = start(self._evaluate(version))
 
     def take(self) -> dict[str, float]:
         """For a step's metrics: the numbers that came in since the last call, and how many evaluations came to nothing.
@@ -68,11 +73,6 @@ class Validation:
             return {}
         numbers, self._numbers = self._numbers, {}
         return {**numbers, "validation/skipped": self._num_skipped}
-
-    def cancel(self) -> None:
-        """Give up what is under way: training has ended, and no step is left to tell it."""
-        if self._running is not None:
-            self._running.cancel()
 
     async def _evaluate(self, version: int) -> None:
         try:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.loop.lane import make_lanes
 from actors.loop.training import Trainer
 from actors.loop.validation import make_validation
 from actors.phases.evaluation import evaluate_held_out
+from actors.phases.loops import make_trainer
 from actors.phases.parts import make_publisher, make_reward_pool, serving_learner
 from actors.phases.phase import TrainedModel
 from actors.phases.session import Session
@@ -114,22 +114,8 @@ class _Training:
             if self._scaling is not None:
                 follow_load(self._scaling, rollouts, metrics, warn)
 
-        return Trainer(
-            config.training,
-            config.rollout.sampling,
-            lanes=make_lanes(session.samples("train"), config.training, config.seed),
-            rollouts=rollouts,
-            rewards=self._rewards,
-            learner=learner,
-            publisher=publisher,
-            folder=session.folder,
-            on_step=on_step,
-            waits=session.waits,
-            report=warn,
-            validation=make_validation(
-                config, session.samples("validation"), self._phase.exams, rollouts.generate, warn
-            ),
-        )
+        validation = make_validation(config, session.samples("validation"), self._phase.exams, rollouts.generate, warn)
+        return make_trainer(session, rollouts, self._rewards, learner, publisher, on_step, validation)
 
 
 async def fall_back(session: Session, lost: BaseException) -> Path | None:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.cluster.tasks import beside
-from actors.loop.lane import make_lanes
-from actors.loop.training import Trainer
+from actors.phases.loops import make_trainer
 from actors.phases.parts import make_reward_pool
 from actors.phases.session import Session
 from flow.group import Group
@@ -25,18 +24,13 @@ class RolloutOnly:
         session.control.begin("rollout only: loading engines")
         rewards = make_reward_pool(config, session.warnings.add)
         rollouts, _ = await asyncio.gather(session.start_rollouts(self.checkpoint), rewards.start())
-        session.trainer = trainer = Trainer(
-            config.training,
-            config.rollout.sampling,
-            lanes=make_lanes(session.samples("train"), config.training, config.seed),
-            rollouts=rollouts,
-            rewards=rewards,
-            learner=NoLearner(),
-            publisher=NoPublisher(),
-            folder=session.folder,
+        session.trainer = trainer = make_trainer(
+            session,
+            rollouts,
+            rewards,
+            NoLearner(),
+            NoPublisher(),
             on_step=lambda metrics: session.control.advance(metrics["step"], metrics),
-            waits=session.waits,
-            report=session.warnings.add,
         )
         session.control.begin("rollout only", config.training.num_steps, saves=True)
         async with beside(rollouts.roster.serve_as_loaded()):

@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,17 +13,22 @@ from pathlib import Path
 import pytest
 
 from actors.config import GroupFilterConfig, ReissueConfig, TrainingConfig
+from actors.loop.books import Books
 from actors.loop.feed import PromptFeed
 from actors.loop.filtering import FilterCause, why_filtered
+from actors.loop.group_maker import GroupMaker, TooManyFailuresError
 from actors.loop.lane import Lane
 from actors.loop.step_metrics import step_metrics
-from actors.loop.training import TooManyFailuresError, Trainer
+from actors.loop.step_record import StepRecorder, StepTimer
+from actors.loop.training import Trainer
 from actors.loop.validation import Validation
+from actors.pool.waits import Waits
 from actors.run.run_folder import RunFolder
 from flow.group import Group
 from flow.score import Failure, Score
 from flow.trajectory import VersionSpan
 from rollout.config import SamplingConfig
+from spatial.json_lines import read_lines
 from spatial.sample import ReasoningPath, SpatialSample
 from tests.actors.fake_workers import make_requests
 from tests.actors.fakes import FakeLearner, FakePublisher, FakeRewards, FakeRollouts, make_sample, make_trajectory
@@ -65,18 +71,18 @@ class Rig:
         self.folder = RunFolder(tmp_path)
         self.folder.create()
         self.steps: list[dict] = []
+        waits = Waits()
         self.trainer = Trainer(
             self.config,
-            SamplingConfig(),
-            lanes=self.lanes,
-            rollouts=self.rollouts,
-            rewards=rewards or FakeRewards(),
+            books=Books(self.lanes, self.config.filter),
+            groups=GroupMaker(
+                self.config, SamplingConfig(), self.rollouts, rewards or FakeRewards(), waits, report=report
+            ),
             learner=self.learner,
             publisher=FakePublisher(self.rollouts),
-            folder=self.folder,
-            on_step=lambda metrics: self.steps.append(dict(metrics)),
+            recorder=StepRecorder(self.config, self.folder, lambda metrics: self.steps.append(dict(metrics))),
+            waits=waits,
             validation=None if validation is None else validation(self.rollouts),
-            report=report,
         )
 
     def run(self) -> "Rig":
@@ -391,3 +397,32 @@ def test_what_a_reward_measured_besides_becomes_a_mean_of_its_path() -> None:
     )
     assert (metrics[f"{path}/num_steps_mean"], metrics[f"{path}/rare_mean"]) == (3.0, 7.0)
     assert f"{other}/num_steps_mean" not in metrics
+
+
+def test_a_step_s_parts_are_timed_and_one_that_raises_is_not_kept() -> None:
+    clock = iter([10.0, 11.0, 13.0, 14.0, 14.5, 15.0, 20.0])
+    timer = StepTimer(lambda: next(clock))
+    with timer.part("learn", "wait"):
+        pass
+    with timer.part("learn", "update"):
+        pass
+    with pytest.raises(ValueError, match="no room"), timer.part("publish", "push"):
+        raise ValueError("no room")
+    assert timer.spans == [("learn", "wait", 11.0, 13.0), ("learn", "update", 14.0, 14.5)]
+    assert (timer.seconds("wait"), timer.seconds("update"), timer.seconds("push")) == (2.0, 0.5, 0)
+    assert timer.step_s == 10.0
+
+
+def test_the_timeline_has_each_loop_s_part_of_a_step_in_unix_time(tmp_path: Path) -> None:
+    before_s = time.time()
+    rig = Rig(tmp_path, num_steps=2).run()
+    after_s = time.time()
+    for line, step in zip(read_lines(rig.folder.timeline), rig.steps, strict=True):
+        spans = {(loop, what): end_s - start_s for loop, what, start_s, end_s in line["spans"]}
+        assert list(spans)[:3] == [("learn", "wait"), ("learn", "update"), ("publish", "push")]
+        assert {("roll out", "generate")} <= set(spans)
+        assert all(before_s - 0.01 <= start_s <= end_s <= after_s + 0.01 for _, _, start_s, end_s in line["spans"])
+        for what, key in (("wait", "time/wait_s"), ("update", "time/update_s")):
+            assert spans["learn", what] == pytest.approx(step[key], abs=0.002)
+        parts_s = sum(step[f"time/{what}_s"] for what in ("wait", "update", "push"))
+        assert parts_s <= step["time/step_s"]
