@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 
@@ -167,6 +168,14 @@ def test_every_page_of_docs_is_linked_from_the_readme() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().split()) <= MOST_WORDS_OF_README
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+@pytest.mark.parametrize("figure", ["LOR right", "DTR right", "median error of detected centres"])
+def test_the_figures_of_the_demo_are_those_that_were_measured(page: str, figure: str) -> None:
+    seeds = json.loads((ROOT / "benchmarks" / "results" / "demo_three_seeds.json").read_text())[figure]
+    cold, rl = (f"{mean(seeds[phase]):.3f} ± {stdev(seeds[phase]):.3f}" for phase in ("cold", "rl"))
+    assert f"| {figure} | {cold} | {rl} |" in (ROOT / page).read_text().replace(" m |", " |")
 
 
 def readme_listing(first: str) -> str:
