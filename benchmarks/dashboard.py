@@ -14,11 +14,11 @@ import argparse
 import json
 import os
 import statistics
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -29,28 +29,24 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-# Started as a script, this file would itself be found as `dashboard` in its own folder.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from actors.run.run_folder import RunFolder
+from benchmarks.recording import KINDS, make_group, make_sample
 from dashboard.board import Board
 from dashboard.config import DashboardConfig
 from dashboard.run_view import RunView
 from dashboard.server import DashboardServer
-from tests.dashboard.run_on_disk import KINDS, make_group, make_sample
+from dashboard.views import VIEWS
+from spatial.images import ImageStore
+from spatial.sample import ReasoningPath
 
 GROUP_SIZE = 8
 MAX_OPEN_S, MAX_FILTER_MS, MAX_STEP_COST = 2.0, 300.0, 0.02
 WATCHED_S = 20.0
 EVERY_S = 2.0
-VIEWS = ("now", "curves", "workers", "samples", "time")
 
 
 def write_run(root: Path, num_steps: int, num_trajectories: int) -> None:
     """Metrics of every step; groups spread evenly over the steps."""
-    from spatial.images import ImageStore
-    from spatial.sample import ReasoningPath
-
     folder = RunFolder(root)
     folder.create()
     image = ImageStore(folder.images).put(np.full((64, 64, 3), 120, np.uint8))
@@ -163,7 +159,7 @@ def watching_cost(visitor: Visitor) -> float:
     started_s = time.perf_counter()
     number = 0
     while time.perf_counter() - started_s < WATCHED_S:
-        view = VIEWS[number // 2 % len(VIEWS)]
+        view = VIEWS[number // 2 % len(VIEWS)].name
         number += 1
         if view in outputs:
             visitor.ask(outputs[view], view)
@@ -188,7 +184,7 @@ def main() -> None:
         opening(visitor)
         open_s = time.perf_counter() - opened_s
         nothing_ms = statistics.median(timed_ms(lambda: visitor.get("assets/favicon.svg")) for _ in range(20))
-        filter_ms = max(timed_ms(lambda f=f: visitor.ask("groups.children", "samples", **f)) for f in filters())
+        filter_ms = max(timed_ms(partial(visitor.ask, "groups.children", "samples", **query)) for query in filters())
         step_cost = watching_cost(visitor)
         server.close()
     title = f"{arguments.steps:,} steps, {arguments.trajectories:,} responses"

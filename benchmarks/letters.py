@@ -62,7 +62,7 @@ def rules() -> dict[str, Rule]:
     """Each by its name; those of harnesses without a language model for what they cannot read."""
     matching = _module("vlmeval", "utils/matching_util.py", "vlmeval.smp.log", get_logger=lambda name: None)
     spatial = _module("vlmeval", "dataset/utils/spatial_bench/matching_func.py")
-    defaults = {"load_default_template_yaml": lambda file: {}}
+    defaults: dict[str, Callable[[object], dict[str, object]]] = {"load_default_template_yaml": lambda file: {}}
     lmms_eval = _module(
         "lmms_eval", "tasks/blink/utils.py", "lmms_eval.tasks._task_utils.default_template_yaml", **defaults
     )
@@ -75,6 +75,7 @@ def rules() -> dict[str, Rule]:
         "ours": read_letter,
         "VLMEvalKit": vlmevalkit,
         "VLMEvalKit, spatial": lambda text, n: spatial.can_match_option(text, ascii_uppercase[:n]) or None,
+        # lmms-eval has no public name for its rule.
         "lmms-eval": lambda text, n: lmms_eval._extract_answer_letter(text, ascii_uppercase[:n]) or None,
     }
 

@@ -1,6 +1,6 @@
 """How many responses one core scores in a second.
 
-    python benchmarks/rewards.py
+    python -m benchmarks.rewards
 
 A learner that waits for its grader wastes the accelerators behind it, so the floor is set well above what engines
 write: 10,000 responses a second on one core. The mix is what a policy writes in the middle of a run: both paths, all
@@ -10,16 +10,11 @@ The last line is JSON.
 
 import json
 import random
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-
-# Started as a script, this file would itself be found as `rewards` in its own folder.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rewards.config import RewardConfig
 from rewards.reward import score_response

@@ -1,6 +1,6 @@
 """Tokens a second through `RolloutEngine` against raw vLLM on the same prompts, and without regions, in the same run.
 
-    python benchmarks/rollout.py [--groups 12] [--rounds 12]
+    python -m benchmarks.rollout [--groups 12] [--rounds 12]
 
 The arms share one engine, seeds and sampling parameters, so "ours" and "raw" generate the same tokens; "plain" is ours
 with the regions left out of the same samples. Each round has images of its own, vLLM's caches are emptied before each
@@ -13,7 +13,6 @@ import asyncio
 import itertools
 import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -21,10 +20,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-# Run as a script, this folder comes first on the path, and `rollout` would be this file instead of the package.
-sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
-
-# ruff: noqa: E402
 import numpy as np
 
 from flow.trajectory import RolloutRequest

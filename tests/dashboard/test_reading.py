@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from actors.run.run_folder import RunFolder
+from benchmarks.recording import TRUE_M
 from dashboard.groups import GroupQuery, GroupTable
 from dashboard.metrics import MetricsTable, thinned
 from dashboard.tail import GrowingFile
 from dashboard.timeline import Span, Timeline
-from tests.dashboard.run_on_disk import TRUE_M, write_run
+from tests.dashboard.run_on_disk import write_run
 
 
 def lines(file: GrowingFile) -> list[tuple[int, bytes]]:
