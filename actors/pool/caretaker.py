@@ -103,7 +103,7 @@ class Caretaker:
     async def _probe(self, member: Member, worker: Worker) -> None:
         was_suspect = member.state is State.SUSPECT
         try:
-            member.note_vitals(await worker.probe())
+            member.pace.note_probe(await worker.probe())
         except WorkerDiedError:
             raise
         except WorkerError as error:

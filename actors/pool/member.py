@@ -49,14 +49,42 @@ _COLOURS = {
 """Of a state wherever it is shown: names that the terminal and the page both know."""
 
 
-@dataclass(eq=False)  # The name of one that left is given again: members are told apart by themselves.
+@dataclass
+class Pace:
+    """How fast a worker is, from its probes and its groups."""
+
+    vitals: Vitals | None = None
+    """As of the latest probe."""
+    tokens_per_s: float | None = None
+    """Between the latest two probes."""
+    group_s: float | None = None
+    """How long a group's responses take, the latest groups counting most."""
+    probed_s: float = 0.0
+    """When the latest probe was answered, on the monotonic clock."""
+
+    def note_probe(self, vitals: Vitals | None) -> None:
+        """A probe was answered with `vitals`."""
+        now_s = time.monotonic()
+        if vitals is not None and self.vitals is not None:
+            self.tokens_per_s = (vitals.num_tokens - self.vitals.num_tokens) / (now_s - self.probed_s)
+        self.vitals, self.probed_s = vitals, now_s
+
+    def note_group(self, seconds: float) -> None:
+        """A group's responses took `seconds`."""
+        self.group_s = seconds if self.group_s is None else 0.8 * self.group_s + 0.2 * seconds
+
+
+@dataclass(eq=False)  # Names are reused, so members compare by identity.
 class Member:
-    """A place in the pool: its present worker, and what became of those before."""
+    """A place in the pool: its present worker, and what became of those before.
+
+    It has more than a dozen fields because it is the pool's one record of a place; each part of the pool reads a few.
+    """
 
     name: str
     state: State = State.STARTING
     reason: str = ""
-    """Why it is in this state, in words."""
+    """Why it is in this state, for people."""
     since_s: float = field(default_factory=time.monotonic)
     """When it came into this state, on the monotonic clock."""
     worker: Worker | None = None
@@ -65,27 +93,20 @@ class Member:
     incarnation: int = 0
     """How many workers have had this place before."""
     version: int | None = None
-    """The weights that its engine holds; None: not known."""
+    """The weights that its engine holds; None if that is not known."""
     load: int = 0
     """Responses that it was asked for and has not given."""
     is_receiving: bool = False
-    """It takes part in a weight push, and must not leave before the end of it: the others would lose theirs."""
+    """It takes part in a weight push, and must not leave before the end: the others would lose the push with it."""
     failures: list[str] = field(default_factory=list)
     """Reasons of its failures since it last answered a probe while serving."""
     shall_restart: bool = False
-    """Somebody asked for another worker in its place."""
+    """A person asked for another worker in its place."""
     is_quarantined: bool = False
-    """It failed too often in a row, and is not started again before `scale` is called."""
-    vitals: Vitals | None = None
-    """As of its worker's last probe."""
-    tokens_per_s: float | None = None
-    """Between its worker's last two probes."""
-    group_s: float | None = None
-    """How long a group's responses take; of the latest groups the more."""
-    probed_s: float = 0.0
-    """When the last probe was answered, on the monotonic clock."""
+    """It failed too many times in a row, and is not started again before `scale` is called."""
+    pace: Pace = field(default_factory=Pace)
     alarm: asyncio.Event = field(default_factory=asyncio.Event)
-    """Wakes the task that looks after it: something was reported, or it shall retire or try again."""
+    """Wakes the task that looks after it: something was reported, or it is to retire or to try again."""
 
     def move(self, state: State, reason: str = "") -> None:
         """
@@ -96,21 +117,9 @@ class Member:
             raise ValueError(f"{self.name} cannot go from {self.state} to {state}")
         self.state, self.reason, self.since_s = state, reason, time.monotonic()
 
-    def note_vitals(self, vitals: Vitals | None) -> None:
-        """What a probe brought."""
-        now_s = time.monotonic()
-        if vitals is not None and self.vitals is not None:
-            self.tokens_per_s = (vitals.num_tokens - self.vitals.num_tokens) / (now_s - self.probed_s)
-        self.vitals, self.probed_s = vitals, now_s
-
-    def note_group(self, seconds: float) -> None:
-        """A group's responses came, after so long."""
-        self.group_s = seconds if self.group_s is None else 0.8 * self.group_s + 0.2 * seconds
-
     def forget_worker(self) -> None:
-        """Its worker is gone; the next one has everything to show."""
-        self.worker, self.version, self.load = None, None, 0
-        self.vitals, self.tokens_per_s, self.group_s = None, None, None
+        """Its worker is gone; nothing is known of the next one."""
+        self.worker, self.version, self.load, self.pace = None, None, 0, Pace()
         self.shall_restart = self.is_placed = False
         self.incarnation += 1
 
@@ -127,7 +136,7 @@ class Member:
 
 @dataclass(frozen=True)
 class MemberStatus:
-    """A member as it is shown to people."""
+    """A member as people see it: a row of `sr-real status` and of the page, one field for each column."""
 
     name: str
     state: str
@@ -142,13 +151,14 @@ class MemberStatus:
     group_s: float | None = None
     """Seconds that a group's responses take."""
     cache_share: float | None = None
-    """Of its memory for keys and values, what is in use."""
+    """Share of its memory for keys and values that is in use."""
     memory_gib: float | None = None
     num_waiting: int | None = None
     """Responses that its engine has not begun."""
 
     @classmethod
     def of(cls, member: Member) -> "MemberStatus":
+        vitals = member.pace.vitals
         return cls(
             name=member.name,
             state=member.state.value,
@@ -158,11 +168,11 @@ class MemberStatus:
             load=member.load,
             incarnation=member.incarnation,
             is_quarantined=member.is_quarantined,
-            tokens_per_s=member.tokens_per_s,
-            group_s=member.group_s,
-            cache_share=member.vitals.usage.cache_share if member.vitals else None,
-            memory_gib=member.vitals.memory_gib if member.vitals else None,
-            num_waiting=member.vitals.usage.num_waiting if member.vitals else None,
+            tokens_per_s=member.pace.tokens_per_s,
+            group_s=member.pace.group_s,
+            cache_share=vitals.usage.cache_share if vitals else None,
+            memory_gib=vitals.memory_gib if vitals else None,
+            num_waiting=vitals.usage.num_waiting if vitals else None,
         )
 
     @property

@@ -112,7 +112,7 @@ class Requests:
         finally:
             self._give_back(seats, num_open)
         if seats.member.identity == seats.identity:
-            seats.member.note_group(time.monotonic() - started_s)
+            seats.member.pace.note_group(time.monotonic() - started_s)
         failures = [response for response in responses if isinstance(response, Failure)]
         if len(failures) == len(responses):
             # The prompt's fault, or that of an engine which fails at once, and so would be asked first again.
