@@ -1,4 +1,4 @@
-"""Remote calls with a deadline and a name, so that no wait is silent and no failure without its cause."""
+"""Remote calls with a deadline and a name, so that every wait is known and every failure has its cause."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -41,20 +41,20 @@ def call(actor: ray.actor.ActorHandle, method: Callable[..., Any], *args: Any, *
 
 
 class DeadlineError(TimeoutError):
-    """Somebody did not answer in time; the message says who waited for whom, for what, and how long."""
+    """A callee did not answer in time; the message says who waited for whom, for what, and how long."""
 
 
 async def answer(call: Awaitable[T], timeout_s: float, *, waiter: str, callee: str, what: str) -> T:
     """The result of a remote call.
 
     Raises:
-        DeadlineError: no answer within `timeout_s` seconds. The call is cancelled, which ends what it awaits, and
-            nothing that computes.
-        Exception: what the callee raised, as it raised it, with a note of who did what (see `told`).
+        DeadlineError: no answer within `timeout_s` seconds. The call is cancelled: that ends what it awaits, and stops
+            no computation.
+        Exception: what the callee raised, of its own type, with a note of who did what (see `told`).
         ray.exceptions.RayError: the callee itself is gone, or cannot be started.
     """
     try:
-        # Not `wait_for`, which makes a task of its own for every call.
+        # Not `wait_for`, which makes another task for every call.
         async with asyncio.timeout(timeout_s) as deadline:
             return await call
     except ray.exceptions.RayTaskError as error:
@@ -70,7 +70,7 @@ async def answer(call: Awaitable[T], timeout_s: float, *, waiter: str, callee: s
 
 
 async def answers(calls: Mapping[str, Awaitable[T]], timeout_s: float, *, waiter: str, what: str) -> list[T]:
-    """The results of the same call to several callees, in order; the deadline is one for all of them."""
+    """The results of the same call to several callees, in order, by one deadline for all."""
     return list(
         await asyncio.gather(
             *(answer(call, timeout_s, waiter=waiter, callee=callee, what=what) for callee, call in calls.items())
@@ -79,17 +79,17 @@ async def answers(calls: Mapping[str, Awaitable[T]], timeout_s: float, *, waiter
 
 
 def plain_error(error: ray.exceptions.RayTaskError, who: str) -> Exception:
-    """What was raised on the other side, of its own type, with a note of who failed doing what."""
+    """The error that was raised on the other side, of its own type, with a note of who failed doing what."""
     cause = cause_of(error)
     if not isinstance(cause, Exception) or isinstance(cause, StopIteration | StopAsyncIteration):
-        # These mean something else to whoever they would pass.
+        # These mean something else to the code that they would pass through.
         cause = RuntimeError(f"{type(cause).__name__} {cause}".strip())
     cause.add_note(who)
     return cause
 
 
 def why_gone(error: ray.exceptions.RayError) -> str:
-    """Why an actor is not there: its constructor's error, or how its process ended; in one line."""
+    """Why an actor is gone, in one line: its constructor's error, or how its process ended."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if getattr(error, "actor_init_failed", False):
         return lines[-1]
@@ -99,6 +99,6 @@ def why_gone(error: ray.exceptions.RayError) -> str:
 
 
 def _give_up(call: Awaitable[object]) -> None:
-    """Nobody waits for it any more: what it awaits there is cancelled; a response, for one, is not generated on."""
+    """Nobody waits for it any more: cancel what it awaits there. An engine, for one, stops generating the response."""
     if isinstance(call, ray.ObjectRef) and ray.is_initialized():
         ray.cancel(call)

@@ -61,14 +61,14 @@ def start_local(**options: Any) -> None:
 
 
 def _knock(address: str) -> None:
-    """Ray would try for two minutes, and log every attempt."""
+    """Find out at once whether anybody answers: Ray would try for two minutes, and log every attempt."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
     except (OSError, ValueError) as error:
         raise ClusterError(
             f"no Ray cluster answers at {address} ({_first_line(error)}): is it up, and is this its port (6379 unless "
-            "`ray start` was told another; 8265 is its dashboard)?"
+            "`ray start` was given another; 8265 is its dashboard)?"
         ) from None
 
 

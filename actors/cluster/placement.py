@@ -1,4 +1,4 @@
-"""Where an actor finds room, and what it sees of the machine there: the config decides, not the cards."""
+"""Where an actor finds room, and which cards it sees there: the config decides, not the machine."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,7 +10,7 @@ from rollout.errors import told
 
 T = TypeVar("T")
 
-# A resource of the Ray that a run starts for itself on one machine. No room comes to it from elsewhere.
+# A resource of the Ray that a run starts for itself on one machine, which no other machine joins.
 OWN_RAY = "sr_real_own_ray"
 # The longest wait until an actor that was ended has given its room back.
 _OWN_RAY_S = 120.0
@@ -19,14 +19,14 @@ _FIRST_LOOK_S = 15.0
 
 
 class Resources(NamedTuple):
-    """What a cluster has, by the name of the resource."""
+    """Amounts of a cluster's resources, by name."""
 
     total: Mapping[str, float]
     free: Mapping[str, float]
 
 
 def resources_of_ray() -> Resources:
-    """What the Ray cluster that this process has joined says of itself."""
+    """The resources of the Ray cluster that this process has joined."""
     return Resources(ray.cluster_resources(), ray.available_resources())
 
 
@@ -54,13 +54,13 @@ async def await_room(
     first_look_s: float = _FIRST_LOOK_S,
     resources: Callable[[], Resources] = resources_of_ray,
 ) -> T:
-    """Wait until Ray has placed `who`; say after a while that it has not, and what is lacking.
+    """Wait until Ray has placed `who`; report after a while that it has not, and which resource is short.
 
     Args:
         placed: ends when it has.
-        asked: the resources that it asks for, of one node.
-        timeout_s: how long nodes may take to come (`deadlines.place_s`). A Ray of the run's own gets none.
-        resources: what the cluster has.
+        asked: the resources that it needs on one node.
+        timeout_s: how long nodes may take to come (`deadlines.place_s`). No nodes come to a Ray of the run's own.
+        resources: reads what the cluster has.
 
     Raises:
         NoRoomError: it was not placed in time, or never can be.
@@ -86,7 +86,7 @@ async def await_room(
 def _lack_now(asked: Mapping[str, float], resources: Callable[[], Resources]) -> str:
     try:
         total, free = resources()
-    except Exception as error:  # asked for words alone
+    except Exception as error:  # it is only for the message
         return f"it asks Ray for {_amounts(asked)} ({told(error)})"
     return what_lacks(asked, total, free) or (
         f"it asks Ray for {_amounts(asked)}, and no single node has that much free, or its process is still starting"
@@ -94,7 +94,7 @@ def _lack_now(asked: Mapping[str, float], resources: Callable[[], Resources]) ->
 
 
 def what_lacks(asked: Mapping[str, float], total: Mapping[str, float], free: Mapping[str, float]) -> str | None:
-    """Which of the resources that are asked for a cluster has too little of; None: it has enough of each.
+    """Which resources are short for an actor that needs `asked`; None if there is enough of each.
 
     >>> what_lacks({"CPU": 1, "GPU": 2}, {"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0, "GPU": 1.0})
     'it asks Ray for 1 CPU and 2 GPU; of 2 GPU in the cluster 1 are free'

@@ -1,4 +1,4 @@
-"""Processes that a signal to this process's group does not reach.
+"""Start processes that a signal to this process's group does not reach.
 
 `timeout`, a shell's `kill -- -PGID` and many schedulers send SIGTERM to a whole group. The run answers it with a
 checkpoint, for which it still needs Ray; Ray's own processes would answer it by ending at once.
@@ -13,7 +13,7 @@ _is_apart = False
 
 @contextmanager
 def groups_apart() -> Iterator[None]:
-    """Whatever is forked inside the block leads a process group of its own."""
+    """Each process that is forked inside the block leads a process group of its own."""
     global _is_apart
     _is_apart = True
     try:

@@ -1,4 +1,4 @@
-"""Ray for the time of a run: joined or started, and ended without leaving a process behind."""
+"""Ray during a run: joined or started, and ended without leaving a process behind."""
 
 import ctypes
 import logging
@@ -22,16 +22,16 @@ from rollout.processes import has_exited
 _log = logging.getLogger(__name__)
 
 _PR_SET_CHILD_SUBREAPER = 36
-# Ray gives it to a job's entry point, and to nothing else.
+# Ray sets it for the entry point of a job, and for nothing else.
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 class Orphans:
-    """Processes that this one has adopted from ended workers: somebody must take note of their end, or zombies stay."""
+    """Processes that this one has adopted from ended workers. They stay as zombies until they are reaped here."""
 
     def __init__(self) -> None:
         self._born = set(psutil.Process().children())
-        """Those that this process itself has started; their end is asked for by who started them."""
+        """Children that this process itself has started; the code that started them reaps them."""
 
     def reap(self) -> None:
         for process in psutil.Process().children():
@@ -45,17 +45,18 @@ def ray_runtime(config: ClusterConfig, num_cpus: float, resources: Mapping[str, 
     """Ray while the block runs: the cluster at `config.address`, or one on this machine that ends with the block.
 
     Args:
-        num_cpus: what all actors together ask Ray for. On this machine they get it, also with fewer cores: generation,
-            scoring and updates take turns, and a laptop should not refuse a second engine.
-        resources: custom ones that they ask for; on this machine they get these too.
+        num_cpus: CPUs that all actors together ask Ray for. A Ray on this machine offers them even with fewer cores:
+            generation, scoring and updates take turns, and a laptop should not refuse a second engine.
+        resources: custom resources that they ask for; a Ray on this machine offers these too.
 
     Raises:
         ClusterError: Ray cannot be joined or started.
 
-    Every process that was started is ended: what does not go by itself within `deadlines.stop_s` is killed, and said.
+    Every process that was started is ended: one that does not end by itself within `deadlines.stop_s` is killed, with a
+    warning.
     """
     if config.address is not None or _JOB in os.environ:
-        # Within `ray job submit` the cluster is there already.
+        # In a job of `ray job submit` the cluster is there already.
         join(config.address or "auto")
         try:
             yield
@@ -72,7 +73,7 @@ def ray_runtime(config: ClusterConfig, num_cpus: float, resources: Mapping[str, 
             start_local(
                 num_cpus=cpus,
                 resources={**resources, OWN_RAY: 1},
-                # Else Ray starts a process for each of these CPUs, most of them for nothing.
+                # Otherwise Ray starts a process for each of these CPUs, and most of them are never used.
                 _system_config={"prestart_worker_first_driver": False},
             )
         yield
@@ -83,8 +84,10 @@ def ray_runtime(config: ClusterConfig, num_cpus: float, resources: Mapping[str, 
 
 
 def on_this_node() -> NodeAffinitySchedulingStrategy:
-    """For an actor that ends with the driver anyway: Ray strews those that ask for no CPU over all nodes, and each
-    such node, also one that an autoscaler may take back, would be one more whose loss ends the run.
+    """For an actor that ends with the driver anyway.
+
+    Ray may place actors that need no CPU on any node. The loss of that node, perhaps to an autoscaler, would then end
+    the run too.
     """
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
@@ -99,7 +102,7 @@ def end_processes(processes: list[psutil.Process], timeout_s: float) -> None:
 
 
 def _outliving(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
-    """Those that still run after `timeout_s`. Adopted ones that have ended are reaped; psutil reaps born children."""
+    """Processes that still run after `timeout_s`. Adopted ones that ended are reaped here; psutil reaps children."""
     deadline_s = time.monotonic() + timeout_s
     alive = processes
     while (alive := [process for process in alive if not _has_ended(process)]) and time.monotonic() < deadline_s:
@@ -114,6 +117,6 @@ def _has_ended(process: psutil.Process) -> bool:
 
 
 def _adopt_orphans() -> None:
-    """Have a descendant whose parent has ended become a child of this process, where `end_processes` finds it."""
+    """Make this process the parent of each descendant whose own parent has ended, so that `end_processes` finds it."""
     if sys.platform == "linux" and ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")

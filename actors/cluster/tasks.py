@@ -11,8 +11,8 @@ Start = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
 @asynccontextmanager
 async def background() -> AsyncIterator[Start]:
-    """Tasks that run for as long as the block at most: when it ends, those that still run are cancelled. The failure of
-    one ends the block and the others."""
+    """Tasks beside the block: when it ends, those that still run are cancelled. If one fails, it ends the block and the
+    others."""
     async with asyncio.TaskGroup() as group:
         running: set[asyncio.Task[None]] = set()
 
@@ -29,7 +29,7 @@ async def background() -> AsyncIterator[Start]:
 
 @asynccontextmanager
 async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run `work`, which has no end of its own, for as long as the block runs; its failure ends the block."""
+    """Run `work`, which never ends by itself, while the block runs; its failure ends the block."""
     async with background() as start:
         start(work)
         yield

@@ -1,4 +1,4 @@
-"""From a new version to engines that serve it, whoever comes, goes or fails meanwhile."""
+"""From a new version of the weights to engines that serve it, though engines come, go and fail meanwhile."""
 
 import asyncio
 import logging
@@ -29,16 +29,16 @@ class Sender(Protocol):
         """
 
     async def pack(self, version: int) -> None:
-        """Make ready what the next push sends; the engines go on meanwhile."""
+        """Make ready what the next push sends; the engines keep generating."""
 
     async def push(self, version: int) -> PushReceipt: ...
 
     async def canary_logprobs(self, canary: Canary) -> list[float]:
-        """What the learner's weights make of the canary's response."""
+        """Log-probabilities of the canary's response under the learner's weights."""
 
 
 class PushError(RuntimeError):
-    """No engine could be given the new weights, although some are alive; the message tells all causes."""
+    """No engine could be given the new weights, although some are alive; the message names all causes."""
 
 
 class WeightPublisher:
@@ -46,8 +46,8 @@ class WeightPublisher:
     every engine finds the canary as likely as the learner does → serve.
 
     Args:
-        max_attempts: how often a push is begun, with whoever is well then, before the run ends.
-        canary: what engines are tried by; None: they are not.
+        max_attempts: how many times a push is tried, each time with the engines that are well, before the run ends.
+        canary: the check of each engine's arithmetic; None for no check.
     """
 
     def __init__(self, sender: Sender, roster: Roster, max_attempts: int, canary: Canary | None = None) -> None:
@@ -55,7 +55,7 @@ class WeightPublisher:
         self._roster = roster
         self._max_attempts = max_attempts
         self._canary = canary
-        # The learner's, of one version: as long as it is published, newcomers are tried by the same.
+        # The learner's own, with their version: while that is published, engines that join are compared with the same.
         self._canary_logprobs: tuple[int, list[float]] | None = None
         self._connected: frozenset[tuple[str, int]] = frozenset()
         self.exclusive = asyncio.Lock()
@@ -65,8 +65,8 @@ class WeightPublisher:
     async def publish(self, version: int) -> Mapping[str, float]:
         """Give every engine the learner's weights as `version`. Call it with `exclusive` held.
 
-        Responses in flight are kept, and go on under the new weights. Without an engine nothing is sent: those that
-        come later are synced then.
+        Responses in flight are kept, and continue under the new weights. Without an engine nothing is sent: engines
+        that come later are synced then.
 
         Raises:
             PushError: engines are alive, and none could be given the weights.
@@ -76,7 +76,7 @@ class WeightPublisher:
         return metrics
 
     async def keep_in_sync(self) -> None:
-        """For ever: give workers that join between two pushes the published weights, without stopping the others."""
+        """Forever: give workers that join between two pushes the published weights, without stopping the others."""
 
         def stale() -> list[Member]:
             return [member for member in self._roster.loaded if member.state is State.STALE]
@@ -90,7 +90,7 @@ class WeightPublisher:
     async def _push_to(self, choose: Callable[[], list[Member]], version: int) -> Mapping[str, float]:
         causes: list[str] = []
         for _ in range(self._max_attempts):
-            # Whoever failed a step is being probed: it comes back, or is gone.
+            # A member that failed a step is being probed: it comes back, or is replaced.
             await self._roster.wait_until(lambda: self._roster.is_settled)
             members = choose()
             if not members:
@@ -148,7 +148,7 @@ class WeightPublisher:
         """Largest mean difference of an engine's log-probabilities of the canary from the learner's, in nats a token.
 
         Raises:
-            WorkersFailedError: names the engines that are too far off, and how far; they generate no more.
+            WorkersFailedError: names the engines that differ too much, and by how much; they stay paused.
         """
         if self._canary_logprobs is None or self._canary_logprobs[0] != version:
             self._canary_logprobs = version, await self._sender.canary_logprobs(canary)
@@ -162,14 +162,14 @@ class WeightPublisher:
             if difference > canary.max_difference
         }
         if causes:
-            # Responses under way would go on under weights that are wrong.
+            # Responses in flight would continue under wrong weights.
             wrong = [member for member in members if member.name in causes]
             await _on_each(wrong, "pause", lambda engine: engine.pause())
             raise WorkersFailedError(f"canary of version {version}", causes)
         return max(differences.values())
 
     def _distrust(self, members: Sequence[Member], error: Exception) -> None:
-        """Have those probed that an error names; all of them if it names none."""
+        """Have the members probed that an error names, or all of them if it names none."""
         named = error.causes if isinstance(error, WorkersFailedError) else {}
         for member in members:
             if not named or member.name in named:

@@ -1,8 +1,8 @@
-"""Requests on their way: those that wait for a seat at an engine, in order, and those that are under way.
+"""Requests for responses: those that wait for a seat at an engine, in order, and those that are being generated.
 
-An engine is never given more than twice what it generates at once: enough that none of its seats is empty between two
-answers, and little enough that a response hardly waits inside it, where its deadline runs. The rest waits here, and so
-is there for whoever joins the pool later.
+An engine is never given more than twice the number that it generates at once: enough that none of its seats is empty
+between two answers, and few enough that a response hardly waits inside it, where its deadline runs. The rest waits
+here, and so is available to workers that join the pool later.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from flow.trajectory import RolloutRequest, Trajectory
 
 @dataclass(frozen=True)
 class Seats:
-    """Places at a member's present worker, counted in its load until they are given back."""
+    """Seats at a member's present worker, counted in its load until they are given back."""
 
     member: Member
     worker: Worker
@@ -35,14 +35,14 @@ class Seats:
 
 
 class Requests:
-    """Who is asked what, and for how much at a time.
+    """Shares requests out over the members that serve.
 
     Args:
         num_seats: responses that an engine generates at once.
-        max_attempts: how often a request is tried before its failure is final.
+        max_attempts: how many times a request is tried before its failure is final.
         waits: where waits are entered.
         distrust: called with a worker that failed, and the reason.
-        on_free: called when a member that leaves has given an answer.
+        on_free: called when a member that is leaving has given an answer.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class Requests:
     async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
         """Responses in the order of `requests`, all by one worker, the least loaded: they share prompt and images.
 
-        More than an engine generates at once are shared out. Waits, in the order of the calls, while nobody has room.
-        Members that failed are asked for again, of whichever worker is least loaded then; a worker's leaving is not
-        counted as an attempt.
+        If there are more than an engine generates at once, several workers share them. While no worker has room, this
+        waits, in the order of the calls. Requests that failed are put to the worker that is least loaded then; if a
+        worker leaves, that does not count as an attempt.
         """
         if len(requests) <= self._num_seats:
             return await self._generate(requests)
@@ -95,7 +95,7 @@ class Requests:
         return results
 
     async def _ask(self, seats: Seats, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure | None]:
-        """Its responses; None in place of those that it left without giving."""
+        """The worker's responses; None in place of each that it left without giving."""
         num_open = len(requests)
 
         async def ask(request: RolloutRequest) -> Trajectory | Failure | None:
@@ -115,7 +115,7 @@ class Requests:
             seats.member.pace.note_group(time.monotonic() - started_s)
         failures = [response for response in responses if isinstance(response, Failure)]
         if len(failures) == len(responses):
-            # The prompt's fault, or that of an engine which fails at once, and so would be asked first again.
+            # The fault of the prompt, or of an engine which fails at once and so would be chosen again as least loaded.
             self._distrust(seats.identity, failures[0].reason)
         return responses
 
@@ -131,12 +131,12 @@ class Requests:
     # -- seats -------------------------------------------------------------------------------------------------------
 
     def update(self, member: Member) -> None:
-        """Take note of a member whose state has changed."""
+        """A member's state has changed."""
         self._serving.update(member)
         self._fill()
 
     async def _seats(self, number: int, is_again: bool) -> Seats:
-        """So many seats at the least loaded member, when it is these requests' turn; those asked again go first."""
+        """`number` seats at the least loaded member, when it is these requests' turn; repeated requests go first."""
         turn: asyncio.Future[Seats] = asyncio.get_running_loop().create_future()
         (self._queue.appendleft if is_again else self._queue.append)((number, turn))
         self._fill()
@@ -148,10 +148,10 @@ class Requests:
             raise
 
     def _fill(self) -> None:
-        """Seat those that wait, in their order, as far as there is room.
+        """Give seats to those that wait, in their order, as far as there is room.
 
-        Whoever is first asks for at most half of what an engine may have under way. So where it finds no room, more
-        than half is under way, and every seat is taken.
+        The first in the queue wants at most half of what an engine may hold. So if it finds no room, the engine holds
+        more than half, and all its seats are busy.
         """
         while self._queue and len(self._serving):
             number, turn = self._queue[0]
@@ -165,7 +165,7 @@ class Requests:
         self._note_wait()
 
     def _note_wait(self) -> None:
-        """A queue is no wait to worry about as long as somebody serves."""
+        """Enter a wait if requests are queued and no member serves. A queue is normal while one does."""
         is_stuck = bool(self._queue) and not len(self._serving)
         if is_stuck and self._nobody is None:
             self._nobody = ExitStack()
@@ -180,7 +180,7 @@ class Requests:
             self._add_load(seats.member, -number)
             self._fill()
             if seats.member.state is State.RETIRING:
-                # Its drain is all that waits for a load; others are not woken for every response.
+                # Only the drain of a leaving member waits for a load; other waiters are not woken for each response.
                 self._on_free()
 
     def _add_load(self, member: Member, number: int) -> None:

@@ -1,7 +1,7 @@
-"""How many rollout workers there should be, from how the time of steps went.
+"""How many rollout workers there should be, from where the time of the latest steps went.
 
-the learner waited for groups, and engines generated   ──▶ one worker more
-ready groups filled their bound, and engines rested     ──▶ one worker fewer, if those that stay would rest as well
+the learner waited for groups, and engines generated      ──▶ one worker more
+ready groups filled their bound, and engines were idle     ──▶ one worker fewer, if those that stay would be idle too
 """
 
 import time
@@ -17,12 +17,12 @@ from rollout.config import QueueScalingConfig, RolloutConfig
 
 @dataclass(frozen=True)
 class StepLoad:
-    """Whom a step waited for."""
+    """What a step waited for."""
 
     wait_share: float
-    """Of the step's time, what the learner waited for groups."""
+    """Share of the step's time in which the learner waited for groups."""
     busy_share: float
-    """Of the step's time, that in which any group was in generation; in the rest, all that may be ready were."""
+    """Share of the step's time in which any group was being generated; in the rest, as many as may be were ready."""
 
     @classmethod
     def of(cls, metrics: Mapping[str, float]) -> "StepLoad":
@@ -37,19 +37,19 @@ class Change:
 
     num_workers: int
     reason: str
-    """For people: from what to what, and why."""
+    """For people: both sizes, and why."""
 
 
 class QueueScaling:
-    """One worker more or fewer at a time, when several steps in a row ask for it. No clock and no pool: arithmetic.
+    """One worker more or fewer at a time, when several steps in a row call for it. Arithmetic, without clock or pool.
 
     Two bounds that lie apart keep it from going back and forth: a pool that has grown shrinks only if the smaller one
-    would rest for a good part of each step. A change, also one made by hand, begins a new count and a pause.
+    would be idle for a good part of each step. After each change, by hand too, it counts steps from 0 and pauses.
     """
 
     def __init__(self, config: QueueScalingConfig, min_workers: int, max_workers: int) -> None:
         self._config = config
-        # Without any worker there would be no step to learn from.
+        # Without a worker there would be no step to decide by.
         self._min_workers = max(1, min_workers)
         self._max_workers = max_workers
         self._loads: deque[StepLoad] = deque(maxlen=config.num_steps)
@@ -60,9 +60,9 @@ class QueueScaling:
         """After each step; a change that is returned must be made.
 
         Args:
-            now_s: of any clock that goes on.
+            now_s: time on any clock that never goes back.
             num_workers: the pool's size.
-            is_starting: whether one of them does not serve yet: the step says nothing about this size.
+            is_starting: whether one of them does not serve yet, so that the step says nothing about this size.
             load: of the step.
         """
         if self._num_workers is not None and num_workers != self._num_workers:
@@ -82,7 +82,7 @@ class QueueScaling:
 
     def _change(self, num_workers: int) -> Change | None:
         waits = [load.wait_share for load in self._loads]
-        # Engines that rest while the learner waits are not too few: scoring is slow.
+        # If engines are idle while the learner waits, more would not help: scoring is slow.
         generating = min(load.busy_share for load in self._loads) >= self._config.min_busy_share
         if min(waits) > self._config.max_wait_share and generating and num_workers < self._max_workers:
             return Change(
@@ -102,13 +102,13 @@ class QueueScaling:
 
 
 def first_size(config: RolloutConfig, trainer_state: Mapping[str, Any]) -> int:
-    """Workers to begin with: as many as were asked for when `trainer_state` was written, within the config's bounds."""
+    """Workers to begin with: the number wanted when `trainer_state` was written, within the config's bounds."""
     asked = trainer_state.get("num_rollout_workers", config.num_workers)
     return min(max(asked, config.min_workers), config.max_workers)
 
 
 def make_scaling(config: RolloutConfig) -> QueueScaling | None:
-    """What changes the pool's size by itself; None where nothing does."""
+    """The rule that changes the pool's size; None if the size is fixed."""
     if config.scaling.type == "fixed":
         return None
     return QueueScaling(config.scaling, config.min_workers, config.max_workers)
@@ -117,7 +117,7 @@ def make_scaling(config: RolloutConfig) -> QueueScaling | None:
 def follow_load(
     scaling: QueueScaling, pool: RolloutPool, metrics: Mapping[str, Any], report: Callable[[str], None]
 ) -> None:
-    """After a step with these metrics: give the pool another size if its load asks for one, and report why."""
+    """After a step with these metrics: resize the pool if its load calls for it, and report why."""
     is_starting = any(member.state in (State.STARTING, State.STALE) for member in pool.status())
     change = scaling.decide(time.monotonic(), pool.size, is_starting, StepLoad.of(metrics))
     if change is not None:
@@ -133,10 +133,10 @@ Steer = Literal["drain", "restart"]
 
 
 def scale_pool(pool: RolloutPool, config: RolloutConfig, size: int) -> None:
-    """As many workers as a person asked for.
+    """Resize the pool to the number of workers that a person wants.
 
     Raises:
-        ValueError: the run's config does not allow so many.
+        ValueError: the run's config does not allow that number.
     """
     if not config.min_workers <= size <= config.max_workers:
         raise ValueError(
@@ -147,7 +147,7 @@ def scale_pool(pool: RolloutPool, config: RolloutConfig, size: int) -> None:
 
 
 def steer_pool(pool: RolloutPool, config: RolloutConfig, what: Steer, worker: str) -> None:
-    """Let one worker go when it has finished, or put another in its place now.
+    """Let one worker go once it has finished, or replace it now.
 
     Raises:
         ValueError: there is no such worker, or the pool would be smaller than the config allows.

@@ -1,4 +1,4 @@
-"""Who serves, by load: the next request goes to the least loaded, however many workers there are."""
+"""The members that serve, by load: the next request goes to the least loaded one."""
 
 from collections import OrderedDict
 
@@ -6,9 +6,9 @@ from actors.pool.member import Member, State
 
 
 class ServingMembers:
-    """The members that serve, in an order that is kept up to date and not looked for at each request.
+    """The members that serve, kept in order rather than searched at each request.
 
-    They stand in one row for each load. Rows are few, for a load is a small number; members are many.
+    There is one row of members for each load. Rows are few, because a load is a small number; members are many.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class ServingMembers:
             self._rows.setdefault(member.load, OrderedDict())[member] = None
 
     def least_loaded(self) -> Member:
-        """Of equal ones, the one whose load has not changed for longest.
+        """The member with the smallest load; among equals, the one whose load has been unchanged for longest.
 
         Raises:
             ValueError: nobody serves.

@@ -1,4 +1,4 @@
-"""Who waits for whom, right now: what `sr-real status` shows, and what the watchdog says of a wait that lasts."""
+"""Who waits for whom right now: `sr-real status` shows it, and a watchdog reports waits that last too long."""
 
 import asyncio
 import itertools
@@ -14,14 +14,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Wait:
-    """One or several waits of the same loop for the same thing."""
+    """One wait, or several of the same loop for the same thing."""
 
     loop: str
-    """"feed", "roll out", "score", "learn" or "publish"."""
+    """Which loop: "feed", "roll out", "score", "learn" or "publish"."""
     whom: str
-    """Whom it waits for, and for what."""
+    """Who is waited for, and for what."""
     for_s: float
-    """Since when the longest of them has lasted."""
+    """How long the longest of them has lasted."""
     number: int = 1
 
     def __str__(self) -> str:
@@ -30,7 +30,7 @@ class Wait:
 
 
 class Waits:
-    """The book of open waits."""
+    """All open waits."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -39,7 +39,7 @@ class Waits:
 
     @contextmanager
     def on(self, loop: str, whom: str | Callable[[], str]) -> Iterator[None]:
-        """While the block runs, `loop` waits for `whom`; a function is asked whenever somebody wants to know."""
+        """While the block runs, `loop` waits for `whom`; a function is called each time that waits are shown."""
         number = next(self._numbers)
         self._open[number] = (loop, whom if callable(whom) else lambda: whom, self._now())
         try:
@@ -48,7 +48,7 @@ class Waits:
             del self._open[number]
 
     def current(self) -> list[Wait]:
-        """The longest first; equal ones as one."""
+        """Open waits, the longest first; equal ones are joined."""
         since: dict[tuple[str, str], list[float]] = defaultdict(list)
         for loop, whom, since_s in self._open.values():
             since[loop, whom()].append(since_s)
@@ -56,9 +56,9 @@ class Waits:
         return sorted(waits, key=lambda wait: -wait.for_s)
 
     async def watch(self, patience_s: float, workers: Callable[[], object], report: Callable[[str], None]) -> None:
-        """For ever: report a wait that has lasted longer than `patience_s`, with the states of all workers.
+        """Forever: report each wait that has lasted longer than `patience_s`, with the states of all workers.
 
-        Each wait is reported when it passes the bound, and again whenever it has lasted twice as long.
+        A wait is reported when it passes that bound, and again each time it has lasted twice as long.
         """
         told_s: dict[tuple[str, str], float] = {}
         while True:

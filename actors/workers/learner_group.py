@@ -31,11 +31,11 @@ _REMOTE = ray.remote(max_restarts=0)(LearnerRank)
 
 
 class LearnerLostError(RuntimeError):
-    """The learner cannot go on: a rank died or hangs. A new one, from the last checkpoint, can."""
+    """A rank died or hangs, so this learner is of no more use. A new one can continue from the last checkpoint."""
 
 
 class LearnerGroup:
-    """All learner ranks, called as one; what is returned is rank 0's."""
+    """All learner ranks, called as one; results are those of rank 0."""
 
     def __init__(
         self, spec: LearnerSpec, cluster: ClusterConfig, rollout_engine: EngineConfig, report: Callable[[str], None]
@@ -54,7 +54,7 @@ class LearnerGroup:
             "num_cpus": cluster.learner_rank_cpus,
             "num_gpus": cluster.learner_rank_gpus,
             "resources": cluster.learner_resources,
-            # Ray would give a rank as many threads as CPUs it asks for, which says how it is placed, not what it uses.
+            # Ray would give a rank as many threads as it asks for CPUs, a number that is for placement only.
             "runtime_env": runtime_env(
                 cluster.learner_rank_gpus,
                 **({} if spec.num_threads is None else {"OMP_NUM_THREADS": str(spec.num_threads)}),
@@ -72,8 +72,8 @@ class LearnerGroup:
         Raises:
             NoRoomError: a rank found no room in the cluster.
             LearnerLostError: a rank did not load in time.
-            PortTakenError: however often a free port was chosen, another process took it first.
-            Exception: a rank cannot load; as it was raised, with the rank's name as a note.
+            PortTakenError: each time a free port was chosen, another process took it first.
+            Exception: a rank cannot load; the error as it was raised, with the rank's name as a note.
         """
         for tries_left in reversed(range(_PORT_TRIES)):
             await self._await_room()
@@ -84,7 +84,7 @@ class LearnerGroup:
                 if not tries_left:
                     raise
                 _log.warning("%s; the ranks start again with another", error)
-                # The others wait at that port for a sender that is none.
+                # The others wait at that port for a rank 0 that is not there.
                 self.shutdown()
                 self._ranks = self._make_ranks()
         raise AssertionError("unreachable")

@@ -34,22 +34,22 @@ class LearnerSpec:
     checkpoint: Path
     """The weights that training starts from."""
     reference: Path | None
-    """The weights that the KL penalty holds on to."""
+    """The weights that the KL penalty refers to; None without one."""
     images: Path
     prompt: PromptConfig
     checkpoints: Path
-    """Where training state is kept."""
+    """The folder of training state."""
     keep_checkpoints: int
     total_steps: int | None
     """Planned optimiser steps, for a schedule that ends."""
     steps_per_update: int
-    """Those planned of one update on trajectories; see `LearnerEngine`."""
+    """Planned optimiser steps of one update on trajectories; see `LearnerEngine`."""
     temperature: float
     """What the engines sample at."""
     num_threads: int | None
-    """CPU threads of a rank; None: left to PyTorch."""
+    """CPU threads of a rank; None leaves the number to PyTorch."""
     on_gpu: bool
-    """What a rank computes on: its GPU, or the CPU."""
+    """Whether a rank computes on its GPU or on the CPU."""
 
 
 class LearnerRank:
@@ -106,7 +106,7 @@ class LearnerRank:
     # -- cold start --------------------------------------------------------------------------------------------------
 
     def load_chains(self, file: Path, max_bad_share: float, left_out: frozenset[str]) -> int:
-        """Read the training samples but those `left_out`; returns the number of chains."""
+        """Read the training samples except those `left_out`; returns the number of chains."""
         from learner.sft import SftBatches
         from spatial.dataset import open_samples
         from spatial.images import ImageStore
@@ -200,7 +200,7 @@ class LearnerRank:
         self._engine.load(folder)
 
     def export(self, folder: Path) -> None:
-        """Write a plain Hugging Face folder, which says how its model is asked."""
+        """Write a plain Hugging Face folder, with a description of how to prompt its model."""
         from vlm.export import describe_model
 
         self._engine.export(folder)

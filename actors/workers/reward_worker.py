@@ -1,4 +1,4 @@
-"""Reward workers: scoring in processes that can be killed, so that a grader that hangs costs one deadline."""
+"""Reward workers: scoring in processes that can be killed, so that a grader that hangs costs only a deadline."""
 
 import asyncio
 import resource
@@ -8,7 +8,7 @@ from dataclasses import replace
 import psutil
 import ray
 
-from actors.cluster.calls import DeadlineError, answer, why_gone
+from actors.cluster.calls import DeadlineError, answer, call, why_gone
 from actors.cluster.placement import await_room, runtime_env
 from actors.config import ClusterConfig
 from flow.score import Failure, Score
@@ -18,7 +18,7 @@ from rewards.score_check import ScoreError
 from spatial.sample import ReasoningPath, SpatialSample
 
 Item = tuple[str, ReasoningPath, SpatialSample]
-"""What is scored: the response's text, its path, its sample."""
+"""A response to score: its text, its path, its sample."""
 
 
 class RewardWorker:
@@ -26,7 +26,8 @@ class RewardWorker:
 
     Args:
         config: the reward.
-        memory_gib: what scoring may take beyond what the process has once the reward is loaded; None: no bound.
+        memory_gib: most memory that scoring may take on top of what the process has once the reward is loaded; None for
+            no bound.
     """
 
     def __init__(self, config: RewardConfig, memory_gib: float | None = None) -> None:
@@ -37,7 +38,7 @@ class RewardWorker:
         return True
 
     def load(self) -> None:
-        """Make ready to score."""
+        """Load the reward."""
         self._reward = load_reward(self._config)
         _bound_memory(self._memory_gib)
 
@@ -47,25 +48,26 @@ class RewardWorker:
     def _score(self, text: str, path: ReasoningPath, sample: SpatialSample) -> Score | Failure:
         """
         Raises:
-            MemoryError: the reward took more than it may. It may hold what it took: this process is of no more use.
+            MemoryError: the reward took more than it may. It may still hold that memory: this process is of no more
+                use.
         """
         try:
             return self._reward(text, path, sample)
         except MemoryError:
-            _bound_memory(None)  # else there is nothing left to answer with
+            _bound_memory(None)  # otherwise there is no memory left to answer with
             raise MemoryError(f"scoring took more than cluster.reward_memory_gib={self._memory_gib}") from None
-        except ScoreError as error:  # says itself what is wrong
+        except ScoreError as error:  # its message is complete
             return Failure(stage="score", reason=str(error), attempts=1)
-        except Exception as error:  # a grader's fault is an outcome of its own, told apart from a reward of 0
+        except Exception as error:  # a grader's fault is another outcome than a reward of 0
             return Failure(stage="score", reason=f"{type(error).__name__}: {error}", attempts=1)
 
 
 def _bound_memory(gib: float | None) -> None:
-    """Have allocations fail that would take this process further than `gib` beyond what it has now; None: none does.
+    """Make allocations fail that would take this process more than `gib` beyond its present memory.
 
-    The kernel refuses, at once and whatever code asks: a watchdog would look too late, or not at all while the
-    interpreter is held. It counts private memory alone, so Ray's object store does not matter, as it would for the
-    address space.
+    None removes the bound. The kernel enforces it at once, for any code: a watchdog would look too late, or not at all
+    while other code holds the interpreter. It counts private memory alone, so that Ray's object store does not matter,
+    as it would for a bound on the address space.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     soft = hard if gib is None else psutil.Process().memory_info().data + int(gib * 2**30)
@@ -76,7 +78,7 @@ _REMOTE = ray.remote(max_restarts=0)(RewardWorker)
 
 
 class RewardStartError(RuntimeError):
-    """Scoring cannot begin: the reward does not load there, or the process does not live."""
+    """Scoring cannot begin: the reward does not load in its process, or the process has ended."""
 
 
 class RewardPool:
@@ -84,8 +86,8 @@ class RewardPool:
 
     Args:
         config: the reward.
-        cluster: how many workers, what each may take, and how long scoring may.
-        max_attempts: how often a response is tried before its failure is final.
+        cluster: how many workers, the resources of each, and the deadline of scoring.
+        max_attempts: how many times a response is tried before its failure is final.
         report: called with a message when a worker finds no room in the cluster.
     """
 
@@ -119,8 +121,12 @@ class RewardPool:
         )
         deadlines, who = self._cluster.deadlines, "reward worker"
         try:
-            await await_room(worker.ready.remote(), {"CPU": cpus}, deadlines.place_s, who=who, report=self._report)
-            await answer(worker.load.remote(), deadlines.start_s, waiter="coordinator", callee=who, what="start")
+            await await_room(
+                call(worker, RewardWorker.ready), {"CPU": cpus}, deadlines.place_s, who=who, report=self._report
+            )
+            await answer(
+                call(worker, RewardWorker.load), deadlines.start_s, waiter="coordinator", callee=who, what="start"
+            )
         except ray.exceptions.RayError as error:
             raise RewardStartError(f"a reward worker cannot start: {why_gone(error)}") from None
         return worker
@@ -128,8 +134,9 @@ class RewardPool:
     async def score(self, items: Sequence[Item]) -> list[Score | Failure]:
         """Scores in the order of `items`.
 
-        All go to one worker. Responses without a score are tried again, each alone: so one that costs its worker is
-        found out, and the others wait one deadline for it at most. What fails in the last attempt is a `Failure`.
+        All go to one worker. Responses without a score are tried again, each alone, so that one which kills its worker
+        is found, and the others wait for it no longer than one deadline. One that fails in the last attempt is a
+        `Failure`.
         """
         outcomes = await self._attempt(items, 1)
         for attempt in range(2, self._max_attempts + 1):
@@ -140,11 +147,11 @@ class RewardPool:
         return outcomes
 
     async def _attempt(self, items: Sequence[Item], attempt: int) -> list[Score | Failure]:
-        """One call; a worker that dies, or passes the deadline or its memory, is killed and replaced."""
+        """One call. A worker that dies, or exceeds its deadline or its memory, is killed and replaced."""
         worker = await self._free.get()
         try:
             outcomes = await answer(
-                worker.score.remote(items),
+                call(worker, RewardWorker.score, items),
                 self._cluster.deadlines.score_s,
                 waiter="coordinator",
                 callee="reward worker",
@@ -157,6 +164,6 @@ class RewardPool:
             ray.kill(worker)
             worker = await self._new_worker()
         finally:
-            # Also when nobody waits for the scores any more.
+            # Also if the caller has stopped waiting.
             self._free.put_nowait(worker)
         return [replace(outcome, attempts=attempt) if isinstance(outcome, Failure) else outcome for outcome in outcomes]

@@ -82,7 +82,7 @@ class RayRolloutWorker:
         config = self._spec.rollout
         asked = {"CPU": config.cpus_per_worker, "GPU": config.gpus_per_worker}
         bundle = {key: amount for key, amount in asked.items() if amount} | config.resources_per_worker
-        # One group a worker: a cluster that scales itself adds a node for it, and takes the node away with it.
+        # One group for each worker: a cluster that scales itself adds a node for it, and removes the node with it.
         self._placement = placement_group([bundle])
         try:
             await await_room(
@@ -99,7 +99,7 @@ class RayRolloutWorker:
             num_gpus=config.gpus_per_worker,
             resources=config.resources_per_worker,
             runtime_env=runtime_env(config.gpus_per_worker),
-            # All that may be under way, and the calls that must not wait behind it: probes, steps of a push.
+            # The responses that may be in flight, and calls that must not wait behind them: probes, steps of a push.
             max_concurrency=2 * config.engine.max_num_seqs + 64,
             scheduling_strategy=PlacementGroupSchedulingStrategy(self._placement),
         ).remote(self._spec, self.name, _cores_of(self._number, config))
@@ -164,13 +164,13 @@ class RayRolloutWorker:
             self._placement = None
 
     async def _reap(self, processes: Processes) -> None:
-        """End what an engine leaves behind: a child that was stopped, for one, does not notice its parent's end."""
+        """End what an engine leaves behind: a stopped child, for example, does not notice its parent's end."""
         place = NodeAffinitySchedulingStrategy(processes.node_id, soft=False)
         killed = _kill_processes.options(scheduling_strategy=place).remote(processes.born)
         try:
             await answer(killed, self._deadlines.stop_s, waiter="coordinator", callee=self.name, what="its processes")
         except (DeadlineError, ray.exceptions.RayError) as error:
-            # When the node is gone, so are its processes.
+            # If the node is gone, so are its processes.
             _log.warning("the processes of %s could not be looked after: %s", self.name, told(error))
 
     @property
@@ -186,7 +186,7 @@ class RayRolloutWorker:
             raise WorkerDiedError(f"{self.name} died during: {what}: {why_gone(error)}") from None
         except DeadlineError as error:
             raise WorkerLateError(str(error)) from None
-        except Exception as error:  # whatever its engine raised: another may do better
+        except Exception as error:  # an error of its engine; another may do better
             raise WorkerError(told(error)) from None
 
 
@@ -202,9 +202,9 @@ def _kill_processes(born: dict[int, float]) -> None:
 
 
 def _cores_of(number: int, config: RolloutConfig) -> list[int] | None:
-    """The cores that a CPU engine binds its threads to: as far as there are enough, no two engines share one.
+    """The cores that a CPU engine binds its threads to. If there are enough, no two engines share one.
 
-    With as many workers as the run begins with, all cores are dealt out; those that come later take turns.
+    All cores are divided among the workers that the run begins with; workers that come later share cores with them.
     """
     if config.gpus_per_worker:
         return None

@@ -27,16 +27,16 @@ class RolloutSpec:
     """What every worker of a pool is made from."""
 
     checkpoint: Path
-    """The weights an engine starts with; it does not serve before it was synced."""
+    """The weights that an engine starts with; it does not serve before it has been synced."""
     images: tuple[Path, ...]
-    """Stores that are looked into in this order."""
+    """Image stores, searched in this order."""
     prompt: PromptConfig
     rollout: RolloutConfig
 
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a worker: each by its number and its time of birth, for numbers are given again."""
+    """The processes of a worker, by pid and start time, because pids are reused."""
 
     node_id: str
     born: dict[int, float]
@@ -48,13 +48,13 @@ class RolloutWorker:
     _engine: "RolloutEngine"
 
     def __init__(self, spec: RolloutSpec, name: str, cpu_cores: Sequence[int] | None) -> None:
-        """Nothing that could fail: Ray tells the cause of a call's failure, and of a constructor's only the end."""
+        """Does nothing that could fail: Ray reports why a call failed, but of a constructor only that it did."""
         self._spec = spec
         self._name = name
         self._cpu_cores = cpu_cores
 
     async def start(self) -> "Processes":
-        """Load the engine; returns its processes, for whoever must see to it that they end."""
+        """Load the engine; returns its processes, for the coordinator to end if this one cannot."""
         from rollout.engine import (  # vLLM loads in the worker, not in whoever holds its handle
             EngineSpec,
             RolloutEngine,
@@ -87,10 +87,10 @@ class RolloutWorker:
         return Vitals(self._engine.num_tokens, self._engine.usage, sum(map(_resident_bytes, processes)) / 2**30)
 
     async def generate(self, request: RolloutRequest) -> Trajectory | Failure:
-        """One response; one that could not be generated is a `Failure`."""
+        """One response, or a `Failure` if it could not be generated."""
         try:
             return await self._engine.generate(request)
-        except Exception as error:  # a prompt's fault, or the engine's: the pool finds out, and tells them apart
+        except Exception as error:  # the fault of the prompt or of the engine: the pool finds out which
             return Failure("rollout", told(error), attempts=1, by_deadline=isinstance(error, TimeoutError))
 
     # -- asked by the coordinator ------------------------------------------------------------------------------------
