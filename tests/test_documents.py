@@ -14,6 +14,7 @@ import pytest
 from flow.score import Score
 from launch.settings.config import RunConfig
 from launch.settings.schema import settings_of
+from spatial.grammar import parse_response
 from spatial.sample import ReasoningPath, SpatialSample
 
 ROOT = Path(__file__).parent.parent
@@ -198,4 +199,5 @@ def test_the_readmes_row_is_read_and_its_reward_scores_it(tmp_path: Path) -> Non
         score = brief(chain, ReasoningPath(path), sample)
         assert isinstance(score, Score)
         assert (score.total, score.accuracy) == (1.0, 1.0)
+        assert parse_response(ReasoningPath(path), chain).well_formed
     assert brief("2.1 m", ReasoningPath.LOR, sample).total == 0.0
