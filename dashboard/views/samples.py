@@ -250,7 +250,7 @@ def _response(response: RecordedResponse, view: RunView, sample: SpatialSample) 
         facts += " · cut off (too long)"
     return dmc.Paper(
         [
-            dmc.Group([dmc.Text(f"RecordedResponse {response.member}", size="sm", fw=600), *badges], gap=4),
+            dmc.Group([dmc.Text(f"Response {response.member}", size="sm", fw=600), *badges], gap=4),
             dmc.Text(_coloured(response, view), size="sm", ff="monospace", my=6, style=_PRE),
             dmc.Text(facts, size="xs", c="dimmed"),
         ],

@@ -63,6 +63,7 @@ def test_a_run_that_ended_opens_and_a_sample_shows_its_centres(tmp_path: Path, s
     expect(page.locator("#react-entry-point .js-plotly-plot").filter(has_text="Reward").first).to_be_visible()
     expect(page.locator(".js-plotly-plot").filter(has_text="Gradient norm")).to_be_hidden()
     open_group(page, 0)
+    expect(page.locator("#group").get_by_text("Response 1", exact=True)).to_be_visible()
     figures = page.locator("#pictures .js-plotly-plot")
     expect(figures).to_have_count(2)
     names = figures.evaluate_all("plots => plots.map(plot => plot.data.map(trace => trace.name))")
