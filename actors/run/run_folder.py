@@ -1,52 +1,52 @@
 """A run is a folder; this is the one place that knows its layout.
 
-owner.json          locked while a command works in the folder: which one, where, since when
-config.json         the resolved config that the run was begun with; written once
-starts.jsonl        one object a command that was started here: when, which, and what it changed of the config
-metrics.jsonl       one object a step
+owner.json          locked while a command works in the folder: which command, where, since when
+config.json         the resolved config that the run began with; written once
+starts.jsonl        one object per command that was started here: when, which, and what it changed in the config
+metrics.jsonl       one object per step
 trajectories/       step-000001.jsonl …: the responses that were trained on or filtered out (training.record_share)
-groups.jsonl        one object a recorded group: what it is about, how it went, and where its responses lie
-timeline.jsonl      one object a step: what each loop did when
-tokenizer.json      the policy's: whoever shows a response can tell its tokens
-checkpoints/        see learner/checkpoint_store.py
+groups.jsonl        one object per recorded group: its question, its rewards, and where its responses are
+timeline.jsonl      one object per step: what each loop did, and when
+tokenizer.json      the policy's, so that responses can be shown token by token
+checkpoints/        training state; see learner/checkpoint_store.py
 data/               train.jsonl, validation.jsonl, test.jsonl, and their images
 images/             the image store (a link into the data)
 left_out.jsonl      samples of the data that cannot be used with the run's settings, and why
 base_model/         a tiny model's first weights
-cold_start_checkpoints/  the same for the cold start
-cold_start_model/   after supervised fine-tuning (Hugging Face folder)
-final_model/        after reinforcement learning (Hugging Face folder)
+cold_start_metrics.jsonl  one object per step of the cold start
+cold_start_checkpoints/   training state of the cold start
+cold_start_model/   the model after the cold start (a Hugging Face folder)
+final_model/        the model after reinforcement learning (a Hugging Face folder)
 evaluations/        cold_start.jsonl, rl.jsonl: every held-out response; a folder for each `sr-real evaluate`;
-                    images/: of benchmarks, which are no part of the run's data
-summary.json        the marks before and after
-summary.png         the same, to look at
-coordinator.json    while it is under way: where its coordinator is
-dashboard.json      likewise: where its page is, and the token; only its owner may read it
-earlier/001/ …      what a run that was begun again in this folder had left: metrics, trajectories, checkpoints, and the
-                    config.json and starts.jsonl that they were made with
+                    images/: the benchmarks' images, which do not belong to the run's data
+summary.json        results before and after reinforcement learning
+summary.png         the same as a picture
+centers.png         a picture of where detected centres lie
+error.txt           the whole traceback of the last failure
+coordinator.json    while the run is under way: where its coordinator is
+dashboard.json      while the run is under way: where its page is, and the token; only its owner may read it
+earlier/001/ …      what an earlier run in this folder left: metrics, trajectories, checkpoints, and the config.json and
+                    starts.jsonl that they were made with
 """
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from actors.run.line_files import append, keep_steps, replace
 from actors.run.records import group_entry, group_lines
 from evaluation.held_out_report import ScoredResponse
 from flow.group import Group
-from spatial.json_lines import CUT_SHORT, read_lines, read_object, to_json
-from spatial.whole_files import write_whole
-from vlm.files import is_for_want_of_space, no_space
+from spatial.json_lines import read_lines, read_object, to_json
 
 _log = logging.getLogger(__name__)
 
 
 class LeftOut(NamedTuple):
-    """A sample that the run does without."""
+    """A sample that the run does not use."""
 
     split: str
     sample_id: str
@@ -54,7 +54,7 @@ class LeftOut(NamedTuple):
 
 
 class RunFolder:
-    """Paths of a run's folder, and the appending and replacing of its files."""
+    """Paths of a run's folder, and the reading and writing of its files. Has an attribute for each path."""
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
@@ -87,22 +87,22 @@ class RunFolder:
 
     @property
     def of_steps(self) -> tuple[Path, ...]:
-        """What the steps of reinforcement learning write."""
+        """What each step of reinforcement learning writes."""
         return self.metrics, self.trajectories, self.groups, self.timeline
 
     @property
     def of_training(self) -> tuple[Path, ...]:
-        """What reinforcement learning makes."""
+        """What reinforcement learning writes."""
         return *self.of_steps, self.checkpoints, self.final_model
 
     @property
     def of_cold_start(self) -> tuple[Path, ...]:
-        """What the cold start makes."""
+        """What the cold start writes."""
         return self.cold_start_metrics, self.cold_start_checkpoints, self.cold_start_model
 
     @property
     def own_paths(self) -> tuple[Path, ...]:
-        """All that a run puts into its folder."""
+        """Everything that a run writes into its folder."""
         return tuple(path for path in vars(self).values() if isinstance(path, Path) and path.parent == self.root)
 
     @property
@@ -121,10 +121,10 @@ class RunFolder:
         return any(path.is_file() or (path.is_dir() and any(path.iterdir())) for path in paths)
 
     def set_aside(self, *paths: Path) -> Path | None:
-        """Move what an earlier run left at `paths` under `earlier/`, so that a new one does not go on in it.
+        """Move what an earlier run left at `paths` under `earlier/`, so that a new run does not add to it.
 
         Returns:
-            Where it lies now; None if there was nothing.
+            Where it is now; None if there was nothing.
         """
         left = [path for path in paths if self.holds_any(path)]
         if not left:
@@ -138,71 +138,71 @@ class RunFolder:
         return target
 
     def write_config(self, text: str) -> None:
-        """Write how the run is begun; there must be none yet."""
+        """Write the config that the run begins with; there must be none yet."""
         if self.config.exists():
-            raise FileExistsError(f"{self.config}: how a run was begun is written once")
-        self._replace(self.config, [text])
+            raise FileExistsError(f"{self.config}: a run's first config is written once")
+        replace(self.config, [text])
 
     def read_config(self) -> dict[str, Any] | None:
-        """The config that the run is trained with now: as it was begun, and what later starts changed of it; None: the
-        folder has none.
+        """The config that the run is trained with now: the first one with the changes of later starts; None: the folder
+        has none.
 
         Raises:
-            ValueError: the file is damaged, or is no run's.
+            ValueError: the file is damaged, or not a config of a run.
         """
         if not self.config.exists():
             return None
         content = json.loads(self.config.read_text())
         if not isinstance(content, dict) or "training" not in content:
-            raise ValueError("it is no run's config")
+            raise ValueError("it is not a config of a run")
         for start in read_lines(self.starts):
             for change in start.get("changes", ()):
                 _lay_over(content, change)
         return content
 
     def append_start(self, start: Mapping[str, object]) -> None:
-        _append(self.starts, [start])
+        append(self.starts, [start])
 
     def write_left_out(self, samples: Iterable[LeftOut]) -> None:
-        self._replace(self.left_out, (json.dumps(sample._asdict()) + "\n" for sample in samples))
+        replace(self.left_out, (json.dumps(sample._asdict()) + "\n" for sample in samples))
 
     def left_out_of(self, split: str) -> frozenset[str]:
-        """Ids of the samples of "train", "validation" or "test" that the run does without."""
+        """Ids of the samples of "train", "validation" or "test" that the run does not use."""
         return frozenset(row["sample_id"] for row in read_lines(self.left_out) if row["split"] == split)
 
     def append_metrics(self, metrics: Mapping[str, object]) -> None:
-        _append(self.metrics, [metrics])
+        append(self.metrics, [metrics])
 
     def append_timeline(self, step: int, spans: Iterable[tuple[str, str, float, float]]) -> None:
-        """What each loop did in a step: loop, what, begin and end in Unix time."""
-        _append(self.timeline, [{"step": step, "spans": list(spans)}])
+        """What each loop did in a step: loop, what it did, begin and end in Unix time."""
+        append(self.timeline, [{"step": step, "spans": list(spans)}])
 
     def append_cold_start_metrics(self, steps: Iterable[Mapping[str, object]]) -> None:
-        _append(self.cold_start_metrics, steps)
+        append(self.cold_start_metrics, steps)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         return read_lines(self.metrics)
 
     def truncate_cold_start_metrics(self, last_step: int) -> None:
-        """Forget steps after `last_step`: a resumed cold start makes them again."""
-        self._keep_until(self.cold_start_metrics, last_step)
+        """Drop steps after `last_step`: a resumed cold start repeats them."""
+        keep_steps(self.cold_start_metrics, last_step)
 
     def truncate_metrics(self, last_step: int) -> None:
-        """Forget steps after `last_step`: a resumed run makes them again."""
-        self._keep_until(self.metrics, last_step)
-        self._keep_until(self.groups, last_step)
-        self._keep_until(self.timeline, last_step)
+        """Drop steps after `last_step`: a resumed run repeats them."""
+        keep_steps(self.metrics, last_step)
+        keep_steps(self.groups, last_step)
+        keep_steps(self.timeline, last_step)
         for file in self.trajectories.glob("step-*.jsonl"):
             if int(file.stem.removeprefix("step-")) > last_step:
                 file.unlink()
 
     def write_trajectories(self, step: int, groups: Iterable[tuple[Group, bool]]) -> None:
-        """Groups that became complete for `step`, and entries in `groups.jsonl` by which each is found; the flag says
-        whether a group was trained on."""
+        """Write the groups of a step, and an entry for each in `groups.jsonl`. The flag says whether a group was
+        trained on."""
         entries: list[dict[str, object]] = []
 
         def lines() -> Iterator[str]:
-            # Group by group: a step's responses may be more than belongs into memory at once as text.
+            # Group by group: a step's responses, all at once as text, may need too much memory.
             offset = 0
             for group, trained in groups:
                 text = group_lines(group, trained)
@@ -210,39 +210,30 @@ class RunFolder:
                 offset += len(text)
                 yield text
 
-        self._replace(self.step_file(step), lines())
-        _append(self.groups, entries)
+        replace(self.step_file(step), lines())
+        append(self.groups, entries)
 
     def step_file(self, step: int) -> Path:
-        """Where a step's responses are."""
+        """The file of a step's responses."""
         return self.trajectories / f"step-{step:06d}.jsonl"
 
     def write_evaluation(self, phase: str, responses: Iterable[ScoredResponse]) -> None:
         """Every response of an evaluation with its scores, in `evaluations/<phase>.jsonl`."""
         self.evaluations.mkdir(exist_ok=True)
-        self._replace(self.evaluations / f"{phase}.jsonl", (to_json(asdict(response)) + "\n" for response in responses))
+        replace(self.evaluations / f"{phase}.jsonl", (to_json(asdict(response)) + "\n" for response in responses))
 
     def write_summary(self, part: str, content: object) -> None:
         """Replace one part of `summary.json` and keep the others."""
-        self._replace(self.summary, [to_json({**self.read_summary(), part: content}, indent=1) + "\n"])
+        replace(self.summary, [to_json({**self.read_summary(), part: content}, indent=1) + "\n"])
 
     def read_summary(self) -> dict[str, Any]:
-        """What `summary.json` holds; nothing where there is none, or a damaged one, which is said."""
+        """The content of `summary.json`; empty if there is none or, with a warning, if it is damaged."""
         if not self.summary.exists():
             return {}
         summary = read_object(self.summary.read_bytes())
         if summary is None:
             _log.warning("%s is damaged (a crash, or a full disk) and is passed over; remove it", self.summary)
         return summary or {}
-
-    def _keep_until(self, path: Path, last_step: int) -> None:
-        kept = [row for row in read_lines(path) if isinstance(row.get("step"), int) and row["step"] <= last_step]
-        self._replace(path, (to_json(metrics) + "\n" for metrics in kept))
-
-    @staticmethod
-    def _replace(path: Path, lines: Iterable[str]) -> None:
-        with _telling_of_a_full_disk(path):
-            write_whole(path, lines)
 
 
 def _lay_over(content: dict[str, Any], change: Mapping[str, Any]) -> None:
@@ -253,37 +244,3 @@ def _lay_over(content: dict[str, Any], change: Mapping[str, Any]) -> None:
         content[name] = change["now"]
     else:
         content.pop(name, None)
-
-
-def _append(path: Path, lines: Iterable[Mapping[str, object]]) -> None:
-    with _telling_of_a_full_disk(path):
-        _end_last_line(path)
-        with path.open("a") as file:
-            file.writelines(to_json(line) + "\n" for line in lines)
-
-
-@contextmanager
-def _telling_of_a_full_disk(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if is_for_want_of_space(error, path.parent):
-            raise OSError(error.errno, no_space(path)) from None
-        raise
-
-
-def _end_last_line(path: Path) -> None:
-    """Drop what a crash left of a last line: the next one would be glued to it."""
-    if not path.exists():
-        return
-    with path.open("rb+") as file:
-        size = file.seek(0, os.SEEK_END)
-        if size == 0 or (file.seek(size - 1) and file.read(1) == b"\n"):
-            return
-        file.seek(0)
-        last = file.read().rpartition(b"\n")[2]
-        if read_object(last) is not None:  # whole, but for its end
-            file.write(b"\n")
-        else:
-            file.truncate(size - len(last))
-            _log.warning(CUT_SHORT, path)

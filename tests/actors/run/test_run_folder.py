@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.run.line_files import replace
 from actors.run.run_folder import RunFolder
 from spatial.json_lines import read_lines
 
@@ -68,7 +69,7 @@ def test_a_full_disk_is_said_with_its_file_and_leaves_what_was_there(tmp_path: P
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OSError, match=rf"no space left on /.* at {folder.summary}: .* free"):
-        folder._replace(folder.summary, lines())
+        replace(folder.summary, lines())
     assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
     assert folder.summary.read_text() == '{\n "rl": {\n  "marks": 1\n }\n}\n'
 
