@@ -3,6 +3,10 @@
 import hashlib
 from pathlib import Path
 
+_HERE = Path(__file__).parent
+QUESTION_SOURCES = tuple(_HERE / name for name in ("scenes", "questions", "grammar.py", "places.py"))
+"""The code that the scenes, their questions and the text of the answers come from."""
+
 
 def program_hash(*parts: Path) -> str:
     """A digest of source code: files as they are, folders with all Python files in them, in order of their names."""

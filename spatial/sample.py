@@ -137,6 +137,11 @@ class BadImageError(ValueError):
     """An image cannot be used; the message says what is wrong with it and what to do."""
 
 
+def mark_label(mark: Mark) -> str:
+    """What questions, prompts and detect blocks call a marked region: "red point", "region 3"."""
+    return f"region {mark}" if mark.isdigit() else f"{mark} point"
+
+
 def check_shape(width_px: int, height_px: int) -> None:
     """
     Raises:
@@ -231,7 +236,7 @@ class Region(StrictModel):
     @property
     def label(self) -> str:
         """What questions, prompts and detect blocks call it: "red point", "region 3"."""
-        return f"region {self.mark}" if self.mark.isdigit() else f"{self.mark} point"
+        return mark_label(self.mark)
 
     @property
     def colour(self) -> str:

@@ -4,7 +4,7 @@ A source knows how many images it has and loads one by its index, so that a buil
 wrong with an annotation is a reject, and costs this one object; what is wrong with an image costs the image.
 """
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
@@ -16,7 +16,7 @@ from corpora.builder.report import RejectCounts
 from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import Camera, ImageRef, Length
-from spatial.scenes.layout import draw_scene, object_truths
+from spatial.scenes.layout import draw_scene, scene_truth
 from spatial.strict import StrictModel
 
 ObjectName = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^<>\s]([^<>\n\r\t]*[^<>\s])?$")]
@@ -38,22 +38,8 @@ class AnnotatedObject(StrictModel):
     """Turn about the vertical: at 0 its width lies along the camera's x axis; at 90 it points away from the camera."""
 
     @property
-    def across_m(self) -> float:
-        """Extent of its 3D box along the camera's x axis."""
-        return self._extent_m(math.cos(math.radians(self.yaw_deg)), math.sin(math.radians(self.yaw_deg)))
-
-    @property
-    def front_m(self) -> float:
-        """Depth of the side of its 3D box that faces a camera without pitch."""
-        away_m = self._extent_m(math.sin(math.radians(self.yaw_deg)), math.cos(math.radians(self.yaw_deg)))
-        return self.center_m[2] - away_m / 2
-
-    def _extent_m(self, along_width: float, along_length: float) -> float:
-        return abs(along_width) * self.size_m[0] + abs(along_length) * self.size_m[2]
-
-
-EVERY_NAME = frozenset({"*"})
-"""As `AnnotatedImage.uncountable`: an object is there whose category is not known."""
+    def category(self) -> str:
+        return self.name
 
 
 class AnnotatedImage(StrictModel):
@@ -67,6 +53,15 @@ class AnnotatedImage(StrictModel):
     objects: tuple[AnnotatedObject, ...]
     uncountable: frozenset[str] = frozenset()
     """Names of which more objects are in the image than `objects` holds; "*": of any."""
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        return self.image.width_px, self.image.height_px
+
+    @property
+    def vocabulary(self) -> tuple[Sequence[str], ...]:
+        """Empty: nobody has listed what is not in the image."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -117,10 +112,10 @@ class SceneImages:
                 name=truth.shape,
                 box_xyxy_px=truth.box_xyxy_px,
                 center_m=truth.center_m,
-                size_m=truth.size_whl_m,
+                size_m=truth.size_m,
                 yaw_deg=truth.yaw_deg,
             )
-            for truth in object_truths(scene, picture)
+            for truth in scene_truth(scene, picture).objects
         )
         image = self._images.put(picture.image_hw3)
         return Loaded(

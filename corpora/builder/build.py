@@ -21,17 +21,15 @@ from typing import Any
 
 import numpy as np
 
-import spatial.scenes
 from corpora.builder.annotated import AnnotatedImage, SceneImages, Source
-from corpora.builder.chains import paths_of, write_chain
+from corpora.builder.asking import WorkedExample, ask
 from corpora.builder.config import BuildConfig, OpenAIRewrite, SceneSource, Splits
 from corpora.builder.errors import BuildError
 from corpora.builder.omni3d import Omni3DImages
-from corpora.builder.questions import Question, ask
 from corpora.builder.report import QuestionCounts, RejectCounts, Report, Tally, merge
 from corpora.builder.rewrite import Rewriter
 from spatial.images import ImageStore
-from spatial.program_hash import program_hash
+from spatial.program_hash import QUESTION_SOURCES, program_hash
 from spatial.sample import ReasoningPath, SpatialSample
 from spatial.strict import StrictModel
 from spatial.whole_files import write_whole
@@ -135,23 +133,23 @@ def ask_image(config: BuildConfig, image: AnnotatedImage, unasked: dict[str, dic
     for kind in map(str, rng.choice(kinds, len(kinds), replace=False, p=share / share.sum())):
         if len(samples) == config.questions_per_image:
             break
-        question = ask(kind, image, config.margins, config.marks, config.max_count, rng)
-        if not isinstance(question, Question):
+        found = ask(kind, image, config, rng)
+        if not isinstance(found, WorkedExample):
             reasons = unasked.setdefault(kind, {})
-            reasons[question] = reasons.get(question, 0) + 1
-        elif paths := paths_of(question, config.paths):
+            reasons[found] = reasons.get(found, 0) + 1
+        elif found.chains:
             samples.append(
                 SpatialSample(
                     sample_id=f"{name}-q{len(samples)}",
                     domain=image.domain,
                     kind=kind,
-                    paths=paths,
+                    paths=tuple(found.chains),
                     images=(image.image,),
-                    question=question.text,
-                    answer=question.answer,
-                    regions=question.regions,
+                    question=found.question.text,
+                    answer=found.question.answer,
+                    regions=found.question.regions,
                     camera=image.camera,
-                    chains={path: write_chain(question, path) for path in paths},
+                    chains=found.chains,
                 )
             )
     return samples
@@ -168,11 +166,10 @@ def split_of(sha256: str, splits: Splits, seed: int) -> str:
 
 def _keep_recipe(config: BuildConfig, source: Source) -> None:
     """Write down what parts are made from, or see that those in the folder were made from the same."""
-    scenes = Path(spatial.scenes.__file__).parent
     recipe = {
         "config": config.model_dump(mode="json", exclude=_FREE),
         "source": source.fingerprint,
-        "program": program_hash(Path(__file__).parent, scenes, scenes.parent / "grammar.py"),
+        "program": program_hash(Path(__file__).parent, *QUESTION_SOURCES),
     }
     file = config.out / "recipe.json"
     config.out.mkdir(parents=True, exist_ok=True)

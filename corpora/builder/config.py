@@ -6,26 +6,25 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from spatial.questions.kind import Named
+from spatial.questions.kinds import KINDS as QUESTION_KINDS
+from spatial.questions.margins import Margins, Share
 from spatial.sample import Mark, ReasoningPath
 from spatial.scenes.config import SceneConfig
 from spatial.strict import StrictModel
 
-KINDS = (
-    "left_right",
-    "above_below",
-    "closer_to_camera",
-    "larger",
-    "distance",
-    "direction",
-    "depth",
-    "height",
-    "width",
-    "nearest",
-    "count",
+_FIRST = (
+    *("left_right", "above_below", "closer_to_camera", "larger", "distance", "direction"),
+    *("depth", "height", "width", "nearest", "count"),
 )
-MAX_NEAREST = 4
-"""Most objects that `nearest` compares; it begins with three."""
-Share = Annotated[float, Field(ge=0, le=1)]
+_ASKED = [kind.name for kind in QUESTION_KINDS.values() if kind.full is not None]
+KINDS = (*_FIRST, *(name for name in _ASKED if name not in _FIRST))
+"""Kinds with a full phrasing. Another order would change the questions of every seed, so new kinds come last."""
+_MOST_MARKS = max(
+    kind.full.subjects.most
+    for kind in QUESTION_KINDS.values()
+    if kind.full is not None and isinstance(kind.full.subjects, Named)
+)
 Metres = Annotated[float, Field(gt=0)]
 
 
@@ -61,26 +60,6 @@ class Omni3DSource(StrictModel):
     """Smallest share of an object that others leave visible, where that is annotated."""
     max_tilt_deg: Annotated[float, Field(ge=0, lt=90)] = 60.0
     """Largest angle between an object's vertical and the camera's: beyond it, nobody knows which side is its height."""
-
-
-class Margins(StrictModel):
-    """By how much an answer has to be clear before it is asked for."""
-
-    depth_share: Share = 0.1
-    """Difference of two depths, as a share of their mean."""
-    side_share: Share = 0.08
-    """Left and right, above and below: difference in space as a share of the mean depth, and in the picture as a share
-    of the focal length."""
-    size_ratio: Annotated[float, Field(ge=1)] = 1.25
-    """Longest side of the larger object over that of the smaller."""
-    distance_share: Share = 0.2
-    """Distance of two centres, as a share of their mean depth."""
-    hour_deg: Annotated[float, Field(gt=0, lt=14)] = 11.0
-    """Largest angle between a direction and the middle of its clock hour (half an hour is 15 degrees)."""
-    rounding_share: Share = 0.03
-    """What writing numbers with two decimals may change of a number that is asked for."""
-    max_overlap: Share = 0.5
-    """Intersection over union of two marked boxes: beyond it, a reader takes one for the other."""
 
 
 class Splits(StrictModel):
@@ -159,7 +138,7 @@ class BuildConfig(StrictModel):
     """How often each kind is asked, relative; a kind left out is not asked."""
     paths: Annotated[tuple[ReasoningPath, ...], Field(min_length=1)] = (ReasoningPath.LOR, ReasoningPath.DTR)
     """A chain is written for each; `count` is about no region and knows LOR only."""
-    marks: Annotated[tuple[Mark, ...], Field(min_length=MAX_NEAREST)] = ("red", "blue", "green", "yellow")
+    marks: Annotated[tuple[Mark, ...], Field(min_length=_MOST_MARKS)] = ("red", "blue", "green", "yellow")
     """What regions are called, in random order."""
     margins: Margins = Margins()
     """How clear an answer has to be."""

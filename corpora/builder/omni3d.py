@@ -24,7 +24,7 @@ import numpy as np
 import orjson
 from pydantic import ValidationError
 
-from corpora.builder.annotated import EVERY_NAME, AnnotatedImage, AnnotatedObject, Loaded
+from corpora.builder.annotated import AnnotatedImage, AnnotatedObject, Loaded
 from corpora.builder.config import Omni3DSource
 from corpora.builder.report import RejectCounts
 from corpora.formats.image_files import ImageImporter
@@ -33,6 +33,7 @@ from corpora.geometry.solids import Solid, is_rotation, upright_extent
 from corpora.rows import Raw, RowError, value_of
 from spatial.dataset import Reject, shorten
 from spatial.images import ImageStore
+from spatial.questions.scene import EVERY_NAME
 from spatial.sample import Camera
 
 _Row = tuple[float, float, float]

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
-import spatial.scenes
 from actors.run.run_folder import RunFolder
 from launch.machine.doctor import HOME_ADVICE
 from launch.machine.inspection import find_version, home_fault, ray_needs_home
@@ -16,7 +15,7 @@ from launch.settings.model_paths import find_checkpoint
 from launch.settings.targets import check_writable
 from spatial.dataset import open_samples
 from spatial.images import ImageStore
-from spatial.program_hash import program_hash
+from spatial.program_hash import QUESTION_SOURCES, program_hash
 from spatial.scenes.build import build_dataset
 from vlm.config import TinyModelConfig
 
@@ -113,9 +112,7 @@ def _prepare_scenes(
     config: RunConfig, data: SceneDataConfig, folder: RunFolder, num_workers: int, on_progress: Progress
 ) -> None:
     stamp = folder.data / _STAMP
-    scenes = Path(spatial.scenes.__file__).parent
-    program = program_hash(scenes, scenes.parent / "grammar.py")
-    made = {"seed": config.seed, "data": data.model_dump(mode="json"), "program": program}
+    made = {"seed": config.seed, "data": data.model_dump(mode="json"), "program": program_hash(*QUESTION_SOURCES)}
     recipe = json.dumps(made, indent=1)
     if folder.data.is_symlink():
         folder.data.unlink()  # the link alone: what it leads to is a person's

@@ -5,29 +5,23 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from spatial.questions.kind import Named
+from spatial.questions.kinds import KINDS
 from spatial.sample import Mark
 from spatial.strict import StrictModel
 
 Family = Literal["tabletop", "room"]
 
-REGION_KINDS = (
-    "closer_to_camera",
-    "left_right",
-    "above_below",
-    "larger",
-    "depth",
-    "distance",
-    "direction",
-    "height",
-)
+_BRIEF = {name: (kind, kind.brief) for name, kind in KINDS.items() if kind.brief is not None}
+_REASONED = {name: phrasing for name, (kind, phrasing) in _BRIEF.items() if kind.is_reasoned}
+
+REGION_KINDS = tuple(name for name, phrasing in _REASONED.items() if isinstance(phrasing.subjects, Named))
 """Kinds that refer to one or two objects: marked regions through DTR, objects by colour and shape through LOR."""
-WHOLE_SCENE_KINDS = ("count", "exists", "nearest", "leftmost")
-"""Kinds about all that is in view: LOR only, for a mark would give the answer away."""
+WHOLE_SCENE_KINDS = tuple(name for name in _REASONED if name not in REGION_KINDS)
+"""Kinds about all that is in view: LOR only, since a mark would give the answer away."""
 LOR_KINDS = WHOLE_SCENE_KINDS + REGION_KINDS
-REGION_PERCEPTION_KINDS = ("region_name", "region_center", "region_box")
-"""What is at a marked region, its 3D centre, its 3D box."""
-PERCEPTION_KINDS = ("scene", "place", "name_at", "box_2d", *REGION_PERCEPTION_KINDS)
-"""All objects with their centres, the centre of a named one, the name at a place in the image, the 2D box of a name."""
+PERCEPTION_KINDS = tuple(name for name in _BRIEF if name not in _REASONED)
+"""Kinds that are answered at once only: what there is, and where."""
 DIRECT_KINDS = PERCEPTION_KINDS + LOR_KINDS
 
 Range = tuple[float, float]

@@ -6,7 +6,7 @@ import numpy as np
 
 from spatial.scenes.config import Family, FamilyConfig, SceneConfig
 from spatial.scenes.render import Render, render
-from spatial.scenes.scene import COLOURS, SHAPES, Colour, ObjectTruth, Scene, Shape, Solid, View
+from spatial.scenes.scene import COLOURS, SHAPES, Colour, ObjectTruth, Scene, SceneTruth, Shape, Solid, View
 
 _MAX_SCENES = 500
 _MAX_PLACES = 40
@@ -38,8 +38,8 @@ def draw_scene(config: SceneConfig, family: Family, rng: np.random.Generator) ->
     )
 
 
-def object_truths(scene: Scene, picture: Render) -> tuple[ObjectTruth, ...]:
-    """What is true of the solids, from left to right in the picture.
+def scene_truth(scene: Scene, picture: Render) -> SceneTruth:
+    """What is true of the scene and of its solids.
 
     Raises:
         ValueError: a solid cannot be seen at all.
@@ -55,7 +55,7 @@ def object_truths(scene: Scene, picture: Render) -> tuple[ObjectTruth, ...]:
                 name=solid.name,
                 shape=solid.shape,
                 center_m=center_m,
-                size_whl_m=(solid.width_m, solid.height_m, solid.width_m),
+                size_m=(solid.width_m, solid.height_m, solid.width_m),
                 yaw_deg=math.degrees(solid.yaw_rad) if solid.shape == "cube" else 0.0,
                 center_px=scene.view.project(center_m),
                 box_xyxy_px=(
@@ -68,7 +68,8 @@ def object_truths(scene: Scene, picture: Render) -> tuple[ObjectTruth, ...]:
                 visible_share=len(rows) / picture.unoccluded_px[index],
             )
         )
-    return tuple(sorted(truths, key=lambda truth: truth.center_px[0]))
+    objects = tuple(sorted(truths, key=lambda truth: truth.center_px[0]))
+    return SceneTruth(objects, (scene.view.size_px, scene.view.size_px))
 
 
 def _attempt(config: SceneConfig, family: Family, num_objects: int, rng: np.random.Generator) -> Scene | None:

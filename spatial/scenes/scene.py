@@ -5,6 +5,7 @@ camera; `right` is the camera's x, `up` is against gravity, `ahead` is the camer
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -128,7 +129,7 @@ class ObjectTruth:
     shape: Shape
     center_m: Vector3
     """Middle of its bounding box, camera frame."""
-    size_whl_m: Vector3
+    size_m: Vector3
     """Width, height, length of its bounding box."""
     yaw_deg: float
     """Turn about the vertical; 0 for round solids."""
@@ -140,3 +141,19 @@ class ObjectTruth:
     """Number of its pixels in the picture."""
     visible_share: float
     """`visible_px` over what it would have if nothing stood before it."""
+
+    @property
+    def category(self) -> str:
+        return self.shape
+
+
+@dataclass(frozen=True)
+class SceneTruth:
+    """What is true of a scene in its picture: a `KnownScene`."""
+
+    objects: tuple[ObjectTruth, ...]
+    """From left to right in the picture."""
+    size_px: tuple[int, int]
+    """Width and height of the picture."""
+    uncountable: frozenset[str] = frozenset()
+    vocabulary: tuple[Sequence[str], ...] = (COLOURS, SHAPES)

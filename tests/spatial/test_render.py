@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spatial.scenes.config import SceneConfig
-from spatial.scenes.layout import NoSceneError, draw_scene, object_truths
+from spatial.scenes.layout import NoSceneError, draw_scene, scene_truth
 from spatial.scenes.render import BACKGROUND, Render, render
 from spatial.scenes.scene import Scene, Shape, Solid, View
 
@@ -36,7 +36,7 @@ def solid(shape: Shape, right_m: float = 0.0, ahead_m: float = 1.0) -> Solid:
 def test_a_solid_is_where_and_as_large_as_it_projects(shape: Shape, depth_m: float, box: tuple[int, ...]) -> None:
     scene = scene_of(solid(shape))
     picture = render(scene)
-    truth = object_truths(scene, picture)[0]
+    truth = scene_truth(scene, picture).objects[0]
     assert truth.center_m == pytest.approx((0.0, 0.0, 1.0))
     assert truth.center_px == pytest.approx((64.0, 64.0))
     assert truth.box_xyxy_px == box
@@ -54,7 +54,7 @@ def test_a_cone_is_half_as_wide_in_its_middle() -> None:
 def test_a_solid_to_the_right_is_right_and_a_lower_one_lower() -> None:
     view = View(height_m=0.5, pitch_rad=math.radians(30), focal_px=100.0, size_px=128)
     scene = scene_of(solid("sphere", right_m=0.2, ahead_m=0.7), view=view)
-    truth = object_truths(scene, render(scene))[0]
+    truth = scene_truth(scene, render(scene)).objects[0]
     # Its middle is 0.4 m below the camera: y = 0.4 cos 30 - 0.7 sin 30, z = 0.4 sin 30 + 0.7 cos 30.
     assert truth.center_m == pytest.approx((0.2, -0.0036, 0.8062), abs=1e-4)
     assert truth.center_px == pytest.approx((88.81, 63.55), abs=0.01)
@@ -73,7 +73,7 @@ def test_the_nearer_solid_hides_the_farther_whatever_their_order() -> None:
     for solids in ((near, far), (far, near)):
         scene = scene_of(*solids)
         picture = render(scene)
-        truths = {truth.shape: truth for truth in object_truths(scene, picture)}
+        truths = {truth.shape: truth for truth in scene_truth(scene, picture).objects}
         assert truths["cube"].visible_share == 1.0
         assert 0.0 < truths["sphere"].visible_share < 0.6
         assert picture.labels_hw[64, 66] == solids.index(near)
@@ -83,7 +83,7 @@ def test_more_light_falls_on_the_side_that_faces_it() -> None:
     view = View(height_m=0.5, pitch_rad=math.radians(25), focal_px=100.0, size_px=128)
     upright = Solid("sphere", "red", 0.3, 0.3, right_m=0.0, ahead_m=0.8)
     from_left = Scene("tabletop", view, (upright,), light=(-0.8, 0.6, 0.0), wall_ahead_m=3.0, hue=0.5)
-    truth = object_truths(from_left, picture := render(from_left))[0]
+    truth = scene_truth(from_left, picture := render(from_left)).objects[0]
     row, column = int(truth.center_px[1]), int(truth.center_px[0])
     assert picture.image_hw3[row, column - 10].sum() > 1.3 * picture.image_hw3[row, column + 10].sum()
 
@@ -128,7 +128,7 @@ def test_every_labelled_pixel_lies_on_the_surface_of_its_solid(drawn: list[tuple
 def test_objects_are_whole_visible_apart_and_of_different_colours(drawn: list[tuple[Scene, Render]]) -> None:
     for scene, picture in drawn:
         low, high = SceneConfig().family(scene.family).depth_m
-        truths = object_truths(scene, picture)
+        truths = scene_truth(scene, picture).objects
         assert len({truth.name.split()[0] for truth in truths}) == len(truths)
         for truth in truths:
             assert low <= truth.center_m[2] <= high
@@ -145,7 +145,7 @@ def test_objects_are_whole_visible_apart_and_of_different_colours(drawn: list[tu
 def test_boxes_are_tight(drawn: list[tuple[Scene, Render]]) -> None:
     for scene, picture in drawn:
         names = [item.name for item in scene.solids]
-        for truth in object_truths(scene, picture):
+        for truth in scene_truth(scene, picture).objects:
             mask = picture.labels_hw == names.index(truth.name)
             left, top, right, bottom = (int(edge) for edge in truth.box_xyxy_px)
             inside = mask[top:bottom, left:right]
@@ -169,4 +169,4 @@ def test_ranges_without_room_say_what_to_lower() -> None:
 def test_a_solid_that_cannot_be_seen_has_no_truth() -> None:
     scene = scene_of(solid("cube", ahead_m=1.0), solid("sphere", ahead_m=2.0))
     with pytest.raises(ValueError, match="the red sphere is hidden altogether"):
-        object_truths(scene, render(scene))
+        scene_truth(scene, render(scene))

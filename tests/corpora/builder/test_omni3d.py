@@ -14,6 +14,7 @@ from corpora.builder.annotated import AnnotatedImage, Loaded
 from corpora.builder.config import Omni3DSource
 from corpora.builder.omni3d import Omni3DImages
 from spatial.images import ImageStore
+from spatial.questions.measures import across_m
 from spatial.sample import Camera
 
 from .worlds import raw_image, raw_object, write_omni3d
@@ -56,20 +57,20 @@ def test_an_annotation_becomes_an_object(tmp_path: Path) -> None:
     assert (stand.name, stand.box_xyxy_px) == ("night stand", (3.0, 4.0, 33.0, 44.0))
     assert (stand.center_m, stand.size_m) == ((-0.8, 0.0, 2.0), (0.5, 0.9, 2.0))
     assert stand.yaw_deg == 0.0
-    assert stand.across_m == 0.5
+    assert across_m(stand) == 0.5
     assert image.uncountable == frozenset()
 
 
-@pytest.mark.parametrize(("degrees", "across_m"), [(0.0, 0.5), (90.0, 2.0), (30.0, 0.5 * 0.75**0.5 + 1.0)])
+@pytest.mark.parametrize(("degrees", "width_m"), [(0.0, 0.5), (90.0, 2.0), (30.0, 0.5 * 0.75**0.5 + 1.0)])
 @pytest.mark.parametrize("pitch_deg", [0.0, 35.0, 59.0])
 def test_the_width_lies_across_the_view_wherever_the_camera_looks(
-    tmp_path: Path, degrees: float, across_m: float, pitch_deg: float
+    tmp_path: Path, degrees: float, width_m: float, pitch_deg: float
 ) -> None:
     rotation = turned(degrees, pitch_deg).tolist()
     image = only(tmp_path, raw_object(1, dimensions=[0.5, 0.9, 2.0], R_cam=rotation)).image
     assert image is not None
     (found,) = image.objects
-    assert found.across_m == pytest.approx(across_m)
+    assert across_m(found) == pytest.approx(width_m)
     assert found.size_m[1] == 0.9
     assert sorted(found.size_m) == [0.5, 0.9, 2.0]
 

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from spatial.questions.choosing import choose_subjects
+from spatial.questions.kinds import KINDS
+from spatial.questions.measures import clock_hour
+from spatial.questions.question import Question, Subject
 from spatial.sample import ChoiceAnswer, NumberAnswer, ReasoningPath
-from spatial.scenes.chains import write_chain
-from spatial.scenes.questions import Question, Subject, clock_hour, pick_subjects, write_question
-from spatial.scenes.scene import ObjectTruth
+from spatial.scenes.asking import STYLE
+from spatial.scenes.scene import ObjectTruth, SceneTruth
 
 
 def thing(name: str, x: float, y: float, z: float, size: tuple[float, float, float] = (0.2, 0.2, 0.2)) -> ObjectTruth:
@@ -19,8 +22,20 @@ BALL = thing("blue sphere", 0.30, -0.10, 1.50, size=(0.3, 0.3, 0.3))
 
 
 def ask(kind: str, *things: ObjectTruth, seed: int = 0) -> Question:
-    subjects = tuple(Subject(truth.name, truth) for truth in things)
-    return write_question(kind, subjects, np.random.default_rng(seed))
+    subjects = tuple(map(Subject.named, things))
+    return KINDS[kind].ask(subjects, scene_of(*things), STYLE, np.random.default_rng(seed))
+
+
+def scene_of(*things: ObjectTruth) -> SceneTruth:
+    return SceneTruth(things, size_px=(128, 128))
+
+
+def choose(kind: str, *things: ObjectTruth) -> object:
+    return choose_subjects(KINDS[kind], scene_of(*things), STYLE, np.random.default_rng(0))
+
+
+def write_chain(question: Question, path: ReasoningPath) -> str | None:
+    return KINDS[question.kind].chain(question, STYLE, path)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +126,8 @@ def test_an_orange_thing_gets_an_an() -> None:
     ],
 )
 def test_what_the_eye_cannot_tell_is_not_asked(kind: str, other: ObjectTruth) -> None:
-    assert pick_subjects(kind, (CUBE, other), np.random.default_rng(0)) is None
-    assert pick_subjects(kind, (CUBE, BALL), np.random.default_rng(0)) is not None
+    assert choose(kind, CUBE, other) is None
+    assert choose(kind, CUBE, BALL) is not None
 
 
 @pytest.mark.parametrize(
@@ -135,8 +150,9 @@ def test_a_chain_measures_then_concludes(kind: str, think: str) -> None:
 
 
 def test_a_detecting_chain_copies_its_own_centres() -> None:
-    subjects = (Subject("green point", CUBE), Subject("yellow point", BALL))
-    question = write_question("closer_to_camera", subjects, np.random.default_rng(0))
+    subjects = (Subject.marked(CUBE, "green"), Subject.marked(BALL, "yellow"))
+    kind = KINDS["closer_to_camera"]
+    question = kind.ask(subjects, scene_of(CUBE, BALL), STYLE, np.random.default_rng(0))
     assert write_chain(question, ReasoningPath.DTR) == (
         "<detect>Find 2 relevant objects:\n"
         '<3d_box center="-0.30,0.20,1.00">cube (green point)</3d_box>\n'

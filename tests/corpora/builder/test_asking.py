@@ -2,23 +2,31 @@
 
 import math
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from corpora.builder.annotated import AnnotatedImage, AnnotatedObject
-from corpora.builder.config import KINDS, Margins
-from corpora.builder.questions import Question, ask, is_clear, measure, steps_cm
+from corpora.builder.asking import WorkedExample, ask, style_of
+from corpora.builder.config import KINDS, BuildConfig, Margins, SceneSource
+from spatial.questions.kinds import KINDS as QUESTION_KINDS
+from spatial.questions.measures import X, across_m, front_m, step_cm
+from spatial.questions.question import Question
 from spatial.sample import ChoiceAnswer, NumberAnswer
 
 from .worlds import random_scene, scene, thing
 
-MARKS = ("red", "blue", "green", "yellow")
+CONFIG = BuildConfig(out=Path("out"), source=SceneSource())
 
 
 def asked(kind: str, image: AnnotatedImage, seed: int = 0, **margins: Any) -> Question | str:
-    return ask(kind, image, Margins(**margins), MARKS, 8, np.random.default_rng(seed))
+    return question_of(ask(kind, image, CONFIG.replace(margins=Margins(**margins)), np.random.default_rng(seed)))
+
+
+def question_of(found: WorkedExample | str) -> Question | str:
+    return found.question if isinstance(found, WorkedExample) else found
 
 
 def pair(first: dict[str, Any], second: dict[str, Any]) -> tuple[AnnotatedObject, AnnotatedObject]:
@@ -57,8 +65,8 @@ def test_a_comparison_is_asked_where_a_margin_makes_it_clear(
     kind: str, one: dict[str, Any], other: dict[str, Any], clear: bool
 ) -> None:
     first, second = pair(one, other)
-    assert is_clear(kind, (first, second), Margins()) is clear
-    assert is_clear(kind, (second, first), Margins()) is clear
+    for things in ((first, second), (second, first)):
+        assert QUESTION_KINDS[kind].is_clear(things, scene(first, second), style_of(CONFIG)) is clear
     assert isinstance(asked(kind, scene(first, second)), Question) is clear
 
 
@@ -80,10 +88,10 @@ def test_a_question_that_its_decimals_tie_or_turn_is_not_asked() -> None:
 
 
 def test_the_width_is_what_one_sees_from_the_camera() -> None:
-    assert thing(size_m=(0.5, 0.9, 2.0), yaw_deg=0.0).across_m == pytest.approx(0.5)
-    assert thing(size_m=(0.5, 0.9, 2.0), yaw_deg=90.0).across_m == pytest.approx(2.0)
-    assert thing(size_m=(0.5, 0.9, 2.0), yaw_deg=-150.0).across_m == pytest.approx(0.5 * 0.75**0.5 + 1.0)
-    assert thing(size_m=(0.5, 0.9, 2.0), yaw_deg=90.0).front_m == pytest.approx(1.75)
+    assert across_m(thing(size_m=(0.5, 0.9, 2.0), yaw_deg=0.0)) == pytest.approx(0.5)
+    assert across_m(thing(size_m=(0.5, 0.9, 2.0), yaw_deg=90.0)) == pytest.approx(2.0)
+    assert across_m(thing(size_m=(0.5, 0.9, 2.0), yaw_deg=-150.0)) == pytest.approx(0.5 * 0.75**0.5 + 1.0)
+    assert front_m(thing(size_m=(0.5, 0.9, 2.0), yaw_deg=90.0)) == pytest.approx(1.75)
 
 
 def test_a_name_is_counted_only_where_all_that_bear_it_are_known() -> None:
@@ -101,7 +109,7 @@ def test_the_nearest_of_several_is_nearer_than_each_by_the_margin() -> None:
     found = asked("nearest", scene(near, middle, far))
     assert isinstance(found, Question)
     assert isinstance(found.answer, ChoiceAnswer)
-    assert found.subjects["ABC".index(found.answer.letter)].truth == near
+    assert found.subjects["ABC".index(found.answer.letter)].thing == near
     assert asked("nearest", scene(near, middle, far.replace(center_m=(0.6, 0.0, 2.05)))) == "unclear"
     assert asked("nearest", scene(near, middle)) == "unclear"
 
@@ -115,7 +123,7 @@ def test_a_direction_is_the_clock_hour_seen_from_above(dx: float, dz: float, hou
     for seed in range(20):
         found = asked("direction", scene(one, other), seed)
         assert isinstance(found, Question)
-        if found.subjects[0].truth == one:
+        if found.subjects[0].thing == one:
             hours.add(found.verdict)
     assert hours == {f"{hour} o'clock"}
 
@@ -127,7 +135,7 @@ def test_every_answer_is_what_the_exact_world_says() -> None:
     for _ in range(60):
         image = random_scene(rng, 6)
         for kind in KINDS:
-            found = ask(kind, image, Margins(), MARKS, 8, rng)
+            found = question_of(ask(kind, image, CONFIG, rng))
             if isinstance(found, Question):
                 kinds[kind] += 1
                 _check_against_the_world(found, image)
@@ -135,7 +143,7 @@ def test_every_answer_is_what_the_exact_world_says() -> None:
 
 
 def _check_against_the_world(found: Question, image: AnnotatedImage) -> None:
-    truths = [subject.truth for subject in found.subjects]
+    truths = [subject.thing for subject in found.subjects]
     match found.answer:
         case ChoiceAnswer(letter=letter):
             chosen = "ABCD".index(letter)
@@ -156,7 +164,7 @@ def _check_against_the_world(found: Question, image: AnnotatedImage) -> None:
             exact = {
                 "depth": truths[0].center_m[2],
                 "height": truths[0].size_m[1],
-                "width": truths[0].across_m,
+                "width": across_m(truths[0]),
                 "distance": math.dist(truths[0].center_m, truths[-1].center_m),
             }[found.kind]
             assert value == pytest.approx(exact, rel=0.03)
@@ -169,7 +177,7 @@ def test_answers_are_balanced() -> None:
     for _ in range(400):
         image = random_scene(rng, 5)
         for kind in ("left_right", "above_below", "closer_to_camera", "larger", "direction"):
-            found = ask(kind, image, Margins(), MARKS, 8, rng)
+            found = question_of(ask(kind, image, CONFIG, rng))
             if isinstance(found, Question) and isinstance(found.answer, ChoiceAnswer):
                 letters[kind, found.answer.letter] += 1
             elif isinstance(found, Question):
@@ -182,5 +190,5 @@ def test_answers_are_balanced() -> None:
 
 
 def test_numbers_are_written_without_a_negative_zero() -> None:
-    assert str(measure("left_right", thing(**at(-0.004, 0, 2.0)))) == "0.0"
-    assert steps_cm(*pair(at(-0.004, 0.006, 2.0), at(0.004, -0.006, 2.5))) == (0, -2, 50)
+    assert str(X.written(thing(**at(-0.004, 0, 2.0)), 2)) == "0.0"
+    assert step_cm(*pair(at(-0.004, 0.006, 2.0), at(0.004, -0.006, 2.5))) == (0, -2, 50)
