@@ -2,35 +2,46 @@
 
 import ast
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.program import FOLDERS, ROOT, modules, nodes
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 ROW = re.compile(r"^\| `(?P<folder>[a-z]+)/` \| [^|]* \| (?P<allowed>[^|]*) \|$", re.MULTILINE)
+
+
+ORDER = re.compile(r"^    (?P<folder>[a-z]+)/ +(?P<order>[a-z]+(?: → [a-z]+)+)$", re.MULTILINE)
+PARTS = {
+    ("dashboard", "actors"): {"actors.run.run_folder", "actors.run.status", "actors.pool.member", "actors.errors"},
+    ("dashboard", "evaluation"): {"evaluation.benchmarks.registry"},
+    ("experiments", "launch"): {"launch.settings.config"},
+}
+"""Where the table allows a part of a folder ("`launch`'s config"): the modules that this is."""
 
 
 def allowed_imports() -> dict[str, set[str]]:
     """By folder, the folders that it may import, of the table in CONTRIBUTING.md."""
     found: dict[str, set[str]] = {}
-    for row in ROW.finditer((ROOT / "CONTRIBUTING.md").read_text()):
+    for row in ROW.finditer(CONTRIBUTING):
         names = set(re.findall(r"`([a-z]+)`", row["allowed"]))
         found[row["folder"]] = names | (set(found) if "all above" in row["allowed"] else set())
     return found
 
 
-def imported_folders(file: Path, folders: set[str]) -> Iterator[tuple[int, str]]:
-    """Line and folder of each import of this project in a file."""
-    for node in ast.walk(ast.parse(file.read_text())):
+def imports(file: Path) -> Iterator[tuple[int, str]]:
+    """Line and module of each import of this project in a file, wherever it stands."""
+    for node in nodes(modules()[file]):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names = [node.module]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         else:
             continue
-        yield from ((node.lineno, name.split(".")[0]) for name in names if name.split(".")[0] in folders)
+        yield from ((node.lineno, name) for name in names if name.split(".")[0] in ALLOWED)
 
 
 ALLOWED = allowed_imports()
@@ -38,18 +49,64 @@ ALLOWED = allowed_imports()
 
 def test_the_table_has_every_folder_of_the_program() -> None:
     folders = {path.parent.name for path in ROOT.glob("*/*.py")} - {"tests", "requirements", "benchmarks"}
-    assert folders <= set(ALLOWED), folders - set(ALLOWED)
+    assert folders == set(FOLDERS) == set(ALLOWED) - {"tests"}
 
 
-@pytest.mark.parametrize("folder", sorted(ALLOWED.keys() - {"tests"}))
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_a_folder_imports_what_the_table_allows(folder: str) -> None:
     strays = [
-        f"{file.relative_to(ROOT)}:{line} imports {name}"
-        for file in sorted((ROOT / folder).rglob("*.py"))
-        for line, name in imported_folders(file, set(ALLOWED))
-        if name != folder and name not in ALLOWED[folder]
+        f"{file}:{line} imports {name}"
+        for file in modules()
+        for line, name in imports(file)
+        if file.parts[0] == folder and name.split(".")[0] not in {folder, *ALLOWED[folder]}
     ]
     assert not strays, "\n".join(strays)
+
+
+def test_of_a_folder_that_is_allowed_in_part_only_that_part_is_imported() -> None:
+    in_part = {
+        (row["folder"], name)
+        for row in ROW.finditer(CONTRIBUTING)
+        for name in re.findall(r"`([a-z]+)`(?:'s?)", row["allowed"])
+    }
+    assert in_part == set(PARTS)
+    strays = [
+        f"{file}:{line} imports {name}"
+        for file in modules()
+        for line, name in imports(file)
+        if name not in PARTS.get((file.parts[0], name.split(".")[0]), {name})
+    ]
+    assert not strays, "\n".join(strays)
+
+
+@pytest.mark.parametrize(("folder", "order"), [(row["folder"], row["order"]) for row in ORDER.finditer(CONTRIBUTING)])
+def test_a_subfolder_imports_from_those_before_it_and_from_the_modules_beside(folder: str, order: str) -> None:
+    places = {name: place for place, name in enumerate(order.split(" → "))}
+    assert {file.parts[1] for file in modules() if file.parts[0] == folder and len(file.parts) > 2} == set(places)
+
+    def place(path: Sequence[str]) -> int:
+        """-1 beside the subfolders."""
+        return places.get(path[1], -1)
+
+    strays = [
+        f"{file}:{line} imports {name}"
+        for file in modules()
+        for line, name in imports(file)
+        if file.parts[0] == folder and name.startswith(f"{folder}.") and place(name.split(".")) > place(file.parts)
+    ]
+    assert not strays, "\n".join(strays)
+
+
+def test_both_folders_with_subfolders_have_their_order_in_the_text() -> None:
+    assert [row["folder"] for row in ORDER.finditer(CONTRIBUTING)] == ["actors", "launch"]
+
+
+def test_path_is_always_pathlibs() -> None:
+    files = (file for folder in (*FOLDERS, "tests", "benchmarks") for file in (ROOT / folder).rglob("*.py"))
+    aliased = [
+        str(file) for file in files if re.search(r"^from pathlib import .*\bas\b", file.read_text(), re.MULTILINE)
+    ]
+    assert not aliased, aliased
 
 
 def test_modules_import_each_other_in_no_circle() -> None:
