@@ -1,6 +1,6 @@
 """One fixed question with a fixed response: after a push, engine and learner must find it equally likely.
 
-Checksums show that the right bytes arrived; only this shows that the engine computes with them what the learner does.
+Checksums show that the right bytes arrived; only this shows that engine and learner compute the same with them.
 """
 
 import math
@@ -14,7 +14,7 @@ from spatial.sample import ReasoningPath, SpatialSample
 if TYPE_CHECKING:
     from vlm.prompt import PromptEncoder
 
-# Of the response: enough to depend on every weight, and cheap.
+# Length of the response: enough to depend on every weight, and cheap.
 _MAX_TOKENS = 32
 _FLOAT32_DIFFERENCE = 1e-3
 _BFLOAT16_DIFFERENCE = 0.1
@@ -31,10 +31,10 @@ class Canary:
     every: int
     """Versions from one comparison to the next."""
     max_difference: float
-    """Nats a token, in the mean over the response."""
+    """In nats a token, as a mean over the response."""
 
     def is_due(self, version: int, is_new_group: bool) -> bool:
-        """Whether a push of `version` ends with a comparison; `is_new_group`: it is the first to its engines."""
+        """Whether a push of `version` ends with a comparison. The first to its engines (`is_new_group`) always does."""
         return is_new_group or version % self.every == 0
 
     def response_token_ids(self, encoder: "PromptEncoder") -> tuple[int, ...]:
@@ -42,14 +42,14 @@ class Canary:
 
 
 def choose_canary(samples: Iterable[SpatialSample], config: CanaryConfig, is_float32: bool) -> Canary | None:
-    """The smallest sample among those with regions (among all, if none has one); None: `every` is 0.
+    """The smallest sample among those with regions, or among all if none has regions; None if `every` is 0.
 
-    Small, for vLLM makes logits of its whole prompt: 4 bytes × tokens × vocabulary. Its response is its own chain of
-    thought, or the question once more.
+    Small, because vLLM computes logits for its whole prompt: 4 bytes × tokens × vocabulary. The response is the
+    sample's own chain of thought or, without one, its question.
 
     Args:
         samples: at least one.
-        config: how often and how closely it is looked at.
+        config: the comparison's interval and bound.
         is_float32: whether learner and engines compute in float32.
     """
     if config.every == 0:
@@ -71,7 +71,7 @@ def choose_canary(samples: Iterable[SpatialSample], config: CanaryConfig, is_flo
 
 
 def mean_difference(learner_logprobs: Sequence[float], rollout_logprobs: Sequence[float]) -> float:
-    """Mean absolute difference in nats a token; infinite where the two have not the same length or one is no number."""
+    """Mean absolute difference in nats a token; infinite if the lengths differ or a value is not finite."""
     if len(learner_logprobs) != len(rollout_logprobs):
         return math.inf
     differences = [abs(a - b) for a, b in zip(learner_logprobs, rollout_logprobs, strict=True)]

@@ -1,4 +1,4 @@
-"""Whether a weight update brings the whole model. vLLM keeps the old values of what is missing, with a log line."""
+"""Whether a weight update brings the whole model. vLLM only logs what is missing, and keeps the old values."""
 
 import json
 import math
@@ -15,9 +15,10 @@ _EMBEDDING = "embed_tokens.weight"
 
 @dataclass(frozen=True)
 class ExpectedWeights:
-    """What an update must bring: all that the checkpoint holds, and the head even where it is tied to the embeddings.
+    """What an update must bring: every weight of the checkpoint, and the head even if it is tied to the embeddings.
 
-    Checkpoint and learner may name a tensor differently, so elements are counted; names serve to say what is missing.
+    Checkpoint and learner may name a tensor differently, so elements are counted; names only help to say what is
+    missing.
     """
 
     num_elements_by_name: dict[str, int] = field(repr=False)
@@ -41,8 +42,8 @@ class ExpectedWeights:
     def check(self, names: Sequence[str], shapes: Sequence[Sequence[int]], left_out: Mapping[str, int]) -> None:
         """
         Args:
-            names, shapes: of the tensors that the update brings.
-            left_out: elements by name of what the sender leaves out on purpose, for it has not changed.
+            names, shapes: those of the tensors that the update brings.
+            left_out: number of elements, by name, of each weight that the sender leaves out because it has not changed.
 
         Raises:
             IncompleteUpdateError: both together are not the whole model.

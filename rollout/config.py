@@ -1,4 +1,4 @@
-"""What the rollout side can be told. Importing this needs neither vLLM nor torch."""
+"""Settings of the rollout side. Importing this needs neither vLLM nor torch."""
 
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -28,7 +28,7 @@ class NcclTransferConfig(StrictModel):
     backend: ClassVar[str] = "nccl_with_deadlines"
     type: Literal["nccl"] = "nccl"
     bucket_mb: Annotated[float, Field(gt=0)] = 1024.0
-    """Size of one packing buffer in MB; both sides hold `num_buffers` of them."""
+    """Size of one packing buffer in MB; each side holds `num_buffers` of them."""
     num_buffers: Annotated[int, Field(ge=1)] = 2
     """Buffers in flight at once."""
     pack_gib: Annotated[float, Field(ge=0)] = 4.0
@@ -42,7 +42,7 @@ class IpcTransferConfig(StrictModel):
     backend: ClassVar[str] = "ipc"
     type: Literal["ipc"] = "ipc"
     bucket_mb: Annotated[float, Field(gt=0)] = 1024.0
-    """Size of the one shared packing buffer in MB; as large as the largest tensor, if that is more."""
+    """Size of the one shared packing buffer in MB; the largest tensor's size if that is more."""
     pack_gib: Annotated[float, Field(ge=0)] = 4.0
     """Most GiB of weights that are gathered and packed on the sender's GPU before the engines pause; the rest is
     gathered while they wait."""
@@ -55,52 +55,52 @@ class CanaryConfig(StrictModel):
     """After a push, an engine's log-probabilities of one fixed response are compared with the learner's own."""
 
     every: Annotated[int, Field(ge=0)] = 1
-    """Versions from one comparison to the next; the first push to a set of engines has one too. 0: none at all."""
+    """Versions from one comparison to the next; the first push to a set of engines always has one. 0 means none."""
     max_difference: Annotated[float, Field(gt=0)] | None = None
-    """Largest mean difference in nats a token, above which the engine is taken out of service and pushed again; null:
-    1e-3 where learner and engine compute in float32, else 0.1."""
+    """Largest mean difference in nats a token; an engine above it is taken out of service and gets the weights again.
+    null means 1e-3 if learner and engine compute in float32, else 0.1."""
 
 
 class EngineConfig(StrictModel):
-    """One vLLM engine. The log-probability mode is no setting: a trajectory's contract needs processed ones."""
+    """One vLLM engine. The kind of log-probabilities is no setting: trajectories need processed ones."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of weights and activations."""
     tensor_parallel_size: Annotated[int, Field(ge=1)] = 1
     """Ranks (GPUs, or core sets on CPU) that share one copy of the model."""
     max_model_len: Annotated[int, Field(ge=1)] = 1024
-    """Longest sequence in tokens, prompt with its image tokens and response together."""
+    """Longest sequence in tokens: prompt, its image tokens and response together."""
     max_num_seqs: Annotated[int, Field(ge=1)] = 64
-    """Responses generated at once; more wait in the engine's queue."""
+    """Most responses generated at once; further ones wait in the engine's queue."""
     max_images_per_prompt: Annotated[int, Field(ge=1)] = 1
-    """Images a prompt may hold."""
+    """Most images in a prompt."""
     kv_cache_gib: Annotated[float, Field(gt=0)] = 1.0
-    """Memory for keys and values in GiB on CPU; GPUs go by `gpu_memory_utilization`."""
+    """Memory for keys and values in GiB, on CPU only; on GPUs `gpu_memory_utilization` decides."""
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.85
     """Share of each GPU's memory for weights, activations and key-value cache."""
     enforce_eager: bool = True
-    """True: no graph capture and no compilation, for a quick start; false is faster on GPUs."""
+    """True skips graph capture and compilation, for a quick start; false is faster on GPUs."""
     in_flight_kv: Literal["recompute", "keep"] = "recompute"
-    """Keys and values of responses in flight during a push: computed again with the new weights, or kept."""
+    """Whether keys and values of responses in flight during a push are recomputed with the new weights, or kept."""
     transfer: TransferConfig = GlooTransferConfig()
     """How new weights arrive."""
     verify_every: Annotated[int, Field(ge=1)] = 10
-    """Each push compares one tensor in this many by checksum, different ones each time; the first push to a set of
-    engines compares all."""
+    """Each push verifies one tensor in this many by checksum, different ones each time; the first push to a set of
+    engines verifies all."""
     canary: CanaryConfig = CanaryConfig()
-    """The check that engines compute what the learner computes."""
+    """The check that engines compute the same as the learner."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     """Level of vLLM's own log."""
     start_timeout_s: Seconds = 570.0
-    """Seconds until the engine must be up."""
+    """Most seconds for an engine to load and start."""
     generate_timeout_s: Seconds = 280.0
-    """Seconds for one response, waiting and pauses included."""
+    """Most seconds for one response, waiting and pauses included."""
     control_timeout_s: Seconds = 60.0
-    """Seconds for pause, resume, cache resets, version, checksums, canary."""
+    """Most seconds for each of pause, resume, cache resets, version, checksums, canary."""
     transfer_timeout_s: Seconds = 300.0
-    """Seconds for forming a transfer group, and for one whole weight update."""
+    """Most seconds for forming a transfer group, and for one whole weight update."""
     shutdown_timeout_s: Seconds = 15.0
-    """Seconds that the engine's processes get to end by themselves before they are killed."""
+    """Seconds for the engine's processes to end by themselves before they are killed."""
 
 
 class SamplingConfig(StrictModel):
@@ -109,9 +109,9 @@ class SamplingConfig(StrictModel):
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Divides the logits, in the engine and in the learner alike."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Probability mass that is sampled from; below 1 needs `allow_truncated_sampling`."""
+    """Share of the probability mass that is sampled from; below 1 needs `allow_truncated_sampling`."""
     allow_truncated_sampling: bool = False
-    """Accept that with top_p < 1 engine and learner log-probabilities differ."""
+    """Accept that engine and learner log-probabilities differ if top_p < 1."""
     max_response_tokens: Annotated[int, Field(ge=1)] = 256
     """Longest response in tokens, end token included."""
 
@@ -126,7 +126,7 @@ class SamplingConfig(StrictModel):
 
 
 class HealthConfig(StrictModel):
-    """How the pool looks after its workers."""
+    """How the pool probes and replaces its workers."""
 
     probe_every_s: Seconds = 10.0
     """Seconds between two probes of a worker, each of which generates a token."""
@@ -135,9 +135,9 @@ class HealthConfig(StrictModel):
     max_restart_pause_s: Seconds = 60.0
     """Longest such pause."""
     max_failures: Annotated[int, Field(ge=1)] = 5
-    """After this many losses in a row a worker stays down until the pool is scaled."""
+    """After this many losses in a row a worker is quarantined: not started again until the pool is scaled."""
     drain_s: Seconds = 60.0
-    """Seconds a worker gets to finish its responses when the pool shrinks; other workers take what is left."""
+    """Seconds for a worker to finish its responses when the pool shrinks; other workers generate the rest."""
 
     @model_validator(mode="after")
     def _pauses_can_grow(self) -> Self:
@@ -165,7 +165,7 @@ class QueueScalingConfig(StrictModel):
     min_busy_share: Annotated[float, Field(ge=0, le=1)] = 0.75
     """Share of a step's time in which one worker fewer would be busy; below it the pool shrinks."""
     num_steps: Annotated[int, Field(ge=1)] = 5
-    """How many steps in a row must agree before the pool changes."""
+    """How many steps in a row must call for a change before the pool changes."""
     cool_down_s: Seconds = 120.0
     """Seconds from one change to the next."""
 
@@ -174,14 +174,14 @@ ScalingConfig = Annotated[FixedScalingConfig | QueueScalingConfig, Field(discrim
 
 
 class RolloutConfig(StrictModel):
-    """The rollout pool: how many engines, what each gets, how they sample."""
+    """The rollout pool: how many engines, the resources of each, how they sample."""
 
     health: HealthConfig = HealthConfig()
     """Probes, restarts, draining."""
     scaling: ScalingConfig = FixedScalingConfig()
     """Whether the number of workers follows the load ("queue") or stays fixed."""
     engine: EngineConfig = EngineConfig()
-    """Every engine is configured alike."""
+    """Settings of every engine; all have the same."""
     sampling: SamplingConfig = SamplingConfig()
     """How training responses are drawn."""
     num_workers: Annotated[int, Field(ge=0)] = 1
@@ -207,7 +207,7 @@ class RolloutConfig(StrictModel):
         if self.gpus_per_worker not in (0, self.engine.tensor_parallel_size):
             raise ValueError(
                 f"gpus_per_worker={self.gpus_per_worker}, but engine.tensor_parallel_size="
-                f"{self.engine.tensor_parallel_size}; a worker needs one GPU a rank, or none"
+                f"{self.engine.tensor_parallel_size}; a worker needs one GPU for each rank, or none"
             )
         if self.gpus_per_worker == 0 and self.engine.transfer.type != "gloo":
             raise ValueError(

@@ -7,7 +7,7 @@ from rollout.config import EngineConfig
 
 
 def engine_arguments(checkpoint: Path, config: EngineConfig, on_gpu: bool) -> dict[str, Any]:
-    """What vLLM's `AsyncEngineArgs` are for a config."""
+    """Arguments of vLLM's `AsyncEngineArgs` for a config."""
     from vllm.config import WeightTransferConfig
 
     device = (
@@ -24,8 +24,8 @@ def engine_arguments(checkpoint: Path, config: EngineConfig, on_gpu: bool) -> di
         "model": str(checkpoint),
         "dtype": config.dtype,
         "tensor_parallel_size": config.tensor_parallel_size,
-        # Said, or vLLM would have Ray place the ranks whenever it runs inside an actor: in bundles of one GPU each, of
-        # which the actor's placement group has none. The actor was given all their GPUs.
+        # By default vLLM, inside an actor, would have Ray place the ranks in bundles of one GPU each. The actor's
+        # placement group has no such bundles: the actor itself was given all GPUs.
         "distributed_executor_backend": "mp" if config.tensor_parallel_size > 1 else "uni",
         "max_model_len": config.max_model_len,
         "max_num_seqs": config.max_num_seqs,
@@ -33,9 +33,9 @@ def engine_arguments(checkpoint: Path, config: EngineConfig, on_gpu: bool) -> di
         "enforce_eager": config.enforce_eager,
         "weight_transfer_config": WeightTransferConfig(backend=config.transfer.backend),
         "worker_extension_cls": "rollout.worker_extension.TransferWorkerExtension",
-        # After temperature, so that they are what the learner recomputes.
+        # After temperature, as the learner recomputes them.
         "logprobs_mode": "processed_logprobs",
-        # For the canary; all other requests have one priority, and so are served in their order.
+        # For the canary; all other requests have the same priority, and are served in their order.
         "scheduling_policy": "priority",
         "enable_prefix_caching": True,
         "disable_log_stats": True,

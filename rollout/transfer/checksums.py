@@ -1,6 +1,6 @@
-"""What a push is verified by: the bytes of tensors as the sender has them, and as the engine's model is handed them.
+"""Checksums that verify a push: of tensors as the sender has them, and as the engine's model is handed them.
 
-Taken at the model's door, they are the same for every transport.
+Because they are taken where the model receives its weights, they are the same for every transport.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +16,7 @@ Weights = Iterable[tuple[str, Tensor]]
 def tensor_checksum(tensor: Tensor) -> str:
     """BLAKE3 (hexadecimal) of a tensor's bytes in row-major order; neither shape nor dtype are part of it.
 
-    Three to four times as fast as SHA-256 on one core, and engines wait for it.
+    Engines wait for it, and it is three to four times as fast as SHA-256 on one core.
     """
     flat = tensor.detach().contiguous().cpu().view(-1).view(torch.uint8)
     return blake3(flat.numpy().data).hexdigest()
@@ -31,14 +31,14 @@ class ReceivedChecksums:
             model: one of vLLM's, or anything with `load_weights`.
         """
         self.found: dict[str, str] = {}
-        """By the sender's names, of the latest update."""
+        """Checksums of the latest update, by the sender's names."""
         self._names: frozenset[str] = frozenset()
         self._load: Callable[[Weights], Any] = model.load_weights
-        # On the object alone: other models of its class are as they were.
+        # On this object alone: other models of its class stay unchanged.
         model.load_weights = self._hash_and_load
 
     def expect(self, names: Iterable[str]) -> None:
-        """Forget what was found; hash the tensors of these names from now on."""
+        """Forget earlier checksums, and hash the tensors of these names from now on."""
         self.found.clear()
         self._names = frozenset(names)
 

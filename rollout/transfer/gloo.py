@@ -41,7 +41,7 @@ from rollout.transfer.client import FanOutClient
 from rollout.transfer.gloo_group import AHEAD, GlooGroup, in_background
 from rollout.transfer.reload import abandon_reload
 
-# How long the sender waits for the receivers' own account of a failure.
+# How long the sender waits for the receivers' own report of a failure.
 _ACCOUNT_S = 5.0
 
 
@@ -50,7 +50,7 @@ _ACCOUNT_S = 5.0
 
 @dataclass(kw_only=True)
 class GlooInitInfo(WeightTransferInitInfo):
-    """What an engine is told to join a group; its rank 0 becomes `rank_offset`."""
+    """What an engine needs to join a group; its rank 0 becomes `rank_offset`."""
 
     master_address: str
     master_port: int
@@ -76,9 +76,9 @@ class GlooUpdateInfo(WeightTransferUpdateInfo):
 
 
 class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
-    """Receives weights in checkpoint format and loads them, layer by layer where vLLM makes something else of them.
+    """Receives weights in checkpoint format and loads them, layer by layer where vLLM converts them.
 
-    What does not come stays as it is. After an update that failed some layers are new and some old.
+    Weights that do not come stay as they are. After an update that failed, some layers are new and some old.
     """
 
     init_info_cls = GlooInitInfo
@@ -106,7 +106,7 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
                 _load_in_place(layer)
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
-        # Not the base's: it synchronises an accelerator, and gloo has filled CPU memory by the time it returns.
+        # Not the base class's, which synchronises an accelerator: gloo has filled CPU memory when it returns.
         self.receive_weights(self.parse_update_info(update_info))
 
     def receive_weights(self, update_info: GlooUpdateInfo) -> None:
@@ -152,16 +152,16 @@ class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo
 
 
 def _load_in_place(layer: nn.Module) -> None:
-    """Undo a layer's part of `initialize_layerwise_reload`: one copy rather than two, and no counting of what came."""
+    """Undo a layer's part of `initialize_layerwise_reload`: one copy instead of two, and no counting of what came."""
     info = get_layerwise_info(layer)
     _place_kernel_tensors(layer, info)
     for tensor in get_layer_tensors(layer).values():
-        tensor.weight_loader = _get_original_loader(tensor)  # a bias was never put away, and its loader was wrapped
+        tensor.weight_loader = _get_original_loader(tensor)  # a bias was not stored away, but its loader was wrapped
     info.reset()
 
 
 def _is_processed(layer: nn.Module) -> bool:
-    """Whether vLLM makes something else of its weights once they are loaded (packs, quantises, scales them)."""
+    """Whether vLLM converts its weights once they are loaded (packs, quantises, scales them)."""
     return isinstance(getattr(layer, "quant_method", None), QuantizeMethodBase) or is_deferred_attention_layer(layer)
 
 
@@ -170,7 +170,7 @@ def _is_processed(layer: nn.Module) -> bool:
 
 @dataclass
 class GlooTrainerInitInfo(TrainerInitInfo):
-    """Where the group meets. `rank` (keyword only) is the learner rank; 0 sends, the others only join in gathering."""
+    """Where the group meets. `rank` (keyword only) is the learner rank; 0 sends, the others only help to gather."""
 
     backend: ClassVar[str] = GlooTransferConfig.backend
 
@@ -179,11 +179,11 @@ class GlooTrainerInitInfo(TrainerInitInfo):
     world_size: int
     """1 + the ranks of all engines."""
     bucket_bytes: int
-    """Of a source that is not packed in buckets of its own size."""
+    """Size of a bucket, if the source does not bring buckets of its own size."""
     timeout_s: float
     """For forming the group, and for each broadcast."""
     master_port: int = field(default=0)
-    """0 takes a free one."""
+    """0 takes a free port."""
 
 
 class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerInitInfo]):
@@ -235,7 +235,7 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
         )
         joined = in_background(self._client.init_weight_transfer_engine, asdict(invitation))
         group = in_background(GlooGroup, store, address, 0, init_info.world_size, timeout_s)
-        # Whichever side fails first tells why; the other one ends by its own deadline.
+        # The side that fails first says why; the other one ends by its own deadline.
         both: tuple[Future[Any], ...] = (joined, group)
         wait(both, return_when=FIRST_EXCEPTION)
         for future in both:
@@ -254,7 +254,7 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
             if self.is_sender:
                 self._push(self._packed.metadata(), buckets)
         finally:
-            # Gathering is a collective: ranks that do not send, and those whose sender failed, must not stay behind.
+            # Gathering is a collective: ranks that do not send, or whose sender failed, must complete it too.
             for _ in buckets:
                 pass
 
@@ -271,7 +271,7 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
         received = in_background(self._client.update_weights, asdict(update))
 
         def answers() -> object:
-            """A receiver that refuses would never take part: its answer ends the wait."""
+            """Ends the wait by a receiver's error: one that refuses would never take part."""
             return received.done() and received.result()
 
         try:
@@ -282,7 +282,7 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
             self._group.finish(check=answers)
             received.result()
         except BaseException as error:
-            # Breaks the receivers' waits too, so that their account comes soon.
+            # It also breaks the receivers' waits, so that their reports come soon.
             self.shutdown()
             if isinstance(error, TransferError):
                 with suppress(TimeoutError):

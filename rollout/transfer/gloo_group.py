@@ -1,4 +1,4 @@
-"""What both ends of the gloo backend share: the group that carries their buckets."""
+"""The group that carries the buckets of the gloo backend; both of its ends use it."""
 
 import socket
 import threading
@@ -17,10 +17,10 @@ from rollout.errors import TransferError
 
 T = TypeVar("T")
 
-# Broadcasts under way behind the one that is waited for: what they bring is there when it is wanted, and a process that
-# has to wait for a core does not keep the others waiting.
+# Broadcasts in flight beyond the one that is waited for: their bytes are there when they are needed, and a process that
+# has to wait for a core does not delay the others.
 AHEAD = 2
-# How often a waiting broadcast is looked at.
+# Seconds between two looks at a waiting broadcast.
 _POLL_S = 0.0002
 
 
@@ -28,7 +28,7 @@ class GlooGroup:
     """One sender (rank 0) and its receivers.
 
     Raises:
-        TransferError: not all members came within the deadline, or later a broadcast failed or passed it.
+        TransferError: not all members joined within the deadline, or later a broadcast failed or exceeded it.
     """
 
     def __init__(self, store: dist.Store, address: str, rank: int, world_size: int, timeout_s: float) -> None:
@@ -37,28 +37,28 @@ class GlooGroup:
         gloo: Any = dist.ProcessGroupGloo  # torch's type stubs lack most of it
         options = gloo._Options()
         options._timeout = self._timeout
-        # gloo's default device is whatever the host name resolves to, often 127.0.1.1: name the address that routes.
+        # gloo's default device is the address that the host name resolves to, often 127.0.1.1: name a routed one.
         options._devices = [gloo.create_device(hostname=_own_address(address))]
         try:
-            # A list, so that `close` can take the last reference away from everyone.
+            # A list, so that `close` can drop the last reference.
             self._groups = [gloo(store, rank, world_size, options)]
         except RuntimeError as error:
             raise TransferError(f"no gloo group within {timeout_s:g} s ({self._place}): {error}") from error
         self._store = store
-        # Only here: a broadcast keeps the connections open, and a traceback would keep a local one.
+        # Kept only here: a broadcast keeps the connections open, and a traceback would keep a local variable alive.
         self._under_way: deque[Any] = deque()
 
     def start(self, buffer: UInt8[Tensor, " bytes"]) -> None:
-        """Begin to fill every receiver's `buffer` with the sender's; all give the same sizes in the same order, or gloo
-        ends the process. It may be used once `finish` has waited for it."""
+        """Begin to fill every receiver's `buffer` with the sender's. All members give the same sizes in the same order, or
+        gloo ends the process. The buffer may be used once `finish` has waited for it."""
         self._under_way.append(self._groups[0].broadcast(buffer, 0))
 
     def finish(self, left: int = 0, check: Callable[[], object] | None = None) -> None:
-        """Wait, in the order they were begun, until only `left` broadcasts are under way.
+        """Wait, in the order they were begun, until only `left` broadcasts are in flight.
 
         Args:
-            left: at most so many remain.
-            check: called again and again while waiting; what it raises ends the wait.
+            left: how many may remain.
+            check: called repeatedly while waiting; an error that it raises ends the wait.
         """
         while len(self._under_way) > left:
             try:
@@ -81,7 +81,7 @@ class GlooGroup:
     def close(self) -> None:
         """Break the connections, so that the other members notice at once (gloo's own `abort` does nothing).
 
-        In the background: it lasts until a broadcast that is under way has met its deadline.
+        In the background, because it lasts until a broadcast in flight has reached its deadline.
         """
 
         def let_go() -> None:

@@ -1,7 +1,7 @@
 """vLLM's packed NCCL backend, with an end to every wait.
 
-NCCL knows no deadline: whose peer died waits for it for ever, inside a call that only the end of its communicator
-breaks, and another thread must bring that about. Both ends here have such a thread (`Watch`).
+NCCL has no deadlines: if a peer dies, the others wait for it forever, inside a call that ends only if another thread
+aborts the communicator. Both ends here have such a thread (`Watch`).
 """
 
 import socket
@@ -28,7 +28,7 @@ from rollout.config import NcclTransferConfig
 from rollout.errors import TransferError
 from rollout.transfer.gloo_group import in_background
 
-# How long the sender waits for the receivers' own account of a failure.
+# How long the sender waits for the receivers' own report of a failure.
 _ACCOUNT_S = 5.0
 _POLL_S = 0.01
 
@@ -37,7 +37,7 @@ class Communicator(Protocol):
     """vLLM's `PyNcclCommunicator`, as far as it is used here."""
 
     def destroy(self) -> None:
-        """Abort: whoever waits in one of its calls, here or at a peer, waits no longer."""
+        """Abort: ends every wait in one of its calls, here and at its peers."""
 
 
 class Watch:
@@ -76,7 +76,7 @@ class Watch:
 
 @dataclass(kw_only=True)
 class NcclInitInfo(NCCLWeightTransferInitInfo):
-    """What an engine needs to know to join a group."""
+    """What an engine needs to join a group."""
 
     timeout_s: float
     """For one whole update."""
@@ -160,7 +160,7 @@ class NcclTrainerWeightTransferEngine(NCCLTrainerWeightTransferEngine):
         return engine
 
     def _form_group(self, info: NcclTrainerInitInfo) -> Any:
-        # Bound from here on: a port that was only looked up may be another's by the time it is used.
+        # Bound from here on: a port that was only looked up may be taken by the time it is used.
         listener = socket.create_server((info.master_address, info.master_port))
         invitation = NcclInitInfo(
             master_address=info.master_address,
@@ -174,7 +174,7 @@ class NcclTrainerWeightTransferEngine(NCCLTrainerWeightTransferEngine):
         )
         joined = in_background(self.client.init_weight_transfer_engine, worker_init_payload(invitation))
         group = in_background(self.open_communicator, listener, info)
-        # Whichever side fails first tells why. A thread that waits for a peer in NCCL cannot be ended, and ends nobody.
+        # The side that fails first says why. A thread that waits for a peer in NCCL cannot be ended; it harms nobody.
         wait([joined, group], info.timeout_s + _ACCOUNT_S, FIRST_EXCEPTION)
         try:
             for future in (joined, group):
@@ -190,7 +190,7 @@ class NcclTrainerWeightTransferEngine(NCCLTrainerWeightTransferEngine):
         return group.result()
 
     def open_communicator(self, listener: socket.socket, info: NcclTrainerInitInfo) -> Communicator:
-        """The sender's end, once all others have come; `listener` is where they meet."""
+        """The sender's end, once all others have joined; `listener` is where they meet."""
         from vllm.distributed.device_communicators.pynccl import PyNcclCommunicator
         from vllm.distributed.utils import StatelessProcessGroup
         from vllm.utils.nccl import unpinned_nccl_env
@@ -204,7 +204,7 @@ class NcclTrainerWeightTransferEngine(NCCLTrainerWeightTransferEngine):
             listen_socket=listener,
         )
         with unpinned_nccl_env():
-            # That of the thread that called for it: in this one the current device is always the first.
+            # The device of the calling thread: in this new thread the current device is always the first.
             return PyNcclCommunicator(meeting, device=self._device_index)
 
     def send_weights(self) -> None:
@@ -219,7 +219,7 @@ class NcclTrainerWeightTransferEngine(NCCLTrainerWeightTransferEngine):
             if self.is_sender:
                 self._push(self.source.metadata(), weights)
         finally:
-            # Gathering is a collective: ranks that do not send, and those whose sender failed, must not stay behind.
+            # Gathering is a collective: ranks that do not send, or whose sender failed, must complete it too.
             for _ in weights:
                 pass
         self._post_send_sync()
@@ -238,14 +238,14 @@ class NcclTrainerWeightTransferEngine(NCCLTrainerWeightTransferEngine):
         try:
             with watch:
                 self._broadcast(weights, metas)
-                # Under the watch too: a receiver may die after all was sent, and before it is taken.
+                # Under the watch too: a receiver may die after everything was sent, before it has taken it.
                 wait([received], self._timeout_s)
             if received.done():
                 received.result()
             if watch.has_aborted or not received.done():
                 raise TransferError(f"the engines did not take the weights within {self._timeout_s:g} s")
         except BaseException as error:
-            # Breaks the receivers' waits too, so that their account comes soon.
+            # It also breaks the receivers' waits, so that their reports come soon.
             self.shutdown()
             told = self._told(error, received)
             if told is error:
@@ -255,7 +255,7 @@ class NcclTrainerWeightTransferEngine(NCCLTrainerWeightTransferEngine):
 
     @staticmethod
     def _told(error: BaseException, received: "Future[Any]") -> BaseException:
-        """The failure that says most: an engine's own, if it was its end that broke the connection."""
+        """The failure that says most: the engine's own, if the engine broke the connection."""
         if not isinstance(error, RuntimeError):
             return error
         with suppress(TimeoutError):

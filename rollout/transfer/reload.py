@@ -1,4 +1,4 @@
-"""What a model of vLLM's is left with by a weight update that failed."""
+"""Clean up one of vLLM's models after a weight update that failed."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
 
 
 def abandon_reload(model: nn.Module, model_config: Any) -> None:
-    """Put layers that are not complete back as they were; the next update would add to half-loaded ones.
+    """Restore layers that are not complete; the next update would otherwise add to half-loaded ones.
 
-    Does nothing where no update is open.
+    Does nothing if no update is open.
     """
     for layer in model.modules():
         info = get_layerwise_info(layer)
