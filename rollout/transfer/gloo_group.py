@@ -49,8 +49,11 @@ class GlooGroup:
         self._under_way: deque[Any] = deque()
 
     def start(self, buffer: UInt8[Tensor, " bytes"]) -> None:
-        """Begin to fill every receiver's `buffer` with the sender's. All members give the same sizes in the same order, or
-        gloo ends the process. The buffer may be used once `finish` has waited for it."""
+        """Begin to fill every receiver's `buffer` with the sender's.
+
+        All members give the same sizes in the same order, or gloo ends the process. The buffer may be used once
+        `finish` has waited for it.
+        """
         self._under_way.append(self._groups[0].broadcast(buffer, 0))
 
     def finish(self, left: int = 0, check: Callable[[], object] | None = None) -> None:
