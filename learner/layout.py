@@ -4,11 +4,18 @@ Left out on purpose: building a model already partitioned (`deepspeed.zero.Init`
 to host memory once, and ZeRO-3 splits it from there.
 """
 
+from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from transformers.utils import is_flash_attn_2_available
 
-from learner.config import DeepSpeedConfig
+from learner.config import DeepSpeedConfig, LearnerConfig
+from learner.freezing import freeze
+from learner.optimizers.schedule import build_schedule
+from learner.passes import ForwardPass
+from learner.process_group import import_deepspeed
+from vlm.policy import Policy, load_policy
 
 Attention = Literal["sdpa", "flash_attention_2", "eager"]
 
@@ -43,3 +50,43 @@ def deepspeed_settings(config: DeepSpeedConfig, max_grad_norm: float, on_gpu: bo
     if config.dtype == "bfloat16":
         settings |= {"bf16": {"enabled": True}, "data_types": {"grad_accum_dtype": "fp32"}}
     return settings
+
+
+def lay_out_policy(
+    checkpoint: Path, config: LearnerConfig, attention: Attention, total_steps: int | None, on_gpu: bool
+) -> Any:
+    """The DeepSpeed engine around the policy in training, with its optimiser and learning rate.
+
+    Args:
+        checkpoint: a Hugging Face folder.
+        total_steps: planned optimiser steps, for a schedule that ends.
+    """
+    policy = _load(checkpoint, config.deepspeed, attention)
+    vlm: Any = policy.vlm
+    freeze(vlm, config)
+    if config.deepspeed.activation_checkpointing:
+        vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    optimizer = config.optimizer.kind.build(policy, config.optimizer)
+    engine, *_ = import_deepspeed(on_gpu).initialize(
+        model=policy.train(),
+        optimizer=optimizer,
+        lr_scheduler=build_schedule(optimizer, config.optimizer, total_steps),
+        config=deepspeed_settings(config.deepspeed, config.optimizer.max_grad_norm, on_gpu),
+    )
+    return engine
+
+
+def lay_out_reference(
+    folder: Path, config: LearnerConfig, attention: Attention, device: torch.device, on_gpu: bool
+) -> ForwardPass:
+    """The reference policy, which is never trained; under ZeRO-3 split over ranks as the policy is."""
+    policy = _load(folder, config.deepspeed, attention).requires_grad_(False).eval()
+    if config.deepspeed.zero_stage < 3:
+        return policy.to(device)
+    settings = deepspeed_settings(config.deepspeed, config.optimizer.max_grad_norm, on_gpu)
+    engine, *_ = import_deepspeed(on_gpu).initialize(model=policy, config=settings)
+    return engine
+
+
+def _load(folder: Path, config: DeepSpeedConfig, attention: Attention) -> Policy:
+    return load_policy(folder, getattr(torch, config.dtype), attention)

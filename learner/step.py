@@ -4,15 +4,16 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from learner.batch import MicroBatch
 from learner.metrics import TokenMeans
-from learner.objective import Objective
+from learner.objective import Objective, with_effective_sample_size
 from learner.whole_weights import named_weights
 
 # A micro-batch on the model's device, and its objective.
@@ -106,6 +107,30 @@ class OptimizerSteps:
         """What was left out and why, since the last call."""
         warnings, self._warnings = self._warnings, []
         return warnings
+
+    def summary(self, results: Sequence[StepResult], means: TokenMeans) -> dict[str, float]:
+        """Metrics of some steps over all ranks; a collective.
+
+        Args:
+            results: of the steps, as `make` returned them.
+            means: the statistics of those that were made.
+        """
+        made = [result for result in results if result.is_made]
+        loss = torch.tensor([result.loss for result in made], dtype=torch.float64)
+        self._all_reduce(loss)
+        means.reduce(self._all_reduce)
+        of_made = {"loss": float(loss.mean()), "grad_norm": fmean(result.grad_norm for result in made)} if made else {}
+        return with_effective_sample_size(means.means()) | {
+            **of_made,
+            "learning_rate": float(self._engine.get_lr()[0]),
+            "num_tokens": float(means.num_tokens()),
+            "nonfinite_steps": float(len(results) - len(made)),
+        }
+
+    def _all_reduce(self, tensor: Tensor) -> None:
+        on_device = tensor.to(self._engine.device)
+        dist.all_reduce(on_device)
+        tensor.copy_(on_device)
 
     def _step(self) -> float:
         """Update the weights from the gradients, if these are finite; their norm before clipping."""

@@ -1,0 +1,133 @@
+"""What one rank computes of a batch: its share of the forward passes, cut alike on every rank."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from learner.algorithms.aggregation import Aggregation
+from learner.batch import Collator, MicroPlan, Row, padding_share, plan_micro_batches, with_equal_head_calls
+from learner.config import DeepSpeedConfig
+from vlm.policy import PolicyBatch
+from vlm.prompt import PromptEncoder
+
+ForwardPass = Callable[..., tuple[Tensor, Tensor]]
+"""A policy, or the DeepSpeed engine around one: (inputs, temperature) → log-probabilities and entropies."""
+
+
+@dataclass(frozen=True)
+class MiniBatch:
+    """The rows of one optimiser step, and the passes that they are cut into."""
+
+    rows: tuple[int, ...]
+    """Places in the batch, over all ranks."""
+    sample_ids: tuple[str, ...]
+    """Of these rows."""
+    lengths: tuple[int, ...]
+    """Their response tokens."""
+    passes: tuple[tuple[MicroPlan, ...], ...]
+    """Of every rank, equally many."""
+
+    def token_weights(self, aggregation: Aggregation) -> dict[int, float]:
+        """What a token of each row weighs in the loss of this mini-batch."""
+        return dict(zip(self.rows, aggregation.token_weights(self.lengths), strict=True))
+
+
+@dataclass(frozen=True)
+class CutBatch:
+    """The rows of a batch, cut into mini-batches."""
+
+    collator: Collator
+    mini_batches: tuple[MiniBatch, ...]
+
+    @property
+    def padding_share(self) -> float:
+        """The share of the batch's tokens that is padding, over all ranks."""
+        passes = chain.from_iterable(mini_batch.passes for mini_batch in self.mini_batches)
+        return padding_share(self.collator.lengths, chain.from_iterable(passes))
+
+
+class RankPasses:
+    """Cuts batches for all ranks, and makes the passes of this one."""
+
+    def __init__(
+        self, engine: Any, encoder: PromptEncoder, bounds: DeepSpeedConfig, rank: int, world_size: int
+    ) -> None:
+        """
+        Args:
+            engine: the DeepSpeed engine around the policy.
+            encoder: turns samples into inputs.
+            bounds: how large a pass may be.
+            rank: this rank of `world_size`.
+        """
+        self._engine = engine
+        self._encoder = encoder
+        self._bounds = bounds
+        self.rank = rank
+        self._world_size = world_size
+
+    @property
+    def policy(self) -> ForwardPass:
+        """The policy in training."""
+        return self._engine
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._engine.device
+
+    def cut(self, rows: Sequence[Row], mini_batches: Sequence[Sequence[int]]) -> CutBatch:
+        """Cut a batch into passes for every rank.
+
+        Args:
+            rows: the whole batch, the same on every rank.
+            mini_batches: the rows of each optimiser step, as places in `rows`.
+        """
+        collator = Collator(self._encoder, rows)
+        return CutBatch(collator, tuple(self._mini_batch(collator, rows, selected) for selected in mini_batches))
+
+    def _mini_batch(self, collator: Collator, rows: Sequence[Row], selected: Sequence[int]) -> MiniBatch:
+        bounds = self._bounds
+        plans = plan_micro_batches(
+            collator.lengths, selected, self._world_size, bounds.micro_batch_rows, bounds.micro_batch_tokens
+        )
+        return MiniBatch(
+            rows=tuple(selected),
+            sample_ids=tuple(rows[row].sample.sample_id for row in selected),
+            lengths=tuple(collator.num_response_tokens[row] for row in selected),
+            passes=tuple(map(tuple, with_equal_head_calls(plans, collator.num_response_tokens))),
+        )
+
+    @torch.no_grad()
+    def logprobs(
+        self, policy: ForwardPass, collator: Collator, passes: Sequence[MicroPlan], temperature: float
+    ) -> dict[MicroPlan, Tensor]:
+        """Log-probabilities without gradients, in the very passes that are trained on later."""
+        return {plan: policy(collator.inputs(plan).to(self.device), temperature)[0] for plan in passes}
+
+    def response_logprobs(self, rows: Sequence[Row], temperature: float, of_model: bool) -> list[list[float]]:
+        """The present log-probability of every response token of every row, in order, on every rank; a collective.
+
+        Args:
+            of_model: of the model itself, at temperature 1 and with no token banned, rather than of the policy.
+        """
+        batch = self.cut(rows, [range(len(rows))])
+        policy = partial(_model_logprobs, self._engine) if of_model else self.policy
+        mine: dict[int, list[float]] = {}
+        passes = batch.mini_batches[0].passes[self.rank]
+        for plan, logprobs in self.logprobs(policy, batch.collator, passes, temperature).items():
+            mask = batch.collator.inputs(plan).response_mask
+            mine |= {row: logprobs[i].cpu()[mask[i]].tolist() for i, row in enumerate(plan.rows)}
+        parts: list[dict[int, list[float]]] = [{} for _ in range(self._world_size)]
+        dist.all_gather_object(parts, mine)
+        whole = {row: values for part in parts for row, values in part.items()}
+        return [whole[row] for row in range(len(rows))]
+
+
+def _model_logprobs(policy: Any, batch: PolicyBatch, _: float) -> tuple[Tensor, Tensor]:
+    return policy(batch, temperature=1.0, bans=False)
