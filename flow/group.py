@@ -1,4 +1,4 @@
-"""Groups: what a prompt becomes on its way from the feed to an update."""
+"""A group: all responses to one prompt, from the feed to an update."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ from spatial.sample import ReasoningPath, SpatialSample
 class Group:
     """All scored responses to one sample through one path.
 
-    Alignment law: `trajectories[i]` got `scores[i]`; members that failed are in `failures` and in neither list.
+    Alignment law: `trajectories[i]` got `scores[i]`; members that failed are only in `failures`.
 
     Raises:
-        ValueError: the lists differ in length, or a trajectory is of another sample or path.
+        ValueError: the lists differ in length, or a trajectory belongs to another sample or path.
     """
 
     index: int
-    """Its place in the feed of its path."""
+    """Its position in the feed of its path."""
     sample: SpatialSample
     path: ReasoningPath
     trajectories: tuple[Trajectory, ...]
@@ -43,5 +43,5 @@ class Group:
 
     @property
     def min_weight_version(self) -> int:
-        """The oldest weights that made a token of it."""
+        """The version of the oldest weights that made one of its tokens."""
         return min(trajectory.min_weight_version for trajectory in self.trajectories)

@@ -8,14 +8,14 @@ from spatial.sample import ImageRef, ReasoningPath, SpatialSample
 
 @dataclass(frozen=True)
 class RolloutRequest:
-    """One response wanted: a sample asked through a path. Members of a group differ in `member` and `seed` only."""
+    """A request for one response to a sample through a path. Members of a group differ only in `member` and `seed`."""
 
     group_id: int
     member: int
     sample: SpatialSample
     path: ReasoningPath
     seed: int
-    """Seeds this response's sampling, so that a run can be repeated."""
+    """Seed of this response's sampling, so that a run can be repeated."""
     temperature: float
     max_response_tokens: int
 
@@ -52,8 +52,8 @@ class Trajectory:
     prompt_token_ids: tuple[int, ...]
     response_token_ids: tuple[int, ...]
     rollout_logprobs: tuple[float, ...]
-    """Natural log-probabilities of the sampled tokens under the engine's weights at temperature 1 scaled by the
-    sampling temperature, top-p 1: what the learner recomputes."""
+    """Natural log-probabilities of the sampled tokens under the engine's weights, at the sampling temperature and with
+    top-p 1: the same quantity that the learner computes."""
     version_spans: tuple[VersionSpan, ...]
     response_text: str
     finish_reason: Literal["stop", "length"]
@@ -70,7 +70,7 @@ class Trajectory:
 
     @classmethod
     def answering(cls, request: RolloutRequest, **generated: Any) -> Self:
-        """The response to a request: what the request says of it, and the fields that generation adds."""
+        """The response to a request: fields copied from the request, and those that generation adds."""
         return cls(
             group_id=request.group_id,
             member=request.member,
@@ -82,10 +82,10 @@ class Trajectory:
 
     @property
     def is_truncated(self) -> bool:
-        """Whether it was cut before its end token."""
+        """Whether it was cut off before its end token."""
         return self.finish_reason == "length"
 
     @property
     def min_weight_version(self) -> int:
-        """The oldest weights that made a token of it."""
+        """The version of the oldest weights that made one of its tokens."""
         return min(span.weight_version for span in self.version_spans)

@@ -1,1 +1,9 @@
-"""The policy update: cold start (SFT), advantages, losses, batches, DeepSpeed, weights out, checkpoints."""
+"""The policy update.
+
+algorithms/, optimizers/         the choices of the config, each with its formula
+engine                           one rank, over layout, passes, supervised, policy_update and step
+batch, credit, objective         rows, micro-batches and their loss
+sft, blend, pointer              the cold start's rows and its second loss
+weights, sender, whole_weights   weights out, to the engines and to disk
+checkpoint_store, training_state, model_export   what is saved
+"""

@@ -1,7 +1,7 @@
 """From rows to padded micro-batches, the same number on every rank.
 
-Every rank is given all rows of a batch and works on its share. So each knows the token counts of a whole mini-batch
-without asking the others, and what a token weighs does not depend on how the batch was cut.
+Every rank gets all rows of a batch and works on its share. So each knows the token counts of a whole mini-batch
+without asking the others, and the weight of a token does not depend on how the batch was cut.
 """
 
 import math
@@ -20,12 +20,12 @@ from spatial.sample import ReasoningPath, SpatialSample
 from vlm.policy import PolicyBatch, PolicyRow, head_calls
 from vlm.prompt import PromptEncoder
 
-# Of the tokens of a micro-batch that a number of tokens bounds. Lower means more, smaller passes.
+# Largest share of padding in a micro-batch that `max_tokens` bounds. Lower means more, smaller passes.
 _MAX_PADDING_SHARE = 0.15
 
 
 class Row(Protocol):
-    """One prompt with one response, whatever it is trained for. Prompts have their image tokens expanded."""
+    """One prompt with one response, for either kind of training. Prompts have their image tokens expanded."""
 
     @property
     def sample(self) -> SpatialSample: ...
@@ -39,7 +39,7 @@ class Row(Protocol):
 
 @dataclass(frozen=True)
 class SftRow:
-    """A sample asked through a path, with the response that it should get, end token included."""
+    """A sample asked through a path, with the correct response, end token included."""
 
     sample: SpatialSample
     path: ReasoningPath
@@ -73,16 +73,16 @@ class SftRow:
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """A trajectory with its advantage. Its ids are the engine's own: nothing is tokenised or expanded again.
+    """A trajectory with its advantage. Its token ids are the engine's: nothing is tokenised or expanded again.
 
     Raises:
-        ValueError: sample and trajectory do not belong together, the response is empty, or the advantage not finite.
+        ValueError: sample and trajectory do not belong together, the response is empty, or an advantage is not finite.
     """
 
     sample: SpatialSample
     trajectory: Trajectory
     advantage: float
-    """Of every response token."""
+    """The advantage of every response token."""
     detect_advantage: float = 0.0
     """Added to it on the first `num_detect_tokens` response tokens."""
     num_detect_tokens: int = 0
@@ -118,11 +118,11 @@ class MicroBatch:
     sample_ids: tuple[str, ...]
     paths: tuple[ReasoningPath, ...]
     mask: Bool[Tensor, "batch tokens"]
-    """True for response tokens that count; nowhere in a row that only fills up a rank."""
+    """True for response tokens that count; False throughout a row that only keeps ranks in step."""
     loss_weights: Float[Tensor, "batch tokens"]
-    """What each token weighs in the loss of its mini-batch; 0 outside `mask`."""
+    """The weight of each token in the loss of its mini-batch; 0 outside `mask`."""
     weight_versions: Int[Tensor, "batch tokens"] | None = None
-    """Of the weights that made each response token; None in supervised training, where none did."""
+    """The version of the weights that made each response token; None in supervised training, where none did."""
 
     def to(self, device: torch.device) -> Self:
         moved = {
@@ -141,12 +141,12 @@ class RlMicroBatch(MicroBatch):
 
 @dataclass(frozen=True)
 class MicroPlan:
-    """Which rows one rank takes through one forward pass; those from `num_real` on only keep ranks in step."""
+    """The rows of one forward pass of one rank; those from `num_real` on only keep ranks in step."""
 
     rows: tuple[int, ...]
     num_real: int
     num_head_calls: int = 1
-    """What the pass that needs most calls of the head needs, of all that the ranks make at the same time."""
+    """Calls of the head: as many as the longest of the passes needs that the ranks make at the same time."""
 
 
 def plan_micro_batches(
@@ -156,22 +156,22 @@ def plan_micro_batches(
     max_rows: int | None,
     max_tokens: int | None = None,
 ) -> list[list[MicroPlan]]:
-    """Share out a mini-batch: for each rank its micro-batches, equally many, in order of falling size.
+    """Divide a mini-batch: for each rank its micro-batches, the same number on each, largest first.
 
     Rows are sorted by length and cut where a bound is met. Then the largest micro-batches are halved until every rank
-    has equally many: under ZeRO every pass is a collective, and a rank that lacked one would let the others wait for
-    ever. Where all are down to one row, ranks are given copies of a row that count for nothing. Micro-batches are dealt
-    in order of size, so that those that run at the same time have nearly the same number of tokens.
+    has the same number: under ZeRO every pass is a collective, and the others would wait forever for a rank with fewer.
+    If all have a single row, some ranks get copies of a row that do not count. Micro-batches are dealt in order of
+    size, so that those that run at the same time have nearly the same number of tokens.
 
-    With `max_tokens`, padding is at most `_MAX_PADDING_SHARE` of every micro-batch that is cut, and so of the whole:
-    halving can only lower the sum.
+    With `max_tokens`, padding is at most `_MAX_PADDING_SHARE` of every micro-batch, and so of the whole: halving can
+    only lower the sum.
 
     Args:
         lengths: tokens (prompt and response) of every row of the batch.
         selected: the rows of this mini-batch, as indices into `lengths`.
         num_ranks: ranks of the learner.
-        max_rows: in one pass of one rank; None: no bound.
-        max_tokens: in such a pass, counted with padding; a row with more is alone. None: no bound.
+        max_rows: most rows in one pass of one rank; None: no bound.
+        max_tokens: most tokens in such a pass, padding included; a longer row gets its own pass. None: no bound.
     """
 
     def num_tokens(part: Sequence[int]) -> int:
@@ -203,10 +203,10 @@ def plan_micro_batches(
 def with_equal_head_calls(
     plans: Sequence[Sequence[MicroPlan]], num_response_tokens: Sequence[int]
 ) -> list[list[MicroPlan]]:
-    """The same micro-batches, those of one round with the same number of calls of the head.
+    """The same micro-batches; those that run at the same time make the same number of calls of the head.
 
     Under ZeRO-3 every call of a module is a collective. A pass with many response tokens calls the head more often than
-    one with few, and a rank that stopped calling first would wait in another collective than the rest, for ever.
+    one with few, and a rank that made fewer calls would wait forever in another collective than the rest.
 
     Args:
         plans: the micro-batches of every rank, equally many.
@@ -220,7 +220,7 @@ def with_equal_head_calls(
 
 
 def padding_share(lengths: Sequence[int], plans: Iterable[MicroPlan]) -> float:
-    """Of all tokens of some micro-batches, the share that counts for nothing: padding, and copies of rows.
+    """The share of the tokens of some micro-batches that does not count: padding, and copies of rows.
 
     Args:
         lengths: tokens of every row of the batch.
@@ -255,7 +255,7 @@ class Collator:
         return [len(row.response_token_ids) for row in self._rows]
 
     def inputs(self, plan: MicroPlan) -> PolicyBatch:
-        """What the policy reads."""
+        """The policy's inputs of one pass."""
         chosen = list(self._chosen(plan))
         visions = self._encoder.vision_inputs_of([(row.sample, row.path) for row in chosen])
         rows = [
@@ -265,7 +265,7 @@ class Collator:
         return PolicyBatch.collate(rows, self._encoder.pad_token_id, self._encoder.image_token_id, plan.num_head_calls)
 
     def micro_batch(self, plan: MicroPlan, token_weights: dict[int, float]) -> MicroBatch:
-        """A micro-batch for supervised training; `token_weights`: what a token of each row weighs."""
+        """A micro-batch for supervised training; `token_weights` has the weight of a token by row."""
         inputs = self.inputs(plan)
         is_real = torch.arange(len(plan.rows)) < plan.num_real
         mask = inputs.response_mask & is_real[:, None]

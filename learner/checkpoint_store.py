@@ -1,9 +1,9 @@
-"""Checkpoints that are whole or not there.
+"""Checkpoints that are either whole or not there.
 
 checkpoints/step-000120/manifest.json       every other file with its size and SHA-256
-                       /trainer_state.json  whatever the caller must know to go on
+                       /trainer_state.json  what the caller needs in order to continue
                        /…                   what the learner's ranks wrote
-checkpoints/.tmp-step-000123/               being written; renamed once all of it is on disk
+checkpoints/.tmp-step-000123/               being written; renamed when all of it is on disk
 """
 
 import hashlib
@@ -47,7 +47,7 @@ class CheckpointStore:
         """Write the checkpoint of `step`; every rank calls this with the same arguments.
 
         Args:
-            step: names the checkpoint; one of the same step is replaced.
+            step: names the checkpoint; a checkpoint of the same step is replaced.
             trainer_state: JSON values, given back by `read_trainer_state`; rank 0's counts.
             write: writes this rank's files into a folder (`LearnerEngine.save`).
         """
@@ -64,7 +64,7 @@ class CheckpointStore:
             if self._rank == 0:
                 (temporary / _STATE).write_text(json.dumps(trainer_state, indent=1))
                 _commit(temporary, final)
-        except Exception as error:  # whatever it is: half a checkpoint must not fill the disk
+        except Exception as error:  # any error: half a checkpoint must not fill the disk
             self._give_up(error, temporary)
             raise
         if self._rank == 0:
@@ -77,7 +77,7 @@ class CheckpointStore:
         """Remove what was written of a checkpoint; those before it stay whole.
 
         Raises:
-            NoSpaceError: in place of `error`, if that came of a full disk.
+            NoSpaceError: in place of `error`, if the disk is full.
         """
         older = list_checkpoints(self._root)
         needed = _num_bytes(older[-1]) if older else 0
@@ -90,7 +90,7 @@ class CheckpointStore:
 
 
 class NoSpaceError(CheckpointError):
-    """A checkpoint could not be written for want of space; the message says where, and how much is needed."""
+    """A checkpoint could not be written because the disk is full; the message says where, and how much is needed."""
 
 
 def list_checkpoints(root: Path) -> list[Path]:
@@ -127,7 +127,7 @@ def verify(checkpoint: Path) -> None:
 
 
 def _fault_of(manifest: Any) -> str:
-    """Why a manifest lists no checkpoint's files; nothing if it does."""
+    """Why this is not the manifest of a checkpoint; empty if it is."""
     if not isinstance(manifest, dict):
         return f"it holds a {type(manifest).__name__}, not files with their sizes"
     for name, wanted in manifest.items():
@@ -137,10 +137,10 @@ def _fault_of(manifest: Any) -> str:
 
 
 def newest_whole(root: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that is whole, and what is wrong with those after it; None: there is none yet.
+    """The newest checkpoint that is whole, and what is wrong with newer ones; None: there is no checkpoint yet.
 
     Raises:
-        CheckpointError: there are some, and none is whole.
+        CheckpointError: there are checkpoints, but none is whole.
     """
     faults: list[str] = []
     for checkpoint in reversed(list_checkpoints(root)):
@@ -156,7 +156,7 @@ def newest_whole(root: Path) -> tuple[Path | None, list[str]]:
 
 
 def alternative(checkpoint: Path) -> str:
-    """A sentence for whoever cannot use `checkpoint`: the newest good one before it, and how to take that."""
+    """What to do if `checkpoint` cannot be used, in a sentence: resume from the newest good one before it."""
     beside = list_checkpoints(checkpoint.parent)
     older = beside[: beside.index(checkpoint)] if checkpoint in beside else []
     for candidate in reversed(older):
@@ -169,7 +169,7 @@ def alternative(checkpoint: Path) -> str:
 
 
 def read_trainer_state(checkpoint: Path) -> dict[str, Any]:
-    """What the caller of `CheckpointStore.save` gave as `trainer_state`.
+    """The `trainer_state` that `CheckpointStore.save` was called with.
 
     Raises:
         CheckpointError: the file is missing or damaged.
@@ -193,7 +193,7 @@ def _commit(temporary: Path, final: Path) -> None:
     (temporary / _MANIFEST).write_text(json.dumps(_describe(temporary, files), indent=1))
     for path in [*temporary.rglob("*"), temporary]:
         _sync(path)
-    if final.exists():  # a run that went back comes to the same step again
+    if final.exists():  # a run that returned to an older checkpoint reaches the same step again
         retired = final.with_name(f"{_TEMPORARY}retired-{final.name}")
         final.rename(retired)
         temporary.rename(final)
@@ -204,7 +204,7 @@ def _commit(temporary: Path, final: Path) -> None:
 
 
 def _remove(checkpoint: Path) -> None:
-    """A checkpoint that a person has moved and linked to is theirs: only the link goes."""
+    """Remove a checkpoint. If a person moved it elsewhere and left a link, only the link is removed."""
     if checkpoint.is_symlink():
         checkpoint.unlink()
     else:
@@ -217,7 +217,7 @@ def _describe(folder: Path, files: list[str]) -> dict[str, dict[str, Any]]:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"num_bytes": (folder / name).stat().st_size, "sha256": digest}
 
-    # Hashing lets go of the interpreter lock, and a large model has a file a rank.
+    # Hashing releases the interpreter lock, and a large model has one file for each rank.
     with ThreadPoolExecutor(max_workers=8) as pool:
         return dict(zip(files, pool.map(describe, files), strict=True))
 

@@ -1,4 +1,4 @@
-"""What the learner can be told. Importing this needs neither torch nor DeepSpeed."""
+"""The learner's settings. Importing this needs neither torch nor DeepSpeed."""
 
 from typing import Annotated, Literal, Self, get_args
 
@@ -25,7 +25,7 @@ class DeepSpeedConfig(StrictModel):
     """How the model, its gradients and its optimiser are laid out over the ranks."""
 
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
-    """What is split over ranks: 0 nothing, 1 optimiser state, 2 and gradients, 3 and weights."""
+    """What is split over the ranks: 0 nothing, 1 optimiser states, 2 also gradients, 3 also weights."""
     micro_batch_rows: Count | None = 8
     """Most responses in one forward and backward pass of a rank; null: only `micro_batch_tokens` limits a pass."""
     micro_batch_tokens: Count | None = None
@@ -36,7 +36,8 @@ class DeepSpeedConfig(StrictModel):
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, far less memory."""
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = "auto"
-    """"auto": flash-attn where a GPU, bfloat16 and the package are there, else PyTorch's own."""
+    """The implementation of attention. "auto": flash-attn with a GPU, bfloat16 and the package, else PyTorch's own
+    (sdpa)."""
     collective_timeout_s: Positive = 1500.0
     """Seconds after which a collective that waits for another rank ends the process. While ranks start, save or push,
     `cluster.deadlines` may end the wait earlier."""
@@ -59,7 +60,7 @@ class DeepSpeedConfig(StrictModel):
 
 class PointerConfig(StrictModel):
     """A loss that makes one attention head look from the last token of an object's name to the object's place in the
-    image. From scratch a small model ties names to places many times sooner with it."""
+    image. A small model trained from scratch learns many times sooner with it which name belongs to which place."""
 
     weight: Positive = 0.3
     """Weight of this loss, the mean of -log(attention on the object's cells), added to the likelihood loss."""
@@ -70,30 +71,33 @@ class PointerConfig(StrictModel):
 
 
 class SftConfig(StrictModel):
-    """The cold start: supervised fine-tuning on whole true responses."""
+    """The cold start: supervised fine-tuning on whole correct responses."""
 
     optimizer: ColdStartOptimizerConfig = ColdStartOptimizerConfig()
     """The cold start's own optimiser; reinforcement learning starts with a fresh one."""
     steps: Count = 1000
-    """Optimiser steps."""
+    """How many optimiser steps the cold start makes."""
     rows_per_batch: Count = 64
     """Responses in one optimiser step, over all ranks."""
     blend: dict[Task, NotNegative] | None = None
-    """Relative shares of the tasks (lor, dtr, grounding_3d, grounding_2d, plain), kept exactly; a task left out is not
-    trained. null: all responses as they come."""
+    """Relative shares of the tasks (lor, dtr, grounding_3d, grounding_2d, plain), kept exactly; a task that is not
+    listed is not trained. null: every response of the data once an epoch."""
     pointer: PointerConfig | None = None
-    """Ties names to places, in samples that tell which objects are in view; null: likelihood alone."""
+    """A second loss that teaches which name belongs to which place, from samples that list the objects in view. null:
+    likelihood alone."""
     freeze: Parts = ()
-    """Parts that the cold start leaves as they are."""
+    """Parts of the model that the cold start does not train."""
     checkpoint_every: Count = 500
     """Optimiser steps between checkpoints."""
     sort_window_batches: Count = 8
-    """Rows are sorted by length within this many batches, which saves padding; 1 keeps the shuffled order."""
+    """Rows are sorted by length within this many batches, which saves padding; 1: no sorting."""
 
     @model_validator(mode="after")
     def _blend_has_weight(self) -> Self:
         if self.blend is not None and not any(self.blend.values()):
-            raise ValueError("sft.blend: all weights are 0; give one task a weight, or null for all as they come")
+            raise ValueError(
+                "sft.blend: all weights are 0; give a task a weight, or set null for every response once an epoch"
+            )
         return self
 
 
@@ -101,7 +105,7 @@ class LearnerConfig(StrictModel):
     """The policy update."""
 
     num_ranks: Count = 1
-    """Processes of the learner, one GPU each where there are GPUs."""
+    """Processes of the learner; with GPUs each has one."""
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     """How the model is laid out over the ranks, and how large one pass is."""
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -109,44 +113,45 @@ class LearnerConfig(StrictModel):
     advantage: AdvantageConfig = GrpoAdvantage()
     """How the rewards of a group become advantages."""
     credit: Literal["response", "spans"] = "response"
-    """"response": every token gets the advantage of the whole reward. "spans": a token gets the advantages of what it
-    can still change: of accuracy and format, and, up to the end of the detect block, that of the centres as well. Both
-    are divided by the standard deviation of the whole reward, so that the parts keep their weights in `rewards`."""
+    """"response": every token gets the advantage of the whole reward. "spans": a token gets the advantage of the parts
+    of the reward that it can still change: accuracy and format, and up to the end of the detect block the centres as
+    well. All are measured on the scale of the whole reward, so that the parts keep their weights in `rewards`."""
     mask_truncated: bool = False
-    """Leave out of the loss the responses that were cut at `max_response_tokens` (as in DAPO, arXiv 2503.14476): what
-    they would have answered is not known. Their rewards still count in the means of their groups."""
+    """Do not train on responses that were cut off at `max_response_tokens`, because their answers are not known (as in
+    DAPO, arXiv 2503.14476). Their rewards still count in the means of their groups."""
     policy_loss: PolicyLossConfig = GrpoLoss()
-    """The clipped policy objective: one ratio a token ("grpo") or one a response ("gspo")."""
+    """The loss of each token. "grpo": clipped by the token's own ratio; "gspo": by the ratio of the response."""
     aggregation: AggregationConfig = TokenMean()
-    """How the losses of tokens become the loss of a mini-batch."""
+    """How the losses of tokens become the loss of a mini-batch: which responses weigh how much."""
     importance: ImportanceConfig = TokenImportance()
-    """Correction for responses sampled from older weights, or by an engine that rounds otherwise."""
+    """Weights that correct for responses sampled with older weights, or by an engine that rounds differently."""
     rejection: RejectionConfig = NoRejection()
-    """Which responses or tokens are too far from the policy that sampled them and get no policy loss. Independent of
-    `importance`."""
+    """Which tokens or responses get no policy loss because the policy has moved too far from the one that sampled them.
+    Independent of `importance`."""
     kl_coefficient: NotNegative = 0.01
     """Weight of the k3 estimate of KL(policy || reference) in the loss; 0 loads no reference."""
     entropy_coefficient: NotNegative = 0.0
-    """Weight of the bonus on the policy's entropy."""
+    """Weight of a bonus on the policy's entropy in the loss; 0: none."""
     optimizer_steps_per_batch: Count = 4
-    """Mini-batches that a batch of trajectories is shuffled into; fewer where it has fewer responses."""
+    """Mini-batches that a batch of trajectories is shuffled into, one optimiser step each; a batch with fewer responses
+    than this makes fewer."""
     max_nonfinite_steps: Annotated[int, Field(ge=0)] = 3
-    """Optimiser steps in a row that may be left out because their loss or gradient is not finite (NaN or infinite).
-    Each is reported, and the weights stay as they were; one more stops the run."""
+    """How many optimiser steps in a row may be skipped because their loss or gradient is NaN or infinite. Each is
+    reported and leaves the weights unchanged; one more stops the run."""
     freeze: Parts = ()
-    """Parts that reinforcement learning leaves as they are: neither updated nor sent to the engines after the first
-    push."""
+    """Parts of the model that reinforcement learning does not train. After the first push they are not sent to the
+    engines either."""
     last_language_layers: Count | None = None
-    """Train only this many last layers of the language model, and the norm after them. With a few thousand responses
-    this avoids moving weights by chance, and the backward pass ends early. null: all layers."""
+    """Train only this many last layers of the language model, and the norm after them. With only a few thousand
+    responses this keeps noise out of the other layers, and the backward pass is shorter. null: all layers."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the shuffles into mini-batches and of the cold start's order."""
+    """Seed of the shuffles into mini-batches, and of the order of the cold start's responses."""
     sft: SftConfig = SftConfig()
     """The cold start: supervised fine-tuning before reinforcement learning."""
 
     @property
     def algorithms(self) -> tuple[Algorithm, ...]:
-        """The alternatives that were chosen, in the order in which a batch meets them."""
+        """The alternatives that were chosen, in the order in which they are applied."""
         return (self.advantage, self.policy_loss, self.importance, self.rejection, self.aggregation)
 
     @model_validator(mode="after")
@@ -165,7 +170,7 @@ class LearnerConfig(StrictModel):
     def _pointer_sees_the_layer(self) -> Self:
         if self.sft.pointer and (self.deepspeed.zero_stage == 3 or self.deepspeed.activation_checkpointing):
             raise ValueError(
-                "sft.pointer goes through a layer's projections once more, which neither ZeRO 3 nor "
+                "sft.pointer calls a layer's projections a second time, which neither ZeRO 3 nor "
                 "activation_checkpointing allows; use deepspeed.zero_stage <= 2 without activation_checkpointing"
             )
         return self

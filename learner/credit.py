@@ -1,10 +1,10 @@
 """Which tokens of a response get which advantage.
 
-A token can only change what comes after it: once the detect block is closed, the centres are settled, and a token of
-the thought or the answer has neither merit nor fault in them. Crediting it all the same adds noise to its gradient.
+A token can only change what comes after it. Once the detect block is closed, the centres are fixed, and a token of the
+thought or the answer has no influence on them. To credit it with them would only add noise to its gradient.
 
-Both advantages are measured on one scale, that of the whole reward: so a token of the detect block gets the advantage
-that `credit="response"` would give it, and what the centres weigh in the reward is what they weigh in the gradient.
+Both advantages are measured on the scale of the whole reward. So a token of the detect block gets the advantage that
+`credit="response"` would give it, and the centres weigh as much in the gradient as in the reward.
 """
 
 from bisect import bisect_left
@@ -18,7 +18,7 @@ from vlm.prompt import decode
 
 
 def group_rows(group: Group, config: LearnerConfig, tokenizer: object) -> list[TrainingRow]:
-    """The rows of one group, each with its advantages under `config.credit`; without those that are not trained on.
+    """The rows of one group that are trained on, each with its advantages under `config.credit`.
 
     Args:
         group: scored responses to one sample.
@@ -50,7 +50,7 @@ def group_rows(group: Group, config: LearnerConfig, tokenizer: object) -> list[T
 
 
 def num_detect_tokens(response_token_ids: Sequence[int], tokenizer: object) -> int:
-    """How many tokens it takes until the first `</detect>` is complete; 0 where there is none."""
+    """The number of tokens up to the end of the first `</detect>`; 0 if there is none."""
 
     def is_closed(num_tokens: int) -> bool:
         return DETECT_CLOSE in decode(tokenizer, response_token_ids[:num_tokens])

@@ -1,5 +1,5 @@
-"""How the learner fails to start. Importing this needs no torch."""
+"""Errors of a learner's start. Importing this needs no torch."""
 
 
 class PortTakenError(RuntimeError):
-    """Another process took the port that the ranks were to meet at, between its choice and its use."""
+    """Another process took the port that was chosen for the ranks, before they could use it."""

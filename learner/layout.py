@@ -24,7 +24,7 @@ def resolve_attention(config: DeepSpeedConfig, on_gpu: bool) -> Attention:
     """The attention implementation that "auto" stands for."""
     if config.attention != "auto":
         return config.attention
-    # Not whether `flash_attn` can be found: flash-attn-4 brings a module of that name too, and is another interface.
+    # That `flash_attn` can be imported is not enough: flash-attn-4 has a module of that name with another interface.
     usable = on_gpu and config.dtype == "bfloat16" and is_flash_attn_2_available()
     return "flash_attention_2" if usable else "sdpa"
 
@@ -32,15 +32,15 @@ def resolve_attention(config: DeepSpeedConfig, on_gpu: bool) -> Attention:
 def deepspeed_settings(config: DeepSpeedConfig, max_grad_norm: float, on_gpu: bool) -> dict[str, Any]:
     """The dictionary that `deepspeed.initialize` takes."""
     settings: dict[str, Any] = {
-        # DeepSpeed wants a number, and takes whatever is passed.
+        # DeepSpeed requires a number, but takes batches of any size.
         "train_micro_batch_size_per_gpu": config.micro_batch_rows or 1,
-        # The engine says itself which pass is the last of a step, so DeepSpeed must not divide by their number.
+        # `OptimizerSteps` marks the last pass of a step, so DeepSpeed must not divide by their number.
         "gradient_accumulation_steps": 1,
         "gradient_clipping": max_grad_norm,
         "zero_optimization": {
             "stage": config.zero_stage,
             "overlap_comm": on_gpu,
-            # ZeRO-3's own linear layer saves memory on GPUs; on CPU it is slower, and it replaces torch's everywhere.
+            # ZeRO-3's own linear layer saves memory on GPUs. On CPUs it is slower, and it replaces torch's everywhere.
             "memory_efficient_linear": on_gpu,
         },
         "zero_force_ds_cpu_optimizer": False,

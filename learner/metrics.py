@@ -1,4 +1,4 @@
-"""Means over tokens, kept apart by path and by weight version, over micro-batches and ranks."""
+"""Means over tokens, over all and by path and weight version, across micro-batches and ranks."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -14,14 +14,14 @@ _PATHS = tuple(ReasoningPath)
 class TokenMeans:
     """Adds up per-token quantities; `means` divides by the number of tokens.
 
-    Every rank must name the same versions, and add the same names in the same order, as the sums travel as one tensor.
+    Every rank must name the same versions and add the same names in the same order: the sums are reduced as one tensor.
     """
 
     def __init__(self, versions: Mapping[int, str] | None = None, names_by_version: Collection[str] = ()) -> None:
         """
         Args:
-            versions: weight versions whose tokens are told apart as well, each with what its means are called by.
-            names_by_version: the quantities that they are told apart in.
+            versions: weight versions whose tokens have means of their own, and the prefix of these means.
+            names_by_version: the quantities that have such means.
         """
         self._versions = dict(versions or {})
         self._names_by_version = names_by_version
@@ -39,10 +39,10 @@ class TokenMeans:
         """Count the tokens of `mask`, and add up each of `values` over them.
 
         Args:
-            paths: of each row.
+            paths: the path of each row.
             mask: the tokens that count.
             values: the quantities by name.
-            weight_versions: of the weights that made each token; needed where versions are told apart.
+            weight_versions: of the weights that made each token; needed if there are means by version.
         """
         path_of_row = torch.tensor([_PATHS.index(path) for path in paths], device=mask.device)
         groups = [(path_of_row == index)[:, None].expand_as(mask) for index in range(len(_PATHS))]
@@ -59,7 +59,7 @@ class TokenMeans:
         return self._sums_NG
 
     def restore(self, snapshot: Tensor) -> None:
-        """Forget what was added since `snapshot`: of a step that came to nothing."""
+        """Forget what was added since `snapshot`, because the step was left out."""
         self._sums_NG = snapshot
 
     def reduce(self, all_reduce: Callable[[Tensor], None]) -> None:
@@ -68,8 +68,8 @@ class TokenMeans:
             all_reduce(self._sums_NG)
 
     def means(self) -> dict[str, float]:
-        """`name` over all tokens, `lor/name` and so on over those of a path, and so by version; a group without tokens
-        is left out."""
+        """`name` over all tokens, `lor/name` and so on over those of a path, and likewise by version. A group without
+        tokens is left out."""
         if not self._sums_NG.numel():
             return {}
         by_path, by_version = self._sums_NG.split([len(_PATHS), len(self._versions)], dim=1)
@@ -95,8 +95,8 @@ class TokenMeans:
 
 
 def names_by_staleness(versions: Collection[int], weight_version: int | None) -> dict[int, str]:
-    """What the metrics of each version's tokens are called by; none where all are the present one, as their metrics
-    would be those over all.
+    """The prefix of the metrics of each version's tokens; none if all tokens are of the present version, because their
+    metrics would be those over all.
 
     Args:
         versions: of the weights that made tokens of the batch.

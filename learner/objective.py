@@ -1,4 +1,4 @@
-"""The loss of one micro-batch with what is worth watching about it, per token."""
+"""The loss of one micro-batch, and statistics of each token for the metrics."""
 
 from collections.abc import Callable
 
@@ -41,11 +41,11 @@ def grpo_objective(
     """The loss of GRPO (arXiv 2402.03300, eq. 3) with a bonus on the entropy:
     Σ weight · (accepted · importance · policy loss + kl coefficient · k3 - entropy coefficient · entropy).
 
-    A rejected token still has its penalty and its bonus, which hold the policy whatever the reward.
+    A rejected token keeps its penalty and its bonus, which do not depend on the reward.
 
     Args:
-        proximal_logprobs: of the policy as it met the batch; None: it is this very policy.
-        reference_logprobs: of the policy that the penalty holds on to; None: no penalty.
+        proximal_logprobs: of the policy before the update; None: it is the policy in training itself.
+        reference_logprobs: of the policy that the penalty keeps the policy close to; None: no penalty.
         logprobs, entropies: of the policy in training, with gradients.
     """
     proximal = logprobs.detach() if proximal_logprobs is None else proximal_logprobs
@@ -53,7 +53,7 @@ def grpo_objective(
     weights, ratios = config.importance.weights(proximal, batch.rollout_logprobs, batch.mask)
     accepted = config.rejection.accepted(proximal, batch.rollout_logprobs, batch.mask)
     loss = (weights * surrogate).masked_fill(~accepted, 0.0)
-    # Left out at 0, not multiplied by it: the backward pass through the entropies costs two more tensors of logits.
+    # Left out at 0, not multiplied by it: a backward pass through the entropies needs two more tensors of logits.
     if config.entropy_coefficient:
         loss = loss - config.entropy_coefficient * entropies
     statistics |= {

@@ -2,7 +2,7 @@
 
     loss = mean over mentions of -log( Σ attention weights on the image tokens that the object's box touches )
 
-The head's weights are computed once more from what its layer is given, so it works with any attention implementation.
+The head's weights are computed a second time from the inputs of its layer, so any attention implementation works.
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ class Mention(NamedTuple):
 
     row: int
     token: int
-    """Where the last token of the name stands."""
+    """Position of the last token of the name."""
     targets: tuple[int, ...]
-    """Where the image tokens stand that its box touches."""
+    """Positions of the image tokens that the box of the object touches."""
 
 
 def find_mentions(rows: Sequence[Row], encoder: PromptEncoder) -> list[Mention]:
@@ -46,7 +46,7 @@ def find_mentions(rows: Sequence[Row], encoder: PromptEncoder) -> list[Mention]:
 
 
 def _ends_of(name: Sequence[int], ids: Sequence[int]) -> list[int]:
-    """Where `name` ends in `ids`, wherever it stands there."""
+    """The position of the last token of each occurrence of `name` in `ids`."""
     length = len(name)
     return [
         place + length - 1

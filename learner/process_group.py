@@ -1,4 +1,4 @@
-"""The learner's ranks find each other: the device of a rank, DeepSpeed on it, and the process group."""
+"""How a learner rank starts: its device, DeepSpeed for that device, and the process group of all ranks."""
 
 import logging
 import os
@@ -15,25 +15,24 @@ from learner.errors import PortTakenError
 def require_device(on_gpu: bool) -> None:
     """
     Raises:
-        RuntimeError: a GPU is asked for, and PyTorch has none to offer.
+        RuntimeError: `on_gpu`, but PyTorch has no GPU.
     """
     if on_gpu and not torch.cuda.is_available():
         build = "is built for CPUs: `make setup LOCK=gpu`" if torch.version.cuda is None else "finds no usable one"
         raise RuntimeError(
-            "a learner rank is to compute on a GPU (cluster.learner_rank_gpus), and PyTorch "
-            f"{torch.__version__} {build}"
+            f"a learner rank needs a GPU (cluster.learner_rank_gpus), but PyTorch {torch.__version__} {build}"
         )
 
 
 def import_deepspeed(on_gpu: bool) -> ModuleType:
-    """DeepSpeed, told what it runs on. It reads DS_ACCELERATOR while it is imported."""
-    # Always said: by itself it would take whatever card there is, whoever it belongs to.
+    """DeepSpeed for a GPU or for CPUs: it reads DS_ACCELERATOR while it is imported."""
+    # Always set: by default it would take any GPU there is, even another job's.
     os.environ["DS_ACCELERATOR"] = "cuda" if on_gpu else "cpu"
     import deepspeed
     import deepspeed.ops
 
-    # Which operators DeepSpeed may compile: none. It would try each with the C compiler, and then take half a minute
-    # for one that only its inference uses.
+    # DeepSpeed may compile no operators. It would try each with the C compiler, and then spend half a minute on one
+    # that only its inference uses.
     deepspeed.ops.__compatible_ops__ = {}
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     # Under ZeRO-3 DeepSpeed 0.19 calls, many times a step, collectives by names that torch 2.13 deprecates.
@@ -44,12 +43,12 @@ def import_deepspeed(on_gpu: bool) -> ModuleType:
 def join_process_group(
     rank: int, world_size: int, master_address: str, master_port: int, timeout_s: float, on_gpu: bool
 ) -> None:
-    """Join the learner's ranks: nccl on GPUs, gloo elsewhere. A process that has already joined stays as it is.
+    """Join the learner's ranks: nccl on GPUs, gloo elsewhere. Does nothing in a process that has already joined.
 
     Raises:
         ValueError: the process belongs to a group with another rank or size.
         PortTakenError: rank 0 finds `master_port` in use; the other ranks then wait in vain.
-        torch.distributed.DistError: the others did not come within `timeout_s`.
+        torch.distributed.DistError: the other ranks did not join within `timeout_s`.
     """
     if dist.is_initialized():
         if (dist.get_rank(), dist.get_world_size()) != (rank, world_size):
@@ -57,7 +56,7 @@ def join_process_group(
                 f"this process is rank {dist.get_rank()} of {dist.get_world_size()} already, not {rank} of {world_size}"
             )
         return
-    # One process a GPU, and a process sees its own GPU only: Ray sets CUDA_VISIBLE_DEVICES.
+    # One process for each GPU, and a process sees only its own: Ray sets CUDA_VISIBLE_DEVICES.
     os.environ.setdefault("LOCAL_RANK", "0")
     try:
         import_deepspeed(on_gpu).init_distributed(
@@ -72,4 +71,6 @@ def join_process_group(
     except dist.DistNetworkError as error:
         if "EADDRINUSE" not in str(error):
             raise
-        raise PortTakenError(f"port {master_port} of {master_address} was taken by another process meanwhile") from None
+        raise PortTakenError(
+            f"port {master_port} of {master_address} was taken by another process in the meantime"
+        ) from None

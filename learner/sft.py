@@ -1,4 +1,4 @@
-"""Which rows the cold start trains on at which step: a function of the step alone, and so is resuming."""
+"""Which rows the cold start trains on at each step. The step alone decides, so a resumed run sees the same rows."""
 
 from array import array
 from collections import defaultdict
@@ -19,7 +19,7 @@ _ALL = "all"
 
 
 def name_of_task(sample: SpatialSample, path: ReasoningPath, config: SftConfig) -> str:
-    """The task of the blend that a chain belongs to; without a blend there is one."""
+    """The task of the blend that a chain belongs to; without a blend there is only one."""
     return _ALL if config.blend is None else task_of(sample, path)
 
 
@@ -28,24 +28,24 @@ def _weights(config: SftConfig) -> dict[str, float]:
 
 
 def check_chains(by_task: Mapping[str, Sequence[int]], has_objects: bool, config: SftConfig) -> None:
-    """Whether chains suffice for what the config asks for.
+    """Check that there are the chains that the config asks for.
 
     Args:
-        by_task: chains of each task, as `name_of_task` has it.
-        has_objects: whether any of their samples tells which objects are in view.
+        by_task: chains of each task, by the names of `name_of_task`.
+        has_objects: whether any of their samples lists the objects in view.
 
     Raises:
-        ValueError: they do not: there is none, or none for a task of the blend, or no object to point at.
+        ValueError: there is no chain, none for a task of the blend, or no object to point at.
     """
     if not any(by_task.values()):
         raise ValueError(
-            "no sample has a chain of thought to learn from (`chains`); give some (`sr-real data build` writes them), "
+            "no sample has a chain of thought to learn from (`chains`); add some (`sr-real data build` writes them), "
             "or start reinforcement learning from a model that knows the paths (`sr-real train --from MODEL`)"
         )
     if config.pointer is not None and not has_objects:
         raise ValueError(
-            "sft.pointer ties names to places, but no sample tells which objects are in view; give them "
-            "(data.scenes.name_objects=true makes scenes do so), or set sft.pointer=null"
+            "sft.pointer needs the objects in view, but no sample lists them; add them (for scenes: "
+            "data.scenes.name_objects=true), or set sft.pointer=null"
         )
     Blend(by_task, _weights(config), seed=0)
 
@@ -53,8 +53,8 @@ def check_chains(by_task: Mapping[str, Sequence[int]], has_objects: bool, config
 class SftBatches:
     """An endless stream of (sample, path) pairs: blended by task, or every pair once an epoch in random order.
 
-    Within a window of a few batches rows are sorted by length, so that the rows of a batch are padded little; which of
-    the window's batches comes first is random.
+    Within a window of a few batches rows are sorted by length, so that a batch needs little padding; the order of the
+    window's batches is random.
     """
 
     def __init__(self, samples: Sequence[SpatialSample], encoder: PromptEncoder, config: SftConfig, seed: int) -> None:
@@ -64,7 +64,7 @@ class SftBatches:
                 at.
         """
         self._samples = samples
-        # A pair is its sample's place, and which of the paths: the samples themselves may be more than memory holds.
+        # A pair is the position of its sample and of its path: the samples themselves may not fit into memory.
         self._pairs = array("Q")
         by_task: dict[str, array[int]] = defaultdict(partial(array, "Q"))
         has_objects = False

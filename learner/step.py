@@ -1,4 +1,4 @@
-"""One optimiser step through DeepSpeed: made, or left out on every rank where loss or gradient is not finite."""
+"""One optimiser step through DeepSpeed: made, or left out on every rank if its loss or gradient is not finite."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -23,26 +23,26 @@ _MAX_NAMED = 5
 
 
 class NonFiniteError(FloatingPointError):
-    """Losses or gradients are not finite, step after step, or weights are not, which then are not written."""
+    """Losses or gradients are not finite, step after step; or weights are not, and are therefore not written."""
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What became of one optimiser step."""
+    """The result of one optimiser step."""
 
     is_made: bool
     """False: the weights are as before."""
     loss: float
-    """This rank's share."""
+    """This rank's share of the loss."""
     grad_norm: float
-    """Of the whole gradient, before clipping."""
+    """Norm of the whole gradient, before clipping."""
 
 
 class OptimizerSteps:
     """Makes optimiser steps, and leaves out those that would destroy the weights.
 
-    Every rank decides alike, without asking the others: a loss that is not finite makes that rank's gradients so, and
-    gradients are summed over ranks before anybody looks at them.
+    All ranks decide alike without asking each other: a loss that is not finite makes the gradients of its rank not
+    finite, and gradients are summed over ranks before they are checked.
 
     Args:
         engine: the DeepSpeed engine.
@@ -69,7 +69,7 @@ class OptimizerSteps:
 
         Args:
             passes: this rank's share, `num_passes` of them.
-            means: gets the statistics of a step that is made.
+            means: the statistics are added to it if the step is made.
             temperature: of the policy.
             sample_ids: of the whole mini-batch, over all ranks.
 
@@ -104,7 +104,7 @@ class OptimizerSteps:
             self._engine.lr_scheduler.step()
 
     def take_warnings(self) -> list[str]:
-        """What was left out and why, since the last call."""
+        """Which steps were left out since the last call, and why."""
         warnings, self._warnings = self._warnings, []
         return warnings
 
@@ -133,11 +133,11 @@ class OptimizerSteps:
         tensor.copy_(on_device)
 
     def _step(self) -> float:
-        """Update the weights from the gradients, if these are finite; their norm before clipping."""
+        """Update the weights if the gradients are finite; returns their norm before clipping."""
         if self._zero_stage > 0:
-            self._engine.step()  # DeepSpeed leaves the weights as they are where the norm is not finite
+            self._engine.step()  # DeepSpeed keeps the weights if the norm is not finite
             return float(self._engine.get_global_grad_norm()) if self._engine.was_step_applied() else math.inf
-        # Without ZeRO, DeepSpeed neither tells the norm nor looks whether it is finite. The gradients are whole, and
+        # Without ZeRO, DeepSpeed neither returns the norm nor checks that it is finite. The gradients are whole, and
         # averaged over ranks by now.
         gradients = [parameter.grad for parameter in self._engine.module.parameters() if parameter.grad is not None]
         norm = float(torch.nn.utils.get_total_norm(gradients))
@@ -164,7 +164,7 @@ class OptimizerSteps:
             raise NonFiniteError(
                 f"{what}. {self._num_left_out_in_a_row} optimiser steps in a row were left out "
                 f"(learner.max_nonfinite_steps={self._max_nonfinite_steps}); the weights are those before them. If the "
-                "samples are sound, resume from the last checkpoint with a lower learning rate"
+                "samples are fine, resume from the last checkpoint with a lower learning rate"
             )
         self._warnings.append(
             f"optimiser step {self._engine.global_steps} was left out, and the weights are as before: {what}"
@@ -176,7 +176,7 @@ def check_weights(vlm: nn.Module, target: Path) -> None:
     A collective.
 
     Raises:
-        NonFiniteError: on every rank, where a weight of any rank is NaN or infinite; names it and `target`.
+        NonFiniteError: on every rank, if a weight of any rank is NaN or infinite; names it and `target`.
     """
     # Under ZeRO-3 a parameter itself is empty, and `ds_tensor` is this rank's piece of it.
     pieces = [(name, getattr(parameter, "ds_tensor", parameter)) for name, parameter in named_weights(vlm)]

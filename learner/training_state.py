@@ -46,7 +46,7 @@ def save_state(engine: Any, vlm: nn.Module, folder: Path, counters: dict[str, in
         engine: the DeepSpeed engine.
         vlm: the model in it.
         folder: exists, and is the same for all ranks.
-        counters: to get back from `load_state`.
+        counters: returned by `load_state`.
         config: that the engine was made with.
     """
     engine.save_checkpoint(str(folder), tag=_TAG, client_state={"counters": counters}, save_latest=False)
@@ -55,7 +55,7 @@ def save_state(engine: Any, vlm: nn.Module, folder: Path, counters: dict[str, in
 
 
 def read_layout(folder: Path) -> dict[str, Any]:
-    """How the checkpoint is laid out, and the shapes of its weights.
+    """The layout of a checkpoint: its settings, and the shapes of its weights.
 
     Raises:
         CheckpointError: the file is missing or damaged.
@@ -70,11 +70,11 @@ def read_layout(folder: Path) -> dict[str, Any]:
 
 
 def check_layout(folder: Path, config: LearnerConfig) -> dict[str, Any]:
-    """How the checkpoint is laid out. Reads one small file, so it can be asked before anything is loaded.
+    """Check a checkpoint's layout, and return it. Reads one small file, so it can run before anything is loaded.
 
     Raises:
-        CheckpointError: the file is missing or damaged, or a setting that the checkpoint is laid out by is another now;
-            names it, and both values.
+        CheckpointError: the file is missing or damaged, or a setting of the layout has changed; names it and both
+            values.
     """
     saved = read_layout(folder)
     for key, now in layout_settings(config).items():
@@ -88,8 +88,8 @@ def check_layout(folder: Path, config: LearnerConfig) -> dict[str, Any]:
 
 
 def load_state(engine: Any, vlm: nn.Module, folder: Path, config: LearnerConfig) -> dict[str, int]:
-    """Read what `save_state` wrote, and return the counters; a collective. Rates, decays and the schedule are those of
-    `config`, and not those of the checkpoint.
+    """Read what `save_state` wrote, and return the counters; a collective. Rates, decays and the schedule are taken
+    from `config`, not from the checkpoint.
 
     Raises:
         CheckpointError: a weight is missing, unknown or has another shape, or a setting of the layout differs.
@@ -107,14 +107,14 @@ def load_state(engine: Any, vlm: nn.Module, folder: Path, config: LearnerConfig)
     try:
         _, client_state = engine.load_checkpoint(str(folder), tag=_TAG)
     except (KeyError, RuntimeError) as error:
-        # What torch says when a key of a state dict is missing or misshapen names the key.
+        # If a key of a state dict is missing or has another shape, torch's message names it.
         raise CheckpointError(f"checkpoint {folder / _TAG} cannot be read: {error}") from error
     _take_settings(engine, config.optimizer)
     return client_state["counters"]
 
 
 def _take_settings(engine: Any, config: OptimizerConfig) -> None:
-    """Put the config's numbers in place of those that a checkpoint brought along; the schedule's position stays."""
+    """Replace the numbers from the checkpoint by those of the config; the schedule keeps its position."""
     schedule = engine.lr_scheduler
     schedule.base_lrs = [config.learning_rate] * len(schedule.base_lrs)
     factor = schedule.lr_lambdas[0](schedule.last_epoch)

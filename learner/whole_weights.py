@@ -1,4 +1,4 @@
-"""Whole weights out of a module that DeepSpeed may have partitioned over ranks (ZeRO-3)."""
+"""Gathers whole weights from a module that DeepSpeed may have partitioned over ranks (ZeRO-3)."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ NamedWeights = list[tuple[str, nn.Parameter]]
 
 
 def named_weights(vlm: nn.Module) -> NamedWeights:
-    """Every weight under every name it goes by: a tied `lm_head.weight` is among them, beside the embeddings."""
+    """Every weight under each of its names: a tied `lm_head.weight` is listed beside the embeddings."""
     return list(vlm.named_parameters(remove_duplicate=False))
 
 
@@ -31,8 +31,8 @@ def whole_weights(weights: NamedWeights, dtype: torch.dtype | None, bucket_bytes
 
     Args:
         weights: as `named_weights` gives them.
-        dtype: what to convert to; None keeps each weight's own.
-        bucket_bytes: under ZeRO-3 so much is gathered at once, or a single weight that is larger.
+        dtype: number format to convert to; None keeps each weight's own.
+        bucket_bytes: how much is gathered at once under ZeRO-3; a larger weight is gathered alone.
     """
     for bucket in _buckets(weights, dtype, bucket_bytes):
         yield from _materialize(bucket, dtype)
@@ -58,6 +58,6 @@ def _materialize(bucket: NamedWeights, dtype: torch.dtype | None) -> list[tuple[
         return [(name, parameter.detach().to(dtype or parameter.dtype)) for name, parameter in bucket]
     import deepspeed
 
-    # Copied before the gather closes, which takes the memory back; yielded after it, as no gather may nest in another.
+    # Copied before the gather closes, which frees the memory; yielded after it, because gathers must not be nested.
     with deepspeed.zero.GatheredParameters(partitioned):
         return [(name, parameter.detach().to(dtype or parameter.dtype, copy=True)) for name, parameter in bucket]

@@ -1,1 +1,1 @@
-"""Pure functions: (response, sample) → score with its parts."""
+"""The reward: pure functions from a response and its sample to a score with its parts."""

@@ -1,7 +1,7 @@
-"""How right an answer is, by the type of its truth (docs/method.md, "Rewards": accuracy).
+"""How correct an answer is, by the type of the true answer (docs/method.md, "Rewards": accuracy).
 
-Answers are compared as they stand in the answer section, without outer white space, and strictly: what a reader would
-have to guess at is wrong. A choice is its one letter ("A"), not "a", "A.", "(A)" or "A. red point".
+Answers are compared as they are written in the answer section, without outer white space, and strictly: an answer that
+a reader would have to interpret is wrong. A choice is one letter ("A"), not "a", "A.", "(A)" or "A. red point".
 """
 
 import math
@@ -39,12 +39,12 @@ RELATIVE_TOLERANCE = 0.25
 CLOCK_TOLERANCE_H = 1.0
 """A clock direction counts as right within this many hours, around the clock (SpatialRGPT-Bench)."""
 
-# A bound that was written in decimals is met when binary rounding alone stands in the way.
+# A value that misses a decimal bound only because of binary rounding meets it.
 _ROUNDING = 1e-9
 
 
 def accuracy_score(answer: str | None, truth: Answer) -> float:
-    """The accuracy reward in [0, 1] of an answer section's inside; 0 when there is no answer section."""
+    """The accuracy reward in [0, 1] of an answer section's content; 0 if there is no answer section."""
     match truth:
         case _ if answer is None:
             return 0.0
@@ -67,7 +67,7 @@ def accuracy_score(answer: str | None, truth: Answer) -> float:
 
 
 def is_right(answer: str | None, truth: Answer) -> bool:
-    """Whether an answer section's inside counts as right in an evaluation.
+    """Whether an answer section's content counts as right in an evaluation.
 
     Letter and text: exact. Count: exact. Clock hour: within 1 around the clock. Other numbers: within 25 % of the
     truth, bounds included. Motion: every move of the truth within 25 %. Places: see `rewards.grounding`.

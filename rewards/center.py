@@ -1,7 +1,7 @@
 """The centre reward: how near predicted 3D centres are to the true ones (docs/method.md, "Rewards": centre).
 
 Predictions are matched to true centres one to one, by distance alone: the names and marks that a response writes
-beside its boxes are not looked at. Centres are metres in the camera frame (or the reference frame of several images).
+beside its boxes do not matter. Centres are metres in the camera frame (or the reference frame of several images).
 """
 
 import math
@@ -14,11 +14,11 @@ from rewards.config import CenterStep
 from spatial.sample import Vector3
 
 FAR_M = 1e6
-"""Distances are cut off here, so that one absurd coordinate leaves sums and means finite."""
+"""Larger distances count as this, so that one absurd coordinate leaves sums and means finite."""
 
 
 def center_score(predicted_m: Sequence[Vector3], true_m: Sequence[Vector3], steps: Sequence[CenterStep]) -> float:
-    """The mean score of the objects in [0, 1], under the one-to-one matching that scores best.
+    """The mean score of the objects in [0, 1], under the one-to-one matching with the best score.
 
     Divided by the number of predicted or true centres, whichever is larger: a missed object costs as much as an
     invented one.
@@ -32,9 +32,9 @@ def center_score(predicted_m: Sequence[Vector3], true_m: Sequence[Vector3], step
 
 
 def matched_errors_m(predicted_m: Sequence[Vector3], true_m: Sequence[Vector3]) -> tuple[float, ...]:
-    """Distances under the one-to-one matching with the least sum, in the order of the true centres; metres.
+    """Distances under the one-to-one matching with the smallest sum, in the order of the true centres; metres.
 
-    There are as many as the smaller of the two: true centres beyond the predictions are left out.
+    If there are fewer predictions than true centres, the unmatched centres are left out.
     """
     if not predicted_m or not true_m:
         return ()
@@ -45,7 +45,7 @@ def matched_errors_m(predicted_m: Sequence[Vector3], true_m: Sequence[Vector3]) 
 
 
 def step_score(distance_m: float, steps: Sequence[CenterStep]) -> float:
-    """The score of the first step that `distance_m` lies below, or 0."""
+    """The score of the first step that `distance_m` is below, or 0."""
     for step in steps:
         if distance_m < step.below_m:
             return step.score
@@ -53,9 +53,9 @@ def step_score(distance_m: float, steps: Sequence[CenterStep]) -> float:
 
 
 def distance_m(predicted_m: Sequence[float], true_m: Sequence[float]) -> float:
-    """Euclidean distance, rounded to a nanometre and cut off at `FAR_M`.
+    """Euclidean distance, rounded to a nanometre, at most `FAR_M`.
 
-    Rounded because 0.30 − 0.20 is below 0.1 in binary: coordinates written with two decimals often lie exactly on a
-    step, and it must not depend on where in the scene the object stands which side they fall on.
+    Rounded because 0.30 − 0.20 is below 0.1 in binary: with coordinates of two decimals the distance is often exactly
+    that of a step, and which side it falls on must not depend on where in the scene the object is.
     """
     return round(min(math.dist(predicted_m, true_m), FAR_M), 9)

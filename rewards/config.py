@@ -1,4 +1,4 @@
-"""What a response is worth: weights of the parts by path and truth, and the steps of the centre reward."""
+"""The settings of the reward: how much each part weighs, by path and truth, and the steps of the centre reward."""
 
 import math
 import re
@@ -13,12 +13,12 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class AnswerWeights(StrictModel):
-    """Shares of a response without centres to score."""
+    """Weights of the parts of a reward without centres; they sum to 1."""
 
     accuracy: Share = 0.8
-    """Share of the accuracy of the answer; no unit."""
+    """Weight of the answer's accuracy, 0 to 1."""
     format: Share = 0.2
-    """Share of a whole response in its path's grammar; no unit."""
+    """Weight of the format: 1 for a response that follows its path's grammar, else 0."""
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> Self:
@@ -29,32 +29,32 @@ class AnswerWeights(StrictModel):
 
 
 class GroundedWeights(AnswerWeights):
-    """Shares of a response whose centres are scored too."""
+    """Weights of the parts of a reward with detected centres; they sum to 1."""
 
     format: Share = 0.1
-    """Share of a whole response in its path's grammar; no unit."""
+    """Weight of the format: 1 for a response that follows its path's grammar, else 0."""
     center: Share = 0.1
-    """Share of the detected centres; no unit."""
+    """Weight of the detected centres, whose score is 0 to 1."""
 
 
 class CenterStep(StrictModel):
-    """What a centre is worth that lies nearer to the truth than a distance."""
+    """The score of a centre that is nearer to the true one than a distance."""
 
     below_m: Annotated[float, Field(gt=0.0)]
-    """Upper bound of the distance between predicted and true centre, itself excluded; metres."""
+    """The distance between predicted and true centre must be below this; metres."""
     score: Share
-    """Score of the object; no unit."""
+    """Score of the object, 0 to 1."""
 
 
 class RewardConfig(StrictModel):
     """How responses are scored. The defaults are the rewards of SR-REAL (docs/method.md, "Rewards")."""
 
     lor: AnswerWeights = AnswerWeights()
-    """Weights on the paths that detect nothing: language only, and the answer alone."""
+    """Weights for the paths without detection: language only (lor), and the answer alone (direct)."""
     dtr: GroundedWeights = GroundedWeights()
-    """Weights on the detect-then-reason path when every region's true centre is known."""
+    """Weights for the detect-then-reason path if the true centre of every region is known."""
     dtr_without_truth: AnswerWeights = AnswerWeights()
-    """Weights on the detect-then-reason path when a true centre is not known."""
+    """Weights for the detect-then-reason path if a true centre is missing."""
     center_steps: Annotated[tuple[CenterStep, ...], Field(min_length=1)] = (
         CenterStep(below_m=0.1, score=1.0),
         CenterStep(below_m=0.2, score=0.8),
@@ -63,11 +63,12 @@ class RewardConfig(StrictModel):
         CenterStep(below_m=0.6, score=0.2),
         CenterStep(below_m=1.0, score=0.1),
     )
-    """Steps of the centre reward, nearest first (metres, score); 0 beyond the last."""
+    """Steps of the centre reward, nearest first. A centre gets the score of the first step that its distance is below,
+    and 0 beyond the last."""
     released_code: bool = False
-    """Score as the released code does, faults included (`rewards/released.py`), for comparison; on or off."""
+    """Score as the released code does, with its faults (`rewards/released.py`); for comparison only."""
     custom: str | None = None
-    """Another reward in place of this one: "package.module:function", called with (text, path, sample); no unit."""
+    """A reward of your own in place of this one: "package.module:function", called with (text, path, sample)."""
 
     @model_validator(mode="after")
     def _steps_fall_with_distance(self) -> Self:
@@ -86,8 +87,8 @@ class RewardConfig(StrictModel):
             module, _, function = custom.replace(".py", "").replace("/", ".").replace(":", ".").rpartition(".")
             example = f"{module}:{function}" if module and function.isidentifier() else "my_rewards:my_reward"
             raise ValueError(
-                f"{custom!r} names no function: write module:function, such as {example}, for a function in a module "
-                "that Python finds from the folder where the run starts"
+                f"{custom!r} does not name a function: write module:function, such as {example}. Python must find the "
+                "module from the folder where the run starts"
             )
         return custom
 

@@ -1,4 +1,4 @@
-"""Finding the reward that a run's config asks for: the built-in one, or a function of the user's."""
+"""Finds the reward that a config asks for: the built-in one, or a function of the user's."""
 
 import importlib
 import inspect
@@ -21,10 +21,10 @@ def load_reward(config: RewardConfig) -> Reward:
 
         def my_reward(text: str, path: ReasoningPath, sample: SpatialSample) -> Score: ...
 
-    What it gives is checked: anything but a `Score` of numbers in [0, 1] is a `ScoreError`.
+    What it returns is checked: anything but a `Score` of numbers in [0, 1] raises `ScoreError`.
 
     Raises:
-        ValueError: `custom` cannot be imported, is no plain function, or does not take these three arguments.
+        ValueError: `custom` cannot be imported, is not a plain function, or does not take these three arguments.
     """
     if config.custom is None:
         return partial(score_response, config=config)
@@ -32,7 +32,7 @@ def load_reward(config: RewardConfig) -> Reward:
     field = f"rewards config: custom={config.custom!r}"
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # A user's module can fail in any way while it is imported; the field must be named.
+    except Exception as error:  # A user's module may raise anything; the message must name the field.
         raise ValueError(f"{field}: cannot import module {module_name!r}: {error!r}") from error
     reward = getattr(module, function_name, None)
     if not inspect.isfunction(reward) or inspect.iscoroutinefunction(reward):

@@ -1,4 +1,4 @@
-"""How right a place is: points and boxes in 3D, boxes in an image.
+"""How correct a place is: points and boxes in 3D, boxes in an image.
 
 A point is scored as a number is (`rewards.accuracy.number_score`), with the distance in place of the difference and the
 distance from the camera in place of the number. Boxes in an image are scored by intersection over union.
@@ -12,14 +12,14 @@ from spatial.grammar import Box3D
 from spatial.sample import Box2DAnswer, Box3DAnswer, PlacesAnswer, Vector3
 
 POINT_TOLERANCE = 0.1
-"""A point in 3D counts as right within this share of the true one's distance from the camera."""
+"""A point in 3D counts as right within this share of the true point's distance from the camera."""
 SIZE_TOLERANCE = 0.25
 """A size counts as right within this share of the truth."""
 YAW_TOLERANCE_DEG = 30.0
 BOX_IOU = 0.5
-"""A box in an image counts as right from this intersection over union on (the field's AP50)."""
+"""A box in an image counts as right at this intersection over union or more (the field's AP50)."""
 
-# A bound that was written in decimals is met when binary rounding alone stands in the way.
+# A value that misses a decimal bound only because of binary rounding meets it.
 _ROUNDING = 1e-9
 
 
@@ -42,14 +42,14 @@ def places_score(predicted_m: Mapping[str, Vector3], truth: PlacesAnswer) -> flo
 
 
 def are_right_places(predicted_m: Mapping[str, Vector3], truth: PlacesAnswer) -> bool:
-    """Whether just the right names are there, each with a point that counts as right."""
+    """Whether the names are exactly the true ones, each with a point that counts as right."""
     return predicted_m.keys() == truth.centers_m.keys() and all(
         is_near_point(predicted_m[name], true_m) for name, true_m in truth.centers_m.items()
     )
 
 
 def box_3d_score(predicted: Box3D | None, truth: Box3DAnswer) -> float:
-    """The mean of the scores of centre, size and heading; 0 for no whole box."""
+    """The mean of the scores of centre, size and heading; 0 for an incomplete box."""
     if predicted is None or predicted.size_m is None or predicted.yaw_deg is None:
         return 0.0
     heading = 1.0 - _turn_deg(predicted.yaw_deg, truth.yaw_deg) / 90.0
@@ -71,7 +71,7 @@ def is_right_box_3d(predicted: Box3D | None, truth: Box3DAnswer) -> bool:
 
 
 def intersection_over_union(predicted: Sequence[float] | None, truth: Box2DAnswer) -> float:
-    """Shared area over joint area in [0, 1]; 0 for no prediction or one of no area."""
+    """Shared area over joint area in [0, 1]; 0 for no prediction or an empty one."""
     if predicted is None:
         return 0.0
     left, top, right, bottom = predicted
@@ -86,7 +86,7 @@ def intersection_over_union(predicted: Sequence[float] | None, truth: Box2DAnswe
 
 
 def _turn_deg(one: float, other: float) -> float:
-    """The turn between two headings of a box, 0 to 90: half a turn changes nothing."""
+    """The angle between two headings of a box, 0 to 90: half a turn changes nothing."""
     apart = abs(one - other) % 180.0
     return min(apart, 180.0 - apart)
 

@@ -1,7 +1,7 @@
-"""The reward as the released code scores it, faults included. Only for comparison (`RewardConfig.released_code`).
+"""The reward as the released code scores it, with its faults. For comparison only (`RewardConfig.released_code`).
 
-Re-made from the facts in docs/method.md ("The released rows and reward, as facts", "Rewards"); each difference from the
-project's own reward is named at its place. The centre score, and with it the total, can pass 1.
+Written from the facts in docs/method.md ("The released rows and reward, as facts", "Rewards"); each difference from the
+project's own reward is named where it is. The centre score, and with it the total, can exceed 1.
 """
 
 import math
@@ -20,12 +20,12 @@ _MOVE = re.compile(r"(?<!\w)(\w++):([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))")
 
 
 def released_format_score(parsed: ParsedResponse) -> float:
-    """1 where the sections are there, in order and alone. A detect section may say anything: it needs no header."""
+    """1 if all sections are there, in order, with nothing else. A detect section needs no header line."""
     return float(parsed.is_whole)
 
 
 def released_accuracy_score(answer: str | None, truth: Answer) -> float:
-    """As `accuracy_score`, but letters may be dressed, moves stand anywhere, and a number with a unit scores 0."""
+    """As `accuracy_score`, but letters may have brackets, moves may be anywhere, and a number with a unit scores 0."""
     match truth:
         case _ if answer is None:
             return 0.0
@@ -52,10 +52,10 @@ def _is_letter(answer: str, letter: str) -> bool:
 
 
 def released_center_score(detect: str | None, sample: SpatialSample, steps: Sequence[CenterStep]) -> float:
-    """The centre score of a detect section's inside, 0 or above, not bounded by 1.
+    """The centre score of a detect section's content, 0 or more, not bounded by 1.
 
-    Of several views, centres are compared in the frame of the image that the response names, counted from 0; in that of
-    the first where it names none.
+    With several images, centres are compared in the frame of the image that the response names, counted from 0, or in
+    that of the first image if it names none.
     """
     if detect is None or _asks_about_first_of_several(sample):
         return 0.0
@@ -76,7 +76,7 @@ def released_center_score(detect: str | None, sample: SpatialSample, steps: Sequ
 
 
 def _asks_about_first_of_several(sample: SpatialSample) -> bool:
-    """Fault: such a question scores 0 for detection, whatever was detected."""
+    """Fault: such a question scores 0 for detection, whatever the response detects."""
     return len(sample.images) > 1 and "first image" in sample.question.lower()
 
 
@@ -87,7 +87,7 @@ def _true_center_m(region: Region, frame: int) -> Vector3 | None:
 
 
 def _centers_by_name(detect: str) -> Mapping[str, tuple[float, ...]]:
-    """Fault: of equal names the last one counts."""
+    """Fault: if a name occurs twice, the last one counts."""
     boxes = ((box.name, _read_any_center(box.center)) for box in find_boxes(detect))
     return {name: center for name, center in boxes if center is not None}
 

@@ -1,4 +1,4 @@
-"""Whether what a reward of the user's gave is a score: checked where it enters."""
+"""Checks what a reward of the user's returns, before anything else sees it."""
 
 import math
 import numbers
@@ -9,26 +9,26 @@ from typing import Any
 
 from flow.score import Score
 
-# A sum of parts may pass 1 by rounding.
+# A sum of parts may exceed 1 by rounding.
 _TOLERANCE = 1e-6
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-# What a path's metrics are called already.
+# Names that metrics of a path already have.
 _TAKEN = ("reward", "accuracy", "format", "center", "response_tokens")
 
 
 class ScoreError(ValueError):
-    """What a reward gave is no score; names the sample, the part and its value."""
+    """A reward returned something that is not a score; names the sample, the part and its value."""
 
 
 def plain_score(given: object, sample_id: str) -> Score:
-    """What a reward of the user's gave, with every part a plain float: NumPy's and torch's numbers become such.
+    """The score that a reward of the user's returned, with every part a plain float, even if it was NumPy's or torch's.
 
     Raises:
-        ScoreError: it is no `Score`, or a part of it is no number in [0, 1] (None is allowed for `center` alone), or
-            what is in `extra` has no name of its own or is no finite number.
+        ScoreError: it is not a `Score`, a part is not a number in [0, 1] (only `center` may be None), or a name in
+            `extra` is taken or its value is not a finite number.
     """
     if not isinstance(given, Score):
-        raise ScoreError(f"sample {sample_id}: the reward gave {given!r:.200}, no Score")
+        raise ScoreError(f"sample {sample_id}: the reward returned {given!r:.200}, not a Score")
     parts = {part.name: getattr(given, part.name) for part in fields(Score) if part.name != "extra"}
     plain: dict[str, Any] = {
         name: None if value is None and name == "center" else _plain_part(value, name, sample_id)
@@ -39,18 +39,18 @@ def plain_score(given: object, sample_id: str) -> Score:
 
 def _plain_extra(extra: object, sample_id: str) -> dict[str, float]:
     if not isinstance(extra, Mapping):
-        raise ScoreError(f"sample {sample_id}: the reward's extra is {extra!r:.200}, and must map names to numbers")
+        raise ScoreError(f"sample {sample_id}: the reward's extra is {extra!r:.200}; it must map names to numbers")
     plain: dict[str, float] = {}
     for name, value in extra.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _TAKEN:
             raise ScoreError(
-                f"sample {sample_id}: the reward's extra has the name {name!r:.200}; give one of small letters, digits "
-                f"and _ that is none of {', '.join(_TAKEN)}"
+                f"sample {sample_id}: the reward's extra has the name {name!r:.200}; use lower-case letters, digits "
+                f"and _, and none of {', '.join(_TAKEN)}"
             )
         number = _plain_number(value)
         if not isinstance(number, numbers.Real) or not math.isfinite(number):
             raise ScoreError(
-                f"sample {sample_id}: the reward's extra {name} is {value!r:.200}, and must be a finite number"
+                f"sample {sample_id}: the reward's extra {name} is {value!r:.200}; it must be a finite number"
             )
         plain[name] = float(number)
     return plain
@@ -64,5 +64,5 @@ def _plain_part(value: Any, name: str, sample_id: str) -> float:
     number = _plain_number(value)
     is_number = isinstance(number, numbers.Real)
     if not is_number or not -_TOLERANCE <= number <= 1 + _TOLERANCE:
-        raise ScoreError(f"sample {sample_id}: the reward's {name} is {value!r:.200}, and must be a number in [0, 1]")
+        raise ScoreError(f"sample {sample_id}: the reward's {name} is {value!r:.200}; it must be a number in [0, 1]")
     return min(max(float(number), 0.0), 1.0)

@@ -23,9 +23,9 @@ def split_parameters(named: Iterable[tuple[str, nn.Parameter]]) -> tuple[list[nn
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Two optimisers that look like one: their parameter groups are its own, so that schedules and clipping see all.
+    """Two optimisers in one: their parameter groups are its own, so that schedules and clipping see all of them.
 
-    Both take the same learning rate: Muon's steps are scaled to the size that AdamW's would have (`match_rms_adamw`).
+    Both have the same learning rate: Muon's steps are scaled to the size that AdamW's would have (`match_rms_adamw`).
     """
 
     def __init__(

@@ -43,7 +43,7 @@ def test_a_position_is_the_same_whatever_came_before() -> None:
 def test_a_task_without_weight_is_left_out_and_one_without_members_is_refused() -> None:
     blend = Blend(MEMBERS, {"lor": 1.0, "dtr": 0.0}, seed=0)
     assert {task(blend[position]) for position in range(50)} == {"lor"}
-    with pytest.raises(ValueError, match=r"asks for grounding_2d, .* \(there is dtr, lor, plain\)"):
+    with pytest.raises(ValueError, match=r"asks for grounding_2d, .* \(there are chains for dtr, lor, plain\)"):
         Blend(MEMBERS, {"lor": 1.0, "grounding_2d": 1.0}, seed=0)
 
 
@@ -55,7 +55,7 @@ def test_the_cold_start_follows_the_blend(world: ToyWorld) -> None:
 
 
 def test_a_pointer_without_objects_to_point_at_is_refused(world: ToyWorld) -> None:
-    with pytest.raises(ValueError, match="no sample tells which objects are in view"):
+    with pytest.raises(ValueError, match="no sample lists them"):
         SftBatches(world.samples, world.encoder, SftConfig(pointer=PointerConfig()), seed=0)
 
 

@@ -64,7 +64,7 @@ def test_only_the_centre_may_be_none() -> None:
 
 @pytest.mark.parametrize("given", [None, 0.5, "0.5", {"total": 0.5}, (0.5, 0.5, 0.5)])
 def test_what_is_no_score_is_refused_by_sample_and_value(given: object) -> None:
-    with pytest.raises(ScoreError, match=r"^sample s7: the reward gave .*, no Score") as caught:
+    with pytest.raises(ScoreError, match=r"^sample s7: the reward returned .*, not a Score") as caught:
         plain_score(given, "s7")
     assert repr(given) in str(caught.value)
 

@@ -88,7 +88,7 @@ def items(*texts: str) -> list[Item]:
         ("eat", "scoring took more than cluster.reward_memory_gib=0.25"),
         ("eat at once", "scoring took more than cluster.reward_memory_gib=0.25"),
         ("raise", "ValueError: bad luck"),
-        ("no score", "sample s: the reward gave 0.5, no Score"),
+        ("no score", "sample s: the reward returned 0.5, not a Score"),
         ("no number", "sample s: the reward's total is nan"),
     ],
 )
