@@ -1,1 +1,1 @@
-"""The training loops and their books."""
+"""The training loops, and what they keep count of."""

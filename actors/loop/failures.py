@@ -8,20 +8,21 @@ from flow.score import Failure
 
 
 class Counts(NamedTuple):
-    """Of responses."""
+    """Numbers of responses."""
 
     num_responses: int
-    """All of them, those that failed included."""
+    """Including those that failed."""
     num_failures: int
     num_failures_by_deadline: int
-    """Those that failed because somebody did not answer in time: no random ones, for long responses come late."""
+    """Those that failed because a worker did not answer in time. They are not a random selection: long responses are
+    late more often."""
 
 
 class FailureTally:
-    """Counts of all responses and of those that failed, and the commonest reasons.
+    """Counts of all responses and of those that failed, with the most common reasons.
 
     Args:
-        max_reasons: so many different ones are kept; reasons name samples and times, so most of a long run's differ.
+        max_reasons: most different reasons to keep. Reasons name samples and times, so most of a long run's differ.
     """
 
     def __init__(self, max_reasons: int = 1000) -> None:
@@ -33,20 +34,20 @@ class FailureTally:
         self._reported = Counts(0, 0, 0)
 
     def add(self, num_responses: int, failures: Sequence[Failure], sample_id: str = "") -> None:
-        """Count `num_responses`, those that failed among them; all of them answer `sample_id`, which is not counted as
-        part of a reason."""
+        """Count `num_responses`, including those that failed. All answer the sample `sample_id`, which is left out of
+        the reasons."""
         self.num_responses += num_responses
         self.num_failures += len(failures)
         self._num_by_deadline += sum(failure.by_deadline for failure in failures)
         own = f"sample {sample_id}: "
         self._reasons.update(f"{failure.stage}: {failure.reason.removeprefix(own)}" for failure in failures)
         if len(self._reasons) > self._max_reasons:
-            # Half of them, so that this is done rarely; a reason that is common comes back, or is not left out.
+            # Keep half, so that this happens rarely. A common reason is among them, or soon comes back.
             self._reasons = Counter(dict(self._reasons.most_common(self._max_reasons // 2)))
 
     @property
     def share(self) -> float:
-        """Of all responses, those that failed."""
+        """Share of all responses that failed."""
         return self.num_failures / max(1, self.num_responses)
 
     def commonest(self, number: int) -> list[tuple[str, int]]:
@@ -54,7 +55,7 @@ class FailureTally:
         return self._reasons.most_common(number)
 
     def describe(self, number: int) -> str:
-        """The commonest reasons with their counts, a line each."""
+        """The most common reasons with their counts, one per line."""
         return "\n".join(f"  {count} × {reason}" for reason, count in self.commonest(number))
 
     def take_new(self) -> Counts:

@@ -1,4 +1,4 @@
-"""Which prompt comes next: a pure function of the seed and a position, so that a position is all a resume needs."""
+"""Which prompt comes next: a pure function of the seed and a position, so a resume needs only the position."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,7 +16,7 @@ class PromptFeed:
     def __init__(self, samples: Sequence[SpatialSample], path: ReasoningPath, seed: int) -> None:
         self._samples = Subset(samples, lambda sample: path in sample.paths)
         self.path = path
-        # The path is part of the seed: two paths over the same samples must not be asked in the same order.
+        # The path is part of the seed, so that two paths go through the same samples in different orders.
         self._root = (seed, list(ReasoningPath).index(path))
         self._order = lru_cache(maxsize=2)(self._permutation)
         if not len(self._samples):
@@ -38,7 +38,8 @@ class PromptFeed:
         """The requests of the group at `index`; the same index always gives the same seeds.
 
         Args:
-            num_issued: how often they were made before. A response that broke its grader is not asked for again.
+            num_issued: how many times they were issued before. It changes the seeds, so that a response that broke its
+                grader is not generated again.
         """
         sample = self[index]
         seeds = np.random.default_rng([*self._root, index, 1 + num_issued]).integers(2**31, size=group_size)

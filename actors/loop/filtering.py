@@ -1,4 +1,4 @@
-"""Groups that a step leaves out: why, counts by cause, and the message when no group is left."""
+"""Groups that are not trained on: why, counts by cause, and the message when no group is left."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,21 +10,21 @@ from flow.group import Group
 
 
 class FilterCause(StrEnum):
-    """Why a group is not worth an update."""
+    """Why a group is not trained on."""
 
     FAILED = "failed"
     """Fewer than two of its responses were scored."""
     LOW = "low"
-    """Its mean reward is too low: the policy misses the question altogether."""
+    """Its mean reward is too low: the policy never answers the question."""
     HIGH = "high"
     """Its mean reward is too high: the policy masters the question."""
     ALIKE = "alike"
-    """All its rewards are alike, so no response is better than the others."""
+    """Its rewards are all the same, so no response is better than another."""
 
 
 def why_filtered(group: Group, rule: GroupFilterConfig) -> FilterCause | None:
-    """Why it cannot teach; None if it can: at least two responses, a mean reward strictly between the rule's
-    bounds, and rewards that differ (as in DAPO, arXiv 2503.14476, section 3.2)."""
+    """Why the group is left out; None if it is trained on, because it has at least two responses, a mean reward
+    strictly between the rule's bounds, and rewards that differ (as in DAPO, arXiv 2503.14476, section 3.2)."""
     if len(group.trajectories) < 2:
         return FilterCause.FAILED
     mean = fmean(group.rewards)
@@ -37,7 +37,7 @@ def why_filtered(group: Group, rule: GroupFilterConfig) -> FilterCause | None:
 
 
 def filter_counts(filtered: Sequence[Group], rule: GroupFilterConfig) -> dict[str, int]:
-    """How many groups were left out for each cause, as `groups_filtered_<cause>`."""
+    """Groups left out by cause, as the metrics `groups_filtered_<cause>`."""
     causes = Counter(why_filtered(group, rule) for group in filtered)
     return {f"groups_filtered_{cause.value}": causes[cause] for cause in FilterCause}
 

@@ -1,4 +1,4 @@
-"""The books of one path: what was issued, what is ready, what was trained on."""
+"""The books of one path: which groups were issued, are ready, or were trained on."""
 
 from collections import OrderedDict, deque
 from collections.abc import Collection, Mapping, Sequence
@@ -17,13 +17,12 @@ from spatial.sample import ReasoningPath, SpatialSample
 class Lane:
     """One path's flow of groups, from the feed to the learner.
 
-    An index is *outstanding* from its issue until a version trained on its group is published (or the group was
-    filtered out or failed). At most `(max_staleness + 1) × quota` are outstanding, and groups are taken in feed
-    order, so the oldest weights in a batch are at most `max_staleness` versions old and slow, long responses are
-    never overtaken by short ones.
+    An index is *outstanding* from its issue until a version trained on its group is published, or the group is
+    filtered out. At most `(max_staleness + 1) × quota` are outstanding, and groups are taken in feed order, so the
+    oldest weights in a batch are at most `max_staleness` versions old, and short responses never overtake long ones.
 
-    Indices are issued in ascending order, so the books are kept in it without sorting: every call but `take` and
-    `state` costs the same however many are outstanding.
+    Indices are issued in ascending order, so the books stay in that order without sorting: every call but `take` and
+    `state` takes the same time, however many are outstanding.
     """
 
     feed: PromptFeed
@@ -31,18 +30,19 @@ class Lane:
     """Groups that one step trains on."""
     max_staleness: int
     max_filtered: int
-    """Groups that may be filtered out for one step before the step makes do with what it has."""
+    """Groups that may be filtered out for one step; after that, the step trains on the groups that it has."""
     next_index: int = 0
     to_reissue: deque[int] = field(default_factory=deque)
-    """Outstanding at the checkpoint this run was resumed from, ascending."""
+    """Indices that were outstanding at the checkpoint that this run was resumed from, ascending."""
     batch: dict[int, Group | None] = field(default_factory=dict)
-    """The oldest `quota` outstanding groups that were not taken, which the next step trains on; None: not ready."""
+    """The groups of the next step: the oldest `quota` outstanding ones that were not taken; None: not ready yet."""
     later: OrderedDict[int, Group | None] = field(default_factory=OrderedDict)
-    """Those after them. Ordered, for taking the first out of a plain dict again and again costs its whole length."""
+    """The groups after them. An OrderedDict, because removing the first key of a dict again and again costs its whole
+    length each time."""
     num_ready: int = 0
     """Groups of `batch` that are ready."""
     num_taken: int = 0
-    """Groups that are being trained on: outstanding still."""
+    """Groups that are being trained on; they are still outstanding."""
     num_filtered: int = 0
     """Since the last batch was taken."""
 
@@ -56,7 +56,7 @@ class Lane:
         return self.num_filtered >= self.max_filtered
 
     def issue(self) -> int:
-        """The next index of the feed, now outstanding."""
+        """The feed's next index, which is outstanding from now on."""
         if self.to_reissue:
             index = self.to_reissue.popleft()
         else:
@@ -73,7 +73,7 @@ class Lane:
             self.later[group.index] = group
 
     def reject(self, index: int) -> None:
-        """The group at `index` was filtered out or failed: its place is free for another."""
+        """The group at `index` was filtered out: its place is free for another."""
         if index in self.batch:
             del self.batch[index]
             self._fill_batch()
@@ -89,7 +89,7 @@ class Lane:
 
     @property
     def batch_is_ready(self) -> bool:
-        """Whether the oldest `quota` outstanding groups are ready (all that there are, if the lane is exhausted)."""
+        """Whether the oldest `quota` outstanding groups are ready; if the lane is exhausted, all that it has."""
         return self.num_ready == len(self.batch) and (len(self.batch) == self.quota or self.is_exhausted)
 
     def take(self) -> list[Group]:
@@ -107,7 +107,7 @@ class Lane:
         self.num_taken = 0
 
     def state(self) -> dict[str, object]:
-        """What a checkpoint keeps: the position, and what was issued but not trained on."""
+        """What a checkpoint keeps: the position, and the indices that were issued but not trained on."""
         return {"next_index": self.next_index, "outstanding": [*self.batch, *self.later, *self.to_reissue]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -120,7 +120,7 @@ def _is_of(kinds: Collection[str], sample: SpatialSample) -> bool:
 
 
 def make_lanes(samples: Sequence[SpatialSample], config: TrainingConfig, seed: int) -> dict[ReasoningPath, Lane]:
-    """A lane for each path that is trained, fed with the samples of its kinds."""
+    """A lane for each path that is trained, over the samples of its kinds of question."""
     lanes = {}
     for path, quota in config.groups_per_step.items():
         if quota:

@@ -1,4 +1,4 @@
-"""Where a step's wall time goes, when many groups are in different stages at once."""
+"""How long generation and scoring take, while many groups are in different stages at once."""
 
 import time
 from collections import Counter, defaultdict
@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 STAGES = ("rollout", "score")
-"""By priority: a second in which one group is generated and another scored counts as generation."""
+"""By priority: a second in which one group is generated and another is scored counts as generation."""
 
-# A pause shorter than this does not part a stretch of time in two, and of one step no more stretches are told.
+# A shorter pause does not split a stretch of time in two; and a step has at most this many stretches.
 _SAME_S = 0.02
 _MAX_STRETCHES = 200
 
 
 class StageClock:
-    """Seconds of wall time in which a stage was busy; every second is counted once."""
+    """Seconds of wall time in which a stage was busy; every second counts once."""
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self._now = now
@@ -32,7 +32,7 @@ class StageClock:
         self._since_s = now_s
 
     def _note(self, stage: str, now_s: float) -> None:
-        """Lengthen the stage's latest stretch, or begin one."""
+        """Extend the stage's latest stretch, or begin one."""
         if self._stretches and self._stretches[-1][0] == stage and self._since_s - self._stretches[-1][2] < _SAME_S:
             self._stretches[-1] = (stage, self._stretches[-1][1], now_s)
         elif len(self._stretches) < _MAX_STRETCHES:
@@ -55,8 +55,8 @@ class StageClock:
         return {stage: spent_s.get(stage, 0.0) for stage in STAGES}
 
     def take_stretches(self) -> list[tuple[str, float, float]]:
-        """Stage, begin and end on this clock, of what happened since the last call; pauses too short to be seen are
-        not told, and nothing is after a great many changes."""
+        """Stretches in which a stage was busy since the last call: stage, begin and end on this clock. Short pauses are
+        left out, and so are stretches beyond a large number."""
         self._account()
         stretches, self._stretches = self._stretches, []
         return stretches

@@ -11,24 +11,24 @@ from spatial.sample import ReasoningPath
 def step_metrics(
     trained: Sequence[Group], filtered: Sequence[Group], num_failures: int, weight_version: int
 ) -> dict[str, float | None]:
-    """Means over every response that was made for a step, trained on or not (what the policy does, unbiased by the
-    filter), and counts of groups.
+    """Means over every response that was made for a step, trained on or not, so that the filter does not bias them; and
+    counts of groups.
 
     Args:
-        weight_version: of the policy that this step updates; staleness is counted from it.
+        weight_version: the version of the policy that the step updates; staleness is counted from it.
     """
     metrics: dict[str, float | None] = {}
     for path in ReasoningPath:
         metrics |= _path_metrics(path, [group for group in (*trained, *filtered) if group.path is path])
         metrics[f"{path.value}/groups_trained"] = sum(group.path is path for group in trained)
         metrics[f"{path.value}/groups_filtered"] = sum(group.path is path for group in filtered)
-    # By token: a span counts as often as it has tokens.
+    # By token: a span counts once for each of its tokens.
     num_tokens_by_staleness: Counter[int] = Counter()
     for group in trained:
         for trajectory in group.trajectories:
             for span in trajectory.version_spans:
                 num_tokens_by_staleness[weight_version - span.weight_version] += span.num_tokens
-    staleness = +num_tokens_by_staleness  # without versions of no token
+    staleness = +num_tokens_by_staleness  # drops versions without tokens
     return metrics | {
         "groups_trained": len(trained),
         "groups_filtered": len(filtered),

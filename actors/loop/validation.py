@@ -1,8 +1,8 @@
-"""Held-out questions while training goes on: asked of the engines that roll out, beside what training asks of them.
+"""Held-out questions during training: the engines that roll out answer them, beside the prompts of training.
 
-Training takes no notice: the questions have seeds of their own, are in no lane and no count, and are answered by
-whichever weights are being served, as prompts of training are. One that fails, or is not done when the next is due,
-costs nothing but its numbers; that is said, and counted.
+Training is not affected: the questions have seeds of their own, are in no lane and no count, and are answered by the
+weights that are served at the time, as training's prompts are. An evaluation that fails, or is not done when the next
+one is due, gives no numbers; that is reported and counted.
 """
 
 import asyncio
@@ -25,16 +25,16 @@ from spatial.sample import ReasoningPath, SpatialSample
 
 T = TypeVar("T")
 
-# Of what engines generate at once, the part that held-out questions may take.
+# Largest share of what engines generate at once that held-out questions may take.
 _SHARE_OF_ENGINES = 0.25
 
 
 class Validation:
-    """Asks from time to time, at most once at a time.
+    """Evaluates every few versions, one evaluation at a time.
 
     Args:
-        every: versions from one evaluation to the next, the weights that training begins with included; 0: none.
-        ask: asks all questions; returns their numbers by name ("lor/accuracy").
+        every: versions from one evaluation to the next, beginning with the weights that training starts from; 0: none.
+        ask: asks all questions; returns the results by name ("lor/accuracy").
         report: called with a message when an evaluation failed or was skipped.
     """
 
@@ -50,7 +50,7 @@ class Validation:
         self._num_skipped = 0
 
     def begin(self, version: int, start: Start) -> None:
-        """Start asking if it is due at `version`, which the engines serve; returns at once.
+        """Start an evaluation if one is due at `version`, which the engines serve; returns at once.
 
         Args:
             start: starts a task that ends with training.
@@ -64,10 +64,10 @@ class Validation:
         self._running = start(self._evaluate(version))
 
     def take(self) -> dict[str, float]:
-        """For a step's metrics: the numbers that came in since the last call, and how many evaluations came to nothing.
+        """For a step's metrics: the numbers that came in since the last call, and how many evaluations were skipped.
 
-        A step's line has the numbers of the weights that it began with, as its rewards are of them, if all questions
-        were answered within the step; else a later line has them. `validation/version` says whose they are.
+        If all questions were answered within the step, its line has the numbers of the weights that the step began
+        with, as its rewards are; otherwise a later line has them. `validation/version` names the weights.
         """
         if not self._every:
             return {}
@@ -77,7 +77,7 @@ class Validation:
     async def _evaluate(self, version: int) -> None:
         try:
             numbers = await self._ask()
-        except Exception as error:  # whatever it is: held-out questions never stop a training
+        except Exception as error:  # whatever it is: held-out questions never stop training
             self._skip(version, told(error))
         else:
             self._numbers = {f"validation/{name}": value for name, value in numbers.items()}
@@ -100,7 +100,7 @@ class _Answer:
 
     @classmethod
     def of(cls, trajectory: Trajectory, sample: SpatialSample, is_greedy: bool) -> "_Answer":
-        # Not by the reward that training uses: a grader of a user's may hang, and this is the coordinator's process.
+        # Not by the reward that training uses: a user's grader may hang, and this is the coordinator's process.
         text, path = trajectory.response_text, trajectory.path
         return cls(
             path=path,
@@ -112,7 +112,7 @@ class _Answer:
 
 
 class _Questions(Generic[T]):
-    """Questions of one origin, asked again and again, and what of each answer is kept."""
+    """Questions from one source, which are asked again and again."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class _Questions(Generic[T]):
     ) -> None:
         """
         Args:
-            name: of their origin, in words ("held-out questions", "questions of CV-Bench").
+            name: what messages call them ("held-out questions", "questions of CV-Bench").
             keep: as for `evaluation.responses.ask`.
         """
         self.name = name
@@ -133,7 +133,7 @@ class _Questions(Generic[T]):
         self._failed: set[tuple[ReasoningPath, str]] = set()
 
     async def ask(self, generate: Generate, report: Callable[[str], None]) -> Responses[T]:
-        """All, but for those that failed before: they would fail again, and take their engine out of service.
+        """Ask all but those that failed before: they would fail again, and take their engine out of service.
 
         Raises:
             RuntimeError: none was answered.
@@ -168,8 +168,8 @@ def make_validation(
     generate: Generate,
     report: Callable[[str], None],
 ) -> Validation:
-    """Greedy answers, on each path that is trained, to the first `training.evaluate_questions` of `samples`, and to
-    `exams` after them."""
+    """Asks the first `training.evaluate_questions` of `samples`, then `exams`; greedily, along each path that is
+    trained."""
     training = config.training
     paths = [path for path, quota in training.groups_per_step.items() if quota]
     sampling = Sampling.of(

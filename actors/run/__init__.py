@@ -1,1 +1,1 @@
-"""A run: its phases, its coordinator, its folder, what it reports."""
+"""A run: its folder, and what it reports."""

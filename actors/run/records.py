@@ -1,4 +1,4 @@
-"""What is written down of a group: its responses, a row each, and one entry by which it is found again."""
+"""What a run records of a group: a row for each response, and one entry by which the group is found again."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -11,15 +11,15 @@ from spatial.json_lines import to_json
 
 
 def group_lines(group: Group, trained: bool) -> str:
-    """A JSON object a line for each response, then for each failure."""
+    """A line of JSON for each response, then for each failure."""
     return "".join(to_json(row) + "\n" for row in _rows(group, trained))
 
 
 def group_entry(group: Group, trained: bool, step: int, place: tuple[int, int]) -> dict[str, object]:
-    """A group at a glance, with all of its sample that a picture of it needs.
+    """A group at a glance, with what a picture of its sample needs.
 
     Args:
-        place: where its lines begin in the step's file of trajectories, and how long they are, in bytes.
+        place: where its lines begin in the step's file of trajectories, and their length; both in bytes.
     """
     centers = [score.center for score in group.scores if score.center is not None]
     return {
@@ -34,7 +34,7 @@ def group_entry(group: Group, trained: bool, step: int, place: tuple[int, int]) 
         "accuracy_mean": fmean(score.accuracy for score in group.scores) if group.scores else None,
         "center_mean": fmean(centers) if centers else None,
         "place": place,
-        # What the model saw and what is true; chains and objects are for the cold start.
+        # What the model saw, and the true answer; chains and objects are for the cold start.
         "sample": group.sample.model_dump(mode="json", exclude={"chains", "objects"}, exclude_none=True),
     }
 
@@ -59,7 +59,7 @@ def _rows(group: Group, trained: bool) -> Iterator[dict[str, object]]:
             "version_spans": [[span.weight_version, span.num_tokens] for span in trajectory.version_spans],
             "prompt_token_ids": trajectory.prompt_token_ids,
             "response_token_ids": trajectory.response_token_ids,
-            # NumPy rounds a response five times as fast as a loop does, and this is most of what a row costs.
+            # Most of a row's time is this rounding, and NumPy is five times as fast at it as a loop.
             "rollout_logprobs": np.asarray(trajectory.rollout_logprobs).round(6).tolist(),
             "finish_reason": trajectory.finish_reason,
             "engine": trajectory.engine,

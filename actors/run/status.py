@@ -1,4 +1,4 @@
-"""A run as it is shown to whoever watches it. Importing this needs neither Ray nor torch."""
+"""A run as terminals and the page show it. Importing this needs neither Ray nor torch."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -12,17 +12,17 @@ _NUM_KEPT = 200
 
 @dataclass
 class Progress:
-    """How far the run is, for whoever watches."""
+    """How far the run is."""
 
     phase: str = "starting"
     done: int = 0
     total: int = 0
     metrics: dict[str, Any] = field(default_factory=dict)
-    """The latest step's."""
+    """Those of the latest step."""
 
 
 class Warnings:
-    """What a person should know; the latest are kept, however long the run is."""
+    """Messages that a person should see. Only the latest are kept, so that long runs need no more memory."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -39,20 +39,20 @@ class RunStatus:
 
     progress: Progress
     version: int | None
-    """The published weights; None before reinforcement learning."""
+    """Version of the published weights; None before reinforcement learning."""
     workers: list[MemberStatus]
     num_reissued: int
-    """Responses that were asked for again because their worker left."""
+    """Responses that were requested again because their worker left."""
     correction: str
-    """Which off-policy correction is on, in words."""
+    """The off-policy correction in use, in words."""
     waits: list[Wait]
-    """Who waits for whom, the longest first."""
+    """Who waits for whom, the longest wait first."""
     num_warnings: int
-    """Since the run began."""
+    """All since the run began."""
     warnings: list[str]
-    """The latest of them, the newest last: losses of workers and of the learner, changes of the pool's size by the
-    scaling policy or a resume, and waits that lasted too long."""
+    """The latest of them, the newest last: workers or learners that were lost, changes of the pool's size by the
+    scaling policy or a resume, waits that lasted too long, and the like."""
 
     def warnings_after(self, num_seen: int) -> list[str]:
-        """Those that whoever has seen the first `num_seen` of the run has not seen, as far as they are kept."""
+        """The warnings after the first `num_seen` of the run, as far as they are kept."""
         return self.warnings[max(0, len(self.warnings) - (self.num_warnings - num_seen)) :]

@@ -1,4 +1,4 @@
-"""Metrics to where people look: wandb, and Ray's Prometheus endpoint. The run's own files do not depend on either."""
+"""Sends metrics to wandb and to Ray's Prometheus endpoint. The run's own files do not depend on either."""
 
 import asyncio
 import json
@@ -18,15 +18,15 @@ from spatial.json_lines import read_object
 
 
 class Telemetry:
-    """Sends one flat mapping of numbers a step."""
+    """Sends the numbers of each step."""
 
     def __init__(
         self, config: TelemetryConfig, folder: RunFolder, run_config: Mapping[str, object], warn: Warn
     ) -> None:
-        """Connects to wandb, which may take a minute where there is no network: see `begin`.
+        """Connects to wandb, which may take a minute without a network: see `begin`.
 
         Args:
-            warn: told what a person should know.
+            warn: called with each message that a person should see.
         """
         self._config = config
         self._folder = folder
@@ -39,15 +39,15 @@ class Telemetry:
     async def begin(
         cls, config: TelemetryConfig, folder: RunFolder, run_config: Mapping[str, object], warn: Warn
     ) -> Self:
-        """In a thread, as `close` is: whoever asks how the run is must not wait for wandb's network."""
+        """Connect in a thread: requests for the run's status must not wait for wandb's network."""
         return await asyncio.to_thread(cls, config, folder, run_config, warn)
 
     def log(self, metrics: Mapping[str, object]) -> None:
-        """A step's numbers, and now and then some of its recorded responses."""
+        """Send a step's numbers, and every few steps some of its recorded responses."""
         numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
         step = int(numbers["step"])
         if self._run is not None:
-            # wandb takes one record a step.
+            # wandb takes one record per step.
             samples = self._samples(step) if step % self._config.samples_every == 0 else {}
             self._run.log({**numbers, **samples}, step=step)
         for name, value in numbers.items():
@@ -80,12 +80,12 @@ _SAMPLE_COLUMNS = (
 
 
 def gauge_name(metric: str) -> str:
-    """What a number of `metrics.jsonl` is called at Ray's Prometheus endpoint, which puts `ray_` before it."""
+    """The name of a metric at Ray's Prometheus endpoint, which adds `ray_` in front."""
     return "sr_real_" + re.sub(r"\W", "_", metric)
 
 
 def first_responses(lines: Iterable[bytes | str], num_groups: int) -> list[dict[str, Any]]:
-    """The first response of each of the first so many groups of every path."""
+    """The first response of each of the first `num_groups` groups of every path."""
     first: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
     for line in lines:
         row = read_object(line)

@@ -1,4 +1,4 @@
-"""wandb, held at arm's length: a network that does not answer delays a run by seconds and never ends it."""
+"""wandb with time limits: a network that does not answer delays a run by seconds, and never ends it."""
 
 import os
 import threading
@@ -13,15 +13,15 @@ from actors.run.run_folder import RunFolder
 Mode = Literal["online", "offline", "off"]
 Warn = Callable[[str], None]
 
-# wandb's own default is 90 s, longer than whoever watches the run waits for an answer.
+# wandb's own default is 90 s, longer than terminals wait for the run's status.
 _ONLINE_S = 15
-# wandb keeps to its own time limits, but for a look-up of its server's name that nothing answers.
+# wandb keeps its own time limits, except when the look-up of its server's name gets no answer.
 _INIT_S = 30
 _FINISH_S = 30
 
 
 def mode_of(config: TelemetryConfig) -> Mode:
-    """What is wanted of wandb: "auto" is online where a key is set."""
+    """The mode of wandb to use: "auto" means online if a key is set, else offline."""
     if config.wandb != "auto":
         return config.wandb
     return "online" if os.environ.get("WANDB_API_KEY") else "offline"
@@ -34,8 +34,8 @@ def start_wandb(
     warn: Warn,
     online_s: float = _ONLINE_S,
 ) -> "wandb.Run | None":
-    """A run at wandb; offline where its server cannot be reached, None where even that cannot be had. Takes a minute at
-    the most; what did not work is said through `warn`, and is no reason to end the run.
+    """A run at wandb: offline if its server cannot be reached, None if wandb cannot be used at all. Takes a minute at
+    most. What did not work is a warning, and does not end the run.
 
     Args:
         online_s: how long the server may take to answer.
@@ -53,18 +53,18 @@ def start_wandb(
 
 
 def finish_wandb(run: "wandb.Run", warn: Warn) -> None:
-    """Let wandb upload what is left, within a bound."""
+    """Let wandb upload what is left, for a limited time."""
     try:
         within(_FINISH_S, run.finish)
-    except Exception as error:  # whatever it is, the run's own files have everything
+    except Exception as error:  # whatever it is: the run's own files are complete
         warn(f"wandb did not take everything ({_first_line(error)}); `wandb sync {run.dir}` uploads the rest")
 
 
 def within(timeout_s: float, call: Callable[[], Any]) -> Any:
-    """What `call` returns, in a thread that nobody waits for after `timeout_s`.
+    """The result of `call`, which runs in a thread that nobody waits for after `timeout_s`.
 
     Raises:
-        TimeoutError: it has not returned by then. What `call` raises is raised too.
+        TimeoutError: it has not returned in time. Also what `call` raises.
     """
     outcome: dict[str, Any] = {}
 
@@ -104,7 +104,7 @@ def _start(
 
     try:
         return within(_INIT_S, init)
-    except Exception as error:  # a run does not depend on wandb, whatever is wrong with it
+    except Exception as error:  # whatever it is: a run does not depend on wandb
         warn(f"wandb cannot be used {mode}: {_first_line(error)}")
         return None
 
