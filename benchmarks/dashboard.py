@@ -1,13 +1,13 @@
-"""How quickly the page of a long run opens, how quickly it finds groups, and what watching costs the run.
+"""How fast the page of a long run opens and finds groups, and what watching it costs the run.
 
     python -m benchmarks.dashboard
     python -m benchmarks.dashboard --steps 1000 --trajectories 10000
 
-A run of 10,000 steps and 100,000 recorded responses is written as a run writes it. `open_s`: from a folder that nobody
-has looked at to the answers to all that the page asks for when it is opened. `filter_ms`: the slowest of many
-questions for groups, over HTTP. `step_cost`: of all cores' time, what the server takes while one person watches each
-view in turn and the page asks for news every two seconds. The reference is the same server's answer to a request that
-reads nothing. The last line is JSON.
+A run of 10,000 steps and 100,000 recorded responses is written in the format of a real one. `open_s`: the time to open
+the page of this folder for the first time, all its first requests included. `filter_ms`: the slowest of many searches
+for groups, over HTTP. `step_cost`: the share of all cores' time that the server takes while one person watches each
+view in turn and the page asks for updates every two seconds. The reference is a request that reads nothing. The last
+line is JSON.
 """
 
 import argparse
@@ -46,7 +46,7 @@ EVERY_S = 2.0
 
 
 def write_run(root: Path, num_steps: int, num_trajectories: int) -> None:
-    """Metrics of every step; groups spread evenly over the steps."""
+    """Write metrics for every step, with groups spread evenly over the steps."""
     folder = RunFolder(root)
     folder.create()
     image = ImageStore(folder.images).put(np.full((64, 64, 3), 120, np.uint8))
@@ -74,7 +74,7 @@ def write_run(root: Path, num_steps: int, num_trajectories: int) -> None:
 
 
 class Visitor:
-    """Asks what the page's scripts ask."""
+    """Sends the requests of the page's scripts."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -85,17 +85,17 @@ class Visitor:
             return response.read()
 
     def ask(self, asked: str, view: str, **values: Any) -> bytes:
-        """What the page's scripts ask for one part of it.
+        """Request one part of the page, as its scripts do.
 
         Args:
-            asked: begins the name of the part, such as "now.children".
-            view: the one that is open.
-            values: of inputs by their ids, where they are not as at the beginning.
+            asked: the beginning of the part's name, such as "now.children".
+            view: the view that is open.
+            values: the values of inputs by id, if they differ from the initial ones.
         """
         (callback,) = [entry for entry in self.callbacks if asked in entry["output"].split("...")[0]]
         given = {"tick": 1, "tabs": view, "scheme": "light", "page": 1, "rewards": [0, 1], "last-steps": "5"}
         given |= {"smoothing": "1", **values}
-        # One chart stands for all: their callback is the same one.
+        # One chart stands for all, because they share a callback.
         output = callback["output"]
         outputs = [self._part(name.replace('["MATCH"]', '"Reward"')) for name in output.strip(".").split("...")]
         question = {
@@ -123,7 +123,7 @@ class Visitor:
 
 
 def opening(visitor: Visitor) -> None:
-    """The page, its parts, and what the first view asks for; then the two views with the most to read."""
+    """Request the page, its parts and the first view; then the two views that read most."""
     for address in ("", "_dash-layout", "_dash-dependencies"):
         visitor.get(address)
     visitor.ask("now.children", "now")
@@ -152,7 +152,7 @@ def timed_ms(work: Callable[[], object]) -> float:
 
 
 def watching_cost(visitor: Visitor) -> float:
-    """Share of all cores' time that the server takes while one person watches."""
+    """The share of all cores' time that the server takes while one person watches."""
     outputs = {"now": "now.children", "curves": '"curve"', "workers": "workers.children", "samples": "groups.children"}
     process = psutil.Process()
     before = sum(process.cpu_times()[:2])
@@ -188,7 +188,7 @@ def main() -> None:
         step_cost = watching_cost(visitor)
         server.close()
     title = f"{arguments.steps:,} steps, {arguments.trajectories:,} responses"
-    table = Table("measured", "value", "wanted", title=title)
+    table = Table("measured", "value", "target", title=title)
     table.add_row("opens in", f"{open_s:.2f} s", f"< {MAX_OPEN_S:g} s")
     table.add_row("slowest filter", f"{filter_ms:.0f} ms", f"< {MAX_FILTER_MS:g} ms")
     table.add_row("a request that reads nothing", f"{nothing_ms:.1f} ms", "reference")

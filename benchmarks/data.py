@@ -1,12 +1,12 @@
-"""How many samples a second one core reads, and whether memory stays flat however many there are.
+"""How many samples one core reads per second, and whether memory stays constant.
 
     python -m benchmarks.data [--samples 10000000]
 
-Lines of the project's own format, with regions, chains and references to images, come through a pipe from another
-process, so that ten million of them need no disk; the reader parses and validates each, looks its images up in a store,
-and refuses ids that came before. Images are not decoded. For comparison, orjson alone parses the first 100,000 of the
-same lines. Then as many as `FILE_SAMPLES` of them lie in a file, as training has them: it is opened, which checks every
-line, and read in random order. The last line is JSON: `memory_growth_mb` counts from the first 100,000 samples on.
+Lines in the project's own format, with regions, chains and references to images, come through a pipe from another
+process, so that ten million of them need no disk. The reader parses and validates each line, looks up its images in a
+store, and refuses repeated ids. Images are not decoded. For comparison, orjson alone parses the first 100,000 of these
+lines. Then up to `FILE_SAMPLES` lines are in a file, as in training: it is opened, which checks every line, and read in
+random order. The last line is JSON; `memory_growth_mb` is measured from sample 100,000 on.
 """
 
 import argparse
@@ -38,7 +38,7 @@ FILE_READS = 20_000
 
 
 def make_lines(images: ImageStore) -> list[bytes]:
-    """A line for each image, with @@@ where its sample's number goes."""
+    """A line for each image, with @@@ in place of its sample's number."""
     lines = []
     for index in range(NUM_IMAGES):
         pixels = np.full((16, 16, 3), index % 256, np.uint8)
@@ -68,7 +68,7 @@ def send(pipe: Path, lines: list[bytes], number: int) -> None:
 
 
 def measure(number: int) -> dict[str, float]:
-    """Samples a second of this process's CPU time and by the clock, and growth of its memory."""
+    """Samples per second of this process's CPU time and of wall time, and the growth of its memory."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         lines = make_lines(ImageStore(root / "images"))
@@ -110,7 +110,7 @@ def measure(number: int) -> dict[str, float]:
 
 
 def measure_file(file: Path, images: ImageStore, lines: list[bytes], number: int) -> dict[str, float]:
-    """Samples a second of CPU time: while a file is opened, and read one by one in random order."""
+    """Samples per second of CPU time while a file is opened, and while it is read in random order."""
     send(file, lines, number)
     open_s = time.process_time()
     samples = open_samples(file, images).samples
@@ -129,13 +129,13 @@ def main() -> None:
     result = measure(parser.parse_args().samples)
     table = Table(
         "samples",
-        "a second of CPU",
-        "by the clock",
+        "per second of CPU time",
+        "per second of wall time",
         "orjson alone",
         "memory after 100,000",
-        "grew by, at most",
-        "opened a second",
-        "read at random",
+        "growth, at most",
+        "opened per second",
+        "read in random order per second",
     )
     table.add_row(
         f"{result['samples']:,}",

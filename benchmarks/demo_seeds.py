@@ -1,8 +1,8 @@
-"""Does RL help, by more than chance? The demo over several seeds: marks on held-out scenes before and after RL.
+"""Does RL help by more than chance? Scores on held-out scenes before and after RL, for several seeds of the demo.
 
-    python -m benchmarks.demo_seeds --seeds 0 1 2        # a quarter of an hour each, on two cores
+    python -m benchmarks.demo_seeds --seeds 0 1 2        # 15 minutes each on two cores
 
-Finished runs in `runs/seed-N` are read, not repeated.
+Finished runs in `runs/seed-N` are read instead of repeated.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-MARKS = ("reward", "accuracy", "accuracy_greedy")
+SCORES = ("reward", "accuracy", "accuracy_greedy")
 
 
 def run(seed: int, overrides: list[str]) -> dict[str, Any]:
@@ -40,15 +40,15 @@ def _spread(values: list[float]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("overrides", nargs="*", default=[], help="as for `sr-real demo`")
+    parser.add_argument("overrides", nargs="*", default=[], help="settings, as for `sr-real demo`")
     options = parser.parse_args()
     summaries = {seed: run(seed, options.overrides) for seed in options.seeds}
     console = Console()
     table = Table("held out", *(f"seed {seed}" for seed in summaries), "mean gain", "spread")
     result: dict[str, object] = {"seeds": options.seeds}
     for path in ("lor", "dtr"):
-        for mark in MARKS:
-            key = f"{path}_{mark}"
+        for score in SCORES:
+            key = f"{path}_{score}"
             pairs = [(summary["cold_start"][key], summary["rl"][key]) for summary in summaries.values()]
             gains = [after - before for before, after in pairs]
             spread = _spread(gains)

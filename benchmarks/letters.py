@@ -1,12 +1,12 @@
-"""How often a letter is read from real answers, and how often it is another than the published extraction's.
+"""How often a letter is read from real answers, and how often it differs from the published extraction.
 
     git clone https://github.com/zeyofu/BLINK_Benchmark
     python -m benchmarks.letters --outputs BLINK_Benchmark/eval/saved_outputs
 
-BLINK's authors published the answers of 19 models and the letter that was taken from each: by a rule where one letter
-stands in brackets, else by GPT-3.5, which may also say that there is none. Our rule stands beside those of VLMEvalKit
-and lmms-eval, which must be installed (they are among the development tools). `--show` prints answers where ours
-differs. The last line is JSON.
+BLINK's authors published the answers of 19 models with the letter extracted from each: by a rule if one letter is in
+brackets, otherwise by GPT-3.5, which may also find none. Our rule is compared with those of VLMEvalKit and lmms-eval,
+which must be installed (they are development dependencies). `--show` prints answers for which ours differs. The last
+line is JSON.
 """
 
 import argparse
@@ -33,7 +33,7 @@ NUM_OPTIONS = {
     **dict.fromkeys(("Counting", "Forensic Detection", "Functional Correspondence", "IQ Test"), 4),
     **dict.fromkeys(("Semantic Correspondence", "Visual Correspondence"), 4),
 }
-"""Of BLINK's tasks; its published outputs do not repeat the options."""
+"""The number of options of BLINK's tasks; its published outputs do not repeat the options."""
 
 Rule = Callable[[str, int], str | None]
 
@@ -44,11 +44,11 @@ class Answer:
     task: str
     text: str
     extracted: str | None
-    """The published letter; None: there was none to take."""
+    """The published letter; None: no letter was found."""
 
 
 def answers(outputs: Path, split: str) -> Iterator[Answer]:
-    """All but those of models that were shown several images pasted into one: they are there for half of the tasks."""
+    """All answers, except of models that saw several images joined into one: these cover only half of the tasks."""
     for file in sorted(outputs.glob("*/*.json")):
         if "concatenate" in file.parent.name:
             continue
@@ -59,7 +59,7 @@ def answers(outputs: Path, split: str) -> Iterator[Answer]:
 
 
 def rules() -> dict[str, Rule]:
-    """Each by its name; those of harnesses without a language model for what they cannot read."""
+    """The rules by name; the other harnesses' without the language model that they use as a fallback."""
     matching = _module("vlmeval", "utils/matching_util.py", "vlmeval.smp.log", get_logger=lambda name: None)
     spatial = _module("vlmeval", "dataset/utils/spatial_bench/matching_func.py")
     defaults: dict[str, Callable[[object], dict[str, object]]] = {"load_default_template_yaml": lambda file: {}}
@@ -81,9 +81,9 @@ def rules() -> dict[str, Rule]:
 
 
 def _module(package: str, file: str, needed: str | None = None, **names: object) -> ModuleType:
-    """One file of a package without the package around it, which would import models and decoders.
+    """One file of a package without the rest of the package, which would import models and decoders.
 
-    `needed` is what the file imports from the package; `names` stand for what it finds there.
+    `needed`: the module that the file imports from the package; `names`: what it finds in it instead.
     """
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
@@ -109,7 +109,7 @@ def _module(package: str, file: str, needed: str | None = None, **names: object)
 
 
 def count(rule: Rule, given: list[Answer], show: int) -> dict[str, float]:
-    """How many answers a rule reads, and of these how many otherwise than the extraction, or where that reads none."""
+    """How many answers a rule reads; for how many its letter differs from the extraction, or that has none."""
     counts = Counter[str]()
     for answer in given:
         letter = rule(answer.text, NUM_OPTIONS[answer.task])
@@ -133,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--outputs", type=Path, required=True, help="the folder eval/saved_outputs of BLINK_Benchmark")
     parser.add_argument("--split", choices=("val", "test"), default="val")
-    parser.add_argument("--show", type=int, default=0, help="how many of the answers to print where ours differs")
+    parser.add_argument("--show", type=int, default=0, help="how many answers to print for which ours differs")
     options = parser.parse_args()
     given = list(answers(options.outputs, options.split))
     if not given:

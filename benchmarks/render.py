@@ -1,8 +1,8 @@
-"""How many pictures a second one core renders, beside how many of them PNG encoding lets through.
+"""How many images one core renders per second, and how many it encodes as PNG.
 
     python -m benchmarks.render
 
-The last line is JSON: `images_per_s`, and `ratio` to the project's floor of 200 a second.
+The last line is JSON: `images_per_s`, and `ratio` to the floor of 200 per second.
 """
 
 import io
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def best_rate(work: Callable[[T], object], items: Sequence[T], rounds: int = 5) -> float:
-    """Items a second of this process's own CPU time, in the round that other programs disturbed least."""
+    """Items per second of this process's CPU time, in the best round (the least disturbed one)."""
     seconds = []
     for _ in range(rounds):
         start = time.process_time()
@@ -51,7 +51,7 @@ def best_rate(work: Callable[[T], object], items: Sequence[T], rounds: int = 5) 
 
 
 def encode(picture: Image.Image) -> None:
-    """As `ImageStore` does."""
+    """Encode as `ImageStore` does."""
     picture.save(io.BytesIO(), "PNG", compress_level=1)
 
 

@@ -1,10 +1,10 @@
-"""How many responses one core scores in a second.
+"""How many responses one core scores per second.
 
     python -m benchmarks.rewards
 
-A learner that waits for its grader wastes the accelerators behind it, so the floor is set well above what engines
-write: 10,000 responses a second on one core. The mix is what a policy writes in the middle of a run: both paths, all
-types of answer, thinking of 100 to 200 words, half of them right, and one in eight malformed, endless or hostile.
+A learner that waits for scores wastes its accelerators, so the floor is well above what engines write: 10,000 responses
+per second on one core. The mix is typical of the middle of a run: both paths, all types of answer, 100 to 200 words of
+thinking, half of the answers right, and one response in eight malformed, endless or hostile.
 The last line is JSON.
 """
 
@@ -37,7 +37,7 @@ NUM_RESPONSES = 2_000
 NUM_ROUNDS = 7
 THOUGHT = "the red point is nearer than the blue one because its centre lies at a depth of 2.03 m, the other at 3.40 m "
 
-# Truth, and how a policy answers it when right and when wrong.
+# The true answer, a right response and a wrong one.
 ANSWERS: tuple[tuple[Answer, str, str], ...] = (
     (ChoiceAnswer(letter="A", num_options=4), "A", "C"),
     (NumberAnswer(value=1.2, unit="m"), "120 cm", "about 1.2"),
@@ -56,13 +56,13 @@ def make_cases(num_cases: int, make_case: Callable[[random.Random], Case]) -> li
 
 
 def language_case(rng: random.Random) -> Case:
-    """A well-formed response through the language-only path."""
+    """A well-formed response on the LOR path."""
     sample, answer = _sample_and_answer(rng)
     return format_response(ReasoningPath.LOR, think=_thinking(rng), answer=answer), ReasoningPath.LOR, sample
 
 
 def detecting_case(rng: random.Random) -> Case:
-    """A well-formed response through the detecting path; its centres are off by about 0.2 m."""
+    """A well-formed response on the DTR path; its centres are off by about 0.2 m."""
     sample, answer = _sample_and_answer(rng)
     centers = [_near(rng, region.center_m) for region in sample.regions if region.center_m is not None]
     block = format_detect_block(centers, [f"cube ({region.mark} point)" for region in sample.regions])
@@ -74,7 +74,7 @@ def detecting_case(rng: random.Random) -> Case:
 
 
 def malformed_case(rng: random.Random) -> Case:
-    """A response that is cut off, repeats itself, or quotes tags."""
+    """A response that is cut off, repeats itself, or repeats tags."""
     text, path, sample = detecting_case(rng)
     kind = rng.randrange(3)
     if kind == 0:
@@ -85,14 +85,14 @@ def malformed_case(rng: random.Random) -> Case:
 
 
 def mixed_case(rng: random.Random) -> Case:
-    """What a policy writes: one in eight malformed, the rest half and half by path."""
+    """One response in eight is malformed; the rest are half LOR, half DTR."""
     if rng.random() < 1 / 8:
         return malformed_case(rng)
     return detecting_case(rng) if rng.random() < 0.5 else language_case(rng)
 
 
 def responses_per_s(cases: list[Case]) -> float:
-    """Responses scored in a second by this process: the best of a few rounds, which other work disturbed least."""
+    """Responses that this process scores per second, in the best of a few rounds (the least disturbed one)."""
     config = RewardConfig()
     best_s = float("inf")
     for _ in range(NUM_ROUNDS):
@@ -104,14 +104,14 @@ def responses_per_s(cases: list[Case]) -> float:
 
 
 def main() -> None:
-    """Measures each kind of response and the mix, and prints both."""
+    """Measure each kind of response and the mix, and print them."""
     kinds = {
         "language-only": language_case,
         "detecting": detecting_case,
         "malformed": malformed_case,
         "mix": mixed_case,
     }
-    table = Table("responses", "mean length (characters)", "scored a second", title="Scoring on one core")
+    table = Table("responses", "mean length (characters)", "scored per second", title="Scoring on one core")
     rates: dict[str, float] = {}
     for name, make_case in kinds.items():
         cases = make_cases(NUM_RESPONSES, make_case)

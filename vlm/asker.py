@@ -1,4 +1,4 @@
-"""One model asked one question in this process, without engines: for a look at what it says."""
+"""Asks a model one question in this process, without engines."""
 
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,16 @@ from vlm.prompt import PromptEncoder, decode
 
 
 class Asker:
-    """A model with its prompts. It samples as the engines do: image and region tokens are never written."""
+    """A model with its prompts. It samples as the engines do: image and region tokens are never generated."""
 
     def __init__(self, model: Path, images: ImageStore, prompt: PromptConfig, device: str, seed: int = 0) -> None:
         """
         Args:
-            model: a Hugging Face folder.
-            images: holds the images of the samples that will be asked.
-            prompt: as the model was trained.
+            model: the model's folder (Hugging Face layout).
+            images: the store with the images of the samples.
+            prompt: the prompt settings that the model was trained with.
             device: "cpu", "cuda", …; on a GPU the weights are bfloat16.
-            seed: of sampling.
+            seed: for sampling.
 
         Raises:
             CheckpointError: a weight is missing, unknown or has another shape.
@@ -36,7 +36,7 @@ class Asker:
         torch.manual_seed(seed)
 
     def unknown_words(self, sample: SpatialSample, path: ReasoningPath) -> list[str]:
-        """Pieces of the prompt that a tokenizer of whole words, such as the demo's, does not know."""
+        """Parts of the prompt that the tokenizer does not know, if it is one of whole words, as the demo's."""
         tokenizer: Any = self._encoder.tokenizer
         if tokenizer.unk_token_id is None:
             return []

@@ -1,4 +1,4 @@
-"""What the shared model side can be told. Importing this needs no torch."""
+"""Settings of the model and of its prompts. Importing this needs no torch."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ from spatial.strict import StrictModel
 RegionStyle = Literal["tokens", "marks", "points"]
 
 LOGIT_ROWS = 1024
-"""Response tokens whose logits are held at once: 1,024 × 152k vocabulary × 4 bytes is 0.6 GB."""
+"""Response tokens whose logits are held in memory at once: 1,024 × a vocabulary of 152k × 4 bytes is 0.6 GB."""
 
 
 class TinyModelConfig(StrictModel):
@@ -19,12 +19,12 @@ class TinyModelConfig(StrictModel):
 
     type: Literal["tiny"] = "tiny"
     image_size_px: Annotated[int, Field(ge=32, multiple_of=32)] = 128
-    """Side of the square images it is made for; sets the table of vision positions."""
+    """Side of the square images that the model is made for; sets the number of vision positions."""
     patch_size_px: Annotated[int, Field(ge=4)] = 16
     """Side of one vision patch."""
     merge_size: Annotated[int, Field(ge=1)] = 2
-    """This many patches along each side are merged into one image token. Objects that share a token are hard to tell
-    apart, so small images learn far faster with 1."""
+    """Patches along each side that are merged into one image token. Objects that share a token are hard to tell apart,
+    so on small images a model learns much faster with 1."""
     vision_layers: Annotated[int, Field(ge=1)] = 3
     """Layers of the vision tower."""
     vision_width: Annotated[int, Field(ge=8, multiple_of=8)] = 96
@@ -36,64 +36,63 @@ class TinyModelConfig(StrictModel):
     num_heads: Annotated[int, Field(ge=1)] = 4
     """Attention heads of both towers."""
     initializer_range: Annotated[float, Field(gt=0)] = 0.06
-    """Standard deviation of the first weights. The usual 0.02 is made for widths in the thousands; here it is slow."""
+    """Standard deviation of the initial weights. The usual 0.02 suits widths in the thousands; here it is slow."""
     max_tokens: Annotated[int, Field(ge=64)] = 1024
-    """Longest sequence, prompt and response together."""
+    """Longest sequence in tokens, prompt and response together."""
 
 
 class CheckpointModelConfig(StrictModel):
-    """An existing Qwen3-VL or Qwen2.5-VL checkpoint."""
+    """An existing checkpoint of one of the families in `vlm.families`: Qwen3-VL or Qwen2.5-VL."""
 
     type: Literal["checkpoint"] = "checkpoint"
     path: str
-    """A local folder, or a hub name that is already in the local cache."""
+    """A local folder, or the name of a model in the local Hugging Face cache."""
 
 
 ModelConfig = Annotated[TinyModelConfig | CheckpointModelConfig, Field(discriminator="type")]
 
 
 class PromptConfig(StrictModel):
-    """How a sample becomes a prompt; learner and engine must share it."""
+    """How a sample becomes a prompt; the same for learner and engine."""
 
     instructions: Literal["short", "full"] = "full"
-    """"full" explains the path's grammar to a pretrained model; "short" names the path in a few words."""
+    """"full" explains the path's response format to a pretrained model; "short" only names the path."""
     own_instructions: dict[ReasoningPath, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
-    """Your own instruction for a path (lor, dtr, direct), in place of the text that `instructions` chooses. What is
-    read in a reply stays the same, so ask for the path's tags; `spatial/prompts.py` has our texts."""
+    """Your own instruction for a path (lor, dtr, direct), instead of the text that `instructions` selects. Responses
+    are read as before, so ask for the path's tags; `spatial/prompts.py` has the built-in texts."""
     regions: RegionStyle = "tokens"
-    """How a region reaches the model: "tokens", as one embedding made from the image's features there; "marks", drawn
-    on the image, with its box as coordinates in the text, and "points", its middle as coordinates in the text, for a
-    model that is to stay as it is."""
+    """How a region is shown to the model. "tokens": as one embedding, pooled from the image's features in the region.
+    "marks": drawn on the image, with its box as coordinates in the text. "points": its centre as coordinates in the
+    text. The last two leave the model unchanged."""
     lor_regions: RegionStyle | None = None
-    """How a region reaches the model through LOR, if differently from `regions`; null: as `regions`. With "marks" or
-    "points" LOR reads regions in words, and only DTR gets region tokens."""
+    """How a region is shown on the LOR path; null: as in `regions`. With "marks" or "points" LOR reads regions from the
+    text, and only DTR gets region tokens."""
     region_depth: bool = False
-    """With "tokens": where a sample has a depth map, region tokens also carry the 3D positions of the region's
-    pixels."""
+    """With "tokens": if a sample has a depth map, region tokens also encode the 3D positions of the region's pixels."""
     coordinate_grid: Annotated[int, Field(ge=10, le=1000)] = 1000
-    """With "marks" and "points": coordinates in prompts run from 0 to this, whatever the image's size."""
+    """With "marks" and "points": coordinates in prompts are scaled to 0 … this number, whatever the image's size."""
     mark_width_px: Annotated[int, Field(ge=1)] = 2
     """With "marks": line width of the drawn boxes."""
     image_cache_mib: Annotated[int, Field(ge=0)] = 64
-    """Memory for decoded images in each process, so that the members of a group decode their image once."""
+    """Memory for decoded images in each process, in MiB, so that the members of a group decode their image once."""
 
     @field_validator("own_instructions")
     @classmethod
     def _texts_are_words(cls, texts: dict[ReasoningPath, str]) -> dict[ReasoningPath, str]:
         for path, text in texts.items():
             if "<|" in text:
-                raise ValueError(f"{path.value}: {text!r} holds '<|', which begins a token with a meaning of its own")
+                raise ValueError(f"{path.value}: {text!r} contains '<|', which starts special tokens; remove it")
         return texts
 
     def instruction(self, path: ReasoningPath) -> str:
-        """What a prompt of `path` asks for, after the question."""
+        """The instruction that follows the question in a prompt of `path`."""
         return self.own_instructions.get(path) or instruction(path, self.instructions)
 
     def regions_for(self, path: ReasoningPath) -> RegionStyle:
-        """How a region reaches the model through `path`."""
+        """How a region is shown on `path`."""
         return self.lor_regions if path is ReasoningPath.LOR and self.lor_regions is not None else self.regions
 
     @property
     def has_region_tokens(self) -> bool:
-        """Whether any path needs a model that knows region tokens."""
+        """Whether any path needs a model with region tokens."""
         return "tokens" in (self.regions, self.lor_regions)

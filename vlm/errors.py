@@ -2,4 +2,4 @@
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be used as it is; the message names the file and what is wrong with it."""
+    """A checkpoint cannot be used; the message names the file and the problem."""

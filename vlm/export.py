@@ -1,4 +1,4 @@
-"""What an exported model says of itself: how it wants to be asked, and how to run it."""
+"""What is written beside an exported model: its prompt settings, and how to run it."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ PROMPT_FILE = "sr_real_prompt.json"
 
 
 def describe_model(folder: Path, prompt: PromptConfig) -> None:
-    """Write beside an exported model how it is asked: `sr_real_prompt.json`, its processor's settings, a model card."""
+    """Write `sr_real_prompt.json`, the processor's settings and a model card into an exported model's folder."""
     (folder / PROMPT_FILE).write_text(prompt.model_dump_json(indent=1) + "\n")
     is_regional = knows_regions(folder)
     if is_regional:
@@ -26,7 +26,7 @@ def describe_model(folder: Path, prompt: PromptConfig) -> None:
 
 
 def prompts_of(prompt: PromptConfig) -> dict[str, dict[str, Any]]:
-    """By path: its instruction, and the style of its regions."""
+    """For each path its instruction, and how its regions are shown."""
     return {
         path.value: {"instruction": instruction(path, prompt.instructions), "regions": prompt.regions_for(path)}
         for path in ReasoningPath
@@ -34,15 +34,15 @@ def prompts_of(prompt: PromptConfig) -> dict[str, dict[str, Any]]:
 
 
 def read_prompt(folder: Path) -> PromptConfig | None:
-    """The prompt settings that a model was trained with; None where its folder does not say."""
+    """The prompt settings that a model was trained with; None if its folder does not have them."""
     file = folder / PROMPT_FILE
     return PromptConfig.model_validate_json(file.read_text()) if file.is_file() else None
 
 
-def _card(prompt: PromptConfig, is_regional: bool) -> str:
+def _card(settings: PromptConfig, is_regional: bool) -> str:
     rows = "\n".join(
-        f"| `{path}` | {told['regions']} | {told['instruction'].replace(chr(10), ' ')} |"
-        for path, told in prompts_of(prompt).items()
+        f"| `{path}` | {prompt['regions']} | {prompt['instruction'].replace(chr(10), ' ')} |"
+        for path, prompt in prompts_of(settings).items()
     )
     return (_HEAD + (_REGIONAL if is_regional else _PLAIN) + _PATHS).format(rows=rows)
 
@@ -54,7 +54,7 @@ pipeline_tag: image-text-to-text
 A spatial vision-language model trained with sr-real. It reasons along the paths below.
 
 """
-_REGIONAL = """It reads marked regions as tokens, with code of its own that lies in this folder:
+_REGIONAL = """It reads marked regions as tokens, with the code in this folder:
 
 ```python
 from PIL import Image
@@ -72,7 +72,7 @@ print(processor.answer(inputs, model.generate(**inputs, max_new_tokens=512)))
 
 With sr-real installed beside vLLM, `vllm serve FOLDER --trust-request-mm-kwargs` serves it, regions included.
 """
-_PLAIN = """It is an ordinary checkpoint of its family: load it with `AutoModelForImageTextToText` and `AutoProcessor`.
+_PLAIN = """An ordinary checkpoint of its family: load it with `AutoModelForImageTextToText` and `AutoProcessor`.
 """
 _PATHS = """
 | path | regions in the prompt | instruction after the question |

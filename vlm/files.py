@@ -1,4 +1,4 @@
-"""Files that others read, and disks that are full."""
+"""File permissions, and full disks."""
 
 import errno
 import os
@@ -6,13 +6,13 @@ import shutil
 from pathlib import Path
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
-# With less than this left, a write that failed in other words failed for want of space.
+# If a write fails and less than this is free, the disk is full, whatever the error says.
 _NOTHING_LEFT_BYTES = 2**20
 
 
 def follow_umask(folder: Path) -> None:
-    """Give every file of `folder` the rights that a plainly written file has. safetensors writes its files so that only
-    their owner may read them, and then nobody else can serve the model."""
+    """Give every file in `folder` the permissions of an ordinary new file. safetensors makes its files readable by
+    their owner only, and then nobody else can serve the model."""
     umask = os.umask(0)
     os.umask(umask)
     for file in folder.rglob("*"):
@@ -21,7 +21,7 @@ def follow_umask(folder: Path) -> None:
 
 
 def is_for_want_of_space(error: BaseException, folder: Path, needed_bytes: int = 0) -> bool:
-    """Whether a write into `folder` failed because its disk is full. Libraries say it in words of their own."""
+    """Whether a write into `folder` failed because its disk is full. Libraries report this in different ways."""
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         return True
     return free_bytes(folder) < max(_NOTHING_LEFT_BYTES, needed_bytes)
@@ -34,18 +34,18 @@ def no_space(path: Path, needed_bytes: int | None = None) -> str:
 
 
 def free_bytes(path: Path) -> int:
-    """What a person without special rights may still write where `path` lies, or will lie."""
+    """The space that an ordinary user may still write on the disk of `path`, which need not exist yet."""
     return shutil.disk_usage(_existing(path)).free
 
 
 def disk_of(path: Path) -> Path:
-    """Where the disk that `path` lies on is mounted."""
+    """The mount point of the disk of `path`."""
     here = _existing(path).resolve()
     return next(folder for folder in (here, *here.parents) if folder.is_mount() or folder == folder.parent)
 
 
 def gigabytes(num_bytes: float) -> str:
-    """Such as "1.2 GB", or "35 MB" of less than a tenth of one."""
+    """Such as "1.2 GB"; below 0.1 GB such as "35 MB"."""
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:.0f} MB"
 
 

@@ -1,4 +1,4 @@
-"""The policy as the learner sees it: token log-probabilities of responses, given prompts with images."""
+"""The policy in the learner: log-probabilities of response tokens, given prompts with images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -19,7 +19,7 @@ from vlm.families import family_of
 from vlm.hub.region_inputs import RegionInputs
 from vlm.prompt import VisionInputs
 
-# Far below any real logit, and finite, so that an entropy holds no 0 × infinity.
+# Far below any real logit, but finite, so that no entropy contains 0 × infinity.
 BANNED_LOGIT = -1e4
 
 
@@ -40,17 +40,17 @@ class PolicyBatch:
     attention_mask: Int[Tensor, "batch tokens"]
     """1 for real tokens, 0 for padding."""
     response_mask: Bool[Tensor, "batch tokens"]
-    """True for response tokens, the end token included: those that the policy is trained on."""
+    """True for response tokens, end token included: the tokens that the policy is trained on."""
     mm_token_type_ids: Int[Tensor, "batch tokens"]
-    """1 for image tokens, 0 for text; M-RoPE positions are counted from it."""
+    """1 for image tokens, 0 for text; M-RoPE positions are computed from it."""
     pixel_values: Float[Tensor, "patches patch_values"]
-    """Of each image once, however many rows show it: a group's responses share theirs."""
+    """Each image once, even if several rows show it: a group's responses share their images."""
     image_grid_thw: Int[Tensor, "images 3"]
     shown_images: Int[Tensor, " shown"]
-    """Which image comes where a row shows one, in row order."""
+    """The index of each shown image, row by row."""
     regions: RegionInputs
     num_head_calls: int
-    """How many calls of the head the response tokens are shared out over."""
+    """In how many calls of the head the response tokens are processed."""
 
     @classmethod
     def collate(
@@ -58,7 +58,7 @@ class PolicyBatch:
     ) -> Self:
         """Pad rows on the right; rows with the same `VisionInputs` object share its images.
 
-        `min_head_calls`: calls of the head that the passes of other ranks need at the same time (see `MicroPlan`).
+        `min_head_calls`: the calls of the head that other ranks make in the same pass (see `MicroPlan`).
         """
         length = max(len(row.prompt_token_ids) + len(row.response_token_ids) for row in rows)
         input_ids = torch.full((len(rows), length), pad_token_id)
@@ -93,21 +93,21 @@ class PolicyBatch:
 
 
 def head_calls(num_response_tokens: int) -> int:
-    """How often the head must be called for so many response tokens, for their logits to fit in memory."""
+    """How many calls of the head this many response tokens need, so that their logits fit in memory."""
     return -(-num_response_tokens // _LOGIT_ROWS)
 
 
 def banned_token_ids(config: Any) -> tuple[int, ...]:
-    """Tokens that stand for images, videos and regions: in a response they would be taken for what is not there.
+    """Placeholder tokens of images, videos and regions. In a response they would stand for something that is not there.
 
-    The engine never samples them and the policy gives them no probability, so that both sides renormalise alike.
+    The engine never samples them and the policy gives them no probability, so both sides normalise alike.
     """
     region = getattr(config, "region_token_id", None)
     return (config.image_token_id, config.video_token_id, *([] if region is None else [region]))
 
 
 class Policy(nn.Module):
-    """A Hugging Face VLM whose forward gives the log-probability of each response token."""
+    """A Hugging Face VLM; its forward pass returns the log-probability of each response token."""
 
     def __init__(self, vlm: Any) -> None:
         """
@@ -128,10 +128,10 @@ class Policy(nn.Module):
     ) -> tuple[Float[Tensor, "batch tokens"], Float[Tensor, "batch tokens"]]:
         """Log-probabilities and entropies at response tokens (natural units, fp32); 0 elsewhere.
 
-        Without `bans`, tokens that are never sampled keep their probability: the model itself, not the policy.
-        Entry [b, t] belongs to token `input_ids[b, t]` given all before it. Only hidden states that predict a
-        response token meet the head, so memory follows the responses, not the prompts. The head is called
-        `batch.num_head_calls` times, with no tokens at all where there are fewer tokens than calls.
+        Without `bans`, banned tokens keep their probability: this is the model itself, not the policy.
+        Entry [b, t] belongs to token `input_ids[b, t]` given all tokens before it. Only hidden states that predict a
+        response token go through the head, so memory grows with the responses, not with the prompts. The head is
+        called `batch.num_head_calls` times, some with no tokens if there are fewer tokens than calls.
         """
         hidden = self.vlm.model(
             input_ids=batch.input_ids,
@@ -189,13 +189,13 @@ def load_policy(
 
 
 def _multiply_patches(convolution: nn.Module) -> None:
-    """Compute the patch embedding as a matrix product: its kernel is its stride, so that is the same, and on CPU four
-    times as fast."""
+    """Compute the patch embedding as a matrix product. Its stride equals its kernel, so the result is the same, and on
+    CPU it is four times as fast."""
 
     def forward(
         self: Any, patches: Float[Tensor, "patches channels time height width"]
     ) -> Float[Tensor, "patches embedding"]:
         return F.linear(patches.flatten(1), self.weight.flatten(1), self.bias)
 
-    # A method, so that a copy of the model uses the copy's weights.
+    # Bound as a method, so that a copy of the model uses its own weights.
     convolution.forward = MethodType(forward, convolution)

@@ -1,4 +1,4 @@
-"""From a sample and a path to what the model reads. Engine and learner both come through here, so they agree."""
+"""From a sample and a path to the model's inputs. Engine and learner both use this, so they agree."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,13 +20,13 @@ from vlm.hub.region_prompts import REGION
 from vlm.regions import describe_boxes, describe_points, draw_marks, region_label, relative_box
 from vlm.sample_regions import RegionSpec, positions_in_3d, region_inputs, shapes_of
 
-# Of pixel values that are kept. An image of 128 pixels' side has 0.4 MB, one of a megapixel 23 MiB.
+# Of cached pixel values. An image of 128 × 128 pixels takes 0.4 MB, one of a megapixel 23 MiB.
 _MAX_CACHED_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """A prompt as text, with one image placeholder an image (not yet expanded), and the images it shows."""
+    """A prompt as text, with one placeholder for each image (not yet expanded), and its images."""
 
     text: str
     images: tuple[Image.Image, ...]
@@ -34,11 +34,11 @@ class EncodedPrompt:
 
 @dataclass(frozen=True)
 class VisionInputs:
-    """The images of one prompt as the vision tower takes them, and the regions on them."""
+    """The images of one prompt as the vision tower takes them, with their regions."""
 
     pixel_values: Float[torch.Tensor, "patches patch_values"]
     image_grid_thw: Int[torch.Tensor, "images 3"]
-    """Patches in time, height, width, per image."""
+    """Patches in time, height and width, for each image."""
     regions: RegionInputs
 
 
@@ -50,14 +50,14 @@ _DESCRIPTIONS: Mapping[RegionStyle, Callable[[Sequence[Region], Sequence[ImageRe
 
 
 def question_text(sample: SpatialSample, path: ReasoningPath, config: PromptConfig) -> str:
-    """What the user says: the question, where its regions are, and the path's instruction."""
+    """The user's message: the question, where its regions are, and the path's instruction."""
     describe = _DESCRIPTIONS[config.regions_for(path)]
     regions = describe(sample.regions, sample.images, config.coordinate_grid)
     return " ".join(filter(None, [sample.question, regions, config.instruction(path)]))
 
 
 class PromptEncoder:
-    """Turns samples into prompts, and prompts into token ids and pixel values, with a checkpoint's own processor."""
+    """Turns samples into prompts, and prompts into token ids and pixel values, with the checkpoint's own processor."""
 
     def __init__(
         self,
@@ -83,19 +83,19 @@ class PromptEncoder:
             self._processor.video_token_id,
             *([] if region_token_id is None else [region_token_id]),
         )
-        """Never sampled, see `vlm.policy.banned_token_ids`."""
+        """Never sampled; see `vlm.policy.banned_token_ids`."""
         self.special_tokens: tuple[str, ...] = tuple(
             added.content for added in self.tokenizer.added_tokens_decoder.values() if added.special
         )
-        """What no question and no response may hold: the model reads it as no text."""
+        """Texts that no question and no response may contain, because the model does not read them as text."""
         self.end_token_id: int = self.tokenizer.eos_token_id
         self.pad_token_id: int = self.tokenizer.pad_token_id
         if self.pad_token_id == self.end_token_id:
             raise ValueError(
                 f"checkpoint {checkpoint}: pad_token_id equals eos_token_id ({self.end_token_id}), so the end of a "
-                "response could not be learned; give the tokenizer a padding token of its own"
+                "response could not be learned; give the tokenizer a separate padding token"
             )
-        # A group's members and an update's micro-batches ask for the same prompt again and again.
+        # The members of a group and the micro-batches of an update need the same prompts repeatedly.
         self._vision: dict[tuple[object, ...], VisionInputs] = {}
         self._max_cached_bytes = max_cached_bytes
 
@@ -108,7 +108,7 @@ class PromptEncoder:
         return EncodedPrompt(text=self.text(sample, path), images=self.shown_images(sample, path))
 
     def text(self, sample: SpatialSample, path: ReasoningPath) -> str:
-        """The prompt's text, with one image placeholder an image."""
+        """The prompt's text, with one placeholder for each image."""
         return self._in_template(question_text(sample, path, self._config), len(sample.images))
 
     def _in_template(self, question: str, num_images: int) -> str:
@@ -118,15 +118,15 @@ class PromptEncoder:
         )
 
     def uses_region_tokens(self, path: ReasoningPath) -> bool:
-        """Whether `path` has regions as tokens."""
+        """Whether regions are tokens on `path`."""
         return self._config.regions_for(path) == "tokens"
 
     def draws_regions(self, path: ReasoningPath) -> bool:
-        """Whether `path` has regions drawn on its images."""
+        """Whether regions are drawn on the images on `path`."""
         return self._config.regions_for(path) == "marks"
 
     def shown_images(self, sample: SpatialSample, path: ReasoningPath) -> tuple[Image.Image, ...]:
-        """The sample's images, with its regions drawn on them if `path` has them as marks.
+        """The sample's images, with its regions drawn on them if `path` shows regions as marks.
 
         Raises:
             BadImageError: as `encode`.
@@ -144,7 +144,7 @@ class PromptEncoder:
             return self._images.open(sample.images[index])
 
     def prompt_token_ids(self, sample: SpatialSample, path: ReasoningPath) -> tuple[int, ...]:
-        """The prompt's tokens with every image placeholder expanded to its image's tokens and its regions'."""
+        """The prompt's tokens, each image placeholder expanded to the tokens of its image and of its regions."""
         expanded = iter(
             [self.image_token_id] * self._num_image_tokens(image.width_px, image.height_px)
             + [token for region in regions for token in region.token_ids]
@@ -156,7 +156,7 @@ class PromptEncoder:
         return tuple(ids)
 
     def max_prompt_tokens(self, sample: SpatialSample, path: ReasoningPath) -> int:
-        """A number that the prompt's tokens do not exceed, found without the tokenizer: none is shorter than a byte."""
+        """An upper bound of the prompt's number of tokens, without the tokenizer: each token has at least one byte."""
         image_tokens = sum(self._num_image_tokens(image.width_px, image.height_px) for image in sample.images)
         labels = map(region_label, sample.regions) if self.uses_region_tokens(path) else ()
         region_tokens = sum(len(label.encode()) + 1 for label in labels)
@@ -173,7 +173,7 @@ class PromptEncoder:
         return processor.get_number_of_image_patches(height_px, width_px, {}) // processor.merge_size**2
 
     def regions(self, sample: SpatialSample, path: ReasoningPath) -> tuple[tuple[RegionSpec, ...], ...]:
-        """For each image its regions, where `path` has them as tokens; else none.
+        """For each image its regions if they are tokens on `path`, otherwise none.
 
         Raises:
             BadImageError: a depth map is not in the store, or cannot be used; the message names the sample.
@@ -194,7 +194,7 @@ class PromptEncoder:
         return (*words, self._region_token_id)
 
     def cells_of_objects(self, sample: SpatialSample, path: ReasoningPath) -> list[tuple[int, ...]]:
-        """For each of the sample's objects the image tokens that its box touches, counted over all its images."""
+        """For each of the sample's objects the image tokens that its box touches, counted through all images."""
         merge_size = self._processor.image_processor.merge_size
         grids = (self.vision_inputs(sample, path).image_grid_thw[:, 1:] // merge_size).tolist()
         first = [0, *accumulate(rows * columns for rows, columns in grids)]
@@ -207,12 +207,12 @@ class PromptEncoder:
 
     @lru_cache(maxsize=1024)  # noqa: B019 - an encoder lives as long as its process
     def spellings(self, words: str) -> tuple[tuple[int, ...], ...]:
-        """The token ids of words, at the start of a line and after a space."""
+        """The token ids of these words, at the start of a line and after a space."""
         spelt = self.tokenizer([words, f" {words}"], add_special_tokens=False)["input_ids"]
         return tuple(dict.fromkeys(map(tuple, spelt)))
 
     def response_token_ids(self, text: str) -> tuple[int, ...]:
-        """A response's tokens, the end token included."""
+        """A response's tokens, end token included."""
         return (*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.end_token_id)
 
     def vision_inputs(self, sample: SpatialSample, path: ReasoningPath) -> VisionInputs:
@@ -255,7 +255,7 @@ class PromptEncoder:
 
 @contextmanager
 def _naming(sample: SpatialSample, field: str) -> Iterator[None]:
-    """Says in errors of the image store which sample's image it was: they are read in another process, hours later."""
+    """Adds the sample and the field to errors of the image store; people read them later, in another process."""
     try:
         yield
     except (OSError, BadImageError) as error:
@@ -263,7 +263,7 @@ def _naming(sample: SpatialSample, field: str) -> Iterator[None]:
 
 
 def _vision_key(sample: SpatialSample) -> tuple[object, ...]:
-    """What a sample's vision inputs depend on: images, depth, and regions."""
+    """Everything that a sample's vision inputs depend on: images, depth and regions."""
     return (
         sample.images,
         sample.depths,
@@ -273,5 +273,5 @@ def _vision_key(sample: SpatialSample) -> tuple[object, ...]:
 
 
 def decode(tokenizer: object, token_ids: Sequence[int]) -> str:
-    """A response's text without its end token; tags of the grammar stay."""
+    """A response's text without its end token; the grammar's tags are kept."""
     return tokenizer.decode(list(token_ids), skip_special_tokens=True)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The shape of a sample's region. Learner and engine both come through here, so they agree."""
+"""The shape of a sample's region. Learner and engine both use this, so they agree."""
 
 import numpy as np
 from jaxtyping import Bool
@@ -10,7 +10,7 @@ from vlm.regions import relative_box
 
 
 def geometry(region: Region, image: ImageRef) -> Geometry:
-    """A region's shape, independent of how the image will be resized."""
+    """A region's shape, independent of how the image is resized later."""
     box = relative_box(region, image)
     if region.polygon_px is not None:
         return ("mask", *box, image.height_px, image.width_px, *_run_lengths(_fill(region.polygon_px, image)))
@@ -35,7 +35,7 @@ def _fill(polygon_px: tuple[tuple[float, float], ...], image: ImageRef) -> Bool[
 
 
 def _run_lengths(filled: Bool[np.ndarray, "height width"]) -> tuple[int, ...]:
-    """COCO's run-length encoding: column by column, lengths of runs in turn outside and inside, outside first."""
+    """COCO's run-length encoding: column by column, alternating run lengths outside and inside, outside first."""
     flat = filled.flatten(order="F")
     changes = np.flatnonzero(np.diff(flat)) + 1
     bounds = np.concatenate([[0], changes, [flat.size]])

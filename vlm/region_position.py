@@ -1,4 +1,4 @@
-"""Where a region's pixels lie in 3D, as features: known where a sample has depth.
+"""Features of where a region's pixels are in 3D, for samples with depth.
 
 A linear map of these features, added to a region's pooled features, is the same as a position embedding added to each
 pixel's feature before pooling: pooling is linear, so the mean of the codes is the code of the mean.
@@ -18,9 +18,9 @@ _WAVELENGTHS_M = (16.0, 8.0, 4.0, 2.0, 1.0, 0.5)
 def back_project(
     depth_m: Float[np.ndarray, "height width"], camera: Camera | None
 ) -> Float[np.ndarray, "height width 3"]:
-    """Each pixel's middle in the camera frame, in the unit of `depth_m`.
+    """The centre of each pixel in the camera frame, in the unit of `depth_m`.
 
-    Without a camera a pinhole is taken whose focal length is the longer side and whose axis goes through the middle.
+    Without a camera, a pinhole is assumed: its focal length is the longer side, its axis goes through the middle.
     """
     height, width = depth_m.shape
     if camera is None:
@@ -34,10 +34,10 @@ def back_project(
 def position_features(
     points: Float[np.ndarray, "height width 3"], inside: Bool[np.ndarray, "height width"]
 ) -> tuple[float, ...]:
-    """The mean code of the region's pixels whose depth is known; all zeros if there is none.
+    """The mean code of the region's pixels with known depth; all zeros if there are none.
 
     Args:
-        points: as `back_project` gives them, NaN where depth is unknown.
+        points: from `back_project`; NaN where depth is unknown.
         inside: the region's pixels.
     """
     known = points[inside & np.isfinite(points[..., 2])]

@@ -1,4 +1,4 @@
-"""How a sample's region reaches the model, by `PromptConfig.regions`; see `vlm.hub.region_prompts` for the styles."""
+"""How a sample's regions are shown to the model (`PromptConfig.regions`); `vlm.hub.region_prompts` has the styles."""
 
 from collections.abc import Sequence
 

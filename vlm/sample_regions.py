@@ -1,4 +1,4 @@
-"""From a sample's regions to the tensors that the model takes. Engine and learner both come through here."""
+"""From a sample's regions to the model's tensors. Engine and learner both use this."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -19,20 +19,20 @@ from vlm.regions import region_label
 
 
 class RegionSpec(NamedTuple):
-    """One region, independent of how its image will be resized. Plain numbers: it becomes a part of a cache's key."""
+    """One region, independent of how its image is resized. Plain numbers, because it is part of a cache key."""
 
     token_ids: tuple[int, ...]
-    """What stands for it after its image's own tokens; the last is `<|region|>`."""
+    """The region's tokens, which follow its image's; the last is `<|region|>`."""
     shape: Geometry
     position: tuple[float, ...]
-    """See `vlm.region_position.position_features`; empty where depth is not known."""
+    """See `vlm.region_position.position_features`; empty if depth is unknown."""
 
 
 class AskedRegion(StrictModel):
     """A region as a client of vLLM's own server writes it: `{"mark": "red", "box": [62, 104, 420, 688]}`."""
 
     mark: Mark
-    """What the question calls it by: "red" for "red point", "3" for "region 3"."""
+    """What the question calls it: "red" for "red point", "3" for "region 3"."""
     box: tuple[Thousandths, Thousandths, Thousandths, Thousandths]
     """Left, top, right, bottom in thousandths of the image's sides."""
 
@@ -40,17 +40,17 @@ class AskedRegion(StrictModel):
 def region_specs(
     asked: Sequence[Sequence[RegionSpec | Mapping[str, object]]], tokenizer: Callable[..., Mapping[str, list[int]]]
 ) -> tuple[tuple[RegionSpec, ...], ...]:
-    """For each image its regions, those that a client wrote (`AskedRegion`) as the model takes them.
+    """For each image its regions; those written by a client (`AskedRegion`) are converted.
 
     Raises:
-        pydantic.ValidationError: what a client wrote is no `AskedRegion`.
-        ValueError: it has no area, or the tokenizer has no token for regions.
+        pydantic.ValidationError: what a client wrote is not an `AskedRegion`.
+        ValueError: a region has no area, or the tokenizer has no region token.
     """
 
     def spec(region: RegionSpec | Mapping[str, object]) -> RegionSpec:
         if not isinstance(region, Mapping):
             return RegionSpec(*region)
-        # Through JSON: strict types, but lists for tuples.
+        # Through JSON, because strict validation accepts lists as tuples only there.
         written = AskedRegion.model_validate_json(json.dumps(region))
         left, top, right, bottom = (side / 1000 for side in written.box)
         marked = Region(mark=written.mark, box_xyxy_px=(left, top, right, bottom))
@@ -63,10 +63,10 @@ def region_specs(
 def region_inputs(
     regions: Sequence[Sequence[RegionSpec]], image_grid_thw: Int[Tensor, "images 3"], merge_size: int
 ) -> RegionInputs:
-    """The regions of some images as tensors; `regions` by image.
+    """The regions of several images as tensors; `regions` by image.
 
     Raises:
-        ValueError: a region has no area, or regions are given for another number of images.
+        ValueError: a region has no area, or the number of images differs.
     """
     shapes = [[region.shape for region in own] for own in regions]
     positions = [[region.position for region in own] for own in regions]
@@ -76,11 +76,11 @@ def region_inputs(
 def positions_in_3d(
     sample: SpatialSample, image_index: int, shapes: Sequence[Geometry], images: ImageStore
 ) -> list[tuple[float, ...]]:
-    """Position features of the regions of one image; empty ones where the sample has no depth of it.
+    """Position features of the regions of one image; empty if the sample has no depth map for it.
 
     Raises:
         FileNotFoundError: the depth map is not in the store.
-        ValueError: the depth map has another size than its sample says.
+        ValueError: the depth map's size is not what its sample says.
     """
     depth = sample.depths[image_index] if sample.depths else None
     if depth is None or not shapes:

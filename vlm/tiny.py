@@ -25,7 +25,7 @@ TAGS = (
     *("<think>", "</think>", "<answer>", "</answer>", "<detect>", "</detect>"),
     *('<3d_box center="', '">', "</3d_box>"),
 )
-# A word with the space before it, one digit, one other sign, or white space: nothing is lost, so decoding is joining.
+# A word with the space before it, one digit, one other character, or white space. Decoding joins them without loss.
 _PIECE = r" ?[A-Za-z]+|\d| ?[^\sA-Za-z\d]|\s"
 _TAG = regex.compile("|".join(regex.escape(tag) for tag in TAGS))
 _CHAT_TEMPLATE = (
@@ -36,7 +36,7 @@ _CHAT_TEMPLATE = (
 
 
 def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer over every piece that occurs in `texts`; each digit and each tag is one token."""
+    """A word-level tokenizer of all pieces in `texts`; each digit and each tag is one token."""
     pieces: set[str] = {*"0123456789", *".,-[]() \n", " -", *(chr(c) for c in range(ord("A"), ord("Z") + 1))}
     for text in texts:
         for plain in _TAG.split(text):
@@ -57,7 +57,7 @@ def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig, family: Family = QWEN3_VL) -> Any:
-    """The family's ordinary processor; it leaves images of the configured size as they are."""
+    """The family's ordinary processor; it does not resize images of the configured size."""
     pixels = config.image_size_px**2
     image_processor = Qwen2VLImageProcessor(
         patch_size=config.patch_size_px,

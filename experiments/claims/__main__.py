@@ -1,10 +1,10 @@
-"""The paper's four claims on the embedded data: run what is missing, then write the report.
+"""The paper's four claims on generated scenes: runs the missing parts, then writes the report.
 
     python -m experiments.claims --seeds 0 1 2          # `make claims`: about four hours on two cores
-    python -m experiments.claims --only rl-joint        # these parts first, and the cold starts that they need
-    python -m experiments.claims --report-only          # from the results that are there
+    python -m experiments.claims --only rl-joint        # only these parts, and the cold starts that they need
+    python -m experiments.claims --report-only          # from existing results
 
-Safe to stop and to repeat: parts that have a result in experiments/claims/results are not run again, unless the preset
+It can be stopped and repeated: parts with a result in experiments/claims/results are not run again, unless the preset
 or the part has changed since.
 """
 
@@ -25,13 +25,13 @@ RESULTS = Path(__file__).parent / "results"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="such as rl-joint; for all seeds")
-    parser.add_argument("--root", type=Path, default=Path("runs/claims"), help="where the runs lie")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where results are kept and looked for")
-    parser.add_argument("--report", type=Path, default=RESULTS.parent / "REPORT.md")
-    parser.add_argument("--jobs", type=int, default=2, help="parts at a time; the cores are dealt out among them")
-    parser.add_argument("--report-only", action="store_true", help="run nothing")
-    parser.add_argument("overrides", nargs="*", default=[], help="for every part, as for `sr-real`; for trying it out")
+    parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="such as rl-joint, each for all seeds")
+    parser.add_argument("--root", type=Path, default=Path("runs/claims"), help="folder of the runs")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--report", type=Path, default=RESULTS.parent / "REPORT.md", help="file to write")
+    parser.add_argument("--jobs", type=int, default=2, help="parts to run at the same time; they share the cores")
+    parser.add_argument("--report-only", action="store_true", help="run nothing, only write the report")
+    parser.add_argument("overrides", nargs="*", default=[], help="settings for every part, as for `sr-real`")
     options = parser.parse_args()
     console = Console()
     parts = [part for seed in options.seeds for part in parts_of(seed)]

@@ -1,7 +1,7 @@
-"""What the claims are made of: for each seed, five cold starts and eight runs of reinforcement learning.
+"""The parts of the claims: for each seed, five cold starts and eight runs of reinforcement learning.
 
-All use the demo's preset as it is; a part changes only what its claim is about. All runs of reinforcement learning have
-equal numbers of updates and responses, and all parts the same test questions.
+All use the demo's preset; a part changes only what its claim is about. All runs of reinforcement learning have the same
+number of updates and responses, and all parts have the same test questions.
 """
 
 import hashlib
@@ -13,23 +13,23 @@ from pathlib import Path
 from launch.settings.config import find_config
 
 CONFIG = "demo"
-# What all parts share: both paths are tested on the same region questions, of both families of scenes.
+# In all parts both paths are tested on the same region questions, from both families of scenes.
 SHARED = ("data.scenes.both_paths=true", "data.test_families=[tabletop, room]")
 
 
 @dataclass(frozen=True)
 class Part:
-    """One command and the run folder that its results are read from."""
+    """One command, and the run folder with its results."""
 
     name: str
     seed: int
     phase: str
-    """"cold_start" or "rl": which part of the run's summary.json counts."""
+    """"cold_start" or "rl": the entry of the run's summary.json that is read."""
     title: str
     changes: tuple[str, ...] = ()
-    """What makes it differ from the demo."""
+    """Settings that differ from the demo."""
     start: str = ""
-    """RL: the part whose cold start it begins with."""
+    """For RL: the name of the cold start that it begins with."""
 
     @property
     def key(self) -> str:
@@ -37,13 +37,13 @@ class Part:
 
     @property
     def settings(self) -> str:
-        """A digest of the preset and of what this part changes in it: a result of other settings is not its own."""
+        """A digest of the preset and of this part's changes, to recognise results of other settings."""
         preset = find_config(CONFIG).read_text()
         return hashlib.sha256("\n".join([preset, *self.command(Path("runs"))]).encode()).hexdigest()[:16]
 
     def command(self, root: Path) -> list[str]:
-        """Arguments of `sr-real`; runs lie in `root`."""
-        # One engine: parts run side by side, a core each.
+        """The arguments of `sr-real`; runs are in `root`."""
+        # One engine: parts run side by side, with one core each.
         run = [f"run={root / self.key}", f"seed={self.seed}", "rollout.num_workers=1"]
         if self.phase == "cold_start":
             return ["cold-start", "--config", CONFIG, *run, *SHARED, *self.changes]
@@ -54,15 +54,15 @@ class Part:
 
 
 def shown(part: Part, root: Path) -> str:
-    """The command as a person would type it."""
+    """The command as one would type it."""
     return shlex.join(["sr-real", *part.command(root)])
 
 
 def chosen(seeds: Sequence[int], names: Sequence[str]) -> list[Part]:
-    """The parts of these names, in the order given, each for all seeds and after the cold start it needs; () is all.
+    """The parts with these names, in this order, each for all seeds and after its cold start; (): all parts.
 
     Raises:
-        ValueError: there is no part of such a name.
+        ValueError: there is no part with such a name.
     """
     every = [part for seed in seeds for part in parts_of(seed)]
     known = {part.name: part.start for part in every}
@@ -75,7 +75,7 @@ def chosen(seeds: Sequence[int], names: Sequence[str]) -> list[Part]:
 
 
 def parts_of(seed: int) -> list[Part]:
-    """One seed's parts, each after those that it needs."""
+    """One seed's parts, each after the parts that it needs."""
 
     def cold(name: str, title: str, *changes: str) -> Part:
         return Part(f"cold-{name}", seed, "cold_start", title, changes)

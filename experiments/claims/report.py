@@ -19,7 +19,7 @@ _COLD_STARTS = {
 
 
 def write_report(found: Found, file: Path) -> None:
-    """Write the report, and its plots beside it."""
+    """Write the report, with its plots beside it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     seeds = sorted({part.seed for part in found})
     hours = sum(result.seconds for result in found.values()) / 3600
@@ -39,7 +39,7 @@ def write_report(found: Found, file: Path) -> None:
 
 
 def _values(found: Found, name: str, value: Callable[[Result], float | None]) -> dict[int, float]:
-    """A value of one part, by seed, for the seeds that have it."""
+    """A value of one part by seed, for the seeds that have one."""
     values = {part.seed: value(result) for part, result in found.items() if part.name == name}
     return {seed: each for seed, each in sorted(values.items()) if each is not None}
 
@@ -151,7 +151,7 @@ def _cold_starts(found: Found, plot: Path) -> str:
     def row(name: str, title: str) -> tuple[str, ...]:
         before, after = f"cold-{name}", f"rl-{name}" if name != "full" else "rl-joint"
         cells = [_cell(_values(found, phase, _right(path))) for path in PATHS for phase in (before, after)]
-        # On the two paths: a cold start without grounding never saw how its questions are answered.
+        # On the two paths only: a cold start without grounding has never seen how grounding questions are answered.
         kept = _cell(_values(found, before, lambda r: fmean(r.marks["paths"][p]["format_rate"] for p in PATHS)))
         grounding = _cell(_values(found, before, lambda r: r.marks["direct_accuracy"]))
         return title, *cells, kept, grounding, _centers(found, before), _failures(found, after)
@@ -230,7 +230,7 @@ def _commands(found: Found, seed: int) -> str:
 
 
 def _draw_curves(found: Found, file: Path) -> None:
-    """Mean reward over RL steps, a line a cold start, a panel a path."""
+    """Mean reward over RL steps: a line for each cold start, a panel for each path."""
     import matplotlib
 
     matplotlib.use("Agg")

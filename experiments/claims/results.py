@@ -1,4 +1,4 @@
-"""One small file of results a part, kept with the program: what is there need not be run again."""
+"""Results: a small file for each part, kept with the program, so that finished parts are not run again."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _CURVE_KEYS = ("step", "lor/reward_mean", "dtr/reward_mean", "num_failures")
 
 @dataclass(frozen=True)
 class Result:
-    """What a part measured."""
+    """The measurements of a part."""
 
     key: str
     settings: str
@@ -25,9 +25,9 @@ class Result:
     command: str
     seconds: float
     marks: dict[str, Any]
-    """The phase's part of summary.json, without the list of losses."""
+    """The phase's entry of summary.json, without the list of losses."""
     curve: list[dict[str, Any]]
-    """RL: mean rewards of each step by path."""
+    """For RL: the mean rewards of each step, by path."""
 
     @classmethod
     def of_run(cls, part: Part, command: str, folder: Path, seconds: float) -> Self:
@@ -43,7 +43,7 @@ class Result:
 
     @classmethod
     def find(cls, part: Part, results: Path) -> Self | None:
-        """The part's result, or None where there is none of its present settings."""
+        """The part's result; None if there is none with its current settings."""
         file = results / f"{part.key}.json"
         found = cls.read(file) if file.exists() else None
         return found if found is not None and found.settings == part.settings else None
@@ -53,7 +53,7 @@ class Result:
         write_whole(file, json.dumps(asdict(self), indent=1) + "\n")
 
     def right(self, path: str) -> float:
-        """Share of right answers on a path, sampled."""
+        """The share of right answers on a path, sampled."""
         return float(self.marks["paths"][path]["accuracy"])
 
 
@@ -71,7 +71,7 @@ class Spread:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the mean is further from 0 than the seeds are from each other."""
+        """Whether the mean is further from 0 than the standard deviation."""
         return self.num_seeds > 1 and abs(self.mean) > self.deviation
 
     def __str__(self) -> str:

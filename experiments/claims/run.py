@@ -1,4 +1,4 @@
-"""Runs the parts that have no result yet, as many at a time as asked for, each after the cold start that it needs."""
+"""Runs the parts without a result, several at a time, each after the cold start that it needs."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from experiments.claims.plan import Part, shown
 from experiments.claims.results import Result
 
-# Before any part was measured.
+# Used until a part has been measured.
 _GUESS_S = {"cold_start": 420.0, "rl": 360.0}
 
 
@@ -25,14 +25,14 @@ class PartFailedError(Exception):
 
 
 class PartRunner:
-    """Where the runs and the results of parts lie, and what they share.
+    """Runs parts side by side.
 
     Args:
-        root: the runs lie in `root/seed-N/part`.
-        results: a part's result is `results/seed-N/part.json`; what is there of its present settings is not run again.
-        overrides: for every part, as for `sr-real`.
-        jobs: parts at a time. The cores of this process are dealt out among them: a model this small gains little
-            from a second core.
+        root: the runs are in `root/seed-N/part`.
+        results: a part's result is `results/seed-N/part.json`; parts with one of their current settings are not run.
+        overrides: settings for every part, as for `sr-real`.
+        jobs: parts at a time. They share the cores of this process: a model this small gains little from a second
+            core.
     """
 
     def __init__(self, root: Path, results: Path, overrides: Sequence[str], jobs: int) -> None:
@@ -49,7 +49,7 @@ class PartRunner:
         return self._results / f"{part.key}.json"
 
     def missing(self, parts: Sequence[Part]) -> list[Part]:
-        """The parts to run: those without a result, and cold starts that one of them needs and whose model is gone."""
+        """The parts to run: those without a result, and cold starts that they need and whose model is missing."""
         without = [part for part in parts if Result.find(part, self._results) is None]
         needed = {(part.seed, part.start) for part in without if part.start}
         return [
@@ -59,10 +59,10 @@ class PartRunner:
         ]
 
     def run(self, parts: Sequence[Part], console: Console) -> None:
-        """Run what is missing.
+        """Run the missing parts.
 
         Raises:
-            PartFailedError: of the first part that failed, after those that were running beside it have ended.
+            PartFailedError: a part failed; raised after the parts that were running beside it have ended.
         """
         waiting = self.missing(parts)
         running: dict[Future[None], Part] = {}
@@ -79,14 +79,14 @@ class PartRunner:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     del running[future]
                     if future.exception() is not None:
-                        waiting.clear()  # what runs is let end, and kept
+                        waiting.clear()  # running parts may end, and their results are kept
                         wait(running)
                     future.result()
                     bar.advance(task)
 
     @staticmethod
     def _ready(waiting: Sequence[Part], running: Iterable[Part]) -> list[Part]:
-        """Those that need nothing that is still to come."""
+        """The waiting parts whose cold start is done."""
         to_come = {(part.seed, part.name) for part in (*waiting, *running)}
         return [part for part in waiting if (part.seed, part.start) not in to_come]
 
@@ -96,7 +96,7 @@ class PartRunner:
     def _run(self, part: Part) -> None:
         cores = self._cores.get()
         try:
-            # Of this thread alone, and of what it starts.
+            # Applies to this thread and to what it starts.
             os.sched_setaffinity(0, cores)
             self._run_here(part)
         finally:
@@ -113,13 +113,13 @@ class PartRunner:
         if status != 0:
             end = "\n".join((folder / "log.txt").read_text().splitlines()[-15:])
             raise PartFailedError(
-                f"{part.key} failed ({status}); what is done is kept, so repeat the command to go on.\n{end}"
+                f"{part.key} failed ({status}); finished parts are kept; repeat the command to continue.\n{end}"
             )
         written = " ".join([shown(part, self._root), *self._overrides])
         Result.of_run(part, written, folder, time.perf_counter() - started_s).write(self.result_file(part))
 
     def _left_s(self, parts: Sequence[Part]) -> float:
-        """How long these parts will take, by the median of those that have a result."""
+        """How long these parts will take, from the median of the parts with a result."""
         measured = [Result.read(file) for file in self._results.glob("*/*.json")]
         typical = {
             phase: median([r.seconds for r in measured if bool(r.curve) == (phase == "rl")] or [guess])

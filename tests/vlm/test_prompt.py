@@ -120,7 +120,7 @@ def test_an_instruction_of_ones_own_takes_the_place_of_its_path_s_only(store: Im
     sample = make_sample(store)
     assert question_text(sample, ReasoningPath.LOR, config).endswith("Think in metres: first depths, then the rest.")
     assert question_text(sample, ReasoningPath.DTR, config) == question_text(sample, ReasoningPath.DTR, PROMPT)
-    with pytest.raises(ValueError, match="begins a token with a meaning of its own"):
+    with pytest.raises(ValueError, match="which starts special tokens"):
         PROMPT.replace(own_instructions={ReasoningPath.LOR: "look at <|image_pad|>"})
 
 

@@ -1,6 +1,6 @@
-"""The code that an exported checkpoint carries beside its weights, so that plain transformers can run it.
+"""Code that is copied beside the weights of exported checkpoints, so that plain transformers can run them.
 
 `save_pretrained` copies these files into the exported folder, and transformers loads them from there with
-`trust_remote_code=True`. So they import nothing of this project except each other (relatively), and of other packages
-only torch, transformers, numpy and pillow. The project runs the same code: what is exported is what was trained.
+`trust_remote_code=True`. Therefore they import only each other (relatively), torch, transformers, numpy and pillow. The
+project runs the same code, so the exported model is the one that was trained.
 """

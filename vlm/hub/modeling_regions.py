@@ -36,7 +36,7 @@ class ModelWithRegions:
         if regions is None:
             return parent.forward(input_ids=input_ids, **inputs)
         regions = regions.to(self.device)
-        # The outer model hands on None for whatever its caller left out; some of it is made here.
+        # The outer model passes None for arguments that its caller left out; some are computed here.
         inputs = {name: value for name, value in inputs.items() if value is not None}
         encoded = inputs.pop("mm_encoder_outputs", {})
         if "image" not in encoded:
@@ -65,7 +65,7 @@ class ModelWithRegions:
         return parent.forward(inputs_embeds=embeds, mm_encoder_outputs=encoded, **inputs)
 
     def _encode_nothing(self: Any, like: Tensor) -> Tensor:
-        """Under ZeRO-3 every rank must go through every module, and back, whether its rows have regions or not."""
+        """Under ZeRO-3 every rank must run every module forward and backward, even if its rows have no regions."""
         pooled, box, position = (like.new_zeros(1, size) for size in (like.shape[-1], 4, NUM_POSITION_FEATURES))
         return self.region_encoder(pooled, box, position)
 
@@ -84,9 +84,9 @@ class GenerationWithRegions:
         num_regions: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """Regions are read with the prompt; later tokens find them in the cache.
+        """Regions are read with the prompt; for later tokens they are in the cache.
 
-        They come as `RegionInputs`, or as a processor's four tensors. (`generate` refuses what is not named here.)
+        They are `RegionInputs`, or a processor's four tensors. (`generate` refuses arguments that are not named here.)
         """
         parent: Any = super()
         inputs = parent.prepare_inputs_for_generation(*args, is_first_iteration=is_first_iteration, **kwargs)

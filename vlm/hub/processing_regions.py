@@ -20,7 +20,7 @@ _DESCRIBE = {"tokens": lambda regions, num_images, grid: "", "marks": describe_b
 
 
 def as_shown(image: Image.Image) -> Image.Image:
-    """The pixels that the model was trained on, and that viewers show: upright, transparent parts on white."""
+    """The pixels that the model was trained on, and that viewers show: upright, with transparent parts in white."""
     image = ImageOps.exif_transpose(image)
     if not image.has_transparency_data:
         return image.convert("RGB")
@@ -31,10 +31,10 @@ def as_shown(image: Image.Image) -> Image.Image:
 
 
 def read_region(region: Mapping[str, Any], image_size_px: tuple[int, int], image_index: int) -> ShownRegion:
-    """A region as people write it: `{"mark": "red", "box": [125, 250, 750, 875]}`, the box in thousandths.
+    """A region in the form that people write: `{"mark": "red", "box": [125, 250, 750, 875]}`, the box in thousandths.
 
     Raises:
-        ValueError: its mark is neither a colour of `COLOURS` nor a number, or its box has no area within the image.
+        ValueError: its mark is neither a colour in `COLOURS` nor a number, or its box has no area within the image.
     """
     mark, box = str(region.get("mark")), region.get("box")
     if mark not in COLOURS and not mark.isdigit():
@@ -61,7 +61,7 @@ class ProcessorWithRegions:
     "points"); coordinates in prompts run from 0 to `coordinate_grid`; drawn boxes are `mark_width_px` wide.
     """
 
-    # The arguments are spelt out: transformers reads this signature to know what a processor is made of.
+    # The arguments are spelled out, because transformers reads the components of a processor from this signature.
     def __init__(
         self: Any,
         image_processor: Any = None,
@@ -80,10 +80,10 @@ class ProcessorWithRegions:
         self.mark_width_px = mark_width_px
 
     def __call__(self: Any, images: Any = None, text: Any = None, regions: Any = None, **kwargs: Any) -> Any:
-        """As the parent's; `regions` holds for each image, in the order of the images in `text`, its regions.
+        """As the parent's call; `regions` holds the regions of each image, in the order of the images in `text`.
 
         Raises:
-            ValueError: regions are given for more or fewer images than `text` shows, or one cannot be read.
+            ValueError: `regions` and `text` have different numbers of images, or a region cannot be read.
         """
         parent: Any = super()
         if not regions:
@@ -92,7 +92,7 @@ class ProcessorWithRegions:
         num_images = sum(part.count(self.image_token) for part in texts)
         if len(regions) != num_images:
             raise ValueError(f"regions are given for {len(regions)} images, but the text shows {num_images}")
-        # The size does not matter for tokens: their boxes are shares of the sides.
+        # Tokens do not depend on the size: their boxes are fractions of the sides.
         shown = [[read_region(region, (1, 1), index) for region in own] for index, own in enumerate(regions)]
         tokens = iter("".join(token_label(region.label) + REGION for region in own) for own in shown)
         texts = [
@@ -116,16 +116,16 @@ class ProcessorWithRegions:
         regions: Sequence[Sequence[Mapping[str, Any]]] = (),
         path: str = "lor",
     ) -> Any:
-        """One question as the model was trained to be asked: with its path's instruction, and regions in its style.
+        """One question in the form that the model was trained on: with the path's instruction and style of regions.
 
         Args:
-            question: calls regions by their marks ("red point", "region 3").
-            images: PIL images; regions are counted on them as a viewer shows them, upright.
-            regions: for each image its regions; empty: none.
-            path: "lor" (reason in words), "dtr" (detect, then reason) or "direct" (the answer alone).
+            question: names regions by their marks ("red point", "region 3").
+            images: PIL images; regions refer to them as a viewer shows them, upright.
+            regions: the regions of each image; empty: none.
+            path: "lor" (reason in words), "dtr" (detect, then reason) or "direct" (only the answer).
 
         Returns:
-            Inputs of `model.generate`.
+            The inputs of `model.generate`.
 
         Raises:
             ValueError: the path is unknown, or a region cannot be read.
@@ -155,5 +155,5 @@ class ProcessorWithRegions:
         return self(images=images, text=[text], regions=regions if has_tokens else None, return_tensors="pt")
 
     def answer(self: Any, inputs: Any, generated: Any) -> str:
-        """What `model.generate(**inputs)` wrote, without the prompt and the end token."""
+        """The text that `model.generate(**inputs)` wrote, without the prompt and the end token."""
         return self.tokenizer.decode(generated[0][inputs["input_ids"].shape[1] :], skip_special_tokens=True)

@@ -1,4 +1,4 @@
-"""A region as one token: what the image's features say there, and where it is.
+"""A region as one token, from the image's features inside it and from its position.
 
 placed = Σ coverage · merged feature of the vision tower + position · (features of where it lies in 3D)
 token  = placed + projector([placed, Fourier(box)])
@@ -16,25 +16,25 @@ _NUM_FREQUENCIES = 6
 
 
 class RegionEncoder(nn.Module):
-    """Makes the embedding that stands at a `<|region|>` token."""
+    """Computes the embedding of a `<|region|>` token."""
 
     def __init__(self, width: int) -> None:
         """
         Args:
-            width: of the vision tower's merged features, which is that of the language model.
+            width: of the vision tower's merged features, which equals that of the language model.
         """
         super().__init__()
         self.fc1 = nn.Linear(width + 4 * (1 + 2 * _NUM_FREQUENCIES), width)
         self.fc2 = nn.Linear(width, width)
-        # Without a bias: where depth is unknown the features are zeros, and nothing is added.
+        # Without a bias, so that nothing is added if depth is unknown (all features are zero).
         self.position = nn.Linear(NUM_POSITION_FEATURES, width, bias=False)
 
     def forward(self, pooled: Tensor, boxes: Tensor, positions: Tensor) -> Tensor:
-        """Tokens of regions, of however many images: under ZeRO-3 each call is a collective, so there is one a pass.
+        """The tokens of regions of any number of images. Under ZeRO-3 a call is a collective, so each pass makes one.
 
         Args:
             pooled: [regions, width], the mean of the image's merged features over each region.
-            boxes: [regions, 4], left, top, right, bottom as shares of the image's sides.
+            boxes: [regions, 4], left, top, right, bottom as fractions of the image's sides.
             positions: [regions, NUM_POSITION_FEATURES], zeros where depth is unknown.
 
         Returns:
@@ -46,18 +46,18 @@ class RegionEncoder(nn.Module):
 
 
 def box_features(boxes: Tensor) -> Tensor:
-    """The four sides themselves, and sine and cosine of them at octaves of half a turn a side."""
+    """The four sides, and their sines and cosines at octaves, beginning with half a turn over the image."""
     octaves = math.pi * 2.0 ** torch.arange(_NUM_FREQUENCIES, device=boxes.device, dtype=torch.float32)
     angles = (boxes.float()[:, :, None] * octaves).flatten(1)
     return torch.cat([boxes.float(), angles.sin(), angles.cos()], dim=-1)
 
 
 def region_tokens(encoder: RegionEncoder, features: Sequence[Tensor], regions: RegionInputs) -> list[Tensor]:
-    """Tokens of the regions of several images, by image: [regions, width] each.
+    """The tokens of the regions of several images: [regions, width] for each image.
 
     Args:
-        features: merged features of each image, [cells, width]; images may differ in size.
-        regions: of those images, in the same order.
+        features: the merged features of each image, [cells, width]; sizes may differ.
+        regions: the regions of these images, in the same order.
     """
     counts = regions.num_regions.tolist()
     shares = regions.coverage.split([count * len(cells) for count, cells in zip(counts, features, strict=True)])

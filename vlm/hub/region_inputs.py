@@ -1,4 +1,4 @@
-"""Regions as tensors: how each one covers its image's grid of vision tokens, and where it lies."""
+"""Regions as tensors: how each covers its image's grid of vision tokens, and where it is."""
 
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 Geometry = tuple[Any, ...]
-"""("box", left, top, right, bottom), sides as shares of the image's; or ("mask", those four, height_px, width_px,
-*counts), the counts of COCO's run-length encoding. Plain numbers in a tuple: it becomes a part of a cache's key."""
+"""("box", left, top, right, bottom), as fractions of the image's sides; or ("mask", these four, height_px, width_px,
+*counts), with the counts of COCO's run-length encoding. A tuple of plain numbers, because it is part of a cache key."""
 
 NUM_POSITION_FEATURES = 1 + 3 * (1 + 2 * 6)
-"""1 where depth is known; then x, y, z, and sine and cosine of each at 6 wavelengths."""
+"""1 if depth is known; then x, y, z, and sine and cosine of each at 6 wavelengths."""
 
 REGION_TENSORS = {
     "region_coverage": "coverage",
@@ -21,19 +21,19 @@ REGION_TENSORS = {
     "region_positions": "positions",
     "num_regions": "num_regions",
 }
-"""What a processor calls the fields of `RegionInputs` beside an image's `pixel_values`."""
+"""The names of the fields of `RegionInputs` in a processor's output, beside `pixel_values`."""
 
 
 @dataclass(frozen=True)
 class RegionInputs:
-    """The regions of some images, image by image."""
+    """The regions of several images, image by image."""
 
     coverage: Tensor
-    """Float, [shares]: for each region in turn, its share in every merged cell of its image, row by row."""
+    """Float, [shares]: for each region in turn, its share in each merged cell of its image, row by row."""
     boxes: Tensor
-    """Float, [regions, 4]: left, top, right, bottom as shares of the image's sides, in the order of the tokens."""
+    """Float, [regions, 4]: left, top, right, bottom as fractions of the image's sides, in the order of the tokens."""
     positions: Tensor
-    """Float, [regions, NUM_POSITION_FEATURES]: where each lies in 3D; zeros where depth is not known."""
+    """Float, [regions, NUM_POSITION_FEATURES]: where each is in 3D; zeros if depth is unknown."""
     num_regions: Tensor
     """Int, [images]."""
 
@@ -47,13 +47,13 @@ class RegionInputs:
     ) -> "RegionInputs":
         """
         Args:
-            shapes: of the regions, by image.
-            positions: their 3D features, by image; an empty tuple where depth is not known.
+            shapes: the regions' shapes, by image.
+            positions: their 3D features, by image; an empty tuple if depth is unknown.
             image_grid_thw: [images, 3], patches of each image in time, height, width.
             merge_size: patches along one side of a merged cell.
 
         Raises:
-            ValueError: a region has no area, or regions are given for another number of images.
+            ValueError: a region has no area, or the numbers of images differ.
         """
         if len(shapes) != len(image_grid_thw):
             raise ValueError(f"regions are given for {len(shapes)} images, but there are {len(image_grid_thw)}")
@@ -78,7 +78,7 @@ class RegionInputs:
         return cls(**{field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)})
 
     def by_image(self, num_cells: "list[int]") -> "list[RegionInputs]":
-        """The regions of each image apart; `num_cells`: merged cells of each."""
+        """The regions, split by image; `num_cells`: each image's merged cells."""
         counts = self.num_regions.tolist()
         shares = self.coverage.split([count * cells for count, cells in zip(counts, num_cells, strict=True)])
         parts = zip(
@@ -91,19 +91,19 @@ class RegionInputs:
 
 
 def box_of(shape: Geometry) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom as shares of the image's sides."""
+    """Left, top, right, bottom as fractions of the image's sides."""
     _, left, top, right, bottom, *_ = shape
     return left, top, right, bottom
 
 
 def coverage(shape: Geometry, num_rows: int, num_columns: int) -> np.ndarray:
-    """How the region is spread over a grid of cells laid over the image: shares of its area, row by row, sum 1.
+    """The share of the region's area in each cell of a grid over the image, row by row; the sum is 1.
 
     Returns:
         float32, [num_rows × num_columns].
 
     Raises:
-        ValueError: it has no area on the grid.
+        ValueError: the region has no area on the grid.
     """
     kind, left, top, right, bottom, *mask = shape
     if kind == "box":
@@ -118,7 +118,7 @@ def coverage(shape: Geometry, num_rows: int, num_columns: int) -> np.ndarray:
 
 
 def overlap(start: float, end: float, num_cells: int) -> np.ndarray:
-    """Length of [start, end] within each of `num_cells` equal parts of [0, 1]: float, [num_cells]."""
+    """The length of [start, end] within each of `num_cells` equal parts of [0, 1]: float, [num_cells]."""
     edges = np.linspace(0.0, 1.0, num_cells + 1)
     return np.clip(np.minimum(edges[1:], end) - np.maximum(edges[:-1], start), 0.0, None)
 

@@ -1,8 +1,8 @@
-"""What a prompt says and shows of regions, by a path's style.
+"""How prompts show regions, by the path's style.
 
-"tokens": beside its image stands `red point:<|region|>`, and at that token an embedding of what is there.
-"marks": a box is drawn on the image, and its coordinates stand in the prompt.
-"points": the coordinates of its middle stand in the prompt.
+"tokens": its image is followed by `red point:<|region|>`; the token's embedding encodes the region.
+"marks": a box is drawn on the image, and its coordinates are in the prompt.
+"points": the coordinates of its centre are in the prompt.
 """
 
 from collections.abc import Sequence
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 REGION = "<|region|>"
-"""The token that a region's embedding replaces."""
+"""The token whose embedding is replaced by the region's."""
 
 
 @dataclass(frozen=True)
 class ShownRegion:
-    """A region as prompts speak of it."""
+    """A region as prompts refer to it."""
 
     label: str
     """What questions call it: "red point", "region 3"."""
     colour: str
-    """What it is drawn in."""
+    """The colour in which it is drawn."""
     box_xyxy_px: tuple[float, float, float, float]
     image_size_px: tuple[int, int]
     """Width and height of its image."""
@@ -29,7 +29,7 @@ class ShownRegion:
 
     @property
     def box_shares(self) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom as shares of the image's sides."""
+        """Left, top, right, bottom as fractions of the image's sides."""
         left, top, right, bottom = self.box_xyxy_px
         width, height = self.image_size_px
         return left / width, top / height, right / width, bottom / height
@@ -52,9 +52,9 @@ def draw_marks(image: Image.Image, regions: Sequence[ShownRegion], width_px: int
 
 
 def describe_boxes(regions: Sequence[ShownRegion], num_images: int, grid: int) -> str:
-    """One clause a region, such as "red point [012,030,044,071]", the box scaled to 0…grid-1, with leading zeros.
+    """A clause for each region, such as "red point [012,030,044,071]": the box scaled to 0…grid-1, with leading zeros.
 
-    With several images the clause says which ("red point in image 2 […]").
+    With several images, the clause names the image ("red point in image 2 […]").
     """
     digits = len(str(grid - 1))
 
@@ -66,7 +66,7 @@ def describe_boxes(regions: Sequence[ShownRegion], num_images: int, grid: int) -
 
 
 def describe_points(regions: Sequence[ShownRegion], num_images: int, grid: int) -> str:
-    """One clause a region, such as "red point [28,50]", the middle of its box scaled to 0…grid-1."""
+    """A clause for each region, such as "red point [28,50]": the centre of its box scaled to 0…grid-1."""
 
     def clause(region: ShownRegion) -> str:
         left, top, right, bottom = region.box_shares
