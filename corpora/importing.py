@@ -1,4 +1,4 @@
-"""From data sets to a folder that training reads (`data: {type: files}`): three splits and their images."""
+"""Import of data sets into a folder that training reads (`data: {type: files}`): three splits and their images."""
 
 import hashlib
 import shutil
@@ -22,25 +22,25 @@ Share = Annotated[float, Field(ge=0, le=1)]
 _NUM_EXAMPLES = 5
 _REPORT = "report.json"
 _MIN_ROWS_JUDGED = 1000
-"""The share of rejects is judged from here on: among a few rows one bad one is a large share."""
+"""The share of rejects is checked only from this row on: of a few rows, one bad row is a large share."""
 
 
 class ImportConfig(StrictModel):
-    """What is read, and where to."""
+    """Which data sets are imported, and where to."""
 
     out: Path
     """The folder that gets train.jsonl, validation.jsonl, test.jsonl, images/ and report.json."""
     readers: Annotated[tuple[AnyReader, ...], Field(min_length=1)]
-    """The data sets to read, each by its `type`; a single one's settings may stand beside `out`."""
+    """The data sets to read, each with its `type`. The settings of a single one may stand next to `out`."""
     validation_share: Share = 0.01
     """Share of the images for the validation split; above 0, at least one."""
     test_share: Share = 0.01
-    """Share of the images for the test split; above 0, at least one. Samples whose first image is the same all come
-    into one split."""
+    """Share of the images for the test split; above 0, at least one. Samples with the same first image are in the
+    same split."""
     max_bad_share: Share = 0.05
     """A larger share of rejects stops the import."""
     max_samples: Annotated[int, Field(ge=1)] | None = None
-    """Stop after this many samples, for a trial."""
+    """Stop after this many samples, to try things out; null: read everything."""
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> Self:
@@ -50,7 +50,7 @@ class ImportConfig(StrictModel):
 
 
 class ImportReport(StrictModel):
-    """What became of the rows; also written as report.json."""
+    """Counts of samples and rejects; also written as report.json."""
 
     splits: dict[str, int]
     kinds: dict[str, int]
@@ -58,24 +58,24 @@ class ImportReport(StrictModel):
     paths: dict[str, int]
     num_rejects: int
     rejects: dict[str, int]
-    """By cause, without what differs from row to row; commonest first."""
+    """Number of rejects by cause, the most frequent first. A cause leaves out what differs between rows."""
     examples: dict[str, list[str]]
-    """Of each, the first few as "file:row: field: value: advice"."""
+    """The first few rejects of each cause, as "file:row: field: value: advice"."""
     notes: list[str]
-    """What a person has to know before training on it."""
+    """What to know before training on the data."""
     sha256: dict[str, str] = Field(default_factory=dict)
-    """Of each split's file, as it was written: a later import replaces no file that a person has changed."""
+    """Hash of each split's file as written; a later import does not replace a file that was changed since."""
 
 
 def import_data(config: ImportConfig, on_progress: Callable[[int], None] = lambda number: None) -> ImportReport:
-    """Read all of it into `config.out`, which takes its place only when it is whole. Safe to repeat.
+    """Read all data sets into `config.out`, whose files are replaced only when everything is read. Safe to repeat.
 
     Args:
-        on_progress: called with the number of rows read so far, now and then.
+        on_progress: called every few hundred rows with the number of rows read so far.
 
     Raises:
-        BadDataError: too many rows are bad, or there is nothing to train on; what is bad is said.
-        FileNotFoundError: a file of a data set is not there.
+        BadDataError: too many rows are bad, or there is nothing to train on; the message says what is wrong.
+        FileNotFoundError: a file of a data set is missing.
     """
     partial = config.out / "incomplete"
     _refuse_others(config.out, partial)
@@ -127,7 +127,7 @@ def import_data(config: ImportConfig, on_progress: Callable[[int], None] = lambd
         sha256={file.name: digest for file in outputs.values() if (digest := _digest(file))},
     )
     (partial / _REPORT).write_text(report.model_dump_json(indent=1) + "\n")
-    # The report first: by it the next import knows that the others are its own.
+    # The report first: by it the next import recognises the other files as written by an import.
     for file in sorted(partial.iterdir(), key=lambda file: file.name != _REPORT):
         file.replace(config.out / file.name)
     partial.rmdir()
@@ -137,7 +137,7 @@ def import_data(config: ImportConfig, on_progress: Callable[[int], None] = lambd
 def _refuse_others(out: Path, partial: Path) -> None:
     """
     Raises:
-        BadDataError: files would be replaced that no import has written.
+        BadDataError: files that no import has written would be replaced.
     """
     ours = {*(f"{split}.jsonl" for split in SPLITS), _REPORT}
     taken = [] if (out / _REPORT).is_file() else [out / name for name in sorted(ours) if (out / name).exists()]
@@ -156,7 +156,7 @@ def _refuse_others(out: Path, partial: Path) -> None:
 
 
 def _written(out: Path) -> dict[str, str]:
-    """By the report of an earlier import, the hash of each file that it wrote."""
+    """The hash of each file that an earlier import wrote, from its report."""
     try:
         return ImportReport.model_validate_json((out / _REPORT).read_text()).sha256
     except (OSError, ValueError):
@@ -192,6 +192,6 @@ def _judge(number: int, rejects: Counter[str], examples: dict[str, list[str]], m
 def _nothing(config: ImportConfig, number: int, rejects: Counter[str], examples: dict[str, list[str]]) -> str:
     read_from = ", ".join(str(getattr(reader, "file", None) or getattr(reader, "hub", "")) for reader in config.readers)
     if not number:
-        return f"{read_from}: there is no row in it; look whether it is the right file"
+        return f"{read_from}: there is no row in it; check that it is the right file"
     worst = "".join(f", such as {examples[field][0]}" for field, _ in rejects.most_common(1))
     return f"{read_from}: none of {number} rows is a sample to train on{worst}"

@@ -34,7 +34,7 @@ from spatial.strict import StrictModel
 
 SampleOrReject = SpatialSample | Reject
 IsNew = Callable[[str], bool]
-"""Whether a sample's id comes for the first time."""
+"""Whether a sample's id has not occurred before."""
 T = TypeVar("T")
 _Row = TypeVar("_Row", bound="Raw")
 
@@ -48,7 +48,7 @@ class RowError(ValueError):
 
 
 class Raw(BaseModel):
-    """The base of a foreign row: typed where it is used, and whatever else it holds is left alone."""
+    """The base of a foreign row: the fields that a reader uses, with their types; all others are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -79,7 +79,7 @@ class Reader(StrictModel):
 def samples_or_rejects(
     file: Path, number: int, make: Callable[[], Iterable[SpatialSample]], is_new: IsNew
 ) -> Iterator[SampleOrReject]:
-    """The samples of row `number` of `file` (counted from 1), and a reject where it goes wrong or an id repeats."""
+    """The samples of row `number` of `file` (from 1); a fault or a repeated id gives a reject instead."""
     try:
         for sample in make():
             yield sample if is_new(sample.sample_id) else repeated(file, number, sample, "an earlier sample")
@@ -90,55 +90,55 @@ def samples_or_rejects(
 
 
 def counts_in_parts_of_one(place: Sequence[float]) -> bool:
-    """Whether a point or box on an image is written in parts of the image's sides, 0 to 1.
+    """Whether a point or box is written as fractions of the image's sides, 0 to 1.
 
-    As pixels or thousandths it would be less than one large, in the image's corner.
+    Read as pixels or thousandths it would be smaller than one unit, in the corner of the image.
     """
     return max(place) <= 1 and any(not float(side).is_integer() for side in place)
 
 
 def value_of(row: T | RowError) -> T:
-    """The row, or its error raised: first thing in a reader's `_samples`."""
+    """The row; if it is an error, that is raised. The first step of a reader's `_samples`."""
     if isinstance(row, RowError):
         raise row
     return row
 
 
 def checked(model: type[_Row], value: Any, field: str) -> _Row:
-    """A part of a row as a model of its own, so that what is wrong with it costs this part only.
+    """A part of a row, validated by itself, so that a fault costs only this part.
 
     Raises:
-        RowError: it is none; named by `field` and the place within.
+        RowError: it is not valid; the error names `field` and the place within.
     """
     try:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(filter(None, (field, dotted(first["loc"])))) or "row"
-        # Bounded: a pickle can hold few objects that take hours to write down.
+        # reprlib bounds the text: a few objects of a pickle can have a repr that takes hours.
         raise RowError(where, _Shown(reprlib.repr(first["input"])), first["msg"]) from error
 
 
 class _Shown(str):
-    """A text that is its own representation."""
+    """A text whose repr is the text itself."""
 
     def __repr__(self) -> str:
         return str(self)
 
 
 def reject(file: Path, number: int, error: RowError) -> Reject:
-    """The reject of a part of row `number`."""
+    """A reject for a part of row `number`."""
     return Reject(file, number, error.field, shorten(repr(error.value)), error.advice)
 
 
 def repeated(file: Path, number: int, sample: SpatialSample, by: str) -> Reject:
-    """For a sample whose id `by` has already."""
+    """A reject for a sample whose id `by` has already."""
     return Reject(file, number, "sample_id", shorten(repr(sample.sample_id)), f"{by} has this id; give each its own")
 
 
 @contextmanager
 def known_ids() -> Iterator[IsNew]:
-    """Whether an id is asked for the first time; any number of them, on disk."""
+    """A test whether an id is new; ids are kept on disk, so their number is not limited."""
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder) / "ids")) as ids:
         ids.execute("PRAGMA journal_mode=OFF")
         ids.execute("PRAGMA synchronous=OFF")

@@ -1,4 +1,4 @@
-"""Which split a sample belongs to: by its first image, so that samples that share it share a split."""
+"""The split of a sample, by its first image: samples with the same first image are in the same split."""
 
 import hashlib
 from collections import Counter
@@ -13,7 +13,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def split_of(sample: SpatialSample, validation_share: float, test_share: float) -> str:
-    """By the hash of its first image: more data moves no sample to another split."""
+    """The split by the hash of the first image, so that adding data moves no sample to another split."""
     place = _place(_key(sample))
     if place < test_share:
         return "test"
@@ -25,17 +25,17 @@ def _key(sample: SpatialSample) -> str:
 
 
 def _place(sha256: str) -> float:
-    """In [0, 1), evenly spread and the same for ever."""
+    """A number in [0, 1), uniformly distributed and always the same for an image."""
     return int(hashlib.sha256(sha256.encode()).hexdigest()[:13], 16) / 16**13
 
 
 class Splits:
-    """Deals samples out as they come. Few images may leave a split without any; then it is given one in the end."""
+    """Assigns samples to splits one by one. A split that got no image (there may be few) gets one at the end."""
 
     def __init__(self, validation_share: float, test_share: float) -> None:
         self._shares = validation_share, test_share
         self._wanted = [*(["test"] * (test_share > 0)), *(["validation"] * (validation_share > 0)), "train"]
-        # The split of each image, only as long as a split that is wanted has none.
+        # The split of each image; recorded only while some wanted split is empty.
         self._dealt: dict[str, str] = {}
         self._num_images = Counter[str]()
 
@@ -51,12 +51,12 @@ class Splits:
         return [split for split in self._wanted if not self._num_images[split]]
 
     def redeal(self, files: Mapping[str, Path], counts: Counter[str]) -> None:
-        """Give each split that is empty one image of the fullest, if that has a second: the one that a slightly larger
+        """Give each empty split an image of the fullest split, if that has at least two: the one that a slightly larger
         share would have given it.
 
         Args:
-            files: of each split, a sample a line.
-            counts: of each split's samples; kept right.
+            files: the file of each split, with a sample per line.
+            counts: the number of samples in each split; updated.
         """
         moved: dict[str, str] = {}
         for split in self._empty:
@@ -82,7 +82,7 @@ def _move(files: Mapping[str, Path], moved: Mapping[str, str], counts: Counter[s
 
 
 def notes_on_empty(counts: Mapping[str, int], validation_share: float, test_share: float) -> list[str]:
-    """What a person has to know of splits without a sample: a run needs one in each."""
+    """Notes on splits without a sample: a run needs one in each."""
     notes = []
     for split, share in (("validation", validation_share), ("test", test_share)):
         if not counts.get(split):

@@ -1,1 +1,1 @@
-"""What looks wrong in samples that can be read: frames, units, answers, marks, chains."""
+"""Checks of readable samples for what looks wrong: frames, units, answers, marks, chains."""

@@ -1,7 +1,7 @@
-"""Whether answers agree with the sample's own 3D centres, by a wide margin: a question means what its words say.
+"""Whether answers agree with the sample's own 3D centres, within a wide margin.
 
-Only questions whose words leave no doubt are judged: a distance between two marked regions, the depth of one, which of
-several is closer to the camera, left or right, above or below.
+Only questions with an unambiguous wording are checked: the distance between two marked regions, the depth of one, which
+of several is closer to the camera, left or right, above or below.
 """
 
 import math
@@ -22,7 +22,7 @@ from spatial.sample import (
 )
 
 METRES: Mapping[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001, "km": 1000.0, "ft": 0.3048, "in": 0.0254}
-"""Of each unit of length."""
+"""Metres per unit of length."""
 
 _OTHER_LENGTH = re.compile(
     r"\b(horizontal\w*|vertical\w*|height|tall|taller|wide|width|long|length|size|radius|gap|closest points?|edges?|"
@@ -46,13 +46,13 @@ _LETTER_FIRST = re.compile(
 )
 _LETTER_LAST = re.compile(r"(?:^|[?,:]|\bor\b)\s*([^?,()]+?)\s*\(([A-Z])\)")
 _FAR_OFF = ((1.5, 0.3), (3.0, 0.1))
-"""Values so many times apart, and by so many metres, do not mean the same."""
+"""Two lengths contradict each other if their ratio and their difference in metres both exceed one of these pairs."""
 _CLEAR_M = 0.3
-"""Places that differ by less are neither left nor right of each other for sure."""
+"""Below this difference, it is not certain which of two places is left or right."""
 
 
 class AnswerCheck:
-    """Whether the answers of questions about marked regions follow from the regions' centres."""
+    """Whether answers to questions about marked regions agree with the regions' centres."""
 
     def __init__(self) -> None:
         self._contradicts = Tally(
@@ -86,7 +86,7 @@ class AnswerCheck:
 
 
 def mentioned_centers(sample: SpatialSample) -> dict[str, Vector3]:
-    """By label, the centres of the regions that the question mentions, in its order; none unless all are known."""
+    """The centres of the regions that the question mentions, by label, in its order; empty unless all are known."""
     question = sample.question.casefold()
     places = {
         region: match.start()
@@ -95,20 +95,20 @@ def mentioned_centers(sample: SpatialSample) -> dict[str, Vector3]:
     }
     ordered = sorted(places, key=lambda region: places[region])
     if len({region.image_index for region in ordered}) > 1:
-        return {}  # centres of several images have no common frame that is known
+        return {}  # the centres of several images have no known common frame
     known = {region.label: region.center_m for region in ordered if region.center_m is not None}
     return known if len(known) == len(ordered) else {}
 
 
 def options_in(question: str) -> dict[str, str]:
-    """The options that a question's own text lists, by their letters."""
+    """The options that a question's own text lists, by letter."""
     last = {letter: text for text, letter in _LETTER_LAST.findall(question)}
     first = {one or other: text for one, other, text in _LETTER_FIRST.findall(question)}
     return first if len(first) > len(last) else last
 
 
 def _expected_m(sample: SpatialSample, centers_m: Mapping[str, Vector3]) -> list[float]:
-    """The lengths that the question may mean; empty if that is not clear."""
+    """The lengths that the question may ask for; empty if that is unclear."""
     if not isinstance(sample.answer, NumberAnswer) or sample.answer.unit not in METRES:
         return []
     question, centers = sample.question, list(centers_m.values())
@@ -128,7 +128,7 @@ def _are_far_off(value_m: float, other_m: float) -> bool:
 
 
 def _agrees(sample: SpatialSample, centers_m: Mapping[str, Vector3]) -> bool | None:
-    """Whether an answer that names one of them, a side or a place fits the centres; None where that is not clear."""
+    """Whether an answer that names a region, a side or a place agrees with the centres; None: unclear."""
     match sample.answer:
         case PointAnswer(center_m=told_m) | Box3DAnswer(center_m=told_m) if len(centers_m) == 1:
             (center_m,) = centers_m.values()

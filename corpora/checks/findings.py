@@ -1,4 +1,4 @@
-"""One thing that a check found in a file: how many samples it concerns, the first of them, and what to do."""
+"""What a check found in a file: how many samples it concerns, the first of them, and what to do."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,15 +13,15 @@ class Finding:
     """Something that a person should look at."""
 
     words: str
-    """What it is about the samples, as the end of "3 of 40 …"."""
+    """What was found, as the end of the sentence "3 of 40 …"."""
     remedy: str
     num: int
     num_checked: int
-    """Of how many: those that it could be true of."""
+    """Number of samples that it could apply to."""
     sample_ids: tuple[str, ...]
-    """The first of them."""
+    """Ids of the first samples."""
     is_wrong: bool = True
-    """False: only to be known."""
+    """False: a note, not a fault."""
 
     def __str__(self) -> str:
         share = f"{self.num / self.num_checked:.1%}"
@@ -30,7 +30,7 @@ class Finding:
 
 
 class Check(Protocol):
-    """Looks at every sample once, and says at the end what it found."""
+    """Sees every sample once, and reports its findings at the end."""
 
     def add(self, sample: SpatialSample) -> bool:
         """Whether this sample looks wrong by itself."""
@@ -40,7 +40,7 @@ class Check(Protocol):
 
 @dataclass
 class Tally:
-    """Counts of one thing that may be found."""
+    """Counts for one possible finding."""
 
     words: str
     remedy: str
@@ -50,7 +50,7 @@ class Tally:
     sample_ids: list[str] = field(default_factory=list)
 
     def add(self, sample_id: str, is_found: bool) -> bool:
-        """Count a sample that it could be true of; returns whether it is."""
+        """Count a sample that the finding could apply to; returns `is_found`."""
         self.num_checked += 1
         self.num += is_found
         if is_found and len(self.sample_ids) < _NUM_NAMED and sample_id not in self.sample_ids:

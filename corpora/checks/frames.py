@@ -1,7 +1,7 @@
 """Whether 3D centres are in the camera frame: +x right, +y down, +z forward.
 
-A centre in the right frame projects into its region's box. Where many do not, the usual other frames are tried on them:
-one in which nearly all lie inside says what is wrong.
+A centre in the right frame projects into its region's box. If many do not, other common frames are tried: one in which
+nearly all centres lie inside explains the fault.
 """
 
 from collections import Counter
@@ -24,16 +24,16 @@ FRAMES: Mapping[str, Turn] = {
     "y points forward and z up (as in world frames)": lambda c: (c[0], -c[2], c[1]),
     "x points forward, y left and z up (as in robotics)": lambda c: (-c[1], -c[2], c[0]),
 }
-"""Other frames that data sets use, and how a centre in one comes into ours."""
+"""Other frames that data sets use, with the conversion of a centre into ours."""
 
 _EXPLAINED = 0.8
-"""Share of misplaced centres that another frame must put in place to be named."""
+"""A frame is named if it explains at least this share of the misplaced centres."""
 _TOLERATED = 0.02
-"""Share of misplaced centres that need not be wrong: things may be cut off by the image's border."""
+"""Share of misplaced centres that is tolerated: objects may be cut off by the image's border."""
 
 
 def lies_in_box(pixel: tuple[float, float] | None, box: tuple[float, float, float, float], slack: float) -> bool:
-    """Whether a pixel is within a box widened by half its sides and by `slack` pixels: centres are seldom exact."""
+    """Whether a pixel is within a box widened by half its sides and by `slack` pixels: centres are rarely exact."""
     if pixel is None:
         return False
     left, top, right, bottom = box
@@ -42,8 +42,7 @@ def lies_in_box(pixel: tuple[float, float] | None, box: tuple[float, float, floa
 
 
 def centers_of(sample: SpatialSample) -> list[tuple[Region, Vector3]]:
-    """Regions of the first image with what the sample says of their centres: itself, or as its answer, or in its
-    chain."""
+    """Regions of the first image with their centres, from the region itself, from the answer, or from the chain."""
     regions = sample.regions_of(0)
     if found := [(region, region.center_m) for region in regions if region.center_m is not None]:
         return found
@@ -65,7 +64,7 @@ def _answer_centers_m(sample: SpatialSample) -> list[Vector3]:
 
 
 class FrameCheck:
-    """Whether centres project into their boxes, and in which frame they would."""
+    """Whether centres project into their boxes, and in which frame they would if not."""
 
     def __init__(self) -> None:
         self._misplaced = Tally(
@@ -100,7 +99,7 @@ class FrameCheck:
             far = max(abs(camera.cx_px / image.width_px - 0.5), abs(camera.cy_px / image.height_px - 0.5))
             self._off_middle.add(sample.sample_id, far > 0.25)
         else:
-            # Wide enough for most: which side of the middle a centre lies on does not depend on it.
+            # A wide view; the side of the middle on which a centre lies does not depend on it.
             side = float(max(image.width_px, image.height_px))
             camera = Camera(fx_px=side, fy_px=side, cx_px=image.width_px / 2, cy_px=image.height_px / 2)
             slack = side / 4
@@ -134,7 +133,7 @@ class FrameCheck:
 
 
 def _resized(camera: Camera, width_px: int, height_px: int) -> Camera:
-    """The camera if its principal point were the image's middle: that of an image that was scaled."""
+    """The camera scaled so that its principal point is the image's middle, as if the image had been resized."""
     x, y = width_px / (2 * camera.cx_px or 1), height_px / (2 * camera.cy_px or 1)
     if x <= 0 or y <= 0:
         return camera

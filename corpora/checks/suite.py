@@ -15,12 +15,12 @@ _MAX_DOMAINS = 100
 
 
 class CheckSuite:
-    """Looks at samples, one after the other, for all that may be wrong with them."""
+    """Runs all checks on samples, one after the other."""
 
     def __init__(self, images: ImageStore) -> None:
         """
         Args:
-            images: the store with their depth maps.
+            images: the store with the samples' depth maps.
         """
         self._checks: tuple[Check, ...] = (
             _ByDomain(FrameCheck),
@@ -33,17 +33,17 @@ class CheckSuite:
         )
 
     def add(self, sample: SpatialSample) -> bool:
-        """Look at a sample; returns whether it looks wrong by itself."""
+        """Check a sample; returns whether it looks wrong by itself."""
         return any([check.add(sample) for check in self._checks])
 
     def findings(self) -> list[Finding]:
-        """What looks wrong first, then what is only to be known."""
+        """Findings of faults first, then notes."""
         found = [finding for check in self._checks for finding in check.findings()]
         return sorted(found, key=lambda finding: not finding.is_wrong)
 
 
 class _ByDomain:
-    """A check of each domain by itself: what comes from one place shares its frame and its unit."""
+    """A separate check for each domain: samples of one origin share their frame and unit."""
 
     def __init__(self, make: Callable[[], Check]) -> None:
         self._make = make

@@ -25,13 +25,13 @@ _NUMBER_IN_TEXT = re.compile(r"[+-]?\d+(?:\.\d+)?\s*(?:[a-zA-Z°]+)?")
 _NUMBER_TOLERANCE = 0.05
 _CENTER_TOLERANCE_M, _CENTER_TOLERANCE = 0.25, 0.1
 _CONSTANT, _MIN_CONSTANT = 0.9, 20
-"""An answer that so large a share of so many questions of a kind have can be learned without looking."""
+"""If this share of at least this many questions of a kind have the same answer, it can be learned without looking."""
 _MAX_ANSWERS = 1000
-"""Answers of a kind that are told apart: no more are needed to see that one is common."""
+"""Most different answers that are counted per kind; more are not needed to find a common one."""
 
 
 class MarkCheck:
-    """Whether a question speaks of the regions that its sample has."""
+    """Whether a question mentions the regions of its sample, and no others."""
 
     def __init__(self) -> None:
         self._unknown = Tally(
@@ -82,7 +82,7 @@ class ChainCheck:
             looks_wrong |= self._malformed.add(sample.sample_id, not parsed.well_formed)
             if parsed.answer:
                 looks_wrong |= self._other_answer.add(sample.sample_id, not _is_same(parsed.answer, sample))
-            # Only centres in the sample's own frame can be compared with its regions.
+            # Only centres in the sample's own frame are comparable with its regions.
             if path is ReasoningPath.DTR and parsed.boxes and parsed.reference_frame is None:
                 looks_wrong |= self._add_boxes(sample, [(box.name, box.center_m) for box in parsed.boxes])
         return looks_wrong
@@ -116,13 +116,13 @@ def _is_same(said: str, sample: SpatialSample) -> bool:
     truth = sample.answer
     if isinstance(truth, NumberAnswer):
         value = read_quantity(said, truth.unit)
-        # A chain may round; what counts as right in an evaluation is far wider.
+        # A chain may round; the tolerance of an evaluation is much wider.
         return value is not None and abs(value - truth.value) <= max(_NUMBER_TOLERANCE * abs(truth.value), 0.01)
     return is_right(said, truth)
 
 
 class LeakCheck:
-    """Whether a question tells its answer, and texts hold what a tokenizer reads as no text."""
+    """Whether a question gives its answer away, and whether texts contain special tokens."""
 
     def __init__(self) -> None:
         self._leaks = Tally("questions tell their own answer", "take it out of the question")
@@ -172,7 +172,7 @@ class RepeatCheck:
             "samples ask what an earlier one asks, and have another answer", "find out which is right, and keep that"
         )
         self._answers: dict[bytes, bytes] = {}
-        """Of what was asked so far; both as hashes, so that millions fit into memory."""
+        """Answers by question so far, both as hashes, so that millions fit into memory."""
         self._by_kind: dict[str, Counter[str]] = defaultdict(Counter)
 
     def add(self, sample: SpatialSample) -> bool:

@@ -1,6 +1,6 @@
 """Whether 3D centres are in metres.
 
-Projection does not see a unit: it shows in how large and how far away things would be, and in depth maps.
+A projection does not depend on the unit. A wrong unit shows in implausible sizes and distances, and in depth maps.
 """
 
 import math
@@ -18,23 +18,23 @@ _MAX_SIZE_M, _MAX_DEPTH_M = 15.0, 100.0
 _MIN_SIZE_M, _MIN_DEPTH_M = 0.003, 0.05
 _USUAL_SIZE_M, _USUAL_DEPTH_M = 0.6, 3.0
 _AGREEING = 0.8
-"""Share of values that must speak for a unit."""
+"""Share of values that must agree on a unit."""
 _UNITS = {"millimetres": 0.001, "centimetres": 0.01, "kilometres": 1000.0}
 _UNUSUAL, _APART = 0.1, 0.1
-"""Shares of centres above which unusual lengths, and depths unlike the depth map's, are no chance."""
+"""Above these shares of centres, unusual lengths, and depths that differ from the depth map, are not chance."""
 _MAX_KEPT = 100_000
 _NUM_DEPTHS_READ = 300
 
 
 class UnitCheck:
-    """Whether centres are in metres, by how large and how far things would be, and by depth maps."""
+    """Whether centres are in metres, judged by sizes and distances, and by depth maps."""
 
     def __init__(self, images: ImageStore) -> None:
         self._images = images
         self._large = _Lengths("large or far for metres")
         self._small = _Lengths("small or near for metres")
         self._ratios: list[float] = []
-        """Of centres' depths to those of their depth maps."""
+        """Ratios of centres' depths to those in their depth maps."""
         self._apart = Tally(
             "3D centres are at another depth than their depth map shows there",
             "correct the centres, or `metres_per_level` of the depth maps",
@@ -69,7 +69,7 @@ class UnitCheck:
         try:
             depth_m = self._images.open_depth(depth)
         except (BadImageError, OSError):
-            return False  # said where the images are checked
+            return False  # reported where images are checked
         looks_wrong = False
         for region, center_m in centers:
             left, top, right, bottom = (round(side) for side in region.box_xyxy_px)
@@ -90,12 +90,12 @@ class UnitCheck:
             found = self._apart.findings()
             if by_map:
                 found = [replace(found[0], remedy=f"they seem to be in {by_map}; give metres")]
-        # Of things that are cut off, the 2D box is too small.
+        # The 2D box of an object that is cut off is too small.
         return found + (self._sizes.findings() if self._sizes.num > _APART * self._sizes.num_checked else [])
 
 
 class _Lengths:
-    """How far and how large things would be where that is unusual."""
+    """Unusual distances and sizes of objects."""
 
     def __init__(self, what: str) -> None:
         self._tally = Tally(f"3D centres are {what}", "")
@@ -110,7 +110,7 @@ class _Lengths:
         return is_unusual
 
     def unit(self) -> str:
-        """The unit that makes them the most usual."""
+        """The unit that makes them the most plausible."""
         if not self._depths:
             return ""
         depth, size = median(self._depths), median(self._sizes)
@@ -130,7 +130,7 @@ class _Lengths:
 
 
 def _unit_by_ratio(ratio: float) -> str:
-    """The unit that makes lengths so many times as large as they should be; empty if none does."""
+    """The unit that explains lengths that are `ratio` times too large; empty: none does."""
     for unit, scale in _UNITS.items():
         if 0.6 < ratio * scale < 1.7:
             return unit
@@ -138,7 +138,7 @@ def _unit_by_ratio(ratio: float) -> str:
 
 
 def unit_by_ratios(ratios: list[float]) -> str:
-    """The same of several; empty unless nearly all agree."""
+    """The unit that explains several ratios; empty unless nearly all agree."""
     if not ratios:
         return ""
     unit = _unit_by_ratio(median(ratios))

@@ -1,1 +1,1 @@
-"""File formats read with care: JSON row by row, images, pickles, masks."""
+"""File formats, read safely and in bounded memory: JSON row by row, images, pickles, masks."""

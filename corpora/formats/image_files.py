@@ -1,4 +1,4 @@
-"""Image files that rows name, put into the store: a name that leads out of the data set's folder is refused."""
+"""Image files that rows name, put into the store; names that lead out of the data set's folder are refused."""
 
 import os
 from functools import lru_cache
@@ -13,14 +13,14 @@ def inside(root: Path, name: str, field: str, allow_outside: bool = False) -> Pa
     """The file `name` within `root`.
 
     Raises:
-        RowError: it leads out of `root` (absolute, `..`, or a link) though that is not allowed, or it is no file.
+        RowError: it leads out of `root` (absolute, `..`, or a link) and that is not allowed, or it is not a file.
     """
     if "\0" in name:
-        raise RowError(field, name, "a file's name holds no NUL")
+        raise RowError(field, name, "a file name cannot contain NUL")
     try:
         os.fsencode(name)
     except UnicodeEncodeError:  # half of a pair of surrogates
-        raise RowError(field, name, "a file's name holds a character that no file's can") from None
+        raise RowError(field, name, "contains a character that no file name can contain") from None
     file = root / name
     try:
         if not allow_outside and not file.resolve().is_relative_to(root.resolve()):
@@ -33,7 +33,7 @@ def inside(root: Path, name: str, field: str, allow_outside: bool = False) -> Pa
 
 
 class ImageImporter:
-    """Puts a data set's image files into the store; a file that is named again is not read again."""
+    """Puts a data set's image files into the store, and reads each file once."""
 
     def __init__(self, images: ImageStore, root: Path, allow_outside: bool = False) -> None:
         self._images, self._root, self._allow_outside = images, root, allow_outside
@@ -43,7 +43,7 @@ class ImageImporter:
         """The image in the file `name`.
 
         Raises:
-            RowError: there is no such file in the data set's folder, or it is no image.
+            RowError: there is no such file in the data set's folder, or it is not an image.
         """
         return self._stored(inside(self._root, name, field, self._allow_outside), name, field)
 
@@ -55,7 +55,7 @@ def put_image(images: ImageStore, data: bytes, field: str, name: str) -> ImageRe
     """Store the bytes of an image file.
 
     Raises:
-        RowError: they are no readable image.
+        RowError: they cannot be read as an image.
     """
     try:
         return images.put_encoded(data)

@@ -1,4 +1,4 @@
-"""JSON row by row: lines or one array, however long; what is broken is a value and is never raised."""
+"""JSON row by row, from lines or one array of any length; a broken row is a `RowError` that is yielded, not raised."""
 
 import re
 from collections.abc import Iterator
@@ -11,20 +11,20 @@ import orjson
 from corpora.rows import RowError
 
 MAX_LINE_BYTES = 16 * 2**20
-"""A longer line is a reject: it is no sample of ours, and reading it whole could fill the memory."""
+"""A longer line is a reject: reading it whole could exhaust the memory."""
 
 
 _MAX_DEPTH = 1000
-"""Of brackets within brackets: ijson remembers the way to each, in memory that grows with the square of the depth."""
+"""Deepest nesting of brackets: ijson stores the path to each, in memory that grows with the square of the depth."""
 _CHUNK_BYTES = 4096
 _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
-"""A whole text of JSON; what a backslash escapes does not end it."""
+"""A complete JSON string; an escaped quote does not end it."""
 _NAN = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|$)|(-?\b(?:NaN|Infinity)\b)', re.DOTALL)
 _PART_OF_NAN = re.compile(rb"(?:^|[:\[,\s])(?:-|-?(?:N(?:aN?)?|I(?:n(?:f(?:i(?:n(?:i(?:ty?)?)?)?)?)?)?))$")
 
 
 def lines_of(file: Path) -> Iterator[tuple[int, bytes | RowError]]:
-    """Numbered lines that are not empty; one that is too long is a `RowError`, not raised."""
+    """Numbered lines that are not empty; a line that is too long becomes a `RowError`."""
     with file.open("rb") as lines:
         number = 0
         while line := lines.readline(MAX_LINE_BYTES):
@@ -38,7 +38,7 @@ def lines_of(file: Path) -> Iterator[tuple[int, bytes | RowError]]:
 
 
 def json_lines(file: Path) -> Iterator[tuple[int, Any | RowError]]:
-    """Numbered values of a file with one JSON value a line; a line that is none is a `RowError`, not raised."""
+    """Numbered values of a file with one JSON value per line; a line that is not JSON becomes a `RowError`."""
     for number, line in lines_of(file):
         if isinstance(line, RowError):
             yield number, line
@@ -50,17 +50,18 @@ def json_lines(file: Path) -> Iterator[tuple[int, Any | RowError]]:
 
 
 def json_rows(file: Path) -> Iterator[tuple[int, Any | RowError]]:
-    """Numbered values of a JSON array, or of a file with one value a line, whichever it is."""
+    """Numbered values of a JSON array or of a file with one value per line, whichever the file is."""
     with file.open("rb") as content:
         is_array = content.read(1024).lstrip()[:1] == b"["
     return json_array(file) if is_array else json_lines(file)
 
 
 def json_array(file: Path, prefix: str = "item") -> Iterator[tuple[int, Any | RowError]]:
-    """Numbered elements of a JSON array, parsed as they come; a file that breaks off ends with a `RowError`.
+    """Numbered elements of a JSON array, parsed one by one; a truncated file ends with a `RowError`.
 
     Args:
-        prefix: where the array is, in ijson's words: "item" is the file's own, "annotations.item" one within.
+        prefix: where the array is, as a prefix of ijson: "item" if the file is the array, "annotations.item" if the
+            array stands under "annotations".
     """
     number = 0
     try:
@@ -74,7 +75,7 @@ def json_array(file: Path, prefix: str = "item") -> Iterator[tuple[int, Any | Ro
             return
     else:
         return
-    # The fast parser stops at a whole number of more than 64 bits; the slow one takes it, and goes on.
+    # The fast parser stops at an integer of more than 64 bits; the slow one reads the rest.
     skipped = number
     try:
         with file.open("rb") as content:
@@ -87,14 +88,14 @@ def json_array(file: Path, prefix: str = "item") -> Iterator[tuple[int, Any | Ro
 
 
 class _Shallow:
-    """A file that ends in an error where its brackets are nested too deep; those in texts do not count (masks have
-    many that never close). NaN and Infinity, which Python writes though JSON has none, become texts: they cost the row
-    that needs a number there, not the rest of the file."""
+    """A file that raises an error where its brackets are nested too deeply. Brackets in strings do not count (masks
+    have many that never close). NaN and Infinity, which Python writes although JSON has neither, become strings:
+    they cost the row that needs a number there, and not the rest of the file."""
 
     def __init__(self, content: BinaryIO) -> None:
         self._content = content
         self._depth = 0
-        # What stands for the text that the last bytes broke off in: its quote, and the backslash if they ended in one.
+        # If the last bytes ended within a string: its opening quote, and the backslash if they ended in one.
         self._open = b""
 
     def read(self, num_bytes: int) -> bytes:

@@ -1,4 +1,4 @@
-"""COCO's run-length encoding as a string, read with bounds: a file may be made to fill the memory."""
+"""COCO's run-length encoding as a string, with bounds, because a malicious file could exhaust the memory."""
 
 from collections.abc import Sequence
 
@@ -6,19 +6,20 @@ from corpora.rows import RowError
 
 MAX_CHARS = 1_000_000
 _MAX_GROUPS = 7
-"""Of five bits: more than any count of pixels needs."""
+"""Most groups of five bits per number: more than any count of pixels needs."""
 
 
 def read_rle(
     counts: str | Sequence[int], size_hw: Sequence[int], image_hw: tuple[int, int], field: str
 ) -> tuple[int, ...]:
-    """Lengths of runs outside and inside in turn, column by column, outside first; they add up to the image's pixels.
+    """Lengths of runs outside and inside the mask in turn, column by column, outside first; they sum to the pixels.
 
-    The string holds each number in groups of five bits, the lowest first, a character of 48 to 111 each, whose sixth
-    bit says that another follows; from the fourth number on it is the difference to the last but one (COCO's maskApi).
+    The string encodes each number in groups of five bits, lowest first. Each group is a character of 48 to 111, whose
+    sixth bit says that another group follows. From the fourth number on, the difference to the number two places before
+    is encoded (COCO's maskApi).
 
     Raises:
-        RowError: it is of another size than the image, or no such encoding. Nothing of the declared size is allocated.
+        RowError: it has another size than the image, or is not such an encoding. The declared size is never allocated.
     """
     if tuple(size_hw) != image_hw:
         advice = f"its image has height and width {list(image_hw)}; an encoding is of the whole image"
@@ -55,10 +56,10 @@ def _runs(counts: str, field: str) -> list[int]:
 
 
 def box_around(runs: Sequence[int], height_px: int) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom in pixels around the runs inside.
+    """Left, top, right, bottom, in pixels, around the pixels of the mask.
 
     Raises:
-        ValueError: there are none.
+        ValueError: the mask is empty.
     """
     tops, bottoms, lefts, rights = [], [], [], []
     start = 0

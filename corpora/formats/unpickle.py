@@ -1,7 +1,7 @@
-"""Reading a pickle from elsewhere without running what it holds.
+"""Reading an untrusted pickle without running code that it names.
 
-A pickle names functions that its reader calls. Here it may name what NumPy writes arrays with, and nothing else; and
-even that is not NumPy's own, which trusts its input and can be made to write over memory, but the classes below.
+A pickle names functions that its reader calls. Here it may name only those that NumPy writes arrays with, and even
+these are replaced by the classes below: NumPy's own trust their input and can be made to overwrite memory.
 """
 
 import io
@@ -23,7 +23,7 @@ _NUMPY_MODULES = (
 
 
 class UnsafePickleError(pickle.UnpicklingError):
-    """The pickle names something that is refused."""
+    """The pickle names something that is not allowed."""
 
 
 class PickledArray:
@@ -37,7 +37,7 @@ class PickledArray:
 
 
 class _PickledDtype:
-    """The type of an array's numbers."""
+    """The type of the numbers in an array."""
 
     def __init__(self, code: str, *_: object) -> None:
         if not isinstance(code, str) or not _PLAIN_DTYPE.fullmatch(code):
@@ -56,13 +56,13 @@ class _PickledDtype:
 
 
 def read_pickle(file: Path) -> Any:
-    """What a pickle of plain containers, texts, numbers and NumPy arrays of numbers holds; arrays as `PickledArray`.
+    """The content of a pickle of plain containers, texts, numbers and NumPy arrays of numbers (as `PickledArray`).
 
-    The whole is read into memory: the format knows no parts.
+    The file is read into memory whole, because the format has no parts.
 
     Raises:
-        UnsafePickleError: it names anything else, which is not called.
-        pickle.UnpicklingError: it is no pickle, or it breaks off.
+        UnsafePickleError: it names anything else; that is not called.
+        pickle.UnpicklingError: it is not a pickle, or it is truncated.
         FileNotFoundError: there is no such file.
     """
     with file.open("rb") as content:
@@ -76,13 +76,13 @@ def _load(content: io.BufferedIOBase) -> Any:
         raise
     except OSError as error:
         raise pickle.UnpicklingError(f"cannot be read: {error}") from error
-    # Whatever bytes there are, they may ask for any operation on any value: a broken pickle fails in many ways.
+    # Arbitrary bytes can ask for any operation on any value, so a broken pickle can fail in any way.
     except Exception as error:
         raise pickle.UnpicklingError(f"no whole pickle: {type(error).__name__}: {error}") from error
 
 
 class _Unpickler(pickle._Unpickler):
-    """Python's own reader in Python: the one in C makes room for as many memos as one number of the file says."""
+    """The reader written in Python: the one in C allocates as many memo entries as a number in the file says."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):  # how protocols 0 to 2 write bytes
@@ -103,7 +103,7 @@ def _array(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     if not isinstance(dtype, _PickledDtype) or not isinstance(data, (bytes, bytearray, str)):
         raise UnsafePickleError("an array of objects; only numbers are read")
     content = data.encode("latin1") if isinstance(data, str) else data
-    # Reshape checks that the numbers are as many as the shape says, before anything of that size is made.
+    # `reshape` compares the shape with the numbers that are there, before anything of that size is allocated.
     return np.frombuffer(content, dtype.plain).reshape(shape, order="F" if order == "F" else "C")
 
 

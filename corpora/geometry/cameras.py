@@ -1,4 +1,4 @@
-"""Cameras, poses and depth maps as foreign data sets write them: matrices in nested lists, images of 16 bits."""
+"""Cameras, poses and depth maps as data sets write them: matrices as nested lists, 16-bit images."""
 
 import io
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ MAX_DEPTH_PIXELS = 2**26
 
 
 def _to_list(value: Any) -> Any:
-    """A tuple or an array as the list that strict pydantic asks for."""
+    """A tuple or an array as a list, which strict pydantic requires."""
     if isinstance(value, PickledArray):
         return value.values.tolist()
     return list(value) if isinstance(value, tuple) else value
@@ -41,7 +41,7 @@ Integers = Annotated[list[int], BeforeValidator(_to_list)]
 def camera_of(matrix: Matrix, field: str) -> Camera:
     """
     Raises:
-        RowError: it is no camera matrix.
+        RowError: it is not a camera matrix.
     """
     (fx, _, cx), (_, fy, cy) = matrix[0][:3], matrix[1][:3]
     try:
@@ -51,10 +51,10 @@ def camera_of(matrix: Matrix, field: str) -> Camera:
 
 
 def pose_of(matrix: Matrix, field: str) -> np.ndarray:
-    """4 × 4.
+    """The pose as a 4 × 4 matrix.
 
     Raises:
-        RowError: it is no rigid motion.
+        RowError: it is not a rigid motion.
     """
     pose = np.eye(4)
     if len(matrix[0]) != 4 or len({len(row) for row in matrix}) != 1:
@@ -66,10 +66,10 @@ def pose_of(matrix: Matrix, field: str) -> np.ndarray:
 
 
 def rotation_of(matrix: Matrix, field: str) -> np.ndarray:
-    """3 × 3.
+    """The rotation as a 3 × 3 matrix.
 
     Raises:
-        RowError: it is no rotation.
+        RowError: it is not a rotation.
     """
     rotation = np.array([row[:3] for row in matrix[:3]])
     if not is_rotation(rotation):
@@ -78,7 +78,7 @@ def rotation_of(matrix: Matrix, field: str) -> np.ndarray:
 
 
 def vector(values: list[float]) -> Vector3:
-    """Three numbers, as a sample holds them."""
+    """Three numbers as a tuple, as in a sample."""
     x, y, z = values
     return x, y, z
 
@@ -91,15 +91,15 @@ def put_depth(
     sensor: Camera,
     picture: tuple[ImageRef, Camera],
 ) -> DepthRef:
-    """Store a depth map as one of the size of its image, each pixel with the depth of the nearest of the sensor's.
+    """Store a depth map at the size of its image; each pixel gets the depth of the nearest pixel of the sensor.
 
     Args:
-        data: a PNG or PGM file of 16 bits; level 0 says that depth is unknown.
-        sensor: the camera that the depth map has; it stands where the image's camera stands and looks the same way.
+        data: a 16-bit PNG or PGM file; level 0 means unknown.
+        sensor: the camera of the depth map, at the position and orientation of the image's camera.
         picture: the image and its camera.
 
     Raises:
-        RowError: the file cannot be read, or is no depth map.
+        RowError: the file cannot be read, or is not a depth map.
     """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "PPM")) as file:
@@ -124,7 +124,7 @@ def put_depth(
 def _nearest(
     length_px: int, focal_px: float, middle_px: float, other_focal_px: float, other_middle_px: float
 ) -> np.ndarray:
-    """For each pixel along a side, which pixel of another camera sees the same direction (it may have none)."""
-    # A pixel's middle is half a pixel from its corner, in both.
+    """For each pixel along a side, the pixel of another camera in the same direction; it may lie outside its image."""
+    # In both cameras the centre of a pixel is half a pixel from its corner.
     middles = (np.arange(length_px) + 0.5 - middle_px) * (other_focal_px / focal_px) + other_middle_px
     return np.floor(np.clip(middles, -1.0, float(2**31))).astype(np.int64)

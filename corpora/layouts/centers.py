@@ -8,8 +8,8 @@
                    "all_frame_3d": {"0": {"center_cam": […]}, "1": …}}}                       and in every image's
     [[0.46, -0.21, 2.25], …]                                             a centre for each region, in order
 
-Here centres are kept in the frame of the first image, and those of the others beside them. What is none of these forms
-is an error: a centre that is passed over is a reward that is never given.
+Centres are stored in the frame of the first image, and the centres in the other frames next to them. Any other form is
+an error, because an ignored centre would silently cost rewards.
 """
 
 import re
@@ -39,14 +39,14 @@ class _Centers(Raw):
 @dataclass(frozen=True)
 class _Known:
     center_m: Vector3
-    """In the first image's frame."""
+    """The centre in the frame of the first image."""
     name: str
     views_m: tuple[Vector3 | None, ...]
-    """In the frame of each of several images, as far as known."""
+    """The centre in the frame of each of several images, where known."""
 
 
 def frames_of(value: Any) -> dict[str, int]:
-    """The image of each mark, by its colour, as far as `3d_pos` says it."""
+    """The image of each mark, by its colour, if `3d_pos` says so."""
     entries = value.items() if isinstance(value, dict) else ()
     frames = {_mark_of(key): entry.get("current_frame") for key, entry in entries if isinstance(entry, dict)}
     return {mark: frame for mark, frame in frames.items() if isinstance(frame, int) and not isinstance(frame, bool)}
@@ -56,7 +56,7 @@ def with_centers(value: Any, regions: tuple[Region, ...], num_images: int) -> tu
     """The regions with their centres and names.
 
     Raises:
-        RowError: `value` has none of the known forms, or speaks of a mark or an image that the row has not.
+        RowError: `value` has none of the known forms, or names a mark or an image that the row does not have.
     """
     if value is None or value in ({}, []):
         return regions
@@ -67,7 +67,7 @@ def with_centers(value: Any, regions: tuple[Region, ...], num_images: int) -> tu
     entries: dict[str, _Known] = {}
     by_mark = {region.mark: region for region in regions}
     for key, entry in value.items():
-        if entry is None:  # tables write out what a row leaves out
+        if entry is None:  # tables write null for a field that a row leaves out
             continue
         mark = _mark_of(key)
         if mark not in by_mark:
@@ -85,7 +85,7 @@ def with_centers(value: Any, regions: tuple[Region, ...], num_images: int) -> tu
 
 
 def _mark_of(key: Any) -> str:
-    """What a key names ("red_point"); the key itself where that is no mark."""
+    """The mark that a key names ("red_point"); the key itself if it names none."""
     match = _MARK.fullmatch(str(key))
     return (match[1] or match[2]).lower() if match else str(key)
 
@@ -98,7 +98,7 @@ def _in_order(value: Sequence[Any], regions: tuple[Region, ...]) -> tuple[Region
 
 
 def _entry(entry: Any, field: str, region: Region, num_images: int) -> _Known:
-    """What is known of a mark."""
+    """The centres and the name of a mark."""
     if not isinstance(entry, dict):
         raise RowError(field, entry, f"an unknown form: {_FORMS}")
     own = entry.get("current_frame_3d")
@@ -120,7 +120,7 @@ def _entry(entry: Any, field: str, region: Region, num_images: int) -> _Known:
 
 
 def _frame(entry: dict[str, Any], field: str, region: Region, num_images: int) -> int:
-    """The image whose frame a mark's own centre is in."""
+    """The image in whose frame a mark's own centre is given."""
     frame = entry.get("current_frame")
     if frame is None:
         return region.image_index
@@ -132,7 +132,7 @@ def _frame(entry: dict[str, Any], field: str, region: Region, num_images: int) -
 
 
 def _views(everywhere: Any, field: str, num_images: int) -> tuple[Vector3 | None, ...]:
-    """The centre in the frame of each image, None where that is not given; empty where none is."""
+    """The centre in the frame of each image, None where it is not given; empty if none is given."""
     if everywhere is None:
         return ()
     if isinstance(everywhere, list):
@@ -150,7 +150,7 @@ def _views(everywhere: Any, field: str, num_images: int) -> tuple[Vector3 | None
 
 
 def _name(*entries: dict[str, Any]) -> str:
-    """What is there ("bin"); empty where it is not known, or could not be written in a detect block."""
+    """The name of the object ("bin"); empty if it is unknown or cannot be written in a detect block."""
     names = (entry.get(key) for key in ("instance_name", "label") for entry in entries)
     texts = (" ".join(name.split()) for name in names if isinstance(name, str))
     return next((text for text in texts if text.lower() not in _UNKNOWN_NAMES and _NAME.fullmatch(text)), "")

@@ -1,4 +1,4 @@
-"""Which column of a table holds what, and how its cells are found: by name, or by a path into nested ones."""
+"""The mapping of a table's columns, and finding their cells: by name, or by a path into nested cells."""
 
 import difflib
 from collections.abc import Sequence
@@ -12,46 +12,46 @@ from spatial.strict import StrictModel
 
 
 class UnknownColumnError(ValueError):
-    """The mapping names a column that the data set has not."""
+    """The mapping names a column that the data set does not have."""
 
 
 class Columns(StrictModel):
-    """Which column holds what; an empty name: there is none.
+    """The column of each part of a sample; an empty name: the table has none.
 
-    A name may be a path into nested columns: `conversations.0.value` is the value of the first of the conversations.
+    A name may be a path into nested cells: `conversations.0.value` is the value of the first of the conversations.
     """
 
     question: Annotated[str, Field(min_length=1)]
     """The question's text."""
     answer: Annotated[str, Field(min_length=1)]
-    """The answer alone, or a response with the answer in tags."""
+    """The answer, or a response with the answer in tags."""
     image: Annotated[str, Field(min_length=1)]
-    """An image or a list of them: as `datasets` keeps images, as bytes, or as files' names in the folder `images`."""
+    """An image or a list of images: as `datasets` stores them, as bytes, or as names of files in `images`."""
     options: str = ""
-    """The options: a list of texts, or a text of it; without it, or where it is empty, a choice's options stand in the
-    question (A. left)."""
+    """The options: a list of texts, or such a list as a string. Without it, or in an empty cell, options are read from
+    the question (A. left)."""
     id: str = ""
-    """A text or a whole number; without it, samples are numbered."""
+    """The id: a text or an integer; without it, samples are numbered."""
     kind: str = ""
     """The kind of question; without it, the answer's type."""
     regions: str = ""
-    """Regions as docs/data.md has them: a list of objects with `mark`, `box_xyxy_px` and, where known, `center_m`, …"""
+    """Regions as in docs/data.md: a list of objects with `mark`, `box_xyxy_px` and, where known, `center_m`, …"""
     boxes: str = ""
-    """Instead: the regions' boxes, a list (`box_form`, `box_unit`) or an object by mark. A row may have none."""
+    """Instead of `regions`: their boxes, a list (`box_form`, `box_unit`) or an object by mark. A row may have none."""
     marks: str = ""
-    """The mark of each box: a colour (red, "red point") or a number. Without it, marks are what stands beside the
-    question's `<mask>` placeholders, and else numbers from 1."""
+    """The mark of each box: a colour (red, "red point") or a number. Without it, marks are those next to the question's
+    `<mask>` placeholders, otherwise numbers from 1."""
     names: str = ""
-    """What is in each box."""
+    """The name of the object in each box."""
     box_images: str = ""
-    """The image of each box, counted from 0; without it, all are on the first."""
+    """The image of each box, counted from 0; without it, all boxes are on the first image."""
     centers: str = ""
     """The centre of each box, or an object by mark: x, y, z in metres, in the (first) image's camera frame (+x right,
-    +y down, +z forward); null where it is unknown."""
+    +y down, +z forward); null: unknown."""
     camera: str = ""
-    """The (first) image's camera: a 3x3 matrix, [fx, fy, cx, cy], or an object with fx, fy, cx, cy; pixels."""
+    """The (first) image's camera in pixels: a 3x3 matrix, [fx, fy, cx, cy], or an object with fx, fy, cx, cy."""
     chain_lor: str = ""
-    """A whole response of the path LOR, or its thought alone, for the cold start."""
+    """A whole response of the path LOR, or only its thought, for the cold start."""
     chain_dtr: str = ""
     """A whole response of the path DTR, for the cold start."""
 
@@ -68,7 +68,7 @@ class Columns(StrictModel):
 def cell_of(row: dict[str, Any], column: str) -> Any:
     """
     Raises:
-        RowError: the row has no such column, or the path leads nowhere in it.
+        RowError: the row has no such column, or the path leads nowhere.
     """
     if column in row:
         return row[column]
@@ -85,14 +85,14 @@ def cell_of(row: dict[str, Any], column: str) -> Any:
 
 
 def optional_cell(row: dict[str, Any], column: str) -> Any:
-    """The cell, or None where there is no such column in the mapping or in the row."""
+    """The cell, or None if the mapping or the row has no such column."""
     if not column or (column not in row and column.partition(".")[0] not in row):
         return None
     return cell_of(row, column)
 
 
 def unpacked_cell(value: Any) -> Any:
-    """A cell, read where it is a text of JSON."""
+    """A cell; if it is JSON as a string, its value."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
     try:
@@ -102,7 +102,7 @@ def unpacked_cell(value: Any) -> Any:
 
 
 def _step(value: Any, step: str) -> tuple[Any] | None:
-    """One step into a cell: by key, by place, or by place in a list of records that is kept as columns."""
+    """One step into a cell: by key, by index, or by index in a list of records that is stored by columns."""
     if isinstance(value, dict):
         if step in value:
             return (value[step],)
@@ -123,10 +123,10 @@ def _place(step: str) -> int | None:
 def check_columns(columns: Columns, rows: Sequence[dict[str, Any]]) -> None:
     """
     Args:
-        rows: the first few; columns that all of them lack are not there.
+        rows: the first few; a column that all of them lack does not exist.
 
     Raises:
-        UnknownColumnError: a column of the mapping is not there.
+        UnknownColumnError: a column of the mapping does not exist.
     """
     for purpose, column in columns:
         if column and rows and not any(_has(row, column) for row in rows):
@@ -142,7 +142,7 @@ def _has(row: dict[str, Any], column: str) -> bool:
 
 
 def _advice(rows: Sequence[dict[str, Any]], column: str) -> str:
-    """What is there instead, at the first step of a path that leads nowhere."""
+    """What exists instead, at the first step of a path that leads nowhere."""
     steps = column.split(".")
     for length in range(1, len(steps) + 1):
         path = ".".join(steps[:length])

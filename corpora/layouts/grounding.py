@@ -1,9 +1,9 @@
-"""Grounding questions from data sets of boxes in space: a marked region in, its object's centre or 3D box out.
+"""Grounding questions from data sets of 3D boxes: for a marked region, the centre or 3D box of its object.
 
-They are answered at once (`ReasoningPath.DIRECT`), and worded as those about the project's own scenes.
+They are answered directly (`ReasoningPath.DIRECT`), with the wording of the project's own scenes.
 
-An object is asked about where its picture shows enough of it; what the config's bounds leave out is a choice, and no
-reject. What contradicts itself is one.
+A question is asked about an object if its picture shows enough of it. Objects outside the config's bounds are left
+out and are not rejects; objects that contradict themselves are.
 """
 
 import re
@@ -37,19 +37,19 @@ _NAME = re.compile(r"[^<>\s]([^<>\n\r\t]{0,58}[^<>\s])?")
 
 
 class GroundingReader(Reader):
-    """What is asked, and about what."""
+    """Which questions are asked, and about which objects."""
 
     kinds: Annotated[tuple[Literal["region_center", "region_box"], ...], Field(min_length=1)] = (
         "region_center",
         "region_box",
     )
-    """Asked of each object: its centre; its box (of upright objects only)."""
+    """Questions about each object: its centre, and its box (upright objects only)."""
     every_nth: Annotated[int, Field(ge=1)] = 1
-    """Read each n-th image of a capture, from the first on: neighbours of a video show the same."""
+    """Read every n-th image of a capture, from the first on: neighbouring frames show the same."""
     with_depth: bool = False
-    """Keep the depth maps too."""
+    """Also keep the depth maps."""
     left_out: tuple[str, ...] = ("wall", "floor", "ceiling")
-    """Categories that are not asked about."""
+    """Categories without questions."""
     min_in_view: Annotated[float, Field(ge=0, le=1)] = 0.6
     """Smallest share of the projected box that lies within the image."""
     min_box_px: Annotated[float, Field(ge=1)] = 16.0
@@ -57,7 +57,7 @@ class GroundingReader(Reader):
     max_depth_m: Annotated[float, Field(gt=0)] = 20.0
     """Farthest centre along the camera's forward axis."""
     max_tilt_deg: Annotated[float, Field(ge=0, lt=90)] = 60.0
-    """Largest angle between an object's vertical and the camera's: beyond it, nobody knows which side is its height."""
+    """Largest angle between an object's vertical and the camera's; beyond it, height and sides are ambiguous."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class Picture:
     """An image of a capture."""
 
     key: str
-    """The beginning of its samples' ids."""
+    """Prefix of its samples' ids."""
     domain: str
     image: ImageRef
     camera: Camera
@@ -77,17 +77,17 @@ class SeenSolid:
     """An object in a picture."""
 
     key: str
-    """No other object of the picture has it."""
+    """Unique among the objects of the picture."""
     name: str
     solid: Solid
     vertical: int | None
-    """Which axis of its box is along gravity; None: it leans, so that its box has no yaw to ask for."""
+    """The axis of its box that is along gravity; None: it leans, so its box has no yaw to ask for."""
     box_xyxy_px: Box | None = None
-    """Around its visible pixels, where that is known; else its region is the projected box."""
+    """The box around its visible pixels; None: unknown, and its region is the projected box."""
 
 
 def ask(config: GroundingReader, picture: Picture, seen: SeenSolid) -> Iterator[SpatialSample]:
-    """The samples about an object; none where the config's bounds leave it out.
+    """The samples about an object; none if it is outside the config's bounds.
 
     Raises:
         RowError: the object contradicts its picture, or its name cannot be written in an answer.
@@ -122,7 +122,7 @@ def ask(config: GroundingReader, picture: Picture, seen: SeenSolid) -> Iterator[
 
 
 def _region(config: GroundingReader, picture: Picture, seen: SeenSolid) -> Box | None:
-    """The 2D box that marks the object, or None where the config's bounds leave the object out."""
+    """The 2D box that marks the object; None: the object is outside the config's bounds."""
     projected = projected_box(seen.solid, picture.camera)
     if projected is None or seen.solid.center_m[2] > config.max_depth_m:
         return None
@@ -158,7 +158,7 @@ def box_question(label: str, name: str, center_m: Vector3, size_m: Vector3, yaw_
 
 
 def _rounded(solid: Solid) -> Solid:
-    """With its centre as it is written: the truth of a place is what stands in the answer."""
+    """The solid with its centre rounded as in the answer, because that text is the true answer."""
     x, y, z = (round(value, 2) + 0.0 for value in solid.center_m)
     return Solid((x, y, z), solid.size_m, solid.rotation)
 

@@ -1,4 +1,4 @@
-"""Questions about points and boxes that are marked by colour, as SPAR-7M writes them and SR-REAL's RL set after it.
+"""Questions about points and boxes marked by colour, in the form of SPAR-7M, which SR-REAL's RL set uses too.
 
 ::
 
@@ -8,14 +8,15 @@
                        {"from": "gpt", "value": "1.3"}],
      "red_point": [[321, 540]], "blue_point": [[702, 455]], "point_img_idx": [[0, 1]]}
 
-Coordinates are thousandths of the image's sides. `…_img_idx` says for each mark which image it is on, in an order of
-colours that depends on the task (`_ORDERS`).
+Coordinates are thousandths of the image's sides. `…_img_idx` gives the image of each mark, in an order of colours that
+depends on the task (`_ORDERS`).
 
-Some tasks write names beside their marks. `point_list` marks objectA, object0, object1, … and `bbox_list` object0,
-object1, …, in this order: they become regions 1, 2, …. In tasks that end in "_video", object0 to object3 are the
-colours of `_ORDERS`. Questions and answers are rewritten to name our labels.
+Some tasks use names for their marks. `point_list` marks objectA, object0, object1, … and `bbox_list` object0, object1,
+…, in this order: they become regions 1, 2, …. In tasks that end in "_video", object0 to object3 are the colours of
+`_ORDERS`. Questions and answers are rewritten with our labels.
 
-Some publishers write `images` for `image`, and the marks and the task into `spar_info`, a text of JSON (SPAR-234K).
+Some publishers write `images` for `image`, and put the marks and the task into `spar_info`, JSON as a string
+(SPAR-234K).
 """
 
 import re
@@ -50,25 +51,25 @@ _ORDERS: Mapping[str, tuple[Colour, ...]] = {
     "distance_infer_center": ("red", "green", "blue", "yellow"),
     "spatial_imagination": ("green", "blue", "red", "yellow"),
 }
-"""By the beginning of a task's name: the colours in the order of `…_img_idx`; of all other tasks `COLOURS`."""
+"""The colours in the order of `…_img_idx`, by the beginning of a task's name; all other tasks: `COLOURS`."""
 
 TASK_UNITS: Mapping[str, Unit | None] = {"obj_count": "count", "spatial_volume_infer": None, "room_size": None}
-"""Of bare numbers by task, where it is not the reader's; None: there is none."""
+"""The unit of bare numbers, for tasks in which it is not the reader's; None: there is no such unit."""
 
 MAX_TURNS = 128
-"""A conversation of more turns is a reject."""
+"""A longer conversation is a reject."""
 _PLACEHOLDER = re.compile(
     r"(?:\b(?:Frame|Image)[ -]?\d+:\s*)?<(?:image|video)>|(?:(?<![ \t])[ \t]+)?<(?:mask|region|depth)>"
 )
 _ANSWER_TAG, _QUESTION = "<answer>", "Question:"
-# What the model is shown is called a point, whatever shape it has.
+# Prompts call every mark a point, whatever its shape.
 _MARK_WORDS = re.compile(rf"\b(red|blue|green|yellow)[ _]{MARK_KIND}\b", re.IGNORECASE)
 _NAMED = re.compile(r"\b(red|blue|green|yellow)[ _](?:point|bbox|bounding box)\b", re.IGNORECASE)
 _OBJECT = re.compile(r"\b[Oo]bject[ _]?(A|[0-9]{1,2})\b")
 _LETTER_ALONE = re.compile(r"\(?[A-Z][.):]?")
 _MOTION = re.compile(r"\s*(?:move|rotate|yaw|pitch|roll|turn|tilt|pan)_[a-z]+\s*:")
 _NO_WORDS = re.compile(r"[\[({\s]*-?\d[\d.]*(?!\w).*|nan|null|n/a|none\b\W*", re.DOTALL | re.IGNORECASE)
-"""Numbers, and how tables write that nothing is there."""
+"""Numbers, and the ways in which tables write an empty cell."""
 _MOVES = re.compile(r"\b(?:mov(?:e|es|ed|ing)|rotat\w+|turn(?:s|ed)?|tilt\w*|pan(?:s|ned)?)\b", re.IGNORECASE)
 
 Share = Annotated[float, Field(ge=0, le=1000)]
@@ -77,7 +78,7 @@ Share = Annotated[float, Field(ge=0, le=1000)]
 def _no_parts_of_one(place: list[float]) -> list[float]:
     """
     Raises:
-        ValueError: a place counts in parts of the image's sides, 0 to 1.
+        ValueError: the place is in fractions of the image's sides, 0 to 1.
     """
     if counts_in_parts_of_one(place):
         raise ValueError("counts in parts of the image's sides, 0 to 1; give thousandths of them")
@@ -94,14 +95,14 @@ _BoxList = Annotated[list[_Box], Field(min_length=1, max_length=99)]
 
 
 class Turn(Raw):
-    """One side's words."""
+    """One turn of a conversation."""
 
     speaker: Annotated[str, Field(validation_alias=AliasChoices("from", "role"))]
     text: Annotated[str, Field(validation_alias=AliasChoices("value", "content"))]
 
 
 class MarkedRow(Raw):
-    """What both data sets have in common."""
+    """The fields that both data sets have in common."""
 
     id: str | int | None = None
     image: Annotated[list[str] | str, Field(min_length=1, validation_alias=AliasChoices("image", "images"))]
@@ -127,7 +128,7 @@ class MarkedRow(Raw):
 
     @property
     def order(self) -> tuple[Colour, ...]:
-        """Of the colours in `…_img_idx`."""
+        """The order of the colours in `…_img_idx`."""
         return next((colours for name, colours in _ORDERS.items() if self.task.startswith(name)), COLOURS)
 
     @property
@@ -135,10 +136,10 @@ class MarkedRow(Raw):
         return [self.image] if isinstance(self.image, str) else self.image
 
     def question_and_answer(self, place: int) -> tuple[str, str]:
-        """The question at `place` among the row's, as our prompts ask it, and its answer.
+        """The row's question number `place` in our wording, and its answer.
 
         Raises:
-            RowError: the turns are not a person's and then a model's, or one of them is empty.
+            RowError: the turns are not a person's followed by a model's, or one of them is empty.
         """
         field = f"conversations.{2 * place}"
         turns = self.conversations[2 * place : 2 * place + 2]
@@ -152,7 +153,7 @@ class MarkedRow(Raw):
 
     def _in_our_words(self, text: str) -> str:
         names = _names(self)
-        # An instruction how to answer, with the question at its end: the prompt gives its own.
+        # The question may follow an instruction how to answer, which is dropped: prompts have their own.
         start = text.find(_ANSWER_TAG)
         if 0 <= start < text.rfind(_QUESTION):
             text = text.rpartition(_QUESTION)[2]
@@ -161,15 +162,15 @@ class MarkedRow(Raw):
 
 
 class MarkedReader(Reader):
-    """What readers of marked questions may be told."""
+    """Settings that readers of marked questions share."""
 
     point_radius: Annotated[float, Field(gt=0, le=500)] = 20.0
-    """A point is widened to a box this far to each side, in thousandths of the image's sides."""
+    """Distance by which a point is widened to a box on each side, in thousandths of the image's sides."""
     max_words: Annotated[int, Field(ge=1)] = 6
-    """A longer text is rejected, because no reward could compare it."""
+    """Most words of an answer that is a text; a longer one is rejected, because no reward can compare it."""
     keep_sentences: bool = False
-    """Keep sentences that state neither yes or no nor one quantity: as texts, for a cold start (no answer will equal
-    them)."""
+    """Keep sentences that state neither yes or no nor one quantity, as texts for a cold start (in RL no answer would
+    equal them)."""
 
 
 _PACKED = ("conversations", "spar_info", "image", "images", "3d_pos", "bbox", "mask_idx", "image_hw", "rle")
@@ -177,7 +178,7 @@ _MARK_FIELD = re.compile(r"(?:red|blue|green|yellow)_(?:point|bbox)|(?:point|bbo
 
 
 def unpacked(row: Any) -> Any:
-    """A row whose texts of JSON are read, and with what `spar_info` holds; where one is broken, its `RowError`."""
+    """A row with its JSON strings parsed and the content of `spar_info` merged; a `RowError` if a string is broken."""
     if not isinstance(row, dict):
         return row
     found = dict(row)
@@ -196,17 +197,17 @@ def unpacked(row: Any) -> Any:
 
 
 def num_questions(row: Any) -> int:
-    """How many questions a row asks; 1 where that cannot be told, so that what is wrong with it is told once."""
+    """The number of questions in a row; 1 if it is malformed, so that it is reported once."""
     turns = row.get("conversations") if isinstance(row, dict) else None
     return (len(turns) + 1) // 2 if isinstance(turns, list) and 2 <= len(turns) <= MAX_TURNS else 1
 
 
 def regions_of(row: MarkedRow, config: MarkedReader, question: str, images: Sequence[ImageRef]) -> tuple[Region, ...]:
-    """The marks of a row, points widened to boxes that end at the border of the image: by colour, then by number.
+    """The regions of a row: by colour, then by number. Points are widened to boxes, clipped at the image's border.
 
     Raises:
-        RowError: a mark lies on an image that is not there, a colour marks several things, or the question names none
-            of the marks of a list.
+        RowError: a mark is on an image that does not exist, a colour marks several things, or the question names none
+            of the listed marks.
     """
     regions: dict[Mark, Region] = {}
     for kind, indices in (("point", row.point_img_idx), ("bbox", row.bbox_img_idx)):
@@ -226,7 +227,7 @@ def regions_of(row: MarkedRow, config: MarkedReader, question: str, images: Sequ
 def check_named(row: MarkedRow, place: int, regions: Sequence[Region]) -> None:
     """
     Raises:
-        RowError: the question at `place` speaks of a mark that the row has not.
+        RowError: the question at `place` names a mark that the row does not have.
     """
     field, text = f"conversations.{2 * place}.value", row.conversations[2 * place].text
     marked = {region.mark for region in regions}
@@ -236,7 +237,7 @@ def check_named(row: MarkedRow, place: int, regions: Sequence[Region]) -> None:
 
 
 def _marks(row: MarkedRow, kind: str) -> dict[Mark, list[float]]:
-    """Marks of a kind, in the order of their images' indices."""
+    """The marks of a kind, in the order of `…_img_idx`."""
     listed = getattr(row, f"{kind}_list")
     if listed:
         nested = listed[0] if isinstance(listed[0][0], list) else listed
@@ -246,10 +247,10 @@ def _marks(row: MarkedRow, kind: str) -> dict[Mark, list[float]]:
 
 
 def _places(indices: Indices, number: int, kind: str, task: str) -> list[int]:
-    """For each mark the image that it is on; all on the first where the row does not say."""
+    """The image of each mark; the first one if the row does not say."""
     flat = [] if not indices else indices[0] if isinstance(indices[0], list) else indices
     if task.startswith("obj_spatial_relation_oc") and flat:
-        flat = flat[:1] * number  # one picture has them all
+        flat = flat[:1] * number  # all marks are on one image
     if not flat:
         return [0] * number
     if len(flat) < number or min(flat[:number], default=0) < 0:
@@ -276,7 +277,7 @@ def _region(mark: Mark, coordinates: list[float], index: int, image: ImageRef, c
 
 
 def _names(row: MarkedRow) -> dict[str, str]:
-    """By what follows "object" in a row's own words: our labels of the same marks."""
+    """Our labels, by what follows "object" in a row's own names of the same marks."""
     if row.point_list:
         return {name: f"region {place}" for place, name in enumerate(("A", *map(str, range(98))), start=1)}
     if row.bbox_list:
@@ -287,14 +288,14 @@ def _names(row: MarkedRow) -> dict[str, str]:
 
 
 def answer_of(text: str, question: str, unit: Unit | None, config: MarkedReader) -> Answer:
-    """An answer by what it looks like: a letter of the options, moves of the camera, a box, yes or no, a number, words.
+    """An answer by its form: a letter of the options, moves of the camera, a box, yes or no, a number, words.
 
     Args:
-        unit: of a bare number, where the question names none; an answer's own unit is converted to it. None: numbers
-            count in what has no unit here.
+        unit: the unit of a bare number if the question names none; an answer's own unit is converted to it. None: the
+            numbers have a unit that is not known here.
 
     Raises:
-        RowError: it is a sentence that states none of these, several numbers, or a letter that is none of the options.
+        RowError: it is a sentence that states none of these, several numbers, or a letter of no option.
     """
     text = bare_answer(text, "answer")
     num_options = num_options_in(question)
@@ -328,7 +329,7 @@ def answer_of(text: str, question: str, unit: Unit | None, config: MarkedReader)
 
 
 def _words(text: str, unit: Unit | None, config: MarkedReader) -> TextAnswer:
-    """An answer that states nothing else."""
+    """An answer that is words and nothing else."""
     if config.keep_sentences and is_sentence(text):
         return TextAnswer(text=text)
     if numbers := numbers_in(text):
@@ -344,8 +345,8 @@ def _words(text: str, unit: Unit | None, config: MarkedReader) -> TextAnswer:
         raise RowError("answer", text, f"names a unit, but no number that can be read in {unit}")
     if is_sentence(text):
         raise RowError(
-            "answer", text, "a sentence that no reward could compare; keep_sentences=true keeps it for a cold start"
+            "answer", text, "a sentence, which no reward can compare; keep_sentences=true keeps it for a cold start"
         )
     if len(text.split()) > config.max_words:
-        raise RowError("answer", text, f"more than {config.max_words} words (max_words); no reward could compare it")
+        raise RowError("answer", text, f"more than {config.max_words} words (max_words), which no reward can compare")
     return TextAnswer(text=text.rstrip(".") or text)

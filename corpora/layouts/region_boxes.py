@@ -1,4 +1,4 @@
-"""The boxes that stand for the `<mask>` placeholders of a row, as SR-REAL and SR-3D write them.
+"""The boxes of the `<mask>` placeholders of a row, in the form of SR-REAL and SR-3D.
 
 ::
 
@@ -7,7 +7,7 @@
     "mask_idx": {"0": [1, 0]}                                       its image and its place among that image's boxes
     "image_hw": [968, 1296]                                        what boxes are pixels of, or a pair for each image
 
-A box of six numbers brings its own height and width. `rle` are masks beside the boxes, or in their place.
+A box of six numbers contains the height and width that it refers to. `rle` are masks next to the boxes, or instead.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ Box = tuple[float, float, float, float]
 _Numbers = Annotated[list[float], Field(min_length=4, max_length=6)]
 _Index = Annotated[int, Field(ge=0)]
 _MAX_OVERSHOOT = 0.05
-"""A box may reach beyond its image by this share of its sides, and is cut off there; farther out, its unit is wrong."""
+"""A box may extend beyond its image by this share of its sides, and is clipped; beyond that, its unit is wrong."""
 
 
 class _Rle(Raw):
@@ -48,7 +48,7 @@ class _Boxes(Raw):
 
 @dataclass(frozen=True)
 class PlacedBox:
-    """What one placeholder stands for."""
+    """The box that a placeholder stands for."""
 
     image_index: int
     box_xyxy_px: Box
@@ -56,10 +56,10 @@ class PlacedBox:
 
 
 def boxes_of(row: dict[str, Any], images: Sequence[ImageRef], unit: BoxUnit) -> tuple[PlacedBox, ...]:
-    """The boxes of a row in the order of its placeholders; none where it has none.
+    """The boxes of a row in the order of its placeholders; empty if it has none.
 
     Raises:
-        RowError: they are on no image of the row, or do not fit it, or `mask_idx` does not say which is meant.
+        RowError: a box is on no image of the row or does not fit it, or `mask_idx` does not say which box is meant.
     """
     raw = checked(_Boxes, row, "")
     if not raw.bbox:
@@ -81,9 +81,9 @@ def boxes_of(row: dict[str, Any], images: Sequence[ImageRef], unit: BoxUnit) -> 
 
 
 def _in_order(given: list[Any], mask_idx: Any) -> list[tuple[int, list[float], str]]:
-    """Boxes in a list, each with its image: the first, where `mask_idx` does not say."""
+    """Boxes in a list, each with its image; the first image if `mask_idx` does not say."""
     boxes: list[list[float]] = given if isinstance(given[0], list) else [given]
-    if isinstance(mask_idx, int):  # how many there are
+    if isinstance(mask_idx, int):  # the number of boxes
         mask_idx = None if mask_idx == len(boxes) else [0] * mask_idx
     indices = mask_idx or [0] * len(boxes)
     if isinstance(indices, dict) or any(isinstance(index, list) for index in indices):
@@ -98,13 +98,13 @@ def _in_order(given: list[Any], mask_idx: Any) -> list[tuple[int, list[float], s
 
 
 def _by_image(boxes: dict[str, list[list[float]] | None], mask_idx: Any) -> list[tuple[int, list[float], str]]:
-    """Boxes by their image, in the order that `mask_idx` gives; without it, there may be one on one image only."""
+    """Boxes by their image, in the order of `mask_idx`; without it, there may be only one box."""
     there: dict[int, list[list[float]]] = {}
     for key, found in boxes.items():
         if not key.isdecimal():
             raise RowError("bbox", key, "boxes are told apart by their image, counted from 0")
         there[int(key)] = found or []
-    # [0, 0, 0, 0] fills the place of an image without boxes.
+    # [0, 0, 0, 0] stands for an image without boxes.
     real = {(index, n) for index, found in there.items() for n, box in enumerate(found) if any(box)}
     if mask_idx and not isinstance(mask_idx, int):
         entries = mask_idx.items() if isinstance(mask_idx, dict) else enumerate(mask_idx)
@@ -124,7 +124,7 @@ def _by_image(boxes: dict[str, list[list[float]] | None], mask_idx: Any) -> list
 
 
 def _sides(raw: _Boxes, box: list[float], image: ImageRef, index: int, unit: BoxUnit) -> tuple[float, float]:
-    """Width and height in what a box counts in."""
+    """Width and height of the image, in the unit of a box."""
     if unit == "thousandths":
         return 1000.0, 1000.0
     sizes: Any = raw.image_hw
@@ -145,7 +145,7 @@ def _sides(raw: _Boxes, box: list[float], image: ImageRef, index: int, unit: Box
 
 
 def _in_pixels(box: list[float], field: str, sides: tuple[float, float], image: ImageRef) -> Box:
-    """A box in its image's own pixels, cut off at its border."""
+    """A box in its image's own pixels, clipped at its border."""
     if len(box) == 5:
         raise RowError(field, box, "give left, top, right and bottom, or with them the image's height and width")
     if counts_in_parts_of_one(box):
@@ -153,7 +153,7 @@ def _in_pixels(box: list[float], field: str, sides: tuple[float, float], image: 
             field, box, "counts in parts of the image's sides, 0 to 1; give pixels, or thousandths (boxes=thousandths)"
         )
     width, height = sides
-    # First multiplied, then divided: whole pixels stay whole.
+    # Multiply before dividing: integers stay integers.
     left, right = (x * image.width_px / width for x in (box[0], box[2]))
     top, bottom = (y * image.height_px / height for y in (box[1], box[3]))
     beyond_x, beyond_y = _MAX_OVERSHOOT * image.width_px, _MAX_OVERSHOOT * image.height_px
@@ -172,7 +172,7 @@ def _in_pixels(box: list[float], field: str, sides: tuple[float, float], image: 
 
 
 def _around_masks(raw: _Boxes, images: Sequence[ImageRef]) -> tuple[PlacedBox, ...]:
-    """Masks of the first image, without boxes of their own."""
+    """The boxes around masks of the first image that have no boxes of their own."""
     masks = [_mask(rle, place, images[0]) for place, rle in enumerate(raw.rle or ())]
     return tuple(PlacedBox(0, box_around(mask, images[0].height_px), mask) for mask in masks)
 

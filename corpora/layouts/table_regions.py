@@ -1,4 +1,4 @@
-"""What a table says about the scene: regions with their centres, the camera, and whole responses for the cold start."""
+"""The scene in a table: regions with their centres, the camera, and whole responses for the cold start."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ def regions_of(
     """The question with the regions' labels in it, and the regions.
 
     Raises:
-        RowError: a cell holds no such thing, lists differ in length, or the question names none of the regions.
+        RowError: a cell cannot be read, lists differ in length, or the question names none of the regions.
     """
     if columns.regions:
         regions = _own(unpacked_cell(optional_cell(row, columns.regions)), columns.regions)
@@ -60,7 +60,7 @@ def regions_of(
 
 
 def _own(cell: Any, column: str) -> tuple[Region, ...]:
-    """Regions as they are in this project's own format."""
+    """Regions in this project's own format."""
     if cell is not None and not isinstance(cell, (list, tuple)):
         raise RowError(column, cell, "give a list of regions (docs/data.md)")
     regions = []
@@ -137,7 +137,7 @@ def _region(mark: str, box: Any, field: str, image: ImageRef, index: int, form: 
 
 
 def _aligned(cell: Any, number: int, column: str) -> list[Any]:
-    """A list with an entry for each box; of nothing, where the cell is empty."""
+    """A list with an entry for each box; the entries are None if the cell is empty."""
     cell = unpacked_cell(cell)
     if cell is None:
         return [None] * number
@@ -178,10 +178,10 @@ def _label(mark: str) -> str:
 
 
 def read_camera(cell: Any, column: str, images: Sequence[ImageRef]) -> Camera | None:
-    """The camera of the first image in a cell; None where it is empty.
+    """The camera of the first image; None: the cell is empty.
 
     Raises:
-        RowError: it is no camera, or one of another size of image.
+        RowError: it is not a camera, or belongs to an image of another size.
     """
     cell = unpacked_cell(cell)
     if cell is None or not images:
@@ -208,10 +208,10 @@ def read_camera(cell: Any, column: str, images: Sequence[ImageRef]) -> Camera | 
 
 
 def read_chain(cell: Any, path: ReasoningPath, column: str, written: str) -> str:
-    """A whole response of `path`; a thought alone is one of LOR with the answer as it is `written`. Empty for nothing.
+    """A whole response of `path`; a LOR thought is completed with the answer as `written`. An empty cell gives "".
 
     Raises:
-        RowError: it is neither.
+        RowError: it is neither a response nor a thought.
     """
     if cell is None or (isinstance(cell, str) and not cell.strip()):
         return ""

@@ -1,1 +1,1 @@
-"""Readers of data sets: one file each, all in `registry.py`."""
+"""Readers of data sets: a file each, listed in `registry.py`."""

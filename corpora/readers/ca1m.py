@@ -1,8 +1,7 @@
-"""CA-1M: captures of rooms with boxes around every object, in each frame's own camera frame (+x right, +y down, +z
-forward).
+"""CA-1M: captures of rooms with 3D boxes of all objects, in each frame's camera frame (+x right, +y down, +z forward).
 
-A capture is one tar (`ca1m-train-42898570.tar`, a WebDataset), all of a frame in a row, as the data set's own reader
-groups it by the name up to its first dot::
+A capture is one tar (`ca1m-train-42898570.tar`, a WebDataset) with the members of a frame next to each other; the data
+set's own reader groups them by the name up to its first dot::
 
     42898570/116505351959250.wide/image.png        the picture, turned upright; PNG
     42898570/116505351959250.wide/image/K.json     its camera matrix, 3 × 3
@@ -13,10 +12,10 @@ groups it by the name up to its first dot::
     42898570/116505351959250.gt/depth/K.json       its camera matrix
     42898570/world.gt/instances.json               all boxes of the capture, not read
 
-The tar is read as a stream, and nothing of it is written anywhere but pictures and depth maps, which the image store
-names by their content. Names that lead out, links and members that are too large are rejects all the same. That is why
-`tarfile` reads it and not `webdataset`, whose iterator loads any member whole, passes over links in silence, and does
-not say that an archive breaks off.
+The tar is read as a stream. Only pictures and depth maps are written, into the image store, which names them by their
+content. Names that lead out of the archive, links, and members that are too large are rejects. `tarfile` reads it
+rather than `webdataset`, whose iterator loads members of any size, skips links silently, and does not report a
+truncated archive.
 """
 
 import re
@@ -38,12 +37,12 @@ from spatial.images import ImageStore
 from spatial.sample import ImageRef
 
 MAX_MEMBER_BYTES = 64 * 2**20
-"""A larger member is a reject: a frame's picture has about 2 MB."""
+"""A larger member is a reject; a frame's picture has about 2 MB."""
 _MEMBER = re.compile(r"(?:\./)?(?P<frame>[^./]+/[^./]+)\.(?P<part>[^.]+)(?:\..*)?")
 _IMAGE, _CAMERA, _INSTANCES = "wide/image", "wide/image/k", "wide/instances"
 _DEPTH, _DEPTH_CAMERA = "gt/depth", "gt/depth/k"
 _GRAVITY_AXIS = 1
-_BORDER_PX = 1.0  # by how much a rendered box may pass the image's border: half-open or not, rounded or not
+_BORDER_PX = 1.0  # rendered boxes may extend beyond the image by this, depending on how ends are rounded
 
 
 class Ca1mReader(GroundingReader):
@@ -52,7 +51,7 @@ class Ca1mReader(GroundingReader):
     type: Literal["ca1m"] = "ca1m"
     reads: ClassVar[str] = "CA-1M's tar shards, as grounding; nothing is unpacked"
     file: Path
-    """A `.tar`, or a folder of them."""
+    """A `.tar` file, or a folder of them."""
 
     def read(self, images: ImageStore) -> Iterator[SampleOrReject]:
         """Grounding samples, frame by frame; `Reject.line` counts the tar's members.
@@ -85,11 +84,11 @@ class _Instance(Raw):
 
 @dataclass
 class _Frame:
-    """What was read of one frame: contents by the part of their names that says what they are."""
+    """The contents of one frame, by the part of a member's name that says what it is."""
 
     name: str
     number: int
-    """Of its first member."""
+    """Number of its first member."""
     parts: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -100,7 +99,7 @@ def _read_all(tars: list[Path], config: Ca1mReader, images: ImageStore) -> Itera
 
 
 def _read(tar: Path, config: Ca1mReader, images: ImageStore, is_new: IsNew) -> Iterator[SampleOrReject]:
-    """The samples of one capture, each frame's as soon as the next begins."""
+    """The samples of one capture; those of a frame as soon as the next frame begins."""
     wanted = {_IMAGE, _CAMERA, _INSTANCES} | ({_DEPTH, _DEPTH_CAMERA} if config.with_depth else set())
     frame: _Frame | None = None
     num_frames = 0
@@ -123,13 +122,13 @@ def _read(tar: Path, config: Ca1mReader, images: ImageStore, is_new: IsNew) -> I
 
 
 def _members(tar: Path, wanted: set[str]) -> Iterator[tuple[int, tuple[str, str], bytes | RowError]]:
-    """Numbered contents of the wanted members, each with its frame and its part; errors are values."""
+    """Numbered contents of the wanted members, each with its frame and part; errors are yielded."""
     number = 0
     nameless = ("", "")
     try:
         with tar.open("rb") as file, tarfile.open(fileobj=file, mode="r|") as stream:
             for number, member in enumerate(stream, start=1):
-                stream.members = []  # type: ignore[attr-defined]  # it would keep them all, and a capture has many
+                stream.members = []  # type: ignore[attr-defined]  # otherwise it keeps all members, and a capture has many
                 try:
                     name = _name(member)
                     if name is not None and name[1] in wanted:
@@ -150,10 +149,10 @@ def _members(tar: Path, wanted: set[str]) -> Iterator[tuple[int, tuple[str, str]
 
 
 def _name(member: tarfile.TarInfo) -> tuple[str, str] | None:
-    """The frame and the part that a member is, in small letters; None for what belongs to no frame.
+    """The frame of a member, and its part in lower case; None: it belongs to no frame.
 
     Raises:
-        RowError: no archive of pictures holds such a thing.
+        RowError: an archive of pictures should not contain such a member.
     """
     path = PurePosixPath(member.name)
     if not member.name.isprintable() or path.is_absolute() or ".." in path.parts:
@@ -210,7 +209,7 @@ def _seen(row: Any, where: str, image: ImageRef) -> SeenSolid:
 def _box(numbers: list[float], where: str, image: ImageRef) -> Box:
     """
     Raises:
-        RowError: it is no box in the image.
+        RowError: it is not a box within the image.
     """
     if len(numbers) != 4 or numbers[0] >= numbers[2] or numbers[1] >= numbers[3]:
         raise RowError(where, numbers, "give left, top, right and bottom")

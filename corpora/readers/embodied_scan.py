@@ -1,6 +1,6 @@
 """EmbodiedScan: scans of rooms (ScanNet, 3RScan, Matterport3D) with boxes of nine degrees of freedom.
 
-`embodiedscan_infos_{train,val}.pkl` is a pickle, as the data set's own loader reads it::
+`embodiedscan_infos_{train,val}.pkl` is a pickle with this content::
 
     {"metainfo": {"categories": {"chair": 5, …}},
      "data_list": [{"sample_idx": "scannet/scene0000_00",
@@ -13,8 +13,8 @@
                     "instances": [{"bbox_3d": [x, y, z, dx, dy, dz, alpha, beta, gamma], in the frame with z up,
                                    "bbox_label_3d": 5, "bbox_id": 12}]}]}
 
-A box's angles are in radians, about its own z, then x, then y axis: its rotation is Rz(alpha)·Rx(beta)·Ry(gamma). Depth
-maps have 1000 levels a metre, those of Matterport3D 4000.
+A box's angles are in radians, about its own z, then x, then y axis: its rotation is Rz(alpha)·Rx(beta)·Ry(gamma).
+Depth maps have 1000 levels per metre, those of Matterport3D 4000.
 """
 
 import pickle
@@ -41,12 +41,12 @@ _MAX_LEAN_DEG = 15.0  # of an axis that counts as vertical
 
 
 class EmbodiedScanReader(GroundingReader):
-    """One file of infos and the folder of the scans that it describes."""
+    """A file of infos, and the folder of the scans that it describes."""
 
     type: Literal["embodied_scan"] = "embodied_scan"
-    reads: ClassVar[str] = "EmbodiedScan's infos, as grounding; the pickle is read without running anything it names"
+    reads: ClassVar[str] = "EmbodiedScan's infos, as grounding; the pickle is read without running code that it names"
     file: Path
-    """`embodiedscan_infos_*.pkl`; read whole, without running anything that it names."""
+    """`embodiedscan_infos_*.pkl`; read whole, without running code that it names."""
     images: Path
     """The folder that `img_path` and `depth_path` start from (it holds `scannet`, `3rscan`, `matterport3d`)."""
 
@@ -72,7 +72,7 @@ class _Infos(Raw):
 class _Scan(Raw):
     sample_idx: Annotated[str, Field(min_length=1)]
     axis_align_matrix: Matrix | None = None
-    """None: the scan's frame has z up already, as the data set's own loader takes it."""
+    """None: the scan's frame already has z up, as in the data set's own loader."""
     cam2img: Matrix | None = None
     depth_cam2img: Matrix | None = None
     images: list[Any]
@@ -137,7 +137,7 @@ class _ScanReader:
     """4 × 4, from the scan's frame to the one with z up."""
 
     def read(self, names: dict[int, str], is_new: IsNew) -> Iterator[SampleOrReject]:
-        """What is wrong with an object or an image is one reject, and costs this one only."""
+        """The samples of a scan; a fault in an object or image is one reject and costs only this one."""
         objects: list[_Object | None] = []
         for index, row in enumerate(self.scan.instances):
             try:
@@ -165,7 +165,7 @@ class _ScanReader:
                     yield from samples_or_rejects(self.config.file, self.number, make, is_new)
 
     def _picture(self, raw: _Image, field: str) -> tuple[Picture, np.ndarray]:
-        """An image, and the way from the frame with z up to its camera's (4 × 4)."""
+        """An image, and the transformation from the frame with z up to its camera frame (4 × 4)."""
         scan = self.scan
         matrix = raw.cam2img or scan.cam2img
         if matrix is None:
@@ -193,7 +193,7 @@ def _object(row: Any, field: str, names: dict[int, str]) -> _Object:
     center_m, (dx, dy, dz), angles_rad = raw.bbox_3d[:3], raw.bbox_3d[3:6], raw.bbox_3d[6:]
     if not 0 < min(dx, dy, dz) <= max(dx, dy, dz) <= _MAX_SIDE_M or max(map(abs, center_m)) > 1e4:
         raise RowError(f"{field}.bbox_3d", raw.bbox_3d, "give a centre and three sides in metres, none of them 0")
-    # Capital letters: each turn is about the axis that the turn before has left.
+    # Capital letters mean intrinsic rotations: each about the axes that the one before has rotated.
     rotation = Rotation.from_euler("ZXY", angles_rad).as_matrix()
     return _Object(names[raw.bbox_label_3d], np.array(center_m), (dx, dy, dz), rotation)
 

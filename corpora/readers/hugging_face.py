@@ -1,8 +1,9 @@
-"""Any data set of questions in the formats of the Hugging Face hub, by a mapping of its columns.
+"""Any data set of questions in a format of the Hugging Face hub, through a mapping of its columns.
 
-Parquet, Arrow, CSV and TSV are read with `datasets`, streaming; JSON by our own reader, since there one bad line costs
-the rest of the file otherwise. Files lie in a folder of this machine, or in the hub's cache; nothing is fetched unless
-`allow_download` says so, and no code of a data set is run. A data set's card is not read either: it can name addresses.
+Parquet, Arrow, CSV and TSV are streamed with `datasets`; JSON has our own reader, because in `datasets` one bad line
+costs the rest of the file. Files are in a local folder or in the hub's cache. Nothing is downloaded unless
+`allow_download` is set, and no code of a data set is run. The data set's card is not read, because it can name
+addresses.
 """
 
 import re
@@ -30,47 +31,47 @@ _TABLES = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".tsv": "csv
 _NO_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 _PARQUET_END = b"PAR1"
 _NUM_PEEKED = 16
-"""Rows whose columns are known before reading: JSON may leave some out."""
+"""Rows that are looked at to check the columns: a row of JSON may leave some out."""
 
 
 class HuggingFaceReader(Reader):
-    """Where the rows are, and what they mean."""
+    """Where the rows are, and what their columns mean."""
 
     type: Literal["hugging_face"] = "hugging_face"
     reads: ClassVar[str] = "any table: Parquet, Arrow, CSV, JSON; a folder or the hub's cache"
     file: Path | None = None
-    """A data file, or a folder of them."""
+    """A data file, or a folder of data files."""
     hub: str = ""
-    """Or a name on the hub ("nyu-visionx/CV-Bench")."""
+    """Instead of `file`: a name on the hub ("nyu-visionx/CV-Bench")."""
     revision: str = "main"
-    """Of what is on the hub."""
+    """Revision of the data set on the hub."""
     hub_cache: Path | None = None
-    """The hub's cache; None: where its tools keep it (`HF_HOME`)."""
+    """The hub's cache; null: its usual place (`HF_HOME`)."""
     allow_download: bool = False
-    """Fetch from the hub what its cache has not."""
+    """Download what the cache does not have."""
     subset: str = ""
-    """A folder in it: of data sets with several parts, the one to read."""
+    """A folder within the data set, to read one of several parts; empty: the whole."""
     split: str = "train"
-    """Of a folder, read the files with this word in their names or folders; empty: all of them."""
+    """Read the files of a folder that have this word in their names or subfolders; empty: all files."""
     columns: Columns
     """Which column of the table holds what."""
     answer_type: AnswerType = "auto"
-    """auto: a choice where there are options; a number where it states one; else yes, no or a text. text: whatever it
-    says, as a text."""
+    """auto: a choice if there are options, a number if the answer states one, otherwise yes, no or a text. text: keep
+    every answer as a text."""
     unit: Unit | None = None
-    """Of numbers. None: the unit that a question asks for or an answer has; a whole number without any is a count."""
+    """Unit of numbers; null: that which a question asks for or an answer has (an integer without a unit is a count)."""
     box_form: BoxForm = "xyxy"
-    """Of boxes: left, top, right, bottom; or left, top, width, height."""
+    """Form of boxes: left, top, right, bottom; or left, top, width, height."""
     box_unit: BoxUnit = "pixels"
-    """What boxes count in: pixels of their image, or thousandths or shares (0 to 1) of its sides."""
+    """Unit of boxes: pixels of their image, or thousandths or shares (0 to 1) of its sides."""
     images: Path | None = None
-    """The folder that images named in the rows lie in."""
+    """The folder of the image files that rows name."""
     paths: Annotated[tuple[ReasoningPath, ...], Field(min_length=1)] = (
         ReasoningPath.LOR,
         ReasoningPath.DTR,
         ReasoningPath.DIRECT,
     )
-    """The paths that questions may be asked through; DTR only where a row has regions."""
+    """The paths that questions may be asked through; DTR only for rows with regions."""
 
     @model_validator(mode="after")
     def _has_one_source_and_a_unit(self) -> Self:
@@ -85,7 +86,7 @@ class HuggingFaceReader(Reader):
 
         Raises:
             FileNotFoundError: there is no such file or split, or the hub's cache has no such data set.
-            UnknownColumnError: a column of the mapping is not there; told before anything is read.
+            UnknownColumnError: a column of the mapping does not exist; raised before anything is read.
         """
         root, files = _find_files(self)
         _check_columns(self, files)
@@ -144,14 +145,14 @@ def _samples(
 
 
 def _question(cell: Any, column: str) -> str:
-    """Its text; where it is a message of several parts, that of all of them."""
+    """The text of a question; a message of several parts gives all of their texts."""
     cell = unpacked_cell(cell)
     if isinstance(cell, (list, tuple)):
         parts = [part.get("text") or "" for part in cell if isinstance(part, dict)]
         cell = "\n".join(part for part in parts if isinstance(part, str) and part) or cell
     if not isinstance(cell, str):
         raise RowError(column, cell, "a question is a text")
-    # Where pictures go is for the prompt to say.
+    # The prompt decides where images go.
     question = cell.replace("<image>", "").strip()
     if not question:
         raise RowError(column, cell, "is empty")
@@ -161,7 +162,7 @@ def _question(cell: Any, column: str) -> str:
 def _chains(
     columns: Columns, row: dict[str, Any], paths: tuple[ReasoningPath, ...], given: Any, written: str
 ) -> dict[ReasoningPath, str]:
-    """Whole responses by path: from their columns, from an answer that is one, and the answer alone."""
+    """Whole responses by path: from their columns, or from an answer that is one; and the answer alone for DIRECT."""
     chains = {}
     for path, column in ((ReasoningPath.LOR, columns.chain_lor), (ReasoningPath.DTR, columns.chain_dtr)):
         if path in paths:
@@ -180,7 +181,7 @@ def _chains(
 def _label(row: dict[str, Any], column: str) -> str:
     """
     Raises:
-        RowError: it is no name.
+        RowError: it is not a name.
     """
     value = cell_of(row, column)
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
@@ -191,7 +192,7 @@ def _label(row: dict[str, Any], column: str) -> str:
 def _images(cell: Any, column: str, images: ImageStore, importer: ImageImporter | None) -> tuple[ImageRef, ...]:
     cell = unpacked_cell(cell)
     cells = cell if isinstance(cell, (list, tuple)) else [cell]
-    # Tables have as many places for images as their longest row.
+    # Tables have as many cells for images as their longest row.
     there = [each for each in cells if each is not None]
     if cells and not there:
         raise RowError(column, cell, "no image; give its bytes or its file's name")
@@ -211,7 +212,7 @@ def _image(cell: Any, column: str, images: ImageStore, importer: ImageImporter |
 
 
 def _find_files(config: HuggingFaceReader) -> tuple[Path, list[Path]]:
-    """The file or folder, and the data files in it, in order of their names."""
+    """The file or folder, and its data files, sorted by name."""
     root = config.file or _snapshot(config)
     root = root / config.subset if config.subset else root
     if root.is_file():
@@ -229,7 +230,7 @@ def _find_files(config: HuggingFaceReader) -> tuple[Path, list[Path]]:
 
 
 def _snapshot(config: HuggingFaceReader) -> Path:
-    """The folder of a data set of the hub."""
+    """The folder of a data set in the hub's cache."""
     from huggingface_hub import snapshot_download
 
     try:
@@ -247,7 +248,7 @@ def _snapshot(config: HuggingFaceReader) -> Path:
 
 
 def _check_columns(config: HuggingFaceReader, files: Iterable[Path]) -> None:
-    """The first file that holds rows stands for the others: to open thousands of them takes long."""
+    """Check the columns against the first file that has rows; opening thousands of files takes too long."""
     peeked = ([row for _, row in islice(_rows(file), _NUM_PEEKED) if isinstance(row, dict)] for file in files)
     check_columns(config.columns, next(filter(None, peeked), []))
 
@@ -263,7 +264,7 @@ def _rows(file: Path) -> Iterator[tuple[int, Any | RowError]]:
 
 
 def _table_rows(file: Path) -> Iterator[tuple[int, Any | RowError]]:
-    """Rows of a table as `datasets` reads them, images as they are stored and classes by their names."""
+    """Rows of a table as `datasets` reads them, with images undecoded and classes by name."""
     import datasets
     from datasets import ClassLabel, load_dataset
 
@@ -277,13 +278,13 @@ def _table_rows(file: Path) -> Iterator[tuple[int, Any | RowError]]:
         labels = {name: kind.names for name, kind in features.items() if isinstance(kind, ClassLabel)}
         for number, row in enumerate(table.decode(False) if features else table, start=1):
             yield number, row | {name: _class(names, row[name]) for name, names in labels.items()}
-    # A broken file is told by whichever library meets it: pyarrow and pandas with errors of value, or the system.
+    # The error of a broken file depends on the library that meets it: pyarrow and pandas raise value errors.
     except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
         yield number + 1, RowError("row", file.name, f"the file breaks off or is no table: {error}")
 
 
 def _check_parquet(file: Path) -> None:
-    """`datasets` takes a file that is cut short for a slow server, and waits."""
+    """Refuse a truncated file here: `datasets` takes it for a slow server and waits."""
     with file.open("rb") as content:
         content.seek(max(0, file.stat().st_size - len(_PARQUET_END)))
         if content.read() != _PARQUET_END:

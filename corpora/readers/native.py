@@ -28,10 +28,10 @@ class NativeReader(Reader):
     type: Literal["own"] = "own"
     reads: ClassVar[str] = "the format above, images by hash or by file"
     file: Path
-    """JSONL: a sample a line (docs/data.md)."""
+    """JSONL with a sample per line (docs/data.md)."""
     images: Path | None = None
-    """The folder of the files that rows name, or an image store (`9f/9f86d0….png`). Default: files lie where `file`
-    does, a store in images/ beside it."""
+    """The folder of the image files that rows name, or an image store (`9f/9f86d0….png`). Default: the folder of
+    `file`, and images/ in it as the store."""
 
     @property
     def store(self) -> Path:
@@ -74,12 +74,12 @@ def _samples(config: NativeReader, line: bytes | RowError, source: "_Source") ->
 def _json(line: bytes) -> Any:
     try:
         return json.loads(line)
-    except (ValueError, RecursionError):  # the sample's own parser says what is wrong, and where
+    except (ValueError, RecursionError):  # pydantic says what is wrong, and where
         return None
 
 
 class _Source:
-    """Where the images of rows come from, and the store that they are put into; each is read once."""
+    """The source of the rows' images, and the store that gets them; each image is read once."""
 
     def __init__(self, config: NativeReader, target: ImageStore, as_stored: bool) -> None:
         self._store, self._target, self._as_stored = ImageStore(config.store), target, as_stored
@@ -87,14 +87,14 @@ class _Source:
         self._allow_outside = config.allow_outside
         self._files = ImageImporter(target, self._folder, config.allow_outside)
         self._from_files: set[str] = set()
-        """Hashes of the present row's files: those need not be brought."""
+        """Hashes of the current row's files, which are in the store already."""
         self._bring = lru_cache(maxsize=100_000)(self._copy)
 
     def with_files(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A row with its files put into the store, and named by their hashes.
+        """A row with its files put into the store and replaced by their hashes.
 
         Raises:
-            RowError: a file is not there, is no image, or has another size than the row says.
+            RowError: a file is missing, is not an image, or has another size than the row says.
         """
         self._from_files.clear()
         images = [self._image(entry, f"images.{index}") for index, entry in enumerate(_listed(row, "images"))]
@@ -102,13 +102,13 @@ class _Source:
         return row | ({"images": images} if images else {}) | ({"depths": depths} if depths else {})
 
     def bring(self, ref: Stored, field: str) -> Stored:
-        """Have an image in the store.
+        """Make sure that an image is in the store.
 
         Returns:
-            What it is called there.
+            Its reference there.
 
         Raises:
-            RowError: it is not what its name and the row say.
+            RowError: it differs from what its name and the row say.
         """
         return ref if ref.sha256 in self._from_files else self._bring(ref, field)
 
@@ -150,7 +150,7 @@ class _Source:
         if stored.sha256 != ref.sha256 and self._as_stored:
             advice = "the stored image lies on its side (EXIF orientation); import its samples again with type=own"
             raise RowError(f"{field}.sha256", name, advice)
-        # Boxes are checked against what the sample says, and a prompt has as many image tokens as follow from it.
+        # The size in the sample decides how boxes are checked and how many image tokens a prompt has.
         _check_said(ref.model_dump(include={"width_px", "height_px"}), stored.model_dump(), field)
         if self._as_stored:
             try:
@@ -168,7 +168,7 @@ def _listed(row: dict[str, Any], field: str) -> Iterable[Any]:
 
 
 def _file_entry(entry: Any, field: str, others: tuple[str, ...]) -> dict[str, Any]:
-    """The entry, checked: it names a file, and nothing that is not known."""
+    """The entry, if it names a file and has only known keys."""
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
         raise RowError(field, entry, f"give {_BY_FILE}, or of an image store {_BY_HASH}")
     if unknown := [key for key in entry if key not in ("file", *others)]:
@@ -177,7 +177,7 @@ def _file_entry(entry: Any, field: str, others: tuple[str, ...]) -> dict[str, An
 
 
 def _check_said(said: dict[str, Any], found: dict[str, Any], field: str, hint: str = "") -> None:
-    """What a row says about an image's size must be so."""
+    """Raise a `RowError` if a row states another size than the image has."""
     for side in ("width_px", "height_px"):
         if side in said and said[side] != found[side]:
             size = f"{found['width_px']}x{found['height_px']} px"

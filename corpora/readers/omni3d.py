@@ -1,6 +1,6 @@
-"""Omni3D as grounding: a marked region's centre or 3D box, a name's 2D box; the layout is in `corpora.builder.omni3d`.
+"""Omni3D as grounding: the centre or 3D box of a marked region, the 2D box of a name. Layout: `corpora.builder.omni3d`.
 
-They are answered at once (`ReasoningPath.DIRECT`) and worded as those about the project's own scenes.
+Questions are answered directly (`ReasoningPath.DIRECT`), with the wording of the project's own scenes.
 """
 
 from collections import Counter
@@ -26,16 +26,16 @@ Kind = Literal["region_center", "region_box", "box_2d"]
 
 
 class Omni3DReader(Omni3DSource):
-    """One file of annotations, what is asked about its objects, and which of them are left out."""
+    """A file of annotations, the questions about its objects, and the bounds of the objects."""
 
     reads: ClassVar[str] = "Omni3D's annotations, as grounding: region to centre, region to 3D box, name to 2D box"
     kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("region_center", "region_box", "box_2d")
-    """box_2d: of names that one object of the image has."""
+    """The questions to ask; box_2d only about names that one object of the image has."""
 
     def read(self, images: ImageStore) -> Iterator[SampleOrReject]:
         """Samples image by image; `Reject.line` is the row's place in its array.
 
-        The file is read once into a table on disk, so memory stays flat however large it is.
+        The file is read once into a table on disk, so memory use does not depend on its size.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -54,7 +54,7 @@ def _samples(config: Omni3DReader, image: AnnotatedImage) -> Iterator[SpatialSam
     names = Counter(found.name for found in image.objects)
     for number, found in enumerate(image.objects):
         for kind in config.kinds:
-            # An object that was left out may bear the same name.
+            # An object that was left out may have the same name.
             is_one_of_its_name = names[found.name] == 1 and not image.uncountable & {found.name, "*"}
             if kind != "box_2d" or is_one_of_its_name:
                 yield _sample(image, number, found, kind)

@@ -1,6 +1,6 @@
 """SpatialRGPT's OpenSpatialDataset: conversations about regions of a picture.
 
-The file is one JSON array of some 30 GB, read as it comes::
+The file is one JSON array of about 30 GB, read element by element::
 
     [{"filename": "da0f505346a22fa7",                             without its extension
       "conversations": [{"from": "human", "value": "<image>\\nIs <mask> <depth> wider than <mask> <depth>?"},
@@ -8,11 +8,11 @@ The file is one JSON array of some 30 GB, read as it comes::
       "bbox": [[left, top, right, bottom], …],                    pixels; one for each <mask> of the whole conversation
       "rle": [{"size": [height, width], "counts": "b:m5]?0…"}, …]}, …]
 
-Each question with its answer is a sample of its own. Its regions are numbered within it: `Region [0]` of the data set
-is our "region 1", in question and answer. An answer is typed by what a reward can compare: yes or no by its opening
+Each question with its answer is a sample. Regions are numbered within it: `Region [0]` of the data set is our
+"region 1", in question and answer. An answer gets a type that a reward can compare: yes or no by its opening
 ("Indeed, …", "Incorrect, …"; "In fact, …" and "Actually, …" deny a question that asks for yes or no), one quantity with
-a unit, or the region that it names where the question asks which of several. Other sentences are rejects, or texts with
-`keep_sentences` (for a cold start; no answer will equal them).
+a unit, or the region that it names if the question asks which of several. Other sentences are rejects; with
+`keep_sentences` they are texts, for a cold start (in RL no answer would equal them).
 """
 
 import re
@@ -66,14 +66,14 @@ class OpenSpatialReader(Reader):
     images: Path
     """The folder of the pictures (Open Images)."""
     suffix: str = ".jpg"
-    """Of the pictures' files, where `filename` has none."""
+    """Suffix of the pictures' files, if `filename` has none."""
     with_masks: bool = True
-    """Keep the regions' masks; else their boxes alone."""
+    """Keep the regions' masks; false: only their boxes."""
     keep_sentences: bool = False
-    """Keep sentences that state neither yes or no, nor one quantity, nor one region: as texts, for a cold start."""
+    """Keep sentences that state neither yes or no, nor one quantity, nor one region, as texts for a cold start."""
 
     def read(self, images: ImageStore) -> Iterator[SampleOrReject]:
-        """A sample a question; `Reject.line` is the place of the row.
+        """A sample per question; `Reject.line` is the place of the row.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -83,7 +83,7 @@ class OpenSpatialReader(Reader):
         with known_ids() as is_new:
             for number, row in rows(self.file):
                 opened: list[tuple[_Row, ImageRef, list[_Question]]] = []
-                # What is wrong with a row is one reject; what is wrong with a question costs that question.
+                # A fault in a row is one reject; a fault in a question costs only that question.
                 yield from samples_or_rejects(self.file, number, partial(_open, self, row, importer, opened), is_new)
                 for raw, image, questions in opened:
                     for question in questions:
@@ -106,10 +106,10 @@ class _Row(Raw):
 
 @dataclass(frozen=True)
 class _Question:
-    """One turn of each side, and the regions that it speaks of."""
+    """A question with its answer, and the regions that they name."""
 
     number: int
-    """Within the conversation, from 0."""
+    """Place within the conversation, from 0."""
     asked: str
     answered: str
     first_region: int
@@ -207,7 +207,7 @@ def _answer(config: OpenSpatialReader, asked: str, question: _Question, field: s
     if config.keep_sentences:
         return TextAnswer(text=text)
     raise RowError(
-        field, text, "a sentence that no reward could compare; keep_sentences=true keeps it for a cold start"
+        field, text, "a sentence, which no reward can compare; keep_sentences=true keeps it for a cold start"
     )
 
 
@@ -223,14 +223,14 @@ def _quantity(text: str, asked: str) -> NumberAnswer | None:
 
 
 def _level(text: str, asked: str) -> YesOrNo | None:
-    """No, where a sentence says that two things are level that were asked which side of the other they are on."""
+    """No, if the question asks which side of another thing one is on and the sentence says that they are level."""
     return "no" if asks_yes_or_no(asked) and _SIDE.search(asked) and _LEVEL.search(text) else None
 
 
 def _chosen(text: str, asked: str) -> str | None:
-    """The region that answers a question which of several it is.
+    """The region that answers the question which of several it is.
 
-    A sentence names it alone, or as the subject of the comparison that was asked for ("region 2 is closer than …").
+    A sentence names only that region, or names it as the subject of the comparison ("region 2 is closer than …").
     """
     if not _WHICH.search(asked) or len(set(_OUR_REGION.findall(asked))) < 2:
         return None

@@ -1,4 +1,4 @@
-"""All readers. A new one is a line here: settings, dispatch, help and the table in docs/data.md follow from it."""
+"""All readers. A new reader is one line here: settings, dispatch, help and the table in docs/data.md follow."""
 
 from typing import Annotated, get_args
 
@@ -24,7 +24,7 @@ AnyReader = Annotated[
     | HuggingFaceReader,
     Field(discriminator="type"),
 ]
-"""The settings of a reader, chosen by its `type`."""
+"""A reader, chosen by its `type`."""
 
 READERS = get_args(get_args(AnyReader)[0])
 """The classes of all readers."""

@@ -6,14 +6,14 @@
                                      intrinsic/intrinsic_color.txt         4 x 4; Structured3D: 350_1.txt, 3 x 3
                                      pose/543.txt                          not read
 
-One file of them, JSONL or an array, is read as well, and so are the rows of SPAR-234K (`corpora.layouts.marked`).
+A single file, JSON lines or an array, can be read too, and so can the rows of SPAR-234K (`corpora.layouts.marked`).
 
-A depth map shows the view of its image, at its own size: each pixel of the image takes the nearest one's.
+A depth map shows the view of its image at a size of its own: each pixel of the image gets the nearest depth.
 
-Rows do not say their numbers' unit: it is what the question asks for, else the metre, and in tasks that count the
-count. Questions come in forms: `select` among options, `fill` in a number or words, `sentence`. A sentence is read as
-the one quantity, or the yes or no, that it states. Answers of another dimension (volumes, areas) and other sentences
-are rejects: no reward could score them.
+Rows do not give the unit of numbers: it is the one that the question asks for, otherwise the metre, and a count in
+tasks that count. Questions have forms: `select` among options, `fill` in a number or words, `sentence`. A sentence is
+read as the one quantity, or the yes or no, that it states. Answers of another dimension (volumes, areas) and other
+sentences are rejects, because no reward can score them.
 """
 
 import io
@@ -57,17 +57,17 @@ class SparReader(MarkedReader):
     type: Literal["spar"] = "spar"
     reads: ClassVar[str] = "SPAR-7M, SPAR-7M-RGBD, SPAR-234K"
     file: Path
-    """A `.jsonl`, a JSON array, or a folder of `.jsonl`."""
+    """A `.jsonl` file, a JSON array, or a folder of `.jsonl` files."""
     images: Path
-    """The folder of scenes that image names start from (`spar/scannet/images`)."""
+    """The folder of scenes that image names are relative to (`spar/scannet/images`)."""
     forms: Annotated[tuple[Form, ...], Field(min_length=1)] = _FORMS
-    """The forms of questions to read, by a row's `format_type`, its file's name or its folder's; a row that has none of
-    these is read always."""
+    """The forms of questions to read, by a row's `format_type`, or the name of its file or folder. Rows without a form
+    are always read."""
     with_depth: bool = False
-    """Keep the depth maps of SPAR-7M-RGBD too; cameras are kept where they are there."""
+    """Also keep the depth maps of SPAR-7M-RGBD; cameras are kept wherever they exist."""
 
     def read(self, images: ImageStore) -> Iterator[SampleOrReject]:
-        """A sample a question; `Reject.line` is the line.
+        """A sample per question; `Reject.line` is the line.
 
         Raises:
             FileNotFoundError: there is no such file, or no `.jsonl` of these forms in the folder.
@@ -90,14 +90,14 @@ class _Camera(Raw):
 
 
 def _form_of(file: Path) -> str:
-    """The form of a file's questions ("fill/fill_76837.jsonl"); empty where its name says none."""
+    """The form of a file's questions ("fill/fill_76837.jsonl"); empty: its name says none."""
     names = (file.parent.name, file.stem)
     return next((match[1] for name in names if (match := _IN_NAME.fullmatch(name))), "")
 
 
 def _read(config: SparReader, files: list[Path], images: ImageStore) -> Iterator[SampleOrReject]:
     importer = ImageImporter(images, config.images, config.allow_outside)
-    # Many rows ask about the same view.
+    # Many rows ask about the same view, so depth maps are cached.
     depths = lru_cache(maxsize=10_000)(partial(_depth, config, images))
     with known_ids() as is_new:
         for file in files:
@@ -111,7 +111,7 @@ def _read(config: SparReader, files: list[Path], images: ImageStore) -> Iterator
 def _samples(
     config: SparReader, file: Path, number: int, row: Any, place: int, importer: ImageImporter, depths: _Depths
 ) -> Iterator[SpatialSample]:
-    """Of the question at `place` among the row's."""
+    """The sample of the row's question number `place`."""
     raw = _Row.model_validate(value_of(row))
     form = raw.format_type or _form_of(file)
     if form in _FORMS and form not in config.forms:
@@ -137,15 +137,15 @@ def _samples(
 
 
 def _camera(config: SparReader, name: str, image: ImageRef) -> Camera | None:
-    """The camera of the image `name`, from its scene's folder; None where that has none.
+    """The camera of the image `name`, from its scene's folder; None: it has none.
 
     Raises:
-        RowError: the file holds no camera matrix, or one of another size of image.
+        RowError: the file is not a camera matrix, or belongs to an image of another size.
     """
     path = PurePosixPath(name)
     for stem in (path.stem, "intrinsic_color"):
         matrix_name = f"{path.parent.parent}/intrinsic/{stem}.txt"
-        if not os.path.isfile(config.images / matrix_name):  # it does not raise where a name is too long
+        if not os.path.isfile(config.images / matrix_name):  # `Path.is_file` raises if a name is too long
             continue
         with inside(config.images, matrix_name, "intrinsic", config.allow_outside).open("rb") as content:
             text = content.read(_MAX_MATRIX_BYTES).decode(errors="replace")
@@ -180,5 +180,5 @@ def _depth(config: SparReader, images: ImageStore, name: str, image: ImageRef) -
 
 
 def _filling(width_px: int, height_px: int) -> Camera:
-    """The same view for any size: a camera whose unit is the image's side."""
+    """A camera with the same view at any size: its focal lengths are the image's sides."""
     return Camera(fx_px=width_px, fy_px=height_px, cx_px=width_px / 2, cy_px=height_px / 2)

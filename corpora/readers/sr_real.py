@@ -41,17 +41,17 @@ class SrRealReader(MarkedReader):
     file: Path
     """JSONL, or a JSON array."""
     images: Path
-    """The folder that image names start from."""
+    """The folder that image names are relative to."""
     unit: Unit = "m"
-    """Of bare numbers in answers, where the question names none."""
+    """Unit of bare numbers in answers, if the question names none."""
     boxes: BoxUnit = "pixels"
-    """What `bbox` counts in: pixels of `image_hw` (without it, of the image), or thousandths of the image's sides.
-    Marks by colour are thousandths always."""
+    """Unit of `bbox`: pixels of `image_hw` (without it, of the image), or thousandths of the image's sides. Marks by
+    colour are always thousandths."""
     with_centers: bool = True
-    """Take `3d_pos` as the true centres of regions; without them, DTR is not rewarded for its centres."""
+    """Use `3d_pos` as the true centres of regions; without centres, DTR gets no reward for them."""
 
     def read(self, images: ImageStore) -> Iterator[SampleOrReject]:
-        """A sample a question; `Reject.line` is the line, or the place in the array.
+        """A sample per question; `Reject.line` is the line, or the place in the array.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -69,7 +69,7 @@ class SrRealReader(MarkedReader):
 def _samples(
     config: SrRealReader, number: int, row: Any, place: int, importer: ImageImporter
 ) -> Iterator[SpatialSample]:
-    """Of the question at `place` among the row's."""
+    """The sample of the row's question number `place`."""
     row = value_of(row)
     if not isinstance(row, dict):
         raise RowError("row", row, "give an object with conversations and image")
@@ -105,7 +105,7 @@ def _coloured(raw: MarkedRow) -> tuple[Mark, ...]:
 
 
 def _completed(raw: MarkedRow, texts: Sequence[str], images_of_marks: Mapping[Mark, int]) -> MarkedRow:
-    """With labels in its texts, and the images of its marks where `…_img_idx` does not say them."""
+    """The row with labels in its texts, and with the images of its marks if `…_img_idx` is missing."""
     turns = (turn.model_copy(update={"text": text}) for turn, text in zip(raw.conversations, texts, strict=True))
     changes: dict[str, Any] = {"conversations": list(turns)}
     known = {mark: index for mark, index in images_of_marks.items() if 0 <= index < len(raw.image_names)}
@@ -117,10 +117,10 @@ def _completed(raw: MarkedRow, texts: Sequence[str], images_of_marks: Mapping[Ma
 
 
 def _boxed(regions: tuple[Region, ...], marks: Sequence[Mark], boxes: Sequence[PlacedBox]) -> tuple[Region, ...]:
-    """The regions with the boxes of their marks, and those that have a box alone.
+    """The regions with the boxes of their marks, and the regions that have only a box.
 
     Raises:
-        RowError: two boxes, or a box and a mark by colour, are of one object and at different places.
+        RowError: two boxes, or a box and a mark, of one object are at different places.
     """
     by_mark = {region.mark: region for region in regions}
     seen: dict[Mark, PlacedBox] = {}
@@ -146,14 +146,14 @@ def _meet(region: Region, box: PlacedBox) -> bool:
 
 
 def _asked_about(regions: tuple[Region, ...], question: str, num_questions: int) -> tuple[Region, ...]:
-    """Of a conversation's regions by number, those that one of its questions names.
+    """The regions of one question: of the conversation's numbered regions, those that it names.
 
     Raises:
-        RowError: a row's only question names none of them.
+        RowError: the only question of a row names none of them.
     """
     numbered = [region for region in regions if region.mark.isdigit()]
     named = [region for region in numbered if re.search(rf"\b{region.label}\b", question)]
     if numbered and not named and num_questions == 1:
-        raise RowError("conversations", question, "the question names no region; write <mask> where each is spoken of")
+        raise RowError("conversations", question, "the question names no region; write <mask> where each is mentioned")
     keep = numbered if num_questions == 1 else named
     return tuple(region for region in regions if region in keep or not region.mark.isdigit())

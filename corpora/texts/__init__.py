@@ -1,1 +1,1 @@
-"""What questions and answers say: answers, sentences, placeholders of regions."""
+"""Texts of questions and answers: options and answers, sentences, placeholders of regions."""

@@ -44,10 +44,10 @@ _OPTION_IN_TEXT = re.compile(r"(?:^|[\s(])([A-Z])[.):](?=\s)")
 
 
 def bare_answer(text: str, field: str) -> str:
-    """What stands in the answer tags of a response, in a box of LaTeX, or after "The answer is"; else the whole text.
+    """The text in answer tags, in a LaTeX box, or after "The answer is"; otherwise the whole text.
 
     Raises:
-        RowError: there are several such answers, which differ.
+        RowError: there are several such answers, and they differ.
     """
     written = _TAGGED.findall(text) or _LEFT_OPEN.findall(text) or _BOXED.findall(text)
     found = {answer.strip() for answer in written}
@@ -59,12 +59,13 @@ def bare_answer(text: str, field: str) -> str:
 
 
 def read_options(cell: Any, field: str) -> tuple[str, ...]:
-    """The texts of options, without letters of their own ("A. left"); none where the cell holds none (null, "", []).
+    """The texts of the options, without their letters ("A. left"); empty if the cell holds none (null, "", []).
 
-    They come as a list, as an object by letter, as either written as a text, or one a line or after letters in a text.
+    A cell may be a list, an object by letter, either of them as a string, or a string with one option per line or after
+    letters.
 
     Raises:
-        RowError: it is none of these, there is one alone or more than 26, or two are the same.
+        RowError: it is none of these, there is only one option or more than 26, or two are the same.
     """
     listed = [None if _is_missing(option) else option for option in _listed(cell, field)]
     while listed and listed[-1] is None:  # tables have as many columns as their longest row
@@ -77,7 +78,7 @@ def read_options(cell: Any, field: str) -> tuple[str, ...]:
         options = tuple(match[2] for match in lettered if match)
     elif all(lettered) and {match[1].upper() for match in lettered if match} <= set(ascii_uppercase[: len(options)]):
         raise RowError(
-            field, cell, "their letters are not in order; give them from A on, for answers name them by letter"
+            field, cell, "their letters are not in order; give them from A on, because answers name them by letter"
         )
     if not 2 <= len(options) <= len(ascii_uppercase):
         raise RowError(field, len(options), "give 2 to 26 options")
@@ -87,7 +88,7 @@ def read_options(cell: Any, field: str) -> tuple[str, ...]:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether a cell is empty, as tables write it."""
+    """Whether a cell is empty, in one of the ways in which tables write that."""
     if isinstance(value, float):
         return not math.isfinite(value)
     return value is None or (isinstance(value, str) and value.strip().lower() in _MISSING)
@@ -115,7 +116,7 @@ def _listed(cell: Any, field: str) -> list[Any]:
 
 
 def _listed_in(text: str, field: str) -> list[Any]:
-    """The options that a text lists: as JSON, as Python or NumPy print lists, one a line, or after letters."""
+    """The options that a string lists: as JSON, as Python or NumPy print lists, one per line, or after letters."""
     if len(text) > _MAX_OPTIONS_CHARS:
         raise RowError(field, text[:40], f"more than {_MAX_OPTIONS_CHARS} characters of options")
     if text[0] in "[{":
@@ -133,16 +134,15 @@ def _listed_in(text: str, field: str) -> list[Any]:
     if len(lines) < 2 and "|" in text:
         lines = text.split("|")
     if len(lines) < 2:
-        raise RowError(field, text, "give a list of texts; in a text, one option a line or each after its letter")
+        raise RowError(field, text, "give a list of texts; in a text, one option per line or each after its letter")
     return list(lines)
 
 
 def with_options(question: str, options: Sequence[str], field: str) -> str:
-    """A question with its options, one a line after its letter, and the wish for a letter; as it is, where it lists
-    them itself.
+    """A question with its options, that asks for a letter; unchanged if it already lists them.
 
     Raises:
-        RowError: it lists other options.
+        RowError: the question lists other options.
     """
     if not options:
         return question
@@ -160,12 +160,12 @@ def asking_for_letter(question: str, options: Sequence[str] = ()) -> str:
 
 
 def _plain(option: str) -> str:
-    """An option to compare: without case, white space and outer punctuation."""
+    """An option for comparison: without case, white space and outer punctuation."""
     return "".join(option.casefold().split()).strip(".,;:()'\"")
 
 
 def options_in(question: str) -> tuple[str, ...]:
-    """The texts of the options that a text lists after letters from A on; none where it lists fewer than two."""
+    """The texts of the options that a text lists after letters from A on; empty if it lists fewer than two."""
     starts: list[re.Match[str]] = []
     for match in _OPTION_START.finditer(question):
         if match[1] == ascii_uppercase[len(starts) % 26]:
@@ -176,12 +176,12 @@ def options_in(question: str) -> tuple[str, ...]:
         return ()
     ends = [match.start() for match in starts[1:]] + [len(question)]
     texts = (question[match.end() : end].strip() for match, end in zip(starts, ends, strict=True))
-    # What follows the last one on a line of its own is no part of it ("Answer with a letter.").
+    # A line after the last option does not belong to it ("Answer with a letter.").
     return tuple(text.splitlines()[0].strip(" ;,|(") if text else "" for text in texts)
 
 
 def num_options_in(question: str) -> int:
-    """How many options a question's own text lists: "A. left", "(B) right", …"""
+    """The number of options that a question's own text lists: "A. left", "(B) right", …"""
     found = set(_OPTION_IN_TEXT.findall(question))
     return next((n for n, letter in enumerate(ascii_uppercase) if letter not in found), len(ascii_uppercase))
 
@@ -195,17 +195,17 @@ def read_answer(
     field: str,
     question: str = "",
 ) -> tuple[Answer, str]:
-    """An answer, and how it is written. What stands in answer tags is the answer; true and false are yes and no.
+    """An answer, and the text to write it with. Text in answer tags is the answer; true and false mean yes and no.
 
-    "auto": a choice where there are options; else a quantity, in `unit`, in the unit that the question asks for or in
-    its own (a whole number without any is a count); else yes, no or a text.
+    "auto": a choice if there are options; otherwise a quantity, in `unit`, in the unit that the question asks for or in
+    its own (an integer without a unit is a count); otherwise yes, no or a text.
 
     Args:
-        options: the texts of options, where they are known.
-        num_options: how many there are, known or not.
+        options: the texts of the options, if known.
+        num_options: the number of options, whether or not their texts are known.
 
     Raises:
-        RowError: it is no such answer; or ("auto") a sentence or a number that no reward could compare.
+        RowError: it is not such an answer; or ("auto") it is a sentence or a number that no reward can compare.
     """
     if isinstance(cell, bool):
         cell = "yes" if cell else "no"
@@ -237,7 +237,7 @@ def read_answer(
         raise RowError(field, cell, advice)
     if is_sentence(text):
         if (said := read_yes_or_no(text, question)) is None:
-            raise RowError(field, cell, "a sentence that no reward could compare; answer_type=text keeps it as a text")
+            raise RowError(field, cell, "a sentence, which no reward can compare; answer_type=text keeps it as a text")
         text = said
     text = text.rstrip(".") or text
     return TextAnswer(text=text), text
@@ -267,11 +267,11 @@ def _choice(cell: Any, text: str, options: Sequence[str], num_options: int, fiel
     named = {texts[_plain(text)]} if _plain(text) in texts else set[str]()
     match = _LETTER.fullmatch(text) or _LETTERED.fullmatch(text) or _NAMED_LETTER.fullmatch(text)
     if match and match[1].upper() in letters:
-        # A small letter can be the text of an option.
+        # A lower-case letter can be the text of an option.
         named |= set() if named and match[1].islower() else {match[1].upper()}
         if match.re is _LETTERED and (other := texts.get(_plain(match[2]))):
             named.add(other)
-    elif isinstance(cell, (int, float)) and cell in range(num_options):  # as data sets count classes
+    elif isinstance(cell, (int, float)) and cell in range(num_options):  # data sets count classes from 0
         named.add(letters[int(cell)])
     if len(named) != 1:
         advice = "names none of the options" if not named else f"names the options {sorted(named)}"

@@ -1,6 +1,6 @@
-"""Which region each `<mask>` of a text stands for, and the text with the regions' labels in its place.
+"""The region that each `<mask>` of a text stands for, and the text with the regions' labels instead.
 
-A placeholder beside the words for a mark ("red point <mask>") stands for that mark; the others are regions by number,
+A placeholder next to the words for a mark ("red point <mask>") stands for that mark; all others are regions by number,
 in order: "Is <mask> taller than <mask>?" asks about region 1 and region 2.
 """
 
@@ -14,9 +14,9 @@ from spatial.sample import Mark
 MARK_KIND = r"(?:point|bounding box|bbox|box|mask|circle|dot)"
 _COLOURS = ("red", "blue", "green", "yellow")
 _COLOUR = rf"\b({'|'.join(_COLOURS)})[ _]({MARK_KIND})"
-# "the red box <mask>" can be a box that is red; these words are always a mark.
+# "the red box <mask>" can mean a box that is red; these words always mean a mark.
 _MARKS_ALONE = ("point", "bbox", "bounding box")
-# Spaces are taken from their first on, or each of many would be tried.
+# Spaces match from the first one on; otherwise each of many would be tried.
 _PLACE = re.compile(r"(?:(?<![ \t])[ \t]+)?(?:<mask>(?:\s{0,2}<depth>)?|<region>)")
 _COLOUR_BEFORE = re.compile(rf"{_COLOUR}[\s()\[\],:]{{0,3}}$", re.IGNORECASE)
 _COLOUR_AFTER = re.compile(rf"[\s()\[\],:]{{0,3}}{_COLOUR}(?![\s()]{{0,3}}<(?:mask|region)>)", re.IGNORECASE)
@@ -28,12 +28,12 @@ _REGION = re.compile(r"\bregion \[(\d{1,3})\]", re.IGNORECASE)
 
 _MAX_PLACES = 99
 _MAX_WORDS_CHARS = 40
-"""The words for a mark are shorter."""
+"""The words for a mark are shorter than this."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Texts with labels for placeholders, and the mark of each placeholder in turn."""
+    """Texts with labels instead of placeholders, and the mark of each placeholder in order."""
 
     texts: tuple[str, ...]
     marks: tuple[Mark, ...]
@@ -48,13 +48,13 @@ def label(
 ) -> Labelled:
     """
     Args:
-        texts: of a person and of a model, in turn.
-        coloured: the marks that the row has by colour.
-        num_boxes: how many boxes there are for the placeholders of all texts.
-        field, box_field: what errors name.
+        texts: those of a person and of a model, alternately.
+        coloured: the marks by colour that the row has.
+        num_boxes: number of boxes for the placeholders of all texts.
+        field, box_field: the names that errors use.
 
     Raises:
-        RowError: there are not as many placeholders as boxes, or it cannot be told which mark one stands for.
+        RowError: the numbers of placeholders and boxes differ, or it is unclear which mark a placeholder stands for.
     """
     num_places = sum(len(_PLACE.findall(text)) for text in texts)
     if num_places > _MAX_PLACES:
@@ -75,10 +75,10 @@ def label(
 
 
 def insert(text: str, labels: Sequence[str], field: str) -> str:
-    """A text with `labels` in the place of its placeholders, in order; as it is, where it has none.
+    """A text with `labels` instead of its placeholders, in order; unchanged if it has none.
 
     Raises:
-        RowError: there are not as many placeholders as labels.
+        RowError: the numbers of placeholders and labels differ.
     """
     places = list(_PLACE.finditer(text))
     if len(places) not in (0, len(labels)):
@@ -123,7 +123,7 @@ class _Labeller:
 
 
 def _colour_at(text: str, place: re.Match[str], coloured: Sequence[Mark]) -> Mark | None:
-    """The colour of the mark that the words beside a placeholder name."""
+    """The colour of the mark that the words next to a placeholder name."""
     before = text[max(0, place.start() - _MAX_WORDS_CHARS) : place.start()]
     found = _COLOUR_BEFORE.search(before) or _COLOUR_AFTER.match(text[place.end() :])
     if found is None or (found[1].lower() not in coloured and found[2].lower() not in _MARKS_ALONE):
@@ -132,7 +132,7 @@ def _colour_at(text: str, place: re.Match[str], coloured: Sequence[Mark]) -> Mar
 
 
 def _by_mention(texts: Sequence[str], coloured: Sequence[Mark], num_boxes: int, field: str) -> tuple[Mark, ...]:
-    """The marks of boxes in a text without placeholders: those that it names in turn, else by number."""
+    """The marks of boxes in a text without placeholders: those that it names, in order; otherwise numbers."""
     if not num_boxes:
         return ()
     named = [match[1].lower() for text in texts for match in _COLOUR_WORDS.finditer(text)]

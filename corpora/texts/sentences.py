@@ -1,8 +1,8 @@
-"""What a sentence answers: yes or no by how it opens, or the one quantity that it states.
+"""The answer in a sentence: yes or no by how it begins, or the one quantity that it states.
 
-Data sets write most answers by template ("Indeed, Region [0] is wider than Region [1].", "Its depth is about 1.5
-meters."). What such a sentence states can be scored; the sentence itself cannot. A sentence that states nothing for
-sure (a range, two lengths, "less than 2 meters") gives None here, never a guess.
+Data sets write most answers from templates ("Indeed, Region [0] is wider than Region [1].", "Its depth is about 1.5
+meters."). A reward can compare what such a sentence states, but not the sentence. A sentence that states nothing
+definite (a range, two lengths, "less than 2 meters") gives None here, never a guess.
 """
 
 import re
@@ -13,7 +13,7 @@ from spatial.sample import Unit
 
 YesOrNo = Literal["yes", "no"]
 
-# An opening counts where punctuation or a subject follows: "No, it …" denies, "No vertical gap …" describes.
+# An opening counts if punctuation or a subject follows: "No, it …" denies, "No vertical gap …" describes.
 _THEN = (
     r"(?=\s*(?:[,.!?;:\u2013\u2014-]|$)"
     r"|\s+(?:it|he|she|they|this|that|these|those|the|there|region|object|you|i|we)\b)"
@@ -30,7 +30,7 @@ _NO = re.compile(
     rf"|(?: isn't| isn’t) (?:true|correct|right)){_THEN})",
     re.IGNORECASE,
 )
-# Answers that begin so say the contrary of what was asked, unless they say yes or no themselves.
+# Answers that begin like this deny what was asked, unless they say yes or no themselves.
 _CONTRARY = re.compile(r"\W*(?:in fact|actually|on the contrary|quite the opposite)\b[\s,:]*", re.IGNORECASE)
 _BARE = re.compile(
     r"\W*(?:it|they|he|she|this|that)(?P<no>(?:\s+(?:is|are|does|do|was|were))?(?:\s+not|n't|n’t))?"
@@ -60,7 +60,7 @@ _UNITS: dict[str, Unit] = {
 _LENGTHS: tuple[Unit, ...] = ("m", "cm", "mm", "km", "ft", "in")
 _ANY_UNIT = "|".join(f"(?P<{unit}>{pattern})" for pattern, unit in _UNITS.items())
 _NO_POWER = r"(?!\w|\s*(?:squared|cubed|per\b|/|\^|²|³))"
-# Digits are taken whole; a comma groups thousands, and as a decimal point it makes no number.
+# Digits match as a whole; a comma groups thousands, and is not read as a decimal point.
 _NUMBER = r"(?<!\d:)(?<![\w.,\[/-])-?(?:\d{1,3}+(?:,\d{3})++(?!\d)|\d++)(?:\.\d++)?+"
 _QUANTITY = re.compile(rf"(?P<number>{_NUMBER})[\s-]*(?:{_ANY_UNIT}){_NO_POWER}", re.IGNORECASE)
 _FEET_AND_INCHES = re.compile(
@@ -75,7 +75,7 @@ _ANY_NUMBER = re.compile(rf"(?:{_NUMBER})(?!(?:st|nd|rd|th)\b)")
 _UNIT_WORD = re.compile(
     r"\b(?:(?:centi|milli|kilo)?met(?:er|re)s?|cm|mm|km|feet|foot|ft|inch(?:es)?|yards?|degrees?)\b"
 )
-# Names that end in a number are no quantity.
+# Names that end in a number are not quantities.
 _NAMES = re.compile(
     r"\b(?:region|object|image|frame|view|picture|photo|figure|camera|mask|box|point|option|step|room|area)s?[\s_#-]*"
     r"\[?\d+\]?",
@@ -89,13 +89,13 @@ _BOUND = re.compile(
     r"|under|up to|within|beyond|below|above|exceeds?)\s+(?:about\s+|around\s+|roughly\s+)?-?\d",
     re.IGNORECASE,
 )
-# What may follow a length whose unit was left out; anything else could be a unit that is not known here.
+# Words that may follow a length without a unit; any other word could be an unknown unit.
 _NO_UNIT = re.compile(
     r"\s+(?:away|apart|from|deep|wide|tall|high|long|far|thick|in|and|for|to|which|when|relative|than|at|as|on|of|with|but)",
     re.IGNORECASE,
 )
 _SAME = 0.02
-"""A length in two units ("1.5 meters (4.92 feet)") may differ by this share, for both are rounded."""
+"""A length in two units ("1.5 meters (4.92 feet)") may differ by this share, because both are rounded."""
 
 _ASKED_UNIT = re.compile(
     rf"\b(?:in|units?(?:\s+of\s+\w+)?(?:\s+(?:is|are|in|as)|\s*[:=])?(?:\s+the)?)\s+\(?(?:{_ANY_UNIT}){_NO_POWER}"
@@ -111,7 +111,7 @@ _VERB = re.compile(
 
 
 def asks_yes_or_no(question: str) -> bool:
-    """Whether a question can be answered with yes or no ("Is …?", "Can you confirm if …?")."""
+    """Whether a question asks for yes or no ("Is …?", "Can you confirm if …?")."""
     return _ASKS_YES_OR_NO.search(question) is not None
 
 
@@ -121,7 +121,7 @@ def asks_how_many(question: str) -> bool:
 
 
 def read_yes_or_no(text: str, question: str) -> YesOrNo | None:
-    """What a sentence says to `question` by its opening; None where it opens otherwise."""
+    """The answer to `question` that the opening of a sentence gives; None: it opens differently."""
     contrary = _CONTRARY.match(text)
     said = text[contrary.end() :] if contrary else text
     if _YES.match(said):
@@ -137,7 +137,7 @@ def read_yes_or_no(text: str, question: str) -> YesOrNo | None:
 
 
 def written_quantities(text: str) -> list[tuple[float, Unit]]:
-    """The numbers of a text that have a unit, in order; lengths keep theirs."""
+    """The numbers of a text that have a unit, in order, with their units."""
     if _RANGE.search(text) or _BOUND.search(text):
         return []
     text = _FEET_AND_INCHES.sub(_in_feet, _digits(text, counts=False))
@@ -147,8 +147,8 @@ def written_quantities(text: str) -> list[tuple[float, Unit]]:
 def read_one_quantity(text: str, unit: Unit) -> float | None:
     """The one quantity that a text states, in `unit`.
 
-    Numbers with a unit of the same dimension rank above bare ones; several must agree. A bare number counts if it is
-    the only one, and no word follows that could be a unit.
+    Numbers with a unit of the same dimension take precedence over bare ones; several must agree. A bare number counts
+    only if there is no other, and no word follows that could be a unit.
     """
     if _RANGE.search(text) or _BOUND.search(text):
         return None
@@ -168,23 +168,23 @@ def read_one_quantity(text: str, unit: Unit) -> float | None:
 
 
 def numbers_in(text: str) -> list[float]:
-    """The numbers of a text, with a unit or without; those that belong to names ("region 1") are none."""
+    """The numbers of a text, with or without a unit, except those in names ("region 1")."""
     return [_value(match[0]) for match in _ANY_NUMBER.finditer(_NAMES.sub("it", text))]
 
 
 def names_a_unit(text: str) -> bool:
-    """Whether a text speaks of a unit at all ("one and a half meters")."""
+    """Whether a text mentions a unit at all ("one and a half meters")."""
     return _UNIT_WORD.search(text) is not None
 
 
 def asked_unit(question: str) -> Unit | None:
-    """The unit that a question wants its answer in ("in meters", "The unit is meter."); None where it says none."""
+    """The unit that a question asks for ("in meters", "The unit is meter."); None: it names none."""
     found = [_unit_of(match) for match in _ASKED_UNIT.finditer(question)]
     return found[-1] if len(set(found)) == 1 else None
 
 
 def is_number_word(text: str) -> bool:
-    """Whether a text is a number in words alone ("two.")."""
+    """Whether a text is only a number word ("two.")."""
     return text.lower().rstrip(".") in _WORDS
 
 
@@ -194,7 +194,7 @@ def is_sentence(text: str) -> bool:
 
 
 def in_unit(value: float, written: Unit, unit: Unit) -> float:
-    """`value` of the unit `written`, in `unit` of the same dimension."""
+    """`value`, given in the unit `written`, in `unit` of the same dimension."""
     converted = read_quantity(f"{value!r} {written}", unit) if written != unit else value
     assert converted is not None, (value, written, unit)
     return converted
@@ -218,6 +218,6 @@ def _in_feet(match: re.Match[str]) -> str:
 
 
 def _digits(text: str, counts: bool) -> str:
-    """Number words as digits: before a unit, or before any noun where things are counted."""
+    """Number words as digits: before a unit, and before any noun if things are counted."""
     pattern = _COUNT_IN_WORDS if counts else _LENGTH_IN_WORDS
     return pattern.sub(lambda match: str(_WORDS.index(match[1].lower())), text)

@@ -51,7 +51,7 @@ class Benchmark(Rule):
     """One benchmark. Files are read from a folder of this machine and never fetched."""
 
     layout: ClassVar[str]
-    """Which files the folder must hold, and where they come from; said when they are missing."""
+    """Which files the folder must hold, and where they come from; part of the error if they are missing."""
     data_set: ClassVar[str]
     """The data set in the README's table, as Markdown; so are the next two."""
     answer_rule: ClassVar[str] = "option exact"

@@ -1,4 +1,4 @@
-"""BLINK (arXiv 2404.12390), its parts about space. Points and boxes that they speak of are drawn in the images."""
+"""BLINK (arXiv 2404.12390), its spatial parts. Points and boxes that questions mention are drawn in the images."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class _Row(Raw):
     """ "val_Relative_Depth_1"."""
     sub_task: str
     prompt: str
-    """The question with its options and what they are about ("(A) A is closer")."""
+    """The question with its context and its options ("(A) A is closer")."""
     choices: list[str]
     answer: str
     """ "(B)"; "hidden" in the test split."""
@@ -41,7 +41,7 @@ class _Row(Raw):
 class Blink(Benchmark):
     """Option exact. "overall" is the mean of the parts, as the published script takes it; "over_questions" by size.
 
-    Of `parts` those are read that the folder holds: papers quote different ones.
+    Those of `parts` that the folder holds are read: papers quote different ones.
     """
 
     name = "blink"

@@ -1,4 +1,4 @@
-"""Multiple-choice questions: how they are asked, in which orders, and how their marks are averaged."""
+"""Multiple-choice questions: their wording, the orders of their options, and the averages of their scores."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ from evaluation.benchmarks.question import Question, ScoredAnswer
 from spatial.sample import ChoiceAnswer, ReasoningPath
 
 ASKED_THROUGH = (ReasoningPath.LOR, ReasoningPath.DIRECT)
-"""The paths of a question that marks no region."""
+"""The paths of questions without marked regions."""
 
 
 def choice_question(question: str, options: Sequence[str] = ()) -> str:
@@ -27,7 +27,7 @@ def choice(options: Sequence[str], right: int) -> ChoiceAnswer:
     """The letter of option `right`, counted from 0.
 
     Raises:
-        RowError: there are fewer than 2 or more than 26 options, two are the same, or none is the right one.
+        RowError: there are fewer than 2 or more than 26 options, two are the same, or `right` is none of them.
     """
     if not 2 <= len(options) <= len(ascii_uppercase):
         raise RowError("options", len(options), "give 2 to 26 options")
@@ -39,10 +39,10 @@ def choice(options: Sequence[str], right: int) -> ChoiceAnswer:
 
 
 def lettered(letter: str, num_options: int) -> ChoiceAnswer:
-    """The option whose letter a row gives as "C" or "(C)".
+    """The option of a letter that a row gives as "C" or "(C)".
 
     Raises:
-        RowError: there are fewer than 2 or more than 26 options, or it is the letter of none.
+        RowError: there are fewer than 2 or more than 26 options, or it is the letter of no option.
     """
     letters = ascii_uppercase[:num_options]
     if not 2 <= num_options <= len(ascii_uppercase):
@@ -71,7 +71,7 @@ def score_choice(question: Question, answer: str | None) -> ScoredAnswer:
 
 
 def rotations(options: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """All orders in which each option stands at each place once: as they are, then turned by one, by two, …
+    """All rotations of the options, so that each stands at each place once: as they are, rotated by one, by two, …
 
     Circular evaluation: MMBench (arXiv 2307.06281), which 3DSRBench follows.
     """
@@ -91,7 +91,7 @@ def shares(scored: Sequence[ScoredAnswer]) -> dict[str, float]:
 
 
 def shares_over_tasks(scored: Sequence[ScoredAnswer]) -> dict[str, float]:
-    """`shares`, but "overall" is the mean of the tasks, however many questions each has; theirs is "over_questions"."""
+    """`shares`, but "overall" is the mean over the tasks; the mean over all questions is "over_questions"."""
     if not scored:
         return {}
     figures = shares(scored)
@@ -100,7 +100,7 @@ def shares_over_tasks(scored: Sequence[ScoredAnswer]) -> dict[str, float]:
 
 
 def worst(scored: Iterable[ScoredAnswer], key: Callable[[ScoredAnswer], str]) -> list[ScoredAnswer]:
-    """Of all answers with the same key, the one with the lowest score: it is right only if all are."""
+    """The answer with the lowest score for each key, which is right only if all with this key are."""
     groups: dict[str, ScoredAnswer] = {}
     for each in scored:
         groups[key(each)] = min(groups.get(key(each), each), each, key=lambda each: each.score)

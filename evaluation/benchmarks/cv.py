@@ -1,6 +1,6 @@
 """CV-Bench (arXiv 2406.16860): counting and relations in 2D, order of depth and distance in 3D.
 
-Boxes that 3D questions speak of are drawn in the images; nothing is asked through DTR, for the rows do not say which
+Boxes that 3D questions mention are drawn in the images. Nothing is asked through DTR, because the rows do not say which
 box has which colour.
 """
 
@@ -31,15 +31,15 @@ class _Row(Raw):
     """ "(C)"."""
     source: Literal["ADE20K", "COCO", "Omni3D"]
     image: Any = None
-    """In the parquet files; beside the JSON lines images have a name."""
+    """In the parquet files; rows of JSON lines name a file."""
     filename: str = ""
-    """From the data set's folder ("img/2D/count/ade20k_10.png")."""
+    """Relative to the data set's folder ("img/2D/count/ade20k_10.png")."""
 
 
 class CvBench(Benchmark):
     """Option exact. "overall" is ½·((ADE20K + COCO)/2 + Omni3D), "2D" and "3D" are its halves.
 
-    Of sources that have no question (as when few are asked) the others are the mean.
+    A source without questions (possible with a limit) is left out of the means.
     """
 
     name = "cv"

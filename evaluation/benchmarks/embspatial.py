@@ -1,4 +1,4 @@
-"""EmbSpatial-Bench (arXiv 2406.05756): six relations between things in indoor scenes, as the camera sees them."""
+"""EmbSpatial-Bench (arXiv 2406.05756): six relations between objects in indoor scenes, as the camera sees them."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -28,7 +28,7 @@ class _Row(Raw):
 
 
 class EmbSpatial(Benchmark):
-    """Option exact; the share of right answers over all questions, by relation, and by where the scene is from."""
+    """Option exact; the share of right answers over all questions, by relation, and by source of the scene."""
 
     name = "embspatial"
     title = "EmbSpatial-Bench"

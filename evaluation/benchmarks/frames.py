@@ -19,7 +19,7 @@ _JPEG_QUALITY = 95
 
 
 def scene_frames(images: ImageStore, folder: Path, num_frames: int, dataset: str, scene: str) -> tuple[ImageRef, ...]:
-    """Frames of `frames/DATASET/SCENE/` where that is, in the order of the numbers in their names; else of
+    """Frames from `frames/DATASET/SCENE/` if it exists, sorted by the numbers in their names; otherwise from
     `DATASET/SCENE.mp4`.
 
     Raises:
@@ -38,9 +38,9 @@ def scene_frames(images: ImageStore, folder: Path, num_frames: int, dataset: str
 
 
 def evenly_spaced(num_there: int, num_wanted: int) -> list[int]:
-    """Places of at most `num_wanted` of so many, the first and the last among them: (10, 4) gives 0, 3, 6, 9.
+    """Indices of at most `num_wanted` of `num_there`, including the first and the last: (10, 4) gives 0, 3, 6, 9.
 
-    Source: VSI-Bench's script takes frames so (numpy's linspace, rounded down).
+    Source: VSI-Bench's script chooses frames this way (numpy's linspace, rounded down).
     """
     number = min(num_there, num_wanted)
     return [place * (num_there - 1) // max(1, number - 1) for place in range(number)]
@@ -58,7 +58,7 @@ def decode(video: Path, num_frames: int) -> list[bytes]:
     try:
         declared = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         taken = _take(capture, evenly_spaced(max(0, declared), num_frames))
-        if taken is None:  # what a file declares can be a guess
+        if taken is None:  # the declared number can be a guess
             taken = _take(capture, evenly_spaced(_count(capture), num_frames))
     finally:
         capture.release()
@@ -68,7 +68,7 @@ def decode(video: Path, num_frames: int) -> list[bytes]:
 
 
 def _take(capture: Any, places: Iterable[int]) -> list[bytes] | None:
-    """The frames at these places, or None if one of them cannot be read."""
+    """The frames at these indices; None: one of them cannot be read."""
     import cv2
 
     taken = []
@@ -94,5 +94,5 @@ def _count(capture: Any) -> int:
 
 
 def _numbers_in_name(file: Path) -> tuple[list[int], str]:
-    """Sorts "frame_10.jpg" behind "frame_9.jpg"."""
+    """A sort key that puts "frame_10.jpg" after "frame_9.jpg"."""
     return [int(number) for number in re.findall(r"[0-9]+", file.stem)], file.name

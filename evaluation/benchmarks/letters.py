@@ -1,8 +1,8 @@
-"""The option that an answer names, as people and models write one: "B", "b) left", "the answer is **B**", "答案是B".
+"""Reading the option that an answer names: "B", "b) left", "the answer is **B**", "答案是B".
 
-This folder's README says how often this is wrong on real outputs ("Letters in real outputs").
+The README of this folder gives the error rates on real outputs ("Letters in real outputs").
 
-In the patterns below "@" stands for a letter of the options as the group `letter`, "@a" for one of either case, and
+In the patterns below, "@" stands for an option's letter as the group `letter`, "@a" for a letter of either case, and
 "%s" for the letters themselves.
 """
 
@@ -17,7 +17,7 @@ _QUOTED = re.compile(r"['‘]([A-Za-z])['’]")
 _FORMS = str.maketrans("【】[]{}。、", "()()()..", "“”")
 _DRESS = " \t\n.,:;!?()<>-#_'"
 
-# A letter is no part of a word, of a name ("A.M.", "N/A") or of a possessive ("A's"), in any Latin script.
+# A letter that is not part of a word, of a name ("A.M.", "N/A") or of a possessive ("A's"), in any Latin script.
 _START = r"(?<![A-Za-z0-9À-ɏ.'’/&])\(?"
 _END = r"(?![A-Za-z0-9À-ɏ/&]|['’]\w|\.\w\b)\)?"
 _CAPITAL = rf"{_START}(?P<letter>[%s]){_END}"
@@ -38,7 +38,7 @@ _STATED = (
     r"(?i:\banswer\s+)@",
     r"(?:答案(?:应该|应|就)?(?:是|为|选|:)?|而是|正确的?(?:选项|答案)?(?:是|为):?|(?<!不)(?:应该?|故|我)?选(?:择|项?是)?)\s*@a",
 )
-"""What is called the answer."""
+"""A letter that is called the answer."""
 _CHOSEN = (
     rf"(?i:\b(?:choose|select|pick|go\s+with|going\s+with|opt\s+for)\s+{_KIND})@",
     rf"@(?:\s+(?i:{_THING})\s+(?P=letter))?(?:\s+in\s+the\s+\w+)?\s+(?i:is|would\s+be|seems\s+to\s+be|appears\s+to\s+be)"
@@ -46,7 +46,7 @@ _CHOSEN = (
     r"(?:correct|best|answer\b|right(?=\s*(?:[.,;!)\n]|$|(?:because|since|answer|option|one)\b))))",
     r"@\s*(?:选项|项)?是?(?:正确|对的|答案)",
 )
-"""What is chosen, or called right."""
+"""A letter that is chosen, or called right."""
 _OPTION = (r"(?i:\boption\s+|选项\s*)@", r"@\s*选项")
 _NEAREST = (
     r"@(?:,[^.,\n]*,)?\s+(?:is|appears|seems|looks)\s+(?:to\s+be\s+)?(?:(?!not\b|no\b|less\b)\w+\s+)?"
@@ -85,9 +85,9 @@ _GOES_ON = (
     "and appears as at because but does for has if in is looks on or seems since so that to was which while with would"
 )
 _SHAPED = re.compile(r"-[a-z]")
-"""What follows the letter of "a D-shaped table"."""
+"""The text after the letter of "a D-shaped table"."""
 _ARTICLE = re.compile(rf"A(?=\s+(?!(?:{_GOES_ON.replace(' ', '|')})\b)[A-Za-z])|I(?=[\s'’])")
-"""An English article or pronoun, unless what is before it says that it is a letter."""
+"""An English article or pronoun, unless the text before it says that it is a letter."""
 _BEFORE_LETTER = re.compile(
     rf"(?:\b(?:{_THING}|option|choice|answer|letter|labell?ed|marked)\s+\(?|\()$", re.IGNORECASE
 )
@@ -96,31 +96,32 @@ _BEFORE_PLACE = re.compile(
     r"|\b(?:at|in|on|from|near|behind|beside|inside|outside|around|towards?)\s+(?:[a-z]+\s+)?)\(?$",
     re.IGNORECASE,
 )
-"""Before a letter that is the name of a place ("from position A")."""
+"""Text before a letter that is the name of a place ("from position A")."""
 _UNDECIDED = re.compile(
     r"\b(?:neither|none\s+of|impossible|not\s+possible|(?:cannot|can't|can\s+not)\s+(?:be\s+)?(?:tell|say|determine))",
     re.I,
 )
 _ALSO = r"[^.;\n]*?(?:,|\bor|\band)\s+(?:option\s+)?\((?P<letter>[%s])\)(?!\s+(?:is|was|has|lies|does)\b)"
-"""After a letter: another one beside it ("(A) the second or (B) the third")."""
+"""Text after a letter that names another one as well ("(A) the second or (B) the third")."""
 _ANSWER_IS = re.compile(rf"{_ANSWER}{_IS}", re.IGNORECASE)
 
 _OTHER = ""
-"""Stands for what is no letter, among what a rule finds."""
+"""A rule's result for something that is not an option's letter."""
 _WINDOW = 120
-"""Characters before a letter that can say what it is."""
+"""Characters before a letter that are searched for what it is."""
 _LONG_WORDS = 50
-"""An explanation that is longer and never comes back to the letter before it often speaks for another option."""
+"""A longer explanation that never repeats the letter before it often argues for another option."""
 
 
 def read_letter(answer: str, num_options: int) -> str | None:
     """The option that an answer names, or None.
 
-    The first of these that finds a letter decides, and two different letters are none: nothing but a letter ("(b).");
-    one that is called the answer ("The answer is B"), chosen or called right ("I choose (B)", "B is correct"); a letter
-    alone on the first line, before its option ("B. left", "b) left") or on the last line; the only one in brackets; the
-    only "option B"; "point B is closer"; the only capital that stands alone and is no article and no place's name.
-    Lists of options ("A. left", next line "B. right"; "A, B or C") and denied letters ("not A") name nothing.
+    The first rule that finds a letter decides; two different letters count as none. The rules: nothing but a letter
+    ("(b)."); a letter that is called the answer ("The answer is B"), chosen or called right ("I choose (B)", "B is
+    correct"); a letter alone on the first line, before its option ("B. left", "b) left") or on the last line; the only
+    one in brackets; the only "option B"; "point B is closer"; the only single capital that is not an article or the
+    name of a place. Lists of options ("A. left", next line "B. right"; "A, B or C") and denied letters ("not A") name
+    nothing.
     """
     letters = ascii_uppercase[:num_options]
     text = _plain(answer)
@@ -132,12 +133,12 @@ def read_letter(answer: str, num_options: int) -> str | None:
 
 
 def _plain(answer: str) -> str:
-    """Without quotation marks, too; brackets of all kinds are round."""
+    """The answer without markup and quotation marks, and with round brackets for all kinds of brackets."""
     return _QUOTED.sub(r"\1", plain(answer)).replace('"', "").translate(_FORMS).strip()
 
 
 def _without_lists(text: str, letters: str) -> str:
-    """The text but for lists of options: lines whose labels rise ("A. …", "(B) …"), and "A, B or C"."""
+    """The text without lists of options: lines with ascending labels ("A. …", "(B) …"), and "A, B or C"."""
     label = _compiled(_LABEL_OF_LINE, letters)
     kept: list[str] = []
     listed: list[str] = []
@@ -157,7 +158,7 @@ def _without_lists(text: str, letters: str) -> str:
 
 
 def _unless_of_one(match: re.Match[str]) -> str:
-    """Nothing for "A, B or C" and for "A, B" at a sentence's end, which name no one; "B, A is wrong" as it is."""
+    """Removes "A, B or C", and "A, B" at the end of a sentence, which name no option; keeps "B, A is wrong"."""
     goes_on = _VERB.match(match.string, match.end())
     is_list = not goes_on if re.search(_AND, match[0]) else _ENDS.match(match.string, match.end())
     return " " if is_list else match[0]
@@ -195,7 +196,7 @@ def _first_line(text: str, letters: str) -> Sequence[str]:
 
 
 def _labelled(text: str, letters: str) -> Sequence[str]:
-    """The label that a text begins with, and those of the same form after it ("(A) left (B) right")."""
+    """The label at the beginning of a text, and labels of the same form after it ("(A) left (B) right")."""
     text = _without_lists(text, letters)
     first = _compiled(_LABEL, letters).match(text)
     if first is None:
@@ -207,7 +208,7 @@ def _labelled(text: str, letters: str) -> Sequence[str]:
 
 
 def _lists(text: str, label: re.Match[str]) -> bool:
-    """Whether a label in a text is one of a list, and no letter of a sentence ("… than point A. Point B …")."""
+    """Whether a label in a text belongs to a list, and not to a sentence ("… than point A. Point B …")."""
     before = text[max(0, label.start() - _WINDOW) : label.start("letter")]
     return not (_BEFORE_LETTER.search(before.rstrip("(")) or _VERB.match(text, label.end()))
 
@@ -251,11 +252,11 @@ _RULES: tuple[Callable[[str, str], Sequence[str]], ...] = (
     _nearest,
     _alone,
 )
-"""Each gives the letters that it finds, which may be letters of no option ("The answer is (E)")."""
+"""The rules in order. Each returns the letters that it finds, possibly of no option ("The answer is (E)")."""
 
 
 def _named(patterns: Sequence[str], text: str) -> list[re.Match[str]]:
-    """All places where one of the patterns names a letter that is no article, not denied and in no list, in order."""
+    """All matches that name a letter, in order; articles, denied letters and lists are left out."""
     text = _without_lists(text, ascii_uppercase)
     matches = [match for pattern in patterns for match in _compiled(pattern, ascii_uppercase).finditer(text)]
     return sorted((match for match in matches if _is_meant(text, match)), key=lambda match: match.start("letter"))

@@ -1,4 +1,4 @@
-"""Numbers in answers, as people and models write them: by themselves or in a sentence, with a unit or without."""
+"""Reading numbers from answers: alone or in a sentence, with or without a unit."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,10 +11,10 @@ from spatial.quantities import UNITS, Written, in_unit, read_quantity
 from spatial.sample import Unit
 
 _SAME = 0.1
-"""One length in two units ("3 feet (1 meter)") may differ by this share of it, for both are rounded."""
+"""One length in two units ("3 feet (1 meter)") may differ by this share of it, because both are rounded."""
 
-# A number with the signs that may be part of one, so that "1,200", "1/2" and "1.2.3" are seen whole. It follows no
-# letter, power or root sign ("region1", "m^2", "√2"), and is no ordinal ("2nd", "3D").
+# A number with the signs that may be part of it, so that "1,200", "1/2" and "1.2.3" match as a whole. It follows no
+# letter, power or root sign ("region1", "m^2", "√2"), and is not an ordinal ("2nd", "3D").
 _NUMBER = re.compile(
     r"(?<![A-Za-z0-9_^.√])-?(?:[0-9]|\.(?=[0-9]))(?:[0-9.]|[,/](?=[0-9]))*+(?:e[+-]?[0-9]++)?(?!(?:st|nd|rd|th|d)\b)",
     re.IGNORECASE,
@@ -33,17 +33,17 @@ _NO_UNIT = re.compile(
     r"|from|given|high|if|in|is|it|long|of|on|or|over|roughly|since|so|tall|than|that|the|there|thick|to|total|towards"
     r"|under|while|which|wide|with|within|x"
 )
-"""What may follow a length whose unit is left out; any other word could be a unit that is not known here."""
+"""Words that may follow a length without a unit; any other word could be an unknown unit."""
 _NOT_INCHES = re.compile(r"\s+(?!(?:and|apart|away|between|by|deep|from|high|long|or|tall|thick|to|wide|x)\b)[A-Za-z]")
-"""What follows the "in" of "2 in front of it", but of no inches."""
+"""The text after the "in" of "2 in front of it", which does not mean inches."""
 _OTHER_UNIT = re.compile(r"\s*(?:[(\[,/=≈~]|or\b|which is\b|that is\b|i\.e\.)", re.IGNORECASE)
-"""What stands between a length and the same in another unit; "to", "-" and "and" stand between two lengths."""
+"""Text between a length and the same length in another unit; "to", "-" and "and" separate two lengths."""
 _IN_BRACKETS = re.compile(r"(?<=[0-9])\s*(?:\(\s*([A-Za-z]+)\s*\)|\[\s*([A-Za-z]+)\s*\]|\{\s*([A-Za-z]+)\s*\})")
 _NAMED_UNIT = re.compile(
     r"\bunits?[\"']?\s*(?:is|are|:|=)\s*(?:in\s+)?[\"']?([A-Za-z]+)|\bin\s+\(?([A-Za-z]+)\)?\s*[:=]\s*(?=[0-9.])|\(in\s+([A-Za-z]+)\)",
     re.IGNORECASE,
 )
-"""A unit apart from its number: "unit: cm", "in metres: 2", "distance (in cm)"."""
+"""A unit that is not next to its number: "unit: cm", "in metres: 2", "distance (in cm)"."""
 _PARTS = ((UNITS["ft"], UNITS["in"]), (UNITS["m"], UNITS["cm"]))
 _SIDE_BY_SIDE = re.compile(r"\s*(?:,|,?\s*and)?\s*")
 _STATED = re.compile(r"(?:\banswer\s*(?:is|:|=)|答案(?:是|为|:))[^\n]*?(?=[.。;]\s|\n|$)", re.IGNORECASE)
@@ -53,27 +53,27 @@ _FULL_HOUR = re.compile(r"\b([0-9]{1,2}):00\b")
 
 @dataclass(frozen=True, slots=True)
 class _Quantity:
-    """A number and what is written after it."""
+    """A number with the unit after it."""
 
     value: float | None
     """None: it cannot be read ("1,200", "1/2")."""
     unit: Written | None
-    """None: there is none, or none that is known."""
+    """None: there is no unit, or an unknown one."""
     is_bare: bool
-    """No unit is written after it, known or not."""
+    """Whether no unit follows, known or not."""
     start: int
     end: int
     is_joined: bool = False
-    """Of two that belong together ("5 ft 3 in")."""
+    """Whether it is two quantities that belong together ("5 ft 3 in")."""
 
 
 def read_measure(answer: str, unit: Unit) -> float | None:
     """The one number in an answer, in `unit`; None where there is none, or several ("2 to 3 m", "5 ft 3 in").
 
-    A bare number is in `unit`. Its own unit is converted ("about 120 cm" is 1.2 in metres), and a length in two units
-    is one ("2 meters (6.6 feet)", "5 ft 3 in (1.6 m)"). A number with an unknown unit, or one of another dimension ("3
-    o'clock" for a length), is none. After a count any word may stand ("3 boxes"), and an area is a count of square
-    metres. If numbers are called the answer ("So the answer is 2 m"), these alone count.
+    A bare number is in `unit`. Other units are converted ("about 120 cm" is 1.2 in metres), and a length in two units
+    is one length ("2 meters (6.6 feet)", "5 ft 3 in (1.6 m)"). A number with an unknown unit, or one of another
+    dimension ("3 o'clock" for a length), does not count. Any word may follow a count ("3 boxes"), and an
+    area is a count of square metres. If numbers are called the answer ("So the answer is 2 m"), only these count.
     """
     value = read_quantity(answer, unit)
     if value is not None:
@@ -106,7 +106,7 @@ def _quantities(text: str) -> Iterator[_Quantity]:
 
 
 def _joined(quantities: Iterator[_Quantity], text: str) -> Iterator[_Quantity]:
-    """With feet and inches, or metres and centimetres, that stand side by side as one quantity of the larger unit."""
+    """The quantities, with adjacent feet and inches, or metres and centimetres, joined into one in the larger unit."""
     held: _Quantity | None = None
     for each in quantities:
         if held and (held.unit, each.unit) in _PARTS and _SIDE_BY_SIDE.fullmatch(text, held.end, each.start):
@@ -130,7 +130,7 @@ def _is_no_unit(written: re.Match[str]) -> bool:
 
 
 def _unit(written: re.Match[str]) -> Written | None:
-    """The unit that is written, where it is known: a length, its square, an angle or an hour."""
+    """The unit after a number: a length, its square, an angle or an hour; None: it is unknown."""
     known = UNITS.get(re.sub(r"\s", "", written["word"].lower()))
     if known is None or written["per"]:
         return None
@@ -142,7 +142,7 @@ def _unit(written: re.Match[str]) -> Written | None:
 
 
 def _only(quantities: Sequence[_Quantity], text: str, unit: Unit) -> float | None:
-    """The value in `unit` that all agree on; where one has a unit of its dimension, those of others do not count."""
+    """The value in `unit` on which all agree; if one has a unit of its dimension, others do not count."""
     valued = [(each, _value(each, unit)) for each in quantities]
     if any(each.unit is not None and value is not None for each, value in valued):
         valued = [(each, value) for each, value in valued if each.is_bare or (each.unit and value is not None)]
@@ -170,7 +170,7 @@ def _is_in(quantity: _Quantity, unit: Unit) -> bool:
 
 
 def _value(quantity: _Quantity, unit: Unit) -> float | None:
-    """In `unit`; None where it cannot be read, or its unit is unknown or of another dimension."""
+    """The value in `unit`; None: it cannot be read, or its unit is unknown or of another dimension."""
     value, written = quantity.value, quantity.unit
     if value is None or (written is None and not quantity.is_bare and unit != "count"):
         return None

@@ -64,7 +64,7 @@ def _answer(raw: _Row) -> ChoiceAnswer:
 
 
 def _count_options(text: str) -> int:
-    """How far the letters go on in order ("A: …, B: …, C: …")."""
+    """The number of letters that follow each other in order ("A: …, B: …, C: …")."""
     place = 0
     for count, letter in enumerate(ascii_uppercase):
         match = re.compile(rf"\b{letter}:").search(text, place)

@@ -28,16 +28,16 @@ class _Row(Raw):
     answer: str | int | float
     answer_type: Literal["int", "float", "str"]
     image: Any = None
-    """In the parquet file; beside the JSON file images have a name."""
+    """In the parquet file; rows of the JSON file name a file."""
     image_filename: str = ""
 
 
 class Omni3dBench(Benchmark):
-    """Count and text exact, whatever the case; any other number: MRA with strict <.
+    """Counts and texts exact, ignoring case; any other number: MRA with strict <.
 
-    Four tasks as its paper names them: numeric_count, numeric_other, yes_no, multi_choice. The whole is the mean over
-    all questions, which is what reproduces the paper's totals from its four columns. A number is taken as it is
-    written, in the unit that the question asks for; one with a unit after it is wrong, as in the published script.
+    Four tasks, with the names of the paper: numeric_count, numeric_other, yes_no, multi_choice. "overall" is the mean
+    over all questions, which reproduces the paper's totals from its four columns. A number is taken as written, in the
+    unit that the question asks for; a number followed by a unit is wrong, as in the published script.
     """
 
     name = "omni3d"
@@ -84,7 +84,7 @@ def _answer(raw: _Row) -> NumberAnswer | TextAnswer:
     value = read_number(text)
     if value is None or (raw.answer_type == "int" and not value.is_integer()):
         raise RowError("answer", raw.answer, f"it is no {raw.answer_type}, as answer_type says")
-    # The unit is in the question's words, and the answer is bare: to us a count, be it whole or not.
+    # The question names the unit and the answer is a bare number, so it is stored as a count, integer or not.
     return NumberAnswer(value=value, unit="count")
 
 

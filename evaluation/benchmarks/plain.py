@@ -1,10 +1,10 @@
-"""An answer without the marks of Markdown and LaTeX around what it says."""
+"""An answer without Markdown and LaTeX markup."""
 
 import re
 import unicodedata
 
 _MARKUP = (
-    (re.compile(r"</?s>|<\|\w+\|>"), ""),  # a model's own signs of an end
+    (re.compile(r"</?s>|<\|\w+\|>"), ""),  # end tokens of models
     (re.compile(r"\\[,;:! ]|\\quad\b|(?<=[\w}])~(?=\\)"), " "),
     (re.compile(r"\\(?:SI|qty)\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r" \1 \2 "),
     (re.compile(r"\\(?:text|mathrm|mathbf|textbf|textrm|mbox|bf|rm|si|unit|operatorname)\s*\{([^{}]*)\}"), r" \1 "),
@@ -20,7 +20,7 @@ _FRACTION = re.compile(r"(?<!\d)\\[dt]?frac\s*\{\s*(\d{1,9})\s*\}\s*\{\s*([1-9]\
 
 
 def plain(answer: str) -> str:
-    """Marks gone, full-width forms as the usual ones; what is boxed is called the answer."""
+    """The answer without markup and with full-width characters normalised; "\\boxed{x}" becomes "the answer is x"."""
     answer = _FRACTION.sub(lambda match: f"{int(match[1]) / int(match[2])!r}", answer)
     for pattern, kept in _MARKUP:
         answer = pattern.sub(kept, answer)

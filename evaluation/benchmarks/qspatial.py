@@ -18,7 +18,7 @@ from spatial.quantities import read_quantity
 from spatial.sample import NumberAnswer, SpatialSample
 
 MAX_RATIO = 2.0
-"""An answer is a success if it is less than so many times too large or too small (the paper's δ)."""
+"""An answer is a success if it is too large or too small by less than this factor (the paper's δ)."""
 
 
 class _Row(Raw):
@@ -29,14 +29,14 @@ class _Row(Raw):
     question_type: str
     image_path: str
     image: Any
-    """None in the part from ScanNet, whose images its licence keeps out."""
+    """None in the part from ScanNet, whose licence forbids to publish images."""
 
 
 class QSpatial(Benchmark):
     """Success if max(p/g, g/p) < 2. Over all questions, by type, and by part (QSpatial_plus, QSpatial_scannet).
 
-    Asked for in metres, so that no unit of the truth shows; an answer in another unit of length is converted, also one
-    in the form that the paper's prompt asks for (`\\scalar{150} \\distance_unit{cm}`).
+    Answers are asked for in metres, so that the question does not show the unit of the truth. Other units of length are
+    converted, also in the form of the paper's prompt (`\\scalar{150} \\distance_unit{cm}`).
     """
 
     name = "qspatial"

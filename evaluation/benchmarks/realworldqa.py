@@ -17,7 +17,7 @@ from spatial.dataset import Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample, TextAnswer
 
-# A model that is to think first cannot answer with the letter "and nothing else".
+# A model that should think first cannot answer with the letter "and nothing else".
 _DIRECTLY = "Please answer directly with only the letter of the correct option and nothing else."
 
 _ANSWER_IS = re.compile(r"(?:the )?(?:final |correct )?answer(?:(?: is)?:\s*| is\s+)", re.IGNORECASE)
@@ -25,13 +25,13 @@ _ANSWER_IS = re.compile(r"(?:the )?(?:final |correct )?answer(?:(?: is)?:\s*| is
 
 class _Row(Raw):
     question: str
-    """With its options, where it has some ("A. Yes"), and how to answer."""
+    """With its options, if any ("A. Yes"), and how to answer."""
     answer: str
     image: Any
 
 
 class RealWorldQa(Benchmark):
-    """Option exact; a word or number exact too, whatever its case, without a full stop. Tasks: "choice" and "text"."""
+    """Option exact; a word or number exact, ignoring case and a full stop. Tasks: "choice" and "text"."""
 
     name = "realworldqa"
     title = "RealWorldQA"
@@ -69,5 +69,5 @@ class RealWorldQa(Benchmark):
 
 
 def _bare(text: str) -> str:
-    """A word or number without what stands around it ("**Answer:** Yes." is "yes")."""
+    """A word or number without introduction, markup and punctuation ("**Answer:** Yes." is "yes")."""
     return _ANSWER_IS.sub("", plain(text)).strip(" \n\"'").rstrip(".").rstrip().casefold()

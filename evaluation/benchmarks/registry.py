@@ -1,4 +1,4 @@
-"""All benchmarks by their names."""
+"""All benchmarks. A new benchmark is one line here: the command line and the tables of documents follow."""
 
 import difflib
 from collections.abc import Mapping
@@ -35,13 +35,13 @@ _ALL: tuple[Benchmark, ...] = (
 )
 
 BENCHMARKS: Mapping[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
-"""By the names that users write on the command line."""
+"""The benchmarks by their names on the command line."""
 
 
 def find_benchmark(name: str) -> Benchmark:
     """
     Raises:
-        KeyError: there is no such benchmark; the message names the nearest one and all.
+        KeyError: there is no such benchmark; the message suggests the nearest name and lists all.
     """
     if name not in BENCHMARKS:
         nearest = difflib.get_close_matches(name.lower(), BENCHMARKS, n=1, cutoff=0.0)[0]

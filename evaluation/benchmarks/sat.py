@@ -1,4 +1,4 @@
-"""SAT (arXiv 2412.07755), its 150 questions about real images: what moved, and what one would see or reach next."""
+"""SAT (arXiv 2412.07755), the 150 questions about real images: what moved, and what one would see or reach next."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -28,7 +28,7 @@ class _Row(Raw):
 
 
 class Sat(Benchmark):
-    """Option exact. Each question is asked with its options as they stand and in reverse, as the data card asks for.
+    """Option exact. Each question is asked with its options in stored and in reverse order, as the data card demands.
 
     "overall" is the mean over both orders, "both_orders" the share of questions that are right in both.
     """

@@ -1,31 +1,31 @@
-"""What one answer is worth by the rules that benchmarks share, each with its source. p is the answer, g the truth.
+"""Scores of one answer by rules that benchmarks share, each with its source. p is the answer, g the truth.
 
-Numbers come as numbers, in the same unit; how they are read is the benchmark's matter.
+Both are numbers in the same unit; reading them is up to the benchmark.
 """
 
 from statistics import fmean
 from typing import Literal
 
 MraRule = Literal["published", "exact"]
-"""When an error meets a bound 1 − θ that it equals in decimals (0.35 of θ = 0.65).
+"""Whether an error meets a bound 1 − θ that it equals in decimals (0.35 for θ = 0.65).
 
-"published": as the benchmarks' scripts compare binary numbers, sometimes (2.7 for 2 misses 0.35, 1.3 for 2 meets it).
+"published": sometimes, because the benchmarks' scripts compare binary numbers (2.7 for 2 misses 0.35, 1.3 meets it).
 "exact": always.
 """
 
 MRA_TOLERANCES = (0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05)
 """1 − θ for θ = 0.50, 0.55, …, 0.95."""
 
-# The same as the scripts of VSI-Bench and SPAR-Bench make them, to the last bit: 1 less each of ten numbers that NumPy
-# spaces evenly, of which the last is given.
+# Equal to those of the scripts of VSI-Bench and SPAR-Bench to the last bit: 1 minus NumPy's linspace, whose last value
+# is exact.
 _PUBLISHED_TOLERANCES = (*(1.0 - (0.5 + step * ((0.95 - 0.5) / 9)) for step in range(9)), 1.0 - 0.95)
 
-# A bound that was written in decimals is met when binary rounding alone stands in the way.
+# Tolerance for binary rounding of bounds that are written in decimals.
 _ROUNDING = 1e-9
 
 
 def relative_error(predicted: float, true: float) -> float:
-    """|p − g| / |g|; the absolute error |p − g| where g = 0.
+    """|p − g| / |g|; the absolute error |p − g| if g = 0.
 
     Source: absolute relative error as in SpatialRGPT (arXiv 2406.01584, which adds 0.0001 to g); the rule for g = 0
     from SPAR-Bench (arXiv 2503.22976).
@@ -36,7 +36,7 @@ def relative_error(predicted: float, true: float) -> float:
 def mean_relative_accuracy(predicted: float, true: float, rule: MraRule = "published") -> float:
     """MRA: over θ = 0.50, 0.55, …, 0.95, the share with |p − g| / |g| ≤ 1 − θ.
 
-    Source: VSI-Bench (arXiv 2412.14171, Section 3.2, whose formula has <) as its own script and SPAR-Bench count (≤).
+    Source: VSI-Bench (arXiv 2412.14171, Section 3.2). Its formula has <; its script and SPAR-Bench use ≤, as here.
     """
     error = relative_error(predicted, true)
     if rule == "published":
@@ -45,7 +45,7 @@ def mean_relative_accuracy(predicted: float, true: float, rule: MraRule = "publi
 
 
 def strict_mean_relative_accuracy(predicted: float, true: float) -> float:
-    """MRA with |p − g| / |g| < 1 − θ: a bound that is just met does not count.
+    """MRA with |p − g| / |g| < 1 − θ: a bound that is exactly met does not count.
 
     Source: Omni3D-Bench (arXiv 2502.06787) and its script.
     """
@@ -62,7 +62,7 @@ def is_within_a_quarter(predicted: float, true: float) -> bool:
 
 
 def ratio(predicted: float, true: float) -> float | None:
-    """max(p/g, g/p), how many times too large or too small; None unless both are above 0.
+    """max(p/g, g/p), the factor by which p is too large or too small; None unless both are above 0.
 
     Source: Q-Spatial Bench (arXiv 2409.09788), where less than 2 is a success.
     """
@@ -72,7 +72,7 @@ def ratio(predicted: float, true: float) -> float | None:
 
 
 def hours_apart(predicted_h: float, true_h: float) -> float:
-    """How far two hours of a clock face are apart, the shorter way round: 0 to 6.
+    """The difference of two hours on a clock face, the shorter way round: 0 to 6.
 
     Source: SpatialRGPT-Bench (arXiv 2406.01584), directions, where up to 1 is a success.
     """

@@ -1,6 +1,6 @@
 """SPAR-Bench (arXiv 2503.22976): depth, distance, place and motion in one to three views of a room, 20 tasks.
 
-Marks ("red point", "green bbox") are drawn in the images; the rows do not say where they are, so nothing is asked
+Marks ("red point", "green bbox") are drawn in the images, but the rows do not say where they are. So nothing is asked
 through DTR.
 """
 
@@ -39,7 +39,7 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
         *("spatial_imagination_oo", "spatial_imagination_oo_mv"),
     ),
 }
-"""The paper's three levels and their tasks. Low: a number in metres; `view_change_infer`: a motion; else an option."""
+"""The paper's three levels and their tasks. Low: numbers in metres; `view_change_infer`: a motion; else an option."""
 
 AXES = (
     ("move_right", "move_left"),
@@ -56,7 +56,7 @@ _ABOUT_COORDINATES = "Coordinates are thousandths of the image's sides, from its
 class _Row(Raw):
     task: str
     question: str
-    """With its options, where it has some ("A. left, above, closer")."""
+    """With its options, if any ("A. left, above, closer")."""
     answer: str
     image: list[Any]
 
@@ -65,7 +65,7 @@ class _Row(Raw):
 class Spar(Benchmark):
     """Option exact; number MRA; motion: mean MRA of five axes.
 
-    "overall" is the mean of the tasks, "over_questions" the mean that the paper's own script takes; "source/low",
+    "overall" is the mean of the tasks, "over_questions" the mean of the paper's own script; "source/low",
     "source/middle" and "source/high" are means of a level's tasks.
     """
 
@@ -76,7 +76,7 @@ class Spar(Benchmark):
     answer_rule = "option exact; number: MRA; motion: mean MRA of five axes"
     figures = "mean of the tasks; `over_questions`, as the paper's script counts; by task and level"
     mra: MraRule = "published"
-    """Which errors meet a bound that they equal (`scoring.MraRule`)."""
+    """Whether an error meets a bound that it equals (`scoring.MraRule`)."""
 
     def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         for file in find_files(folder, ("data/test-*.parquet",), self.layout):
@@ -120,10 +120,10 @@ class Spar(Benchmark):
 
 
 def motion_accuracy(predicted: Mapping[str, float], true: Mapping[str, float], rule: MraRule = "published") -> float:
-    """Mean MRA of five axes, each of two opposite moves ("move_right" less "move_left"); what is not named is 0.
+    """Mean MRA of five axes, each of two opposite moves ("move_right" minus "move_left"); missing moves are 0.
 
-    Source: SPAR-Bench's own script (view change), where axes along which nothing moves count too. That script divides
-    by the answer, so that twice the truth is off by a half; here errors are relative to the truth, as in all MRA.
+    Source: SPAR-Bench's own script (view change), in which axes without motion count too. That script divides the error
+    by the answer, so that twice the truth has an error of a half; here it is relative to the truth, as in all MRA.
     """
     pairs = ((_along(predicted, *axis), _along(true, *axis)) for axis in AXES)
     return fmean(mean_relative_accuracy(moved, truly, rule) for moved, truly in pairs)
@@ -135,7 +135,7 @@ def _along(moves: Mapping[str, float], forth: str, back: str) -> float:
 
 def _asked(raw: _Row) -> str:
     if raw.task == "view_change_infer":
-        return raw.question.strip()  # it says itself how a motion is written
+        return raw.question.strip()  # the question says how to write a motion
     if raw.task in LEVELS["low"]:
         return f"{raw.question.strip()}\nAnswer with a number in metres."
     if raw.task in ("position_matching", "camera_motion_infer"):

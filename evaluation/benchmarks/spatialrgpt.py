@@ -1,10 +1,10 @@
 """SpatialRGPT-Bench (arXiv 2406.01584): relations of marked regions, and their distances, sizes and directions.
 
-The data set's truths are sentences ("Region [0] and Region [1] are 11.4 meters apart."), and its script lets GPT-4
-compare the answer with them. There is no judge model here. Truths are read by rule once, when they are loaded: a length
-in metres, an hour of the clock, yes or no, or a region; a sentence that gives none of these is a reject. Questions ask
-for just that, and answers are compared with it. Figures therefore differ from published ones where a judge reads an
-answer more kindly than these rules do, or errs.
+The truths are sentences ("Region [0] and Region [1] are 11.4 meters apart."), and the published script lets GPT-4
+compare answers with them. Here there is no judge model. When they are loaded, truths are read by rule as a length in
+metres, an hour of the clock, yes or no, or a region; any other sentence is a reject. Questions ask for exactly that,
+and answers are compared with it. Figures therefore differ from published ones wherever a judge is more lenient than
+these rules, or makes an error.
 
 Regions are numbered from 1, as everywhere here: the data set's "Region [0]" is "region 1" in a question.
 """
@@ -40,7 +40,7 @@ LENGTHS: Mapping[str, str] = {
     "width_data": "width",
     "height_data": "height",
 }
-"""Categories that ask for a length, and the tasks that the paper makes of them."""
+"""Categories that ask for a length, with the paper's names of the tasks."""
 
 RELATIONS: Mapping[str, str] = {
     **dict.fromkeys(("below", "above"), "below_above"),
@@ -50,17 +50,17 @@ RELATIONS: Mapping[str, str] = {
     **dict.fromkeys(("wide", "thin"), "wide_thin"),
     **dict.fromkeys(("behind", "front"), "behind_front"),
 }
-"""The tasks of the others: of "left_choice" (which of two?) and "left_predicate" (is it?), by their first word."""
+"""The tasks of "left_choice" (which of two?), "left_predicate" (is it?) and the like, by their first word."""
 
 MAX_HOURS_APART = 1.0
 _PATHS = (ReasoningPath.LOR, ReasoningPath.DTR, ReasoningPath.DIRECT)
 _MAX_LITERAL_CHARS = 2**20
 _NAMED = re.compile(r"\bregions?\s*\[?\s*([0-9]{1,2})\b\s*\]?", re.IGNORECASE)
-"""A region as questions of the data set name it, counted from 0."""
+"""A region in questions of the data set, counted from 0."""
 
 
 def _from_text(value: Any) -> Any:
-    """A cell that a table keeps as the text of a Python literal."""
+    """The value of a cell that a table stores as the text of a Python literal."""
     if not isinstance(value, str) or len(value) > _MAX_LITERAL_CHARS:
         return value
     try:
@@ -97,19 +97,19 @@ class _Row(Raw):
     conversations: Annotated[list[_Turn], Field(min_length=2), BeforeValidator(_from_text)]
     qa_info: Annotated[_Asked, BeforeValidator(_from_text)]
     bbox: Annotated[list[_Box], Field(min_length=1, max_length=99), BeforeValidator(_from_text)]
-    """Left, top, right, bottom, pixels."""
+    """Left, top, right, bottom, in pixels."""
     rle: Annotated[list[_Mask] | None, BeforeValidator(_from_text)] = None
     image: Any = None
-    """In the parquet files; else images have a name, of this data set or of Omni3D."""
+    """In the parquet files; otherwise rows name a file of this data set or of Omni3D."""
     file_path: str = ""
     image_info: Annotated[_Picture | None, BeforeValidator(_from_text)] = None
 
 
 class SpatialRgpt(Benchmark):
-    """Lengths: success within a quarter of the truth; directions: within an hour; relations: right or not, by rule.
+    """Lengths: success within a quarter of the truth; directions: within an hour; relations: right or wrong, by rule.
 
     "overall" is the mean over questions, "source/qualitative" and "source/quantitative" over those of each type;
-    "error/TASK" is the mean absolute relative error (of directions: in hours) of the answers that could be read.
+    "error/TASK" is the mean absolute relative error (for directions: in hours) of the answers that could be read.
     """
 
     name = "spatialrgpt"
@@ -156,7 +156,7 @@ class SpatialRgpt(Benchmark):
             read = read_region if truth.text.startswith("region") else read_yes_or_no
             return ScoredAnswer(question, answer, float(answer is not None and read(answer) == truth.text))
         assert isinstance(truth, NumberAnswer), truth
-        # The numbers of regions that an answer speaks of are none of its measures.
+        # Numbers of regions that an answer mentions are not measures.
         value = None if answer is None else read_measure(REGIONS.sub("", answer), truth.unit)
         if truth.unit == "oclock":
             if value is None or value not in range(1, 13):
@@ -179,7 +179,7 @@ class SpatialRgpt(Benchmark):
 def _task(category: str) -> str:
     """
     Raises:
-        RowError: the category is none of the benchmark's.
+        RowError: the benchmark has no such category.
     """
     word, _, form = category.partition("_")
     task = RELATIONS.get(word) if form in ("choice", "predicate") else LENGTHS.get(category)
@@ -189,7 +189,7 @@ def _task(category: str) -> str:
 
 
 def _truth(raw: _Row) -> tuple[Answer, str]:
-    """What the row's sentence says, and how it is asked for.
+    """The truth in the row's sentence, and the instruction that asks for it.
 
     Raises:
         RowError: it cannot be read.
@@ -226,9 +226,9 @@ def _image(images: ImageStore, raw: _Row, folder: Path) -> ImageRef:
 
 
 def _region(raw: _Row, place: int, image: ImageRef) -> Region:
-    """Region `place`, counted from 0: its mask where there is one, and its box, which ends at the image's border.
+    """Region `place`, counted from 0: its box, clipped at the image's border, and its mask if there is one.
 
-    Boxes of the data set may reach beyond; its script cuts them off too.
+    Boxes of the data set may extend beyond the image; its script clips them, too.
     """
     left, top, right, bottom = raw.bbox[place]
     width, height = float(image.width_px), float(image.height_px)

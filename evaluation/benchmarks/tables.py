@@ -19,7 +19,7 @@ from spatial.images import ImageStore
 from spatial.sample import ImageRef
 
 Rows = Iterable[tuple[int, Any | RowError]]
-"""Numbered from 1; a row that cannot be read is a `RowError`, not raised."""
+"""Rows numbered from 1; a row that cannot be read is a `RowError`, which is not raised."""
 
 _ROWS_AT_ONCE = 16
 
@@ -27,9 +27,9 @@ _ROWS_AT_ONCE = 16
 def read_questions(
     file: Path, rows: Rows, make: Callable[[int, Any], Iterable[Question]]
 ) -> Iterator[Question | Reject]:
-    """What `make` gives for each row (its number and its value): all of its questions, or one reject.
+    """For each row, the questions that `make` returns for its number and value, or one reject.
 
-    A row whose question has the id of an earlier one is a reject too.
+    A row whose question repeats an earlier id is a reject, too.
     """
     seen: set[str] = set()
     for number, row in rows:
@@ -48,10 +48,10 @@ def read_questions(
 
 
 def find_files(folder: Path, patterns: Sequence[str], layout: str) -> list[Path]:
-    """The files of the first of `patterns` (globs) that any file in `folder` fits, by name.
+    """The files of the first of `patterns` (globs) that matches any file in `folder`, sorted by name.
 
     Raises:
-        FileNotFoundError: none fits any; the message says what the folder must hold.
+        FileNotFoundError: none matches; the message says what the folder must hold.
     """
     for pattern in patterns:
         if files := sorted(file for file in folder.glob(pattern) if file.is_file()):
@@ -80,7 +80,7 @@ def rows_of(file: Path, array: str = "item") -> Rows:
 
 
 def local_folder(name: Path) -> Path:
-    """The folder as it is, or what the hub's cache holds of a data set ("nyu-visionx/CV-Bench"); nothing is fetched.
+    """The folder itself, or the hub's cached copy of a data set ("nyu-visionx/CV-Bench"); nothing is downloaded.
 
     Raises:
         FileNotFoundError: there is neither.
@@ -98,7 +98,7 @@ def local_folder(name: Path) -> Path:
 
 
 def parquet_rows(file: Path) -> Iterator[tuple[int, Any | RowError]]:
-    """Rows of a parquet file as dicts, a few at a time; a file that breaks off ends with a `RowError`."""
+    """Rows of a parquet file as dicts, a few at a time; a truncated file ends with a `RowError`."""
     import pyarrow
     import pyarrow.parquet
 
@@ -113,7 +113,7 @@ def parquet_rows(file: Path) -> Iterator[tuple[int, Any | RowError]]:
 
 
 def tsv_rows(file: Path) -> Iterator[tuple[int, Any | RowError]]:
-    """Rows of a tab-separated file with a header, as dicts of texts; cells may be as long as a line of JSON may be."""
+    """Rows of a tab-separated file with a header, as dicts of texts; cells may be as long as a line of JSON."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
     with file.open(encoding="utf-8", errors="replace", newline="") as lines:
         reader = csv.DictReader(lines, dialect="excel-tab", restkey="", restval="")
@@ -132,10 +132,10 @@ def store_cell(images: ImageStore, cell: object, field: str, root: Path) -> Imag
     """Store the image that a cell holds: its bytes, its base64, or {"bytes": …, "path": …} as `datasets` writes it.
 
     Args:
-        root: where the file is that has a path and no bytes.
+        root: the folder of a file that is given by its path.
 
     Raises:
-        RowError: it holds none, or one that cannot be read.
+        RowError: it holds no image, or one that cannot be read.
     """
     match cell:
         case {"bytes": bytes(data)} | bytes(data):

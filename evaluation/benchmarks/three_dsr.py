@@ -1,7 +1,7 @@
-"""3DSRBench (arXiv 2412.07825): height, location, orientation, and how several things stand to one another.
+"""3DSRBench (arXiv 2412.07825): height, location, orientation, and relations of several objects.
 
-Each question comes with the same about the mirrored image ("flip"), whose answer differs or not, and each of these in
-several orders of its options ("circular"). The id tells which: "VIN6MS3J", "VIN6MS3J-1" (options turned once),
+Each question is also asked about the mirrored image ("flip"), whose answer may differ, and each of these in several
+orders of its options ("circular"). The id says which: "VIN6MS3J", "VIN6MS3J-1" (options rotated once),
 "VIN6MS3J-flip", "VIN6MS3J-flip-1".
 """
 
@@ -27,7 +27,7 @@ CIRCULAR = "3dsrbench_v1_vlmevalkit_circular.tsv"
 PLAIN = "3dsrbench_v1_vlmevalkit.tsv"
 
 TYPES = ("height", "location", "orientation", "multi_object")
-"""The four types; a category begins with the name of its own ("multi_object_facing")."""
+"""The four types; a category begins with the name of its type ("multi_object_facing")."""
 
 _ID = re.compile(r"(?P<item>.+?)(?P<flip>-flip)?(?:-(?P<order>[0-9]))?")
 

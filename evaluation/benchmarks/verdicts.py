@@ -1,4 +1,4 @@
-"""Yes or no, and which region, as people and models answer: "Answer: Yes", "不是", "Region 2 is wider than it"."""
+"""Reading yes or no, or a region, from an answer: "Answer: Yes", "不是", "Region 2 is wider than it"."""
 
 import re
 
@@ -25,7 +25,7 @@ _OPENS_YES = re.compile(
 )
 _OPENS_NO = re.compile(rf"\W*(?:{_NO}|that(?: is|['’]s) (?:false|incorrect|wrong)\b)", re.IGNORECASE)
 _OPENS_CONTRARY = re.compile(r"\W*(?:in fact|actually)\b", re.IGNORECASE)
-"""Opens sentences of SpatialRGPT-Bench that say the contrary of what was asked."""
+"""Openings of SpatialRGPT-Bench's sentences that deny what was asked."""
 _SAID_YES = re.compile(r"\b(?:yes|indeed)\b|\b(?:statement|claim|this|that|it) is (?:true|correct)\b", re.IGNORECASE)
 _SAID_NO = re.compile(
     r"(?:^|[,.:;!?\n]|\b(?:say|is))\W*no(?=\W*(?:[,.;!\n]|$))"
@@ -35,7 +35,7 @@ _SAID_NO = re.compile(
 _BOTH = re.compile(
     r"\byes\W*(?:(?:or|and)\b|[/,])?\W*no\b(?=\W*$|\W*\n|\s*\?)|\byes(?:\s*/\s*|\s+(?:or|and)\s+)no\b", re.IGNORECASE
 )
-"""The options of the question, said again."""
+"""The options of the question, repeated."""
 _DENIES = re.compile(r"(?<!, )\bnot\b(?! (?:by|only|just)\b)|n['’]t\b", re.IGNORECASE)
 _REFUSES = re.compile(
     r"\b(?:I|we|unclear|unable|impossible|not (?:possible|clear|sure|certain|visible))\b", re.IGNORECASE
@@ -56,7 +56,7 @@ _ASIDE = re.compile(
     r"(?:\b(?:than|not|relative to|instead of|compared (?:to|with)|unlike)\s+(?:that of\s+)?(?:the\s+)?|比)$",
     re.IGNORECASE,
 )
-"""Before a region that another is compared with."""
+"""Text before a region with which another one is compared."""
 _DENIED_AFTER = re.compile(r"\s*\b(?:is|are|was|does|do|has|can)(?:n['’]t|\s+not)\b", re.IGNORECASE)
 _AMONG = re.compile(
     rf"\b(?:between|of|among|comparing)\s+(?:the\s+)?(?:regions?\s*{_NUMBER}\s*(?:and|or)\s*(?:region\s*)?{_NUMBER})",
@@ -67,9 +67,9 @@ _AMONG = re.compile(
 def read_yes_or_no(answer: str) -> str | None:
     """ "yes" or "no", or None.
 
-    In turn: what is called the answer; how the answer opens ("Actually, …" says the contrary of what was asked); a yes
-    or no between commas ("Based on the image, yes, …"); and a first clause that denies ("It is not …") is a no. The
-    options said again ("Yes or no") are neither.
+    In this order: what is called the answer; how the answer opens ("Actually, …" denies what was asked); a yes
+    or no between commas ("Based on the image, yes, …"); a first clause that denies ("It is not …") is a no. Repeated
+    options ("Yes or no") are neither.
     """
     text = _BOTH.sub(" ", plain(answer)).strip()
     is_yes, is_no = bool(_STATED_YES.search(text)), bool(_STATED_NO.search(text))
@@ -87,10 +87,10 @@ def read_yes_or_no(answer: str) -> str | None:
 
 
 def read_region(answer: str) -> str | None:
-    """The region that an answer names, as "region 2", or None; a number alone is one too.
+    """The region that an answer names, as "region 2", or None; a bare number names a region, too.
 
-    The one that is called the answer; else the only one that is named, but for those that it is compared with ("Region
-    2 is wider than region 1").
+    It is the region that is called the answer; otherwise the only one that is named, apart from those that it is
+    compared with ("Region 2 is wider than region 1").
     """
     text = _AMONG.sub(" ", plain(answer))
     if bare := _BARE_NUMBER.fullmatch(text):

@@ -1,4 +1,4 @@
-"""ViewSpatial-Bench (arXiv 2505.21500): where things are as the camera sees them, and as a person in the image does."""
+"""ViewSpatial-Bench (arXiv 2505.21500): where objects are as seen from the camera, and from a person in the image."""
 
 import re
 from collections.abc import Iterator
@@ -22,10 +22,10 @@ _OPTION = re.compile(r"([A-Z])\. (.+)")
 class _Row(Raw):
     question_type: str
     image_path: list[str]
-    """From beside the data set's folder ("ViewSpatial-Bench/val2017/….jpg")."""
+    """Relative to the parent of the data set's folder ("ViewSpatial-Bench/val2017/….jpg")."""
     question: str
     choices: str
-    """One a line ("A. right")."""
+    """One per line ("A. right")."""
     answer: str
     """One of these lines."""
 

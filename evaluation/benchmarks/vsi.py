@@ -30,9 +30,9 @@ UNITS: dict[str, tuple[Unit, str]] = {
     "object_counting": ("count", "Answer with a whole number."),
     "object_abs_distance": ("m", "Answer with a number in metres."),
     "object_size_estimation": ("cm", "Answer with a number in centimetres."),
-    "room_size_estimation": ("count", "Answer with a number of square metres."),  # areas have no unit of ours
+    "room_size_estimation": ("count", "Answer with a number of square metres."),  # there is no unit of area
 }
-"""The four tasks that ask for a number: its unit, and how it is asked for."""
+"""The four tasks that ask for a number: its unit, and the instruction that asks for it."""
 
 CHOICES = (
     *("object_rel_direction_easy", "object_rel_direction_medium", "object_rel_direction_hard"),
@@ -57,7 +57,7 @@ class _Row(Raw):
 
 @dataclass(frozen=True)
 class Vsi(Benchmark):
-    """Option exact; number MRA. "overall" is the mean of eight tasks: three tiers of direction are one of them.
+    """Option exact; number MRA. "overall" is the mean of eight tasks: the three tiers of direction count as one.
 
     "task/object_rel_direction" is the mean of its tiers, which are "tier/easy", "tier/medium" and "tier/hard".
     """
@@ -72,9 +72,9 @@ class Vsi(Benchmark):
     answer_rule = "option exact; number: MRA"
     figures = "mean of eight tasks, three tiers of direction being one; `over_questions`; `tier/…`"
     num_frames: int = 16
-    """Of each video, at most."""
+    """Most frames per video."""
     mra: MraRule = "published"
-    """Which errors meet a bound that they equal (`scoring.MraRule`)."""
+    """Whether an error meets a bound that it equals (`scoring.MraRule`)."""
 
     def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:
         frames_of = lru_cache(maxsize=None)(partial(scene_frames, images, folder, self.num_frames))
@@ -128,7 +128,7 @@ class Vsi(Benchmark):
 
 
 def _asked(raw: _Row) -> tuple[str, Answer]:
-    """The question as it is asked, and its answer."""
+    """The question with its instruction, and its answer."""
     if raw.question_type in UNITS:
         unit, wish = UNITS[raw.question_type]
         value = read_quantity(raw.ground_truth, unit)

@@ -1,4 +1,4 @@
-"""`sr-real data build`: joined to the sub-app `data` by `register`. Heavy modules load inside the command."""
+"""`sr-real data build`; `register` adds it to the sub-app `data`. Heavy modules are imported inside the command."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,9 +36,9 @@ def build(
     """Make questions with chains of thought for both paths, by template, from images that are annotated in 3D.
 
     Needs `out` (a folder) and `source` (type scenes, or omni3d with file and images). With `rewrite.type=openai
-    rewrite.base_url=… rewrite.model=…` a server puts the thoughts into other words; what fails a check stays as it was.
+    rewrite.base_url=… rewrite.model=…` a server rewords the thoughts; a rewording that fails a check is not used.
 
-    Safe to stop and repeat: the same command continues where it was. Train on the folder with `data.type=files`.
+    Safe to stop and repeat: the same command continues where it stopped. Train on the folder with `data.type=files`.
 
     Example: sr-real data build out=data/mine source.type=scenes source.num_images=1000
     """

@@ -43,7 +43,7 @@ def check(
 
     It looks for 3D centres in another frame or unit, answers that contradict the centres, marks without a region,
     chains that do not fit their sample, repeats, and answers that can be guessed. --show draws the centres as the
-    camera projects them: they belong into their boxes. Exits with status 1 if a line is bad or something looks wrong.
+    camera projects them: they should lie in their boxes. Exits with status 1 if a line is bad or something looks wrong.
 
     Example: sr-real data check data/mine/train.jsonl --show 12
     """
@@ -61,34 +61,34 @@ def check(
         raise ConfigError(f"--images {images}: there is no such folder")
     config = NativeReader(file=file, images=images)
     with tempfile.TemporaryDirectory() as folder:
-        # Images that the file names, or that are not upright, are put there; the store itself is only read.
+        # Images that the file names, or that are not upright, go into the temporary store; the file's own is only read.
         store = ImageStore(Path(folder), also=[config.store])
         with console.status(f"reading {file}"):
-            checked = _read(config, store, show)
-        _print(checked)
-        if checked.chosen:
+            result = _read(config, store, show)
+        _print(result)
+        if result.chosen:
             from launch.show.data_picture import draw_samples
 
-            draw_samples(checked.chosen, store, out)
-            console.print(f"drew {len(checked.chosen)} samples: {out}", highlight=False)
-    is_wrong = any(finding.is_wrong for finding in checked.findings)
-    raise typer.Exit(1 if checked.rejects or is_wrong or not checked.num_good else 0)
+            draw_samples(result.chosen, store, out)
+            console.print(f"drew {len(result.chosen)} samples: {out}", highlight=False)
+    is_wrong = any(finding.is_wrong for finding in result.findings)
+    raise typer.Exit(1 if result.rejects or is_wrong or not result.num_good else 0)
 
 
 @dataclass
-class _Checked:
-    """What was found in a file."""
+class _CheckResult:
+    """Counts, rejects and findings of a file."""
 
     counts: dict[str, Counter[str]] = field(
         default_factory=lambda: {name: Counter() for name in ("kind", "path", "domain", "answer")}
     )
     rejects: Counter[str] = field(default_factory=Counter)
-    """By cause."""
+    """Number of bad lines by cause."""
     shown: "list[Reject]" = field(default_factory=list)
-    """The first of them."""
+    """The first bad lines."""
     findings: "list[Finding]" = field(default_factory=list)
     chosen: "list[SpatialSample]" = field(default_factory=list)
-    """What is to be drawn."""
+    """Samples to draw."""
 
     def count(self, sample: "SpatialSample") -> None:
         self.counts["kind"][sample.kind] += 1
@@ -101,39 +101,39 @@ class _Checked:
         return self.counts["answer"].total()
 
 
-def _read(config: "NativeReader", store: "ImageStore", num_shown: int) -> _Checked:
+def _read(config: "NativeReader", store: "ImageStore", num_shown: int) -> _CheckResult:
     from corpora.checks.suite import CheckSuite
     from spatial.dataset import Reject
 
-    checked, checks = _Checked(), CheckSuite(store)
+    result, checks = _CheckResult(), CheckSuite(store)
     first: list[SpatialSample] = []
     suspicious: list[SpatialSample] = []
     for item in config.read(store, as_stored=True):
         if isinstance(item, Reject):
-            checked.rejects[item.cause] += 1
-            if checked.rejects.total() <= _NUM_SHOWN:
-                checked.shown.append(item)
+            result.rejects[item.cause] += 1
+            if result.rejects.total() <= _NUM_SHOWN:
+                result.shown.append(item)
             continue
-        checked.count(item)
+        result.count(item)
         chosen = suspicious if checks.add(item) else first
         if len(chosen) < num_shown:
             chosen.append(item)
-    checked.findings = checks.findings()
-    checked.chosen = [*suspicious, *first][:num_shown]
-    return checked
+    result.findings = checks.findings()
+    result.chosen = [*suspicious, *first][:num_shown]
+    return result
 
 
-def _print(checked: _Checked) -> None:
-    for reject in checked.shown:
+def _print(result: _CheckResult) -> None:
+    for reject in result.shown:
         console.print(f"[red]bad line[/]: {escape(str(reject))}", highlight=False)
-    for title, found in checked.counts.items():
+    for title, found in result.counts.items():
         print_counts(title, dict(found.most_common()))
-    if checked.rejects:
-        print_counts("bad lines, by cause", dict(checked.rejects.most_common()))
-    for finding in checked.findings:
+    if result.rejects:
+        print_counts("bad lines, by cause", dict(result.rejects.most_common()))
+    for finding in result.findings:
         head = "[red]looks wrong[/]" if finding.is_wrong else "[yellow]note[/]"
         console.print(f"{head}: {escape(str(finding))}", highlight=False)
-    num_wrong = sum(finding.is_wrong for finding in checked.findings)
-    nothing = "nothing else looks wrong" if checked.rejects else "nothing looks wrong"
-    told = {0: nothing, 1: "1 thing looks wrong"}.get(num_wrong, f"{num_wrong} things look wrong")
-    console.print(f"{checked.num_good:,} samples, {checked.rejects.total():,} bad lines; {told}", highlight=False)
+    num_wrong = sum(finding.is_wrong for finding in result.findings)
+    nothing = "nothing else looks wrong" if result.rejects else "nothing looks wrong"
+    verdict = {0: nothing, 1: "1 thing looks wrong"}.get(num_wrong, f"{num_wrong} things look wrong")
+    console.print(f"{result.num_good:,} samples, {result.rejects.total():,} bad lines; {verdict}", highlight=False)

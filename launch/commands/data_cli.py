@@ -1,4 +1,4 @@
-"""`sr-real data`: build, import and check data. Heavy modules load inside the commands."""
+"""`sr-real data`: build, import and check data. Heavy modules are imported inside the commands."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from corpora.importing import ImportConfig, ImportReport
 
 app = typer.Typer(
-    help="Data: [bold]import[/] sets of the field, [bold]build[/] questions and chains of thought from images that are "
+    help="Data: [bold]import[/] published sets, [bold]build[/] questions and chains of thought from images that are "
     "annotated in 3D, and [bold]check[/] files of samples (docs/data.md).",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -37,7 +37,7 @@ Settings = Annotated[
 
 
 class _ImportCommand(TyperCommand):
-    """Lists the readers in its help, which alone needs them loaded."""
+    """Lists the readers in its help, for which alone they are imported."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # typer keeps their types to itself
         from corpora.readers.registry import READER_TYPES
@@ -52,7 +52,7 @@ def import_sets(
     settings: Settings = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", "-c", help="A YAML file: out, and readers with a type each.", show_default=False),
+        typer.Option("--config", "-c", help="A YAML file: out, and readers, each with its type.", show_default=False),
     ] = None,
 ) -> None:
     """Read data sets into a folder to train on (data.type=files): samples in three splits, images by their hash.
@@ -91,7 +91,7 @@ def import_sets(
 
 
 def load_import_config(file: Path | None, settings: list[str]) -> "ImportConfig":
-    """An import's settings from a YAML file, if any, and dotted ones; a single reader's may stand at the top.
+    """An import's settings from a YAML file, if any, and dotted overrides; those of a single reader may be at the top.
 
     Raises:
         ConfigError: the file cannot be read, or a key is unknown, missing, or of a wrong type or value.
@@ -109,14 +109,14 @@ def load_import_config(file: Path | None, settings: list[str]) -> "ImportConfig"
     try:
         return parse_settings(content, ImportConfig, source="import: the settings cannot be used")
     except ConfigError as error:
-        # A single reader's settings are named as they were given.
+        # Errors name a single reader's settings as they were given, at the top.
         raise ConfigError(str(error).replace("readers.0.", "") if is_single else str(error)) from None
 
 
 def _check_paths(config: "ImportConfig") -> None:
     """
     Raises:
-        ConfigError: a file or folder that a reader is to read does not exist.
+        ConfigError: a file or folder of a reader does not exist.
     """
     faults = []
     for index, reader in enumerate(config.readers):
@@ -129,7 +129,7 @@ def _check_paths(config: "ImportConfig") -> None:
 
 
 def print_imported(report: "ImportReport") -> None:
-    """What became of the rows."""
+    """Counts of samples, and of rows that were left out."""
     for title, counts in (("split", report.splits), ("kind", report.kinds), ("path", report.paths)):
         print_counts(title, counts)
     if report.rejects:

@@ -1,4 +1,4 @@
-"""Counts of what is in data, as a table."""
+"""Tables of counts in data."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from launch.commands.options import console
 
 
 def print_counts(title: str, counts: dict[str, int]) -> None:
-    """A table of names and numbers; of many names, the first."""
+    """A table of names and numbers; of many, the first ones and a sum of the others."""
     table = Table(title, "number")
     table.columns[1].justify = "right"
     for name, number in _shortened(counts.items()):

@@ -70,13 +70,13 @@ def evaluate(
     sr-real evaluate run=runs/mine --benchmark cv --folder /sets/CV-Bench --checkpoint A --checkpoint B
     """
     if folder is not None and not folder.exists() and (folder.is_absolute() or len(folder.parts) != 2):
-        raise ConfigError(f"--folder {folder}: there is no such folder")  # nor is it a name on the hub
+        raise ConfigError(f"--folder {folder}: there is no such folder")  # and it is not a name on the hub either
     checkpoints = None if not checkpoint else [model_folder(path, "--checkpoint") for path in checkpoint]
     settings = config_for(USE, config, with_run_of(checkpoints or (), config, with_run(overrides, run)), console)
     evaluation = evaluation_of(settings, paths, samples, temperature, limit, is_benchmark=benchmark is not None)
     models = checkpoints_of(checkpoints, Path(settings.run))
     if (benchmark is None) != (folder is None):
-        raise ConfigError("--benchmark names what is asked and --folder where its files are: give both or neither")
+        raise ConfigError("--benchmark and --folder (with its files) need each other: give both or neither")
 
     from evaluation.report import Report, ReportError
     from launch.run.evaluations import EvaluationRequest, run_evaluations
@@ -108,7 +108,7 @@ def evaluation_of(
     greedily.
 
     Raises:
-        ConfigError: a path is unknown, or temperature 0 is wanted of several samples.
+        ConfigError: a path is unknown, or several samples are requested at temperature 0.
     """
     found = config.evaluation
     if is_benchmark:
@@ -123,7 +123,7 @@ def evaluation_of(
         found = found.replace(paths=tuple(dict.fromkeys(map(ReasoningPath, names))))
     if temperature == 0:
         if samples:
-            raise ConfigError(f"--temperature 0 --samples {samples}: greedy responses are all alike; leave one out")
+            raise ConfigError(f"--temperature 0 --samples {samples}: greedy responses are all the same; leave one out")
         return found.replace(num_samples=0, greedy=True)
     if temperature is not None:
         found = found.replace(temperature=temperature, num_samples=found.num_samples or 1)
@@ -136,11 +136,11 @@ def checkpoints_of(given: Sequence[Path] | None, run: Path) -> tuple[Path, ...]:
     """The models' folders.
 
     Raises:
-        ConfigError: one is no model's folder, or is given twice.
+        ConfigError: one is not a model's folder, or is given twice.
     """
     checkpoints = tuple(model_folder(path, "--checkpoint") for path in given or [run / "final_model"])
     if len(set(checkpoints)) < len(checkpoints):
-        raise ConfigError("--checkpoint: the same folder is given twice; give the models that are to be compared")
+        raise ConfigError("--checkpoint: the same folder is given twice; give different models to compare")
     return checkpoints
 
 
@@ -148,7 +148,7 @@ def benchmark_of(name: str, num_frames: int | None) -> "Benchmark":
     """The benchmark of this name.
 
     Raises:
-        ConfigError: there is none, or it has no frames to set the number of.
+        ConfigError: there is no such benchmark, or it does not use video frames.
     """
     from evaluation.benchmarks.registry import find_benchmark
 

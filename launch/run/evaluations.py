@@ -61,7 +61,7 @@ class CheckpointReport:
     report: Report
     folder: Path
     summary: dict[str, Any] | None
-    """The figures that `summary.json` has of a run, too; None for a benchmark."""
+    """The same figures as in `summary.json`; None for a benchmark."""
 
 
 def run_evaluations(config: RunConfig, request: EvaluationRequest, console: Console) -> list[CheckpointReport]:

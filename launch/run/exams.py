@@ -1,4 +1,4 @@
-"""Benchmarks for a run: read, and refused before anything starts where they cannot be asked."""
+"""Benchmarks of a run: read, and refused before anything starts if they cannot be asked."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +19,10 @@ from spatial.sample import ReasoningPath
 def read_exam(
     config: RunConfig, benchmark: Benchmark, folder: Path, limit: int | None, images: Path, console: Console
 ) -> Exam:
-    """A benchmark's questions; what was left out of them is said.
+    """A benchmark's questions; rows that are left out are printed.
 
     Args:
-        images: the store that its images are put into.
+        images: the store that gets its images.
 
     Raises:
         ConfigError: its files are missing.
@@ -40,7 +40,7 @@ def read_exam(
 
 
 def check_fit(exam: Exam, paths: Sequence[ReasoningPath], config: RunConfig) -> None:
-    """Whether the questions can be asked at all.
+    """Check that the questions can be asked.
 
     Raises:
         ConfigError: none may be asked through these paths, or one has more images than the engines take.
@@ -61,21 +61,21 @@ def check_fit(exam: Exam, paths: Sequence[ReasoningPath], config: RunConfig) -> 
 
 
 def exams_of_training(config: RunConfig, folder: RunFolder, console: Console) -> list[Exam]:
-    """What `training.benchmarks` names, to be asked through the paths that are trained.
+    """The benchmarks of `training.benchmarks`, to be asked through the paths that are trained.
 
     Raises:
         ConfigError: there is no such benchmark, its files are missing, or its questions cannot be asked.
     """
     trained = [path for path, num_groups in config.training.groups_per_step.items() if num_groups]
     exams = []
-    for index, wanted in enumerate(config.training.benchmarks):
+    for index, entry in enumerate(config.training.benchmarks):
         where = f"training.benchmarks.{index}"
         try:
-            benchmark = find_benchmark(wanted.name)
+            benchmark = find_benchmark(entry.name)
         except KeyError as error:
             raise ConfigError(f"{where}.name: {error.args[0]}") from None
         try:
-            exam = read_exam(config, benchmark, Path(wanted.folder), wanted.limit, folder.benchmark_images, console)
+            exam = read_exam(config, benchmark, Path(entry.folder), entry.limit, folder.benchmark_images, console)
             check_fit(exam, trained, config)
         except (ConfigError, BadDataError) as error:
             raise ConfigError(f"{where}: {error}") from None

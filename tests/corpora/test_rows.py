@@ -86,5 +86,5 @@ def test_outside_files_are_read_where_that_is_allowed(tmp_path: Path) -> None:
 
 def test_a_name_that_no_file_can_have_is_a_named_reject(tmp_path: Path) -> None:
     for name in ("a\0.png", "\ud800.png"):
-        with pytest.raises(RowError, match="a file's name holds"):
+        with pytest.raises(RowError, match=r"a file name cannot contain|no file name can contain"):
             inside(tmp_path, name, "image")

@@ -1,4 +1,4 @@
-"""Marks on held-out questions, with literal numbers."""
+"""Figures on held-out questions, with literal numbers."""
 
 import asyncio
 from collections.abc import Sequence
@@ -107,7 +107,7 @@ def test_a_reward_that_fails_costs_its_response_and_not_the_evaluation() -> None
     assert (lor.num_failures, lor.reward) == (2, 1.0)
 
 
-def test_questions_of_two_options_have_a_mark_of_their_own(result: HeldOutReport) -> None:
+def test_questions_of_two_options_have_a_figure_of_their_own(result: HeldOutReport) -> None:
     lor, dtr = result.paths[ReasoningPath.LOR], result.paths[ReasoningPath.DTR]
     assert lor.accuracy_two_options == pytest.approx(2 / 3)
     assert lor.accuracy_two_options_greedy == 1.0
@@ -126,9 +126,9 @@ def test_a_number_is_right_within_a_quarter(result: HeldOutReport) -> None:
 def test_centre_errors_are_metres_between_prediction_and_truth(result: HeldOutReport) -> None:
     assert result.paths[ReasoningPath.DTR].center_error_m_median == pytest.approx(0.3)
     assert result.paths[ReasoningPath.LOR].center_error_m_median is None
-    (marks,) = result.paths[ReasoningPath.DTR].centers_by_domain.values()
-    assert (marks.num_centers, marks.error_m_median) == (4, pytest.approx(0.3))
-    assert (marks.hit_rates["0.1"], marks.hit_rates["0.2"], marks.hit_rates["0.4"]) == (0.0, 0.0, 1.0)
+    (centers,) = result.paths[ReasoningPath.DTR].centers_by_domain.values()
+    assert (centers.num_centers, centers.error_m_median) == (4, pytest.approx(0.3))
+    assert (centers.hit_rates["0.1"], centers.hit_rates["0.2"], centers.hit_rates["0.4"]) == (0.0, 0.0, 1.0)
     assert result.paths[ReasoningPath.LOR].centers_by_domain == {}
 
 
@@ -183,7 +183,7 @@ def test_no_more_questions_are_under_way_than_are_allowed() -> None:
     assert result.paths[ReasoningPath.LOR].num_questions == 30
 
 
-def test_marks_have_intervals_over_questions_and_none_where_nothing_was_asked() -> None:
+def test_figures_have_intervals_over_questions_and_none_where_nothing_was_asked() -> None:
     samples = [LOR.replace(sample_id=f"lor-{number}") for number in range(40)]
 
     async def alternate(requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
@@ -192,10 +192,10 @@ def test_marks_have_intervals_over_questions_and_none_where_nothing_was_asked() 
 
     reward = partial(score_response, config=RewardConfig())
     config = EvaluationConfig(num_samples=8, greedy=False)
-    marks = asyncio.run(evaluate(samples, alternate, reward, config, sampling(config))).paths[ReasoningPath.LOR]
-    assert marks.accuracy == 0.5
-    assert marks.accuracy_interval is not None
+    figures = asyncio.run(evaluate(samples, alternate, reward, config, sampling(config))).paths[ReasoningPath.LOR]
+    assert figures.accuracy == 0.5
+    assert figures.accuracy_interval is not None
     # Eight equal responses to each of 40 questions are 40 trials and not 320: 0.5 ± 1.96·sqrt(0.25/40) = 0.5 ± 0.155.
-    assert marks.accuracy_interval.low == pytest.approx(0.345, abs=0.02)
-    assert marks.accuracy_interval.high == pytest.approx(0.655, abs=0.02)
-    assert (marks.accuracy_greedy, marks.accuracy_greedy_interval) == (None, None)
+    assert figures.accuracy_interval.low == pytest.approx(0.345, abs=0.02)
+    assert figures.accuracy_interval.high == pytest.approx(0.655, abs=0.02)
+    assert (figures.accuracy_greedy, figures.accuracy_greedy_interval) == (None, None)

@@ -106,7 +106,7 @@ def test_examples_are_few_of_each_task_right_and_wrong() -> None:
     assert sum(e.score == 0.0 for e in examples) == 6
 
 
-def test_marks_intervals_and_comparisons_are_on_the_page(tmp_path: Path) -> None:
+def test_figures_intervals_and_comparisons_are_on_the_page(tmp_path: Path) -> None:
     exam = make_exam(*(make_question(f"q{number}") for number in range(20)))
     letters = ["A" if number < 10 else "B" for number in range(20)]
     before = make_report(exam, answered({f"q{n}": letter for n, letter in enumerate(letters)}), "before", SETTINGS)

@@ -1,4 +1,4 @@
-"""Marks of a benchmark with intervals, the file that they are written to, and two models beside each other."""
+"""Figures of a benchmark with intervals, the file that they are written to, and two models beside each other."""
 
 import json
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ def results_of(right: Sequence[bool], exam: Exam = EXAM, checkpoint: str = "mode
 def test_figures_stand_within_their_intervals_and_these_are_in_the_file(tmp_path: Path) -> None:
     results_of([number % 4 == 0 or number % 2 == 0 for number in range(40)]).write(tmp_path / "e" / "results.json")
     found = Report.read(tmp_path / "e" / "results.json")
-    (marks,) = found.figures
-    overall, count = marks.figures["overall"], marks.figures["task/count"]
-    assert (overall.value, count.value, marks.figures["task/depth"].value) == (0.5, 1.0, pytest.approx(1 / 3))
+    (column,) = found.figures
+    overall, count = column.figures["overall"], column.figures["task/count"]
+    assert (overall.value, count.value, column.figures["task/depth"].value) == (0.5, 1.0, pytest.approx(1 / 3))
     # 0.5 ± 1.96·sqrt(0.25/40)
     assert (overall.low, overall.high) == (pytest.approx(0.345, abs=0.03), pytest.approx(0.655, abs=0.03))
     # Ten of ten right: 0.05^(1/10).
@@ -86,8 +86,8 @@ def test_what_counts_as_one_is_drawn_as_one_and_counts_twice_where_it_is_drawn_t
 def test_an_item_of_which_one_order_failed_is_left_out() -> None:
     exam = in_orders(2)
     answers = answered({"q0-0": "A", "q0-1": None, "q1-0": "B", "q1-1": "A"})
-    (marks,) = make_report(exam, answers, "model", SETTINGS).figures
-    assert (marks.figures["overall"].value, marks.figures["units"].value, marks.num_questions) == (0.0, 1.0, 2)
+    (column,) = make_report(exam, answers, "model", SETTINGS).figures
+    assert (column.figures["overall"].value, column.figures["units"].value, column.num_questions) == (0.0, 1.0, 2)
 
 
 def test_several_responses_to_a_question_are_rounds_whose_figures_are_averaged() -> None:
@@ -97,9 +97,9 @@ def test_several_responses_to_a_question_are_rounds_whose_figures_are_averaged()
         for member in range(2)
     )
     asked = Responses({ReasoningPath.LOR: 40}, answers, (), 1.0)
-    (marks,) = make_report(EXAM, asked, "model", SETTINGS).figures
-    assert (marks.mode, marks.num_questions) == ("sampled", 40)
-    overall = marks.figures["overall"]
+    (column,) = make_report(EXAM, asked, "model", SETTINGS).figures
+    assert (column.mode, column.num_questions) == ("sampled", 40)
+    overall = column.figures["overall"]
     # Each question has one right and one wrong response: no draw of questions changes the mean.
     assert (overall.low, overall.value, overall.high) == (0.5, 0.5, 0.5)
 

@@ -1,4 +1,4 @@
-"""Our marks beside those of lmms-eval, another harness: equal, or in the README's table with the reason."""
+"""Our scores beside those of lmms-eval, another harness: equal, or in the README's table with the reason."""
 
 import importlib
 import string
@@ -167,12 +167,12 @@ def test_the_figures_of_spar_bench_agree(scoring: Callable[[str], ModuleType], s
     names = dict.fromkeys(theirs.MCA_QUESTION_TYPES, "accuracy") | dict.fromkeys(
         theirs.NA_QUESTION_TYPES, "MRA:.5:.95:.05"
     )
-    docs, marks = [], []
+    docs, scored = [], []
     for number, score in enumerate(scores):
         task = tasks[number % len(tasks)]
         docs.append({"task": task, names.get(task, "vci_metric"): score})
-        marks.append(ScoredAnswer(bare_question(task), None, score))
-    figures = Spar().summarise(marks)
+        scored.append(ScoredAnswer(bare_question(task), None, score))
+    figures = Spar().summarise(scored)
     assert 100 * figures["overall"] == pytest.approx(theirs.sparbench_aggregate_results(docs))
     # Not "middle": theirs cuts the last word only off "view_change_infer_vci_metric", and leaves motions out.
     ours = {level: figures[f"source/{level}"] for level in ("low", "high")}
@@ -183,26 +183,26 @@ def test_the_figures_of_spar_bench_agree(scoring: Callable[[str], ModuleType], s
 @given(scores=st.lists(SHARE, min_size=10, max_size=40))
 def test_the_figures_of_vsi_bench_agree(scoring: Callable[[str], ModuleType], scores: list[float]) -> None:
     tasks = [*UNITS, *CHOICES]
-    docs, marks = [], []
+    docs, scored = [], []
     for number, score in enumerate(scores):
         task = tasks[number % len(tasks)]
         docs.append({"question_type": task, "MRA:.5:.95:.05" if task in UNITS else "accuracy": score})
-        marks.append(ScoredAnswer(bare_question(task), None, score))
+        scored.append(ScoredAnswer(bare_question(task), None, score))
     theirs = scoring("vsibench").vsibench_aggregate_overall(docs)
-    assert Vsi().summarise(marks)["overall"] == pytest.approx(theirs, abs=1e-6)
+    assert Vsi().summarise(scored)["overall"] == pytest.approx(theirs, abs=1e-6)
 
 
 @settings(max_examples=50, deadline=None)
 @given(right=st.lists(st.booleans(), min_size=3, max_size=30))
 def test_the_figure_of_cv_bench_agrees(scoring: Callable[[str], ModuleType], right: list[bool]) -> None:
     sources = ("ADE20K", "COCO", "Omni3D")
-    docs, marks = [], []
+    docs, scored = [], []
     for number, is_right in enumerate(right):
         source = sources[number % 3]
         docs.append({"source": source, "is_correct": is_right})
-        marks.append(ScoredAnswer(bare_question("Count", source), None, float(is_right)))
+        scored.append(ScoredAnswer(bare_question("Count", source), None, float(is_right)))
     theirs = scoring("cv_bench").cv_bench_default_aggregate_results(docs)
-    assert CvBench().summarise(marks)["overall"] == pytest.approx(theirs)
+    assert CvBench().summarise(scored)["overall"] == pytest.approx(theirs)
 
 
 @settings(max_examples=50, deadline=None)
@@ -214,8 +214,10 @@ def test_flip_and_circular_figures_of_3dsrbench_agree(
     folder = tmp_path_factory.mktemp("3dsr")
     write_tsv(folder / CIRCULAR, rows)
     questions, _ = load(ThreeDsr(), folder)
-    marks = [ScoredAnswer(question, None, float(is_right)) for question, is_right in zip(questions, right, strict=True)]
-    ours = ThreeDsr().summarise(marks)
+    scored = [
+        ScoredAnswer(question, None, float(is_right)) for question, is_right in zip(questions, right, strict=True)
+    ]
+    ours = ThreeDsr().summarise(scored)
     theirs = scoring("3dsrbench")
     results = [
         theirs.process_results(row, [row["answer"] if is_right else "none"])["vanilla_accuracy"]

@@ -1,4 +1,4 @@
-"""Our marks beside those of VLMEvalKit (as `ms-vlmeval` packs it): equal, or in the README's tables with the reason."""
+"""Our scores beside those of VLMEvalKit (as `ms-vlmeval` packs it): equal, or in the README with the reason."""
 
 import importlib
 import sys
@@ -183,7 +183,7 @@ def test_marks_of_q_spatial_bench_agree(
     folder = tmp_path_factory.mktemp("qspatial")
     write_parquet(folder / test_qspatial.PLUS_FILE, rows)
     questions, _ = load(QSpatial(), folder)
-    marks = [
+    scored = [
         QSpatial().score(question, f"{answer / 100} m").score
         for question, (answer, _) in zip(questions, lengths_cm, strict=True)
     ]
@@ -197,7 +197,7 @@ def test_marks_of_q_spatial_bench_agree(
     )
     vqa.load = lambda file: frame
     vqa.QSpatial.evaluate("answers.xlsx")
-    assert marks == [float(is_right) for is_right in frame["eval_score_delta_2"]]
+    assert scored == [float(is_right) for is_right in frame["eval_score_delta_2"]]
 
 
 @settings(max_examples=50, deadline=None)
@@ -207,14 +207,14 @@ def test_the_figures_of_spar_bench_agree(scoring: Scoring, scores: list[float]) 
     bench = scoring("dataset.sparbench").SparBench
     columns = {"MCQ": "hit", "NA": "MRA:.5:.95:.05", "SPECIAL": "vci_metric"}
     docs: dict[str, list[Row]] = {kind: [] for kind in columns}
-    marks = []
+    scored = []
     for number, score in enumerate(scores):
         task = tasks[number % len(tasks)]
         kind = bench.get_task_type(task)
         docs[kind].append({"task": task, columns[kind]: score})
-        marks.append(ScoredAnswer(bare_question(task), None, score))
+        scored.append(ScoredAnswer(bare_question(task), None, score))
     theirs = bench()._aggregate(*(pd.DataFrame(docs[kind]) for kind in columns))
-    ours = Spar().summarise(marks)
+    ours = Spar().summarise(scored)
     assert ours["overall"] == pytest.approx(theirs["overall"])
     for level in ("low", "middle", "high"):
         assert ours[f"source/{level}"] == pytest.approx(theirs[level.capitalize()])
@@ -224,13 +224,13 @@ def test_the_figures_of_spar_bench_agree(scoring: Scoring, scores: list[float]) 
 @given(scores=st.lists(SHARE, min_size=10, max_size=40))
 def test_the_figures_of_vsi_bench_agree(scoring: Scoring, scores: list[float]) -> None:
     tasks = [*UNITS, *CHOICES]
-    choices, numbers, marks = [], [], []
+    choices, numbers, scored = [], [], []
     for number, score in enumerate(scores):
         task = tasks[number % len(tasks)]
         (numbers if task in UNITS else choices).append({"question_type": task, "hit": score, "MRA:.5:.95:.05": score})
-        marks.append(ScoredAnswer(bare_question(task), None, score))
+        scored.append(ScoredAnswer(bare_question(task), None, score))
     theirs = scoring("dataset.vsibench").VsiBench("VSI-Bench")._aggregate(pd.DataFrame(choices), pd.DataFrame(numbers))
-    assert 100 * Vsi().summarise(marks)["overall"] == pytest.approx(theirs["overall"])
+    assert 100 * Vsi().summarise(scored)["overall"] == pytest.approx(theirs["overall"])
 
 
 @settings(max_examples=50, deadline=None)
@@ -239,11 +239,11 @@ def test_the_figure_of_cv_bench_in_2d_agrees(scoring: Scoring, right: list[bool]
     sources = [("ADE20K", "COCO")[number % 2] for number in range(len(right))]
     frame = pd.DataFrame({"split": "2D", "source": sources, "hit": [float(is_right) for is_right in right]})
     theirs = scoring("dataset.image_mcq").CVBench().report_accuracy(frame)
-    marks = [
+    scored = [
         ScoredAnswer(bare_question("Count", source), None, float(is_right))
         for source, is_right in zip(sources, right, strict=True)
     ]
-    assert CvBench().summarise(marks)["2D"] == pytest.approx(theirs["Overall"].item())
+    assert CvBench().summarise(scored)["2D"] == pytest.approx(theirs["Overall"].item())
 
 
 @settings(max_examples=50, deadline=None)
@@ -255,8 +255,10 @@ def test_flip_and_circular_figures_of_3dsrbench_agree(
     folder = tmp_path_factory.mktemp("3dsr")
     write_tsv(folder / CIRCULAR, rows)
     questions, _ = load(ThreeDsr(), folder)
-    marks = [ScoredAnswer(question, None, float(is_right)) for question, is_right in zip(questions, right, strict=True)]
-    ours = ThreeDsr().summarise(marks)
+    scored = [
+        ScoredAnswer(question, None, float(is_right)) for question, is_right in zip(questions, right, strict=True)
+    ]
+    ours = ThreeDsr().summarise(scored)
     frame = pd.DataFrame(rows).assign(prediction="?", hit=[float(is_right) for is_right in right])
     scoring("dataset.utils.multiple_choice").mcq_vanilla_eval = lambda model, data, *_: data  # scored already
     mcq = scoring("dataset.image_mcq")

@@ -12,8 +12,8 @@ from spatial.images import ImageStore
 README = Path(__file__).parents[3] / "evaluation" / "benchmarks" / "README.md"
 
 
-def test_thirteen_benchmarks_are_found_by_name_and_listed_in_the_readme() -> None:
-    assert len(BENCHMARKS) == 13
+def test_all_benchmarks_are_found_by_name_and_listed_in_the_readme() -> None:
+    assert len(BENCHMARKS) >= 13
     text = README.read_text(encoding="utf-8")
     for name, benchmark in BENCHMARKS.items():
         assert find_benchmark(name) is benchmark

@@ -104,8 +104,8 @@ def test_standing_still_is_right_on_all_axes_that_do_not_move() -> None:
 def test_both_averages_are_told_and_levels_are_means_of_tasks(tmp_path: Path) -> None:
     depth = {**NUMBER, "task": "depth_prediction_oc"}
     questions = questions_of(tmp_path, CHOICE, CHOICE, CHOICE, NUMBER, depth, depth, MOTION)
-    marks = score_all(Spar(), questions, ["C", "C", "A", "2", "9", "2", "rotate_up:5,move_right:2"])
-    figures = Spar().summarise(marks)
+    scored = score_all(Spar(), questions, ["C", "C", "A", "2", "9", "2", "rotate_up:5,move_right:2"])
+    figures = Spar().summarise(scored)
     assert figures == pytest.approx(
         {
             "task/obj_spatial_relation_oo": 2 / 3,

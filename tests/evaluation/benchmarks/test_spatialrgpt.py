@@ -1,4 +1,4 @@
-"""SpatialRGPT-Bench in its layouts: regions, truths in sentences, and marks by rule."""
+"""SpatialRGPT-Bench in its layouts: regions, truths in sentences, and scores by rule."""
 
 import json
 from pathlib import Path

@@ -39,7 +39,7 @@ def test_samples_temperature_and_paths_replace_what_the_config_says() -> None:
     assert evaluation(is_benchmark=True, temperature=0.7).num_samples == 1
     greedy = evaluation(temperature=0.0)
     assert (greedy.num_samples, greedy.greedy) == (0, True)
-    with pytest.raises(ConfigError, match="greedy responses are all alike"):
+    with pytest.raises(ConfigError, match="greedy responses are all the same"):
         evaluation(temperature=0.0, samples=3)
     with pytest.raises(ConfigError, match="ltr is no path; known are lor, dtr, direct"):
         evaluation(paths="lor,ltr")
