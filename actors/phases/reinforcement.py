@@ -123,10 +123,12 @@ async def fall_back(session: Session, lost: BaseException) -> Path | None:
     which steps are repeated."""
     resume_from, faults = await asyncio.to_thread(newest_whole, session.folder.checkpoints)  # slow
     for fault in faults:
-        session.warnings.add(f"passed over: {fault}")
+        session.warnings.add(f"checkpoint not used: {fault}")
     last_step = read_trainer_state(resume_from)["step"] if resume_from else 0
     reached = session.trainer.version if session.trainer else 0
-    session.warnings.add(f"{lost}; a new learner goes on from step {last_step}: {reached - last_step} are repeated")
+    session.warnings.add(
+        f"{lost}; a new learner continues from step {last_step}, so {reached - last_step} steps are repeated"
+    )
     session.control.begin("RL: a new learner")
     session.folder.truncate_metrics(last_step)
     return resume_from

@@ -58,8 +58,8 @@ class Session:
             size = first_size(config, state)
             if size != config.num_workers:
                 self.warnings.add(
-                    f"rollout workers: {size}, as when {resume_from} was written, and not rollout.num_workers="
-                    f"{config.num_workers}; `sr-real scale` changes it"
+                    f"rollout workers: {size}, as when {resume_from} was written, instead of rollout.num_workers="
+                    f"{config.num_workers}; `sr-real scale` changes the number"
                 )
             await self._rollouts.start(size)
         return self._rollouts

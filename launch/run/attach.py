@@ -1,4 +1,4 @@
-"""Reaching a run that is under way from another terminal: its folder says where its coordinator is."""
+"""How another terminal reaches a run that is under way: the run's folder says where its coordinator is."""
 
 import json
 import os
@@ -22,24 +22,25 @@ _AUTH_MODE = "RAY_AUTH_MODE"
 
 
 def namespace_of(folder: RunFolder) -> str:
-    """Ray's namespace of a run: one cluster may hold several."""
+    """Ray's namespace of a run; a cluster may have several runs."""
     return f"sr-real {folder.root.resolve()}"
 
 
 def announce(folder: RunFolder) -> None:
-    """Write where the coordinator is."""
+    """Write into the run's folder where the coordinator is."""
     import ray
 
     place = {
         "address": ray.get_runtime_context().gcs_address,
         "namespace": namespace_of(folder),
-        # Ray turns its token on for a cluster of its own making, and whoever comes by address must know.
+        # Ray turns its token on for a cluster that it starts itself, and a process that joins by address must know.
         "auth_mode": os.environ.get(_AUTH_MODE),
     }
     folder.coordinator.write_text(json.dumps(place) + "\n")
 
 
 def withdraw(folder: RunFolder) -> None:
+    """Remove what says where the coordinator and the page are: the run has ended."""
     folder.coordinator.unlink(missing_ok=True)
     folder.dashboard.unlink(missing_ok=True)
 
@@ -70,7 +71,7 @@ def attached(root: Path) -> Iterator["CoordinatorClient"]:
 
     try:
         _knock(place["address"])
-        # Something answers there: if it refuses this process, that is no sign that the run was killed.
+        # Something answers there. If it refuses this process, that does not mean that the run was killed.
         join(place["address"], namespace=place["namespace"])
         coordinator = CoordinatorClient.find(_ANSWER_S, who=f"the coordinator of {root}")
     except ClusterError:
@@ -92,20 +93,21 @@ def attached(root: Path) -> Iterator["CoordinatorClient"]:
 
 
 def _take_auth_mode(mode: str | None) -> None:
-    """As the run's cluster has it, unless this process was told another."""
+    """Use the mode of the run's cluster, unless this process's environment names one."""
     if mode is None or _AUTH_MODE in os.environ:
         return
     os.environ[_AUTH_MODE] = mode
     from ray._raylet import Config  # type: ignore[attr-defined]  # compiled
 
-    # Ray reads its environment when it is imported, which may be long ago; it refreshes itself like this, too.
+    # Ray reads its environment when it is imported, perhaps long before this; Ray itself refreshes it like this.
     Config.initialize("")
 
 
 def _knock(address: str) -> None:
-    """
+    """Check that something listens there. Ray itself would try for half a minute, and log every attempt.
+
     Raises:
-        OSError: nobody listens; Ray would try for half a minute, and log every attempt.
+        OSError: nothing listens.
     """
     host, _, port = address.rpartition(":")
     socket.create_connection((host, int(port)), timeout=3).close()

@@ -112,7 +112,7 @@ class Driver:
         """Move what an earlier run left at `paths`, with the config that it was made with."""
         earlier = begin_again(self.folder, self.config, paths)
         if earlier is not None:
-            self.console.print(f"what an earlier run left there is now in {escape(str(earlier))}", highlight=False)
+            self.console.print(f"the earlier run's files were moved to {escape(str(earlier))}", highlight=False)
 
     def _resumes(self, command: str, start: Path | None = None) -> Callable[[], str]:
         """Says how a person continues after a stop."""
@@ -122,6 +122,6 @@ class Driver:
             there = self.folder.checkpoints if command == "train" else self.folder.cold_start_checkpoints
             if any(there.glob("step-*")):
                 return f"`{again}` continues from the last checkpoint"
-            return f"there is no checkpoint yet: `{again}` begins again"
+            return f"there is no checkpoint yet: `{again}` starts over"
 
         return words

@@ -1,4 +1,4 @@
-"""A run under way, as the process that started it holds it: Ray, the coordinator, the page; and following a phase."""
+"""A run under way, seen from the process that started it: Ray, the coordinator, the page, and following a phase."""
 
 import signal
 import time
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 _POLL_S = 0.5
-# For a call to the coordinator, which answers between two steps of its loops.
+# Longest wait for an answer of the coordinator, which answers between two steps of its loops.
 _ANSWER_S = 60.0
 _RAY_PROCESSES = ("gcs_server", "raylet")
 
 
 def _repeat() -> str:
-    return "the same command begins again"
+    return "run the same command again"
 
 
 class LiveRun:
@@ -55,7 +55,8 @@ class LiveRun:
         config = self._config
         with ExitStack() as stack:
             stack.enter_context(ray_runtime(config.cluster, config.num_cpus, config.custom_resources))
-            # A scheduler's stop is a person's stop: a checkpoint first. Only now, for Ray sets handlers of its own.
+            # SIGTERM, by which schedulers end a job, is handled like Ctrl-C: a checkpoint first. It is set only now,
+            # because Ray sets handlers of its own.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             self._orphans = Orphans()
             children = psutil.Process().children(recursive=True)
@@ -73,7 +74,7 @@ class LiveRun:
 
     def __exit__(self, *exception: object) -> None:
         withdraw(self._folder)
-        # A coordinator that died has ended nobody; on this machine the runtime does.
+        # A coordinator that died has not ended its workers; on this machine, leaving the runtime does.
         with self._runtime, suppress(CoordinatorGoneError, NoAnswerError):
             if not self._ray_has_ended():
                 replace(self._coordinator, answer_s=self._config.cluster.deadlines.stop_s).stop_at_once()
@@ -82,12 +83,12 @@ class LiveRun:
         """Run a phase and show its progress. Ctrl-C asks it to stop, and waits for its checkpoint.
 
         Args:
-            how_to_resume: what a person does after a stop, or when the run is lost.
+            how_to_resume: says what a person can do after a stop, or when the run is lost.
 
         Raises:
             Stopped: the run was stopped.
             RunLostError: the coordinator died.
-            RunFailedError: a part of the run failed; says which, and why.
+            RunFailedError: a part of the run failed; the message says which, and why.
             BadDataError, CheckpointError: as the phase raised them.
         """
         under_way = self._coordinator.begin(phase)
@@ -102,7 +103,7 @@ class LiveRun:
                     if self._page is not None:
                         self._page.announce(self._console)
                 except CoordinatorUnreachableError:
-                    time.sleep(_POLL_S)  # until Ray knows what became of it, or has ended itself
+                    time.sleep(_POLL_S)  # until Ray knows whether it has ended, or has ended itself
                 except CoordinatorGoneError:
                     break
                 except NoAnswerError:
@@ -116,15 +117,15 @@ class LiveRun:
         if self._ray_has_ended():
             raise RunLostError(f"Ray's processes on this machine were ended from outside; {how_to_resume()}")
         try:
-            return cast(R, under_way.result())  # None only if R is, for nobody has stopped it
+            return cast(R, under_way.result())  # nobody has stopped it, so None is a result
         except PhaseFailedError as error:
             raise self._failure(error) from None
         except CoordinatorGoneError as error:
             raise RunLostError(f"the coordinator died ({error}); {how_to_resume()}") from None
 
     def _failure(self, error: PhaseFailedError) -> Exception:
-        """What a person sees of it: mistakes in data and checkpoints as they are, anything else with its traceback in
-        a file."""
+        """What a person is shown: faults of data and checkpoints as they were raised, any other error in one line, with
+        its traceback in a file."""
         if isinstance(error.cause, BadDataError | CheckpointError):
             return error.cause
         file = self._folder.root / "error.txt"
@@ -136,13 +137,13 @@ class LiveRun:
         return RunFailedError(f"{error} ({kept})")
 
     def _ray_has_ended(self) -> bool:
-        """Whether somebody has ended Ray beside this process, as a signal to the whole process group does. A call to it
+        """Whether Ray's processes were ended from outside, as by a signal to the whole process group. A call to Ray
         would then wait for a minute, and end this process."""
         return any(has_exited(pid) for pid in self._ray_pids)
 
 
 class _Stop:
-    """A stop that a person asks for."""
+    """A person's request to stop, and the wait for its checkpoint."""
 
     def __init__(self, console: Console, finish_s: float) -> None:
         """
@@ -153,7 +154,7 @@ class _Stop:
         self._finish_s = finish_s
         self._asked_s: float | None = None
         self.outcome = ""
-        """What a person should know of how it went."""
+        """What went wrong, for people; empty if nothing did."""
 
     @property
     def is_asked(self) -> bool:
@@ -162,12 +163,12 @@ class _Stop:
     def ask(self, coordinator: CoordinatorClient) -> None:
         """
         Raises:
-            KeyboardInterrupt: it was asked before: end at once.
+            KeyboardInterrupt: the second time: end at once.
         """
         if self.is_asked:
             raise KeyboardInterrupt
         self._asked_s = time.monotonic()
-        self._console.print("[yellow]stopping: first the update under way and a checkpoint (Ctrl-C: now)")
+        self._console.print("[yellow]stopping after the current update and a checkpoint (Ctrl-C again: at once)")
         coordinator.stop()
 
     def is_overdue(self) -> bool:

@@ -1,4 +1,4 @@
-"""The page of a run that is under way, served by an actor of it; and of runs that ended, served from a terminal."""
+"""Serves the page: for a run under way from one of its actors, for runs that have ended from a terminal."""
 
 import json
 import socket
@@ -22,7 +22,7 @@ from dashboard.server import DashboardServer, Place, PortTakenError
 from launch.settings.config import ConfigError
 
 _ANSWER_S = 10.0
-# Runs beside the page's own that its curves can be laid over.
+# Most neighbouring runs whose curves the page can show over its own.
 _MAX_OTHERS = 40
 
 
@@ -50,7 +50,7 @@ class RunPage:
         self._asked = [self._actor.place.remote()]
 
     def announce(self, console: Console) -> None:
-        """Say once where the page is, as soon as it is there; returns at once."""
+        """Print the page's address once, as soon as it is known; returns at once."""
         if not self._asked or not ray.wait(self._asked, timeout=0)[0]:
             return
         try:
@@ -59,17 +59,17 @@ class RunPage:
             reason = str(error).strip().splitlines()[-1]
             console.print(f"[yellow]the run continues without a page: {reason}[/]", highlight=False)
             return
-        # Made before anything is written: nobody else may read it at any time.
+        # Given its mode before it has content, so that nobody else can read it at any time.
         self._folder.dashboard.touch(mode=0o600)
         self._folder.dashboard.write_text(json.dumps(asdict(place)) + "\n")
-        # A log is read by more people than may change the run.
+        # More people read a log than may change the run, so a log gets no token.
         by_log = f"{place.url} (the link to steer it by: sr-real dashboard run={self._folder.root})"
         shown = place.link if console.is_terminal else by_log
         console.print(f"watch it at {shown}", highlight=False, soft_wrap=True)
 
 
 def place_of(root: Path) -> Place | None:
-    """Where the page of a run under way is; None where nobody serves one: the run has ended, or was killed."""
+    """The address of a run's page; None if nobody serves one, because the run has ended or was killed."""
     file = RunFolder(root).dashboard
     if not file.exists():
         return None
@@ -86,10 +86,11 @@ def place_of(root: Path) -> Place | None:
 
 
 def serve_runs(roots: Sequence[Path]) -> DashboardServer:
-    """A page of runs that ended, or were copied from elsewhere: the first is its own, the others lie over its curves.
+    """A page of runs that have ended, or were copied from elsewhere. It shows the first; the curves of the others can
+    be laid over its own.
 
     Raises:
-        ConfigError: a folder is no run's, or there is no port.
+        ConfigError: a folder is not one of a run, or there is no free port.
     """
     for root in roots:
         if not (root / "config.json").exists() and not (root / "metrics.jsonl").exists():
@@ -103,7 +104,7 @@ def serve_runs(roots: Sequence[Path]) -> DashboardServer:
 
 
 def _with_neighbours(own: RunView) -> dict[str, RunView]:
-    """The run, and those whose folders lie beside its own."""
+    """The run, and the runs in the folders beside its own."""
     beside = sorted(own.folder.root.parent.glob("*/metrics.jsonl"))
     others = [RunView(file.parent) for file in beside if file.parent != own.folder.root]
     return {own.name: own} | {view.name: view for view in others[:_MAX_OTHERS]}

@@ -48,7 +48,7 @@ async def test_the_last_checkpoint_is_read_beside_the_loops_of_a_run(tmp_path: P
     # 200 MiB are hashed in a tenth of a second or more; on the loop's own thread nothing else would have had a turn.
     assert num_turns > 20 * took_s
     (warning,) = session.status().warnings
-    assert warning.startswith("learner-0 died; a new learner goes on from step 4")
+    assert warning.startswith("learner-0 died; a new learner continues from step 4")
 
 
 @pytest.mark.anyio
@@ -62,7 +62,7 @@ async def test_a_resume_with_another_number_of_workers_than_the_config_says_is_t
     assert pool.size == 0
     (warning,) = session.status().warnings
     assert "rollout workers: 0, as when" in warning
-    assert "step-000004 was written, and not rollout.num_workers=2" in warning
+    assert "step-000004 was written, instead of rollout.num_workers=2" in warning
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,6 @@ def test_a_stop_names_a_checkpoint_only_where_there_is_one(tmp_path: Path) -> No
     driver = Driver(load_config("demo", [f"run={tmp_path}"]), Console(quiet=True))
     for command, checkpoints in (("train", "checkpoints"), ("cold-start", "cold_start_checkpoints")):
         words = f"`sr-real {command} --resume run={tmp_path}`"
-        assert driver._resumes(command)() == f"there is no checkpoint yet: {words} begins again"
+        assert driver._resumes(command)() == f"there is no checkpoint yet: {words} starts over"
         (tmp_path / checkpoints / "step-000001").mkdir(parents=True)
         assert driver._resumes(command)() == f"{words} continues from the last checkpoint"
