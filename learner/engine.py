@@ -69,7 +69,7 @@ class LearnerEngine:
             reference: the folder of the policy that the KL penalty holds on to; None for the cold start.
             total_steps: planned optimiser steps, for a cosine schedule.
             on_gpu: what it computes on: the first GPU that this process sees, or the CPU, whatever cards there are.
-            steps_per_update: optimiser steps planned for one `grpo_update`, see `PolicyTraining`.
+            steps_per_update: optimiser steps planned for one `policy_update`, see `PolicyTraining`.
             temperature: of the policy: what the engines sample at.
 
         Raises:
@@ -121,7 +121,7 @@ class LearnerEngine:
         """One optimiser step of the cold start; its metrics (`SupervisedTraining.step`)."""
         return self._supervised.step(rows)
 
-    def grpo_update(self, rows: Sequence[TrainingRow], weight_version: int | None = None) -> dict[str, float]:
+    def policy_update(self, rows: Sequence[TrainingRow], weight_version: int | None = None) -> dict[str, float]:
         """One update on a batch of trajectories; its metrics (`PolicyTraining.update`)."""
         return self._policy_training.update(rows, weight_version)
 

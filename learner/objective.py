@@ -30,7 +30,7 @@ def sft_objective(batch: MicroBatch, logprobs: Tokens, entropies: Tokens) -> tup
     return -(batch.loss_weights * logprobs).sum(), {"nll": -logprobs, "entropy": entropies}
 
 
-def grpo_objective(
+def policy_objective(
     batch: RlMicroBatch,
     config: LearnerConfig,
     proximal_logprobs: Tokens | None,
@@ -38,7 +38,7 @@ def grpo_objective(
     logprobs: Tokens,
     entropies: Tokens,
 ) -> tuple[Tensor, dict[str, Tokens]]:
-    """The loss of GRPO (arXiv 2402.03300, eq. 3) with a bonus on the entropy:
+    """The policy loss of the config, with GRPO's penalty (arXiv 2402.03300, eq. 3) and a bonus on the entropy:
     Σ weight · (accepted · importance · policy loss + kl coefficient · k3 - entropy coefficient · entropy).
 
     A rejected token keeps its penalty and its bonus, which do not depend on the reward.

@@ -12,7 +12,7 @@ from torch import Tensor
 from learner.batch import MicroPlan, TrainingRow, shuffle_into_mini_batches
 from learner.config import LearnerConfig
 from learner.metrics import TokenMeans, names_by_staleness
-from learner.objective import OFF_POLICY, grpo_objective
+from learner.objective import OFF_POLICY, policy_objective
 from learner.passes import CutBatch, ForwardPass, MiniBatch, RankPasses
 from learner.step import OptimizerSteps, StepResult, TrainingPass
 
@@ -108,7 +108,7 @@ class PolicyTraining:
 
         def training_pass(plan: MicroPlan) -> TrainingPass:
             micro_batch = batch.collator.rl_micro_batch(plan, weights).to(self._passes.device)
-            return micro_batch, partial(grpo_objective, micro_batch, config, proximal.get(plan), reference.get(plan))
+            return micro_batch, partial(policy_objective, micro_batch, config, proximal.get(plan), reference.get(plan))
 
         mine = mini_batch.passes[self._passes.rank]
         return self._steps.make(map(training_pass, mine), len(mine), means, self._temperature, mini_batch.sample_ids)

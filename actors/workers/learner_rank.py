@@ -127,7 +127,7 @@ class LearnerRank:
 
         config, tokenizer = self._spec.config, self._encoder.tokenizer
         rows = [row for group in groups for row in group_rows(group, config, tokenizer)]
-        metrics = self._engine.grpo_update(rows, self._version)
+        metrics = self._engine.policy_update(rows, self._version)
         if self._version is not None:
             self._version += 1
         return metrics

@@ -30,7 +30,7 @@ class PlainLearner:
         logprobs = torch.cat([self._logprobs(self.policy, row) for row in rows])
         return self._step(-logprobs.mean())
 
-    def grpo_update(self, rows: Sequence[TrainingRow]) -> list[float]:
+    def policy_update(self, rows: Sequence[TrainingRow]) -> list[float]:
         """Returns the loss of every mini-batch."""
         config = self._config
         parts = shuffle_into_mini_batches(len(rows), config.optimizer_steps_per_batch, seed=(config.seed, 0))

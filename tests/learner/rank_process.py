@@ -70,14 +70,14 @@ def main(root: Path, rank: int, num_ranks: int, port: int, zero_stage: int, out:
     untouched = {n: t.clone() for n, t in DeepSpeedWeightSource(engine.vlm, torch.float32)}
     calls = HeadCalls(engine._engine.module)
     sft = engine.sft_step(sft_rows(samples, encoder))
-    rl = engine.grpo_update(rows, weight_version=1)
+    rl = engine.policy_update(rows, weight_version=1)
     head_calls = {"made": calls.made, "needed": calls.needed}
     checkpoints = CheckpointStore(out / "checkpoints", keep=2, rank=rank, barrier=engine.barrier)
     checkpoints.save(3, {"step": 3}, engine.save)
-    engine.grpo_update(rows)
+    engine.policy_update(rows)
     resumed = start()
     resumed.load(list_checkpoints(out / "checkpoints")[-1])
-    resumed.grpo_update(rows)
+    resumed.policy_update(rows)
     # What is packed ahead, and a pass of the model before the rest is gathered: both collectives under ZeRO-3.
     source = DeepSpeedWeightSource(engine.vlm, torch.float32, bucket_bytes=50_000)
     packed = PackedSource(source, bucket_bytes=30_000, is_sender=rank == 0)

@@ -24,7 +24,7 @@ from learner.batch import (
 )
 from learner.config import LearnerConfig
 from learner.metrics import TokenMeans, names_by_staleness
-from learner.objective import OFF_POLICY, grpo_objective, with_effective_sample_size
+from learner.objective import OFF_POLICY, policy_objective, with_effective_sample_size
 from tests.learner.conftest import ToyWorld
 from tests.learner.toy import sft_rows, training_rows
 from vlm.policy import load_policy
@@ -192,7 +192,7 @@ def test_the_versions_of_tokens_become_metrics_by_staleness(world: ToyWorld) -> 
     is_old = batch.mask & (batch.mask.cumsum(1) <= 2) & torch.tensor([[False], [True]])
     logprobs = batch.rollout_logprobs + math.log(4) * is_old
     config = LearnerConfig(importance=TokenImportance(cap=2.0))
-    _, statistics = grpo_objective(batch, config, None, None, logprobs, torch.zeros_like(logprobs))
+    _, statistics = policy_objective(batch, config, None, None, logprobs, torch.zeros_like(logprobs))
     means = TokenMeans(names_by_staleness({5, 7}, weight_version=7), OFF_POLICY)
     means.add(batch.paths, batch.mask, statistics, batch.weight_versions)
     found = with_effective_sample_size(means.means())
@@ -256,7 +256,7 @@ def test_the_gradient_does_not_depend_on_the_cut(world: ToyWorld, config: Learne
         for plan in plan_micro_batches(collator.lengths, range(len(rows)), num_ranks, max_rows, max_tokens):
             for micro in plan:
                 batch = collator.rl_micro_batch(micro, weights)
-                objective = partial(grpo_objective, batch, config, None, None)
+                objective = partial(policy_objective, batch, config, None, None)
                 loss, statistics = objective(*policy(batch.inputs))
                 loss.backward()
                 total += loss.item()

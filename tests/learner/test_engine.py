@@ -69,8 +69,8 @@ def test_an_update_equals_plain_pytorch(world: ToyWorld, start_engine: StartEngi
     engine, reference = start_engine(gradient_sized(make_config(zero_stage, **settings))), plain(world, **settings)
     chains, rows = sft_rows(world.samples, world.encoder), training_rows(world.samples, world.encoder)
     assert engine.sft_step(chains)["loss"] == pytest.approx(reference.sft_step(chains), rel=1e-5)
-    metrics = engine.grpo_update(rows)
-    losses = reference.grpo_update(rows)
+    metrics = engine.policy_update(rows)
+    losses = reference.policy_update(rows)
     assert metrics["loss"] == pytest.approx(sum(losses) / 2, rel=1e-4)
     assert metrics["kl_reference"] > 0.01
     assert_same_weights(weights_of(engine), plain_weights(reference), atol=ROUNDING)
@@ -84,7 +84,7 @@ def test_an_update_does_not_depend_on_what_bounds_its_micro_batches(world: ToyWo
     for max_rows, max_tokens in [(10, None), (None, 170), (2, 120)]:
         bounds = base.deepspeed.replace(micro_batch_rows=max_rows, micro_batch_tokens=max_tokens)
         engine = start_engine(base.replace(deepspeed=bounds))
-        found[max_tokens] = engine.sft_step(chains), engine.grpo_update(rows), weights_of(engine)
+        found[max_tokens] = engine.sft_step(chains), engine.policy_update(rows), weights_of(engine)
     sft, rl, weights = found[None]
     for max_tokens in (170, 120):
         cut_sft, cut_rl, cut_weights = found[max_tokens]
@@ -98,10 +98,10 @@ def test_an_update_does_not_depend_on_what_bounds_its_micro_batches(world: ToyWo
 
 def test_after_the_first_step_of_a_batch_the_ratio_leaves_one(world: ToyWorld, start_engine: StartEngine) -> None:
     rows = training_rows(world.samples, world.encoder)
-    on_policy = start_engine(make_config(kl_coefficient=0.0, optimizer_steps_per_batch=1)).grpo_update(rows)
+    on_policy = start_engine(make_config(kl_coefficient=0.0, optimizer_steps_per_batch=1)).policy_update(rows)
     assert on_policy["ratio"] == 1.0
     assert on_policy["kl_proximal_learner"] == 0.0
-    several = start_engine(make_config(kl_coefficient=0.0, optimizer_steps_per_batch=4)).grpo_update(rows)
+    several = start_engine(make_config(kl_coefficient=0.0, optimizer_steps_per_batch=4)).policy_update(rows)
     assert several["ratio"] != pytest.approx(1.0, abs=1e-3)
     assert several["kl_proximal_learner"] > 1e-5
     assert "kl_reference" not in several
@@ -109,7 +109,7 @@ def test_after_the_first_step_of_a_batch_the_ratio_leaves_one(world: ToyWorld, s
 
 def test_metrics_are_told_apart_by_path(world: ToyWorld, start_engine: StartEngine) -> None:
     rows = training_rows(world.samples, world.encoder)
-    metrics = start_engine(make_config()).grpo_update(rows)
+    metrics = start_engine(make_config()).policy_update(rows)
     for name in ("kl_reference", "kl_rollout_learner", "kl_rollout_learner_k1", "clip_fraction", "entropy", "ess"):
         assert metrics[name] != metrics[f"lor/{name}"] or name == "clip_fraction"
         assert f"dtr/{name}" in metrics
@@ -117,7 +117,7 @@ def test_metrics_are_told_apart_by_path(world: ToyWorld, start_engine: StartEngi
     assert metrics["num_tokens"] == sum(len(row.response_token_ids) for row in rows)
     assert metrics["grad_norm"] > 0
     lor_only = [row for row in rows if row.path == "lor"]
-    assert not any(name.startswith("dtr/") for name in start_engine(make_config()).grpo_update(lor_only))
+    assert not any(name.startswith("dtr/") for name in start_engine(make_config()).policy_update(lor_only))
 
 
 def made_by(version: int, row: TrainingRow) -> TrainingRow:
@@ -129,7 +129,7 @@ def made_by(version: int, row: TrainingRow) -> TrainingRow:
 def test_metrics_are_told_apart_by_staleness(world: ToyWorld, start_engine: StartEngine) -> None:
     # With one version for each path, a version's means are its path's.
     rows = [made_by(7 if row.path == "lor" else 5, row) for row in training_rows(world.samples, world.encoder)]
-    metrics = start_engine(make_config(rejection=TokenRejection())).grpo_update(rows, weight_version=7)
+    metrics = start_engine(make_config(rejection=TokenRejection())).policy_update(rows, weight_version=7)
     names = ("kl_rollout_learner", "ess", "importance_truncated", "rejected", "clip_fraction")
     by_staleness = {name for name in metrics if name.startswith("staleness_")}
     assert by_staleness == {f"staleness_{age}/{name}" for age in (0, 2) for name in names}
@@ -144,7 +144,7 @@ def test_a_batch_of_the_present_version_has_no_metrics_by_staleness(
     world: ToyWorld, start_engine: StartEngine, weight_version: int | None, ages: set[str]
 ) -> None:
     rows = [made_by(5, row) for row in training_rows(world.samples[:2], world.encoder)]
-    metrics = start_engine(make_config(optimizer_steps_per_batch=1)).grpo_update(rows, weight_version)
+    metrics = start_engine(make_config(optimizer_steps_per_batch=1)).policy_update(rows, weight_version)
     assert {name.split("/")[0] for name in metrics if name.startswith("staleness_")} == ages
 
 
@@ -157,8 +157,8 @@ def test_the_gradient_norm_is_the_same_under_every_stage(world: ToyWorld, start_
 def test_gspo_and_other_choices_train(world: ToyWorld, start_engine: StartEngine) -> None:
     rows = training_rows(world.samples, world.encoder)
     config = make_config(policy_loss=GspoLoss(), aggregation=SequenceMean(), importance=NoImportance())
-    gspo = start_engine(config).grpo_update(rows)
-    grpo = start_engine(make_config(policy_loss=GrpoLoss())).grpo_update(rows)
+    gspo = start_engine(config).policy_update(rows)
+    grpo = start_engine(make_config(policy_loss=GrpoLoss())).policy_update(rows)
     assert gspo["clip_fraction"] > 0.3 > grpo["clip_fraction"]
     assert gspo["importance_weight"] == 1.0
 
@@ -166,7 +166,7 @@ def test_gspo_and_other_choices_train(world: ToyWorld, start_engine: StartEngine
 def test_a_penalty_without_a_reference_is_refused(world: ToyWorld) -> None:
     engine = LearnerEngine(world.checkpoint, world.encoder, make_config(kl_coefficient=0.1))
     with pytest.raises(ValueError, match="needs a reference"):
-        engine.grpo_update(training_rows(world.samples, world.encoder))
+        engine.policy_update(training_rows(world.samples, world.encoder))
     engine.close()
 
 
@@ -230,13 +230,13 @@ def test_six_steps_equal_three_and_a_load_and_three(
     config = gradient_sized(make_config(zero_stage, optimizer_steps_per_batch=3))
     rows = training_rows(world.samples, world.encoder)
     whole = start_engine(config)
-    whole.grpo_update(rows)
+    whole.policy_update(rows)
     whole.save(tmp_path)
-    whole.grpo_update(rows)
+    whole.policy_update(rows)
     resumed = start_engine(config)
     resumed.load(tmp_path)
     assert num_optimizer_steps(resumed) == 3
-    resumed.grpo_update(rows)
+    resumed.policy_update(rows)
     assert num_optimizer_steps(resumed) == num_optimizer_steps(whole) == 6
     assert_same_weights(weights_of(resumed), weights_of(whole), atol=ROUNDING)
 

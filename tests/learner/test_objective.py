@@ -12,7 +12,7 @@ from learner.algorithms.policy_losses.gspo import GspoLoss
 from learner.algorithms.rejection import NoRejection, RejectionConfig, SequenceRejection, TokenRejection
 from learner.batch import Collator, MicroPlan, RlMicroBatch
 from learner.config import LearnerConfig
-from learner.objective import grpo_objective
+from learner.objective import policy_objective
 from tests.learner.conftest import ToyWorld
 from tests.learner.toy import training_rows
 
@@ -35,7 +35,7 @@ def loss_and_gradient(
     batch: RlMicroBatch, config: LearnerConfig, reference: Tensor | None = None
 ) -> tuple[float, list]:
     logprobs = torch.zeros(batch.mask.shape, requires_grad=True)
-    loss, _ = grpo_objective(batch, config, None, reference, logprobs, torch.zeros(batch.mask.shape))
+    loss, _ = policy_objective(batch, config, None, reference, logprobs, torch.zeros(batch.mask.shape))
     loss.backward()
     assert logprobs.grad is not None
     return loss.item(), [row[mask].tolist() for row, mask in zip(logprobs.grad, batch.mask, strict=True)]
@@ -60,7 +60,7 @@ def test_a_rejected_token_adds_nothing_and_changes_nothing_of_the_others(
     assert found == [pytest.approx(row) for row in gradient]
     assert loss == pytest.approx(sum(map(sum, gradient)))
     zeros = torch.zeros(batch.mask.shape)
-    _, statistics = grpo_objective(batch, config, None, None, zeros, zeros)
+    _, statistics = policy_objective(batch, config, None, None, zeros, zeros)
     assert statistics["rejected"][batch.mask].sum() == rejected
 
 
@@ -93,7 +93,7 @@ def test_entropies_are_in_the_graph_only_if_they_earn_something(batch: RlMicroBa
     logprobs = torch.zeros(batch.mask.shape, requires_grad=True)
     entropies = torch.ones(batch.mask.shape, requires_grad=True)
     config = LearnerConfig(entropy_coefficient=coefficient)
-    loss, statistics = grpo_objective(batch, config, None, None, logprobs, entropies)
+    loss, statistics = policy_objective(batch, config, None, None, logprobs, entropies)
     loss.backward()
     assert statistics["entropy"][batch.mask].tolist() == [1.0] * 6
     if coefficient:

@@ -85,7 +85,7 @@ def test_of_an_update_only_the_mini_batch_that_is_not_finite_is_left_out(
         return gradient * torch.nan if calls == 1 else gradient
 
     engine.vlm.model.language_model.norm.weight.register_hook(spoil_the_first)
-    metrics = engine.grpo_update(rows)
+    metrics = engine.policy_update(rows)
     assert (metrics["nonfinite_steps"], num_optimizer_steps(engine)) == (1, 1)
     assert 0 < metrics["num_tokens"] < sum(len(row.response_token_ids) for row in rows)
     assert all(map(math.isfinite, metrics.values()))
@@ -135,7 +135,7 @@ def test_a_cosine_comes_down_over_the_planned_updates_also_where_they_make_fewer
         world.checkpoint, world.encoder, config, master_port=free_port(), total_steps=3 * 4, steps_per_update=4
     )
     rows = training_rows(world.samples[:num_rows], world.encoder)
-    rates = [engine.grpo_update(rows)["learning_rate"] for _ in range(3)]
+    rates = [engine.policy_update(rows)["learning_rate"] for _ in range(3)]
     # After 4, 8 and 12 of 12 steps: 0.1 + 0.9 · (1 + cos(π · step / 12)) / 2 of the peak.
     assert rates == pytest.approx([7.75e-4, 3.25e-4, 1e-4])
     engine.close()
@@ -155,7 +155,7 @@ def test_a_step_that_is_left_out_moves_the_rate_on_in_every_stage(world: ToyWorl
 def test_a_batch_of_which_everything_was_left_out_changes_nothing(world: ToyWorld, start_engine: StartEngine) -> None:
     engine = start_engine(make_config())
     before = weights_of(engine)
-    metrics = engine.grpo_update([])
+    metrics = engine.policy_update([])
     assert (metrics["num_tokens"], metrics["nonfinite_steps"]) == (0, 0)
     assert "loss" not in metrics
     assert_same_weights(weights_of(engine), before, atol=0)

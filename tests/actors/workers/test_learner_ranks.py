@@ -33,7 +33,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.versions: list[int | None] = []
 
-    def grpo_update(self, rows: Sequence[TrainingRow], weight_version: int | None) -> dict[str, float]:
+    def policy_update(self, rows: Sequence[TrainingRow], weight_version: int | None) -> dict[str, float]:
         self.versions.append(weight_version)
         return {}
 
