@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from corpora.builder.config import BuildConfig
-from corpora.importing import ImportConfig
+from corpora.importing.import_data import ImportConfig
 from launch.settings.config import RunConfig
 from launch.settings.schema import Model, docs_of, models_in_list, models_of
 from spatial.strict import StrictModel

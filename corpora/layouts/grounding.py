@@ -17,6 +17,7 @@ from pydantic import Field
 from corpora.geometry.solids import Box, Solid, part_in_view, projected_box, upright_extent
 from corpora.rows import Reader, RowError
 from spatial.grammar import Box3D, decimals, format_box, format_response
+from spatial.questions.kinds import KINDS
 from spatial.sample import (
     Answer,
     Box3DAnswer,
@@ -146,15 +147,20 @@ def _question(
     return box_question(region.label, region.name, solid.center_m, size_m, yaw_deg)
 
 
+def asking(kind: str, name: str) -> str:
+    """The question of a kind about one object, in the wording of the project's own scenes."""
+    return KINDS[kind].phrasing("brief").stem.format(name)
+
+
 def center_question(label: str, center_m: Vector3) -> tuple[str, Answer, str]:
     """A question about the centre of a region, its answer, and the answer as it is written."""
-    return f"Where is the {label}?", PointAnswer(center_m=center_m), decimals(*center_m)
+    return asking("region_center", label), PointAnswer(center_m=center_m), decimals(*center_m)
 
 
 def box_question(label: str, name: str, center_m: Vector3, size_m: Vector3, yaw_deg: float) -> tuple[str, Answer, str]:
     """A question about the 3D box of a region, its answer, and the answer as it is written."""
     answer = Box3DAnswer(center_m=center_m, size_m=size_m, yaw_deg=yaw_deg)
-    return f"Which 3D box holds the {label}?", answer, format_box(Box3D(center_m, name, size_m, yaw_deg))
+    return asking("region_box", label), answer, format_box(Box3D(center_m, name, size_m, yaw_deg))
 
 
 def _rounded(solid: Solid) -> Solid:

@@ -14,7 +14,7 @@ from pydantic import Field
 from corpora.builder.annotated import AnnotatedImage, AnnotatedObject
 from corpora.builder.config import Omni3DSource
 from corpora.builder.omni3d import Omni3DImages
-from corpora.layouts.grounding import box_question, center_question, mark_of
+from corpora.layouts.grounding import asking, box_question, center_question, mark_of
 from corpora.rows import SampleOrReject, known_ids, samples_or_rejects
 from spatial.dataset import Reject
 from spatial.grammar import format_response
@@ -73,7 +73,7 @@ def _sample(image: AnnotatedImage, number: int, found: AnnotatedObject, kind: Ki
         case "box_2d":
             box = _thousandths(image, found)
             question, answer, written = (
-                f"Which box holds the {found.name}?",
+                asking("box_2d", found.name),
                 Box2DAnswer(box_xyxy=box),
                 format_box_2d(box),
             )

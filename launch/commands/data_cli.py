@@ -15,7 +15,7 @@ from launch.settings.schema import models_of_type
 from launch.settings.targets import check_writable
 
 if TYPE_CHECKING:
-    from corpora.importing import ImportConfig, ImportReport
+    from corpora.importing.import_data import ImportConfig, ImportReport
 
 app = typer.Typer(
     help="Data: [bold]import[/] published sets, [bold]build[/] questions and chains of thought from images that are "
@@ -66,7 +66,7 @@ def import_sets(
     """
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from corpora.importing import import_data
+    from corpora.importing.import_data import import_data
     from corpora.layouts.columns import UnknownColumnError
 
     wanted = load_import_config(config, settings or [])
@@ -96,7 +96,7 @@ def load_import_config(file: Path | None, settings: list[str]) -> "ImportConfig"
     Raises:
         ConfigError: the file cannot be read, or a key is unknown, missing, or of a wrong type or value.
     """
-    from corpora.importing import ImportConfig
+    from corpora.importing.import_data import ImportConfig
     from corpora.readers.registry import READERS
 
     types = [text.partition("=")[2] for text in settings if text.startswith("type=")]

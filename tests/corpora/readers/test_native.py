@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
-from corpora.importing import ImportConfig, import_data
+from corpora.importing.import_data import ImportConfig, import_data
+from corpora.importing.splits import split_of
 from corpora.readers.native import NativeReader
-from corpora.splits import split_of
 from spatial.dataset import BadDataError, Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample

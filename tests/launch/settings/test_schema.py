@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel
 
 from corpora.builder.config import BuildConfig
-from corpora.importing import ImportConfig
+from corpora.importing.import_data import ImportConfig
 from launch.settings.config import RunConfig
 from launch.settings.faults import KNOWN_ELSEWHERE_AS
 from launch.settings.schema import settings_of

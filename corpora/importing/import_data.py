@@ -10,9 +10,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from corpora.importing.splits import SPLITS, Splits, notes_on_empty
 from corpora.readers.registry import AnyReader
 from corpora.rows import known_ids, repeated
-from corpora.splits import SPLITS, Splits, notes_on_empty
 from spatial.dataset import BadDataError, Reject
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from corpora.importing import ImportConfig, import_data
+from corpora.importing.import_data import ImportConfig, import_data
 from corpora.readers.registry import AnyReader
 from corpora.readers.sr_real import SrRealReader
 from spatial.dataset import BadDataError, Reject

@@ -1,0 +1,1 @@
+"""Imports: data sets become a folder that training reads."""
