@@ -28,7 +28,7 @@ class Length(Kind):
         (subject,) = subjects
         length = f"{self.quantity.written(subject.thing, 2):.2f}"
         answer = NumberAnswer(value=float(length), unit="m")
-        return Question(self.name, subjects, self._stem(subjects, style), answer, f"{length} m")
+        return self._open_question(subjects, style, answer, f"{length} m")
 
     def think(self, question: Question, style: Style, path: ReasoningPath) -> str | None:
         """`height red cube 0.20, so 0.20 m.`"""
@@ -55,7 +55,7 @@ class Distance(Kind):
         )
         length = f"{metres:.{style.voice.step_decimals}f}"
         answer = NumberAnswer(value=float(length), unit="m")
-        return Question(self.name, subjects, self._stem(subjects, style), answer, f"{length} m")
+        return self._open_question(subjects, style, answer, f"{length} m")
 
     def think(self, question: Question, style: Style, path: ReasoningPath) -> str | None:
         """`red cube to blue sphere: right 0.6, up 0.3, far 0.5, so 0.8 m.`"""
@@ -92,7 +92,7 @@ class Direction(Kind):
     def ask(self, subjects: tuple[Subject, ...], scene: KnownScene, style: Style, rng: "Generator") -> Question:
         hour = self.ring_place(tuple(subject.thing for subject in subjects), style)
         answer = NumberAnswer(value=float(hour), unit="oclock")
-        return Question(self.name, subjects, self._stem(subjects, style), answer, f"{hour} o'clock")
+        return self._open_question(subjects, style, answer, f"{hour} o'clock")
 
     def think(self, question: Question, style: Style, path: ReasoningPath) -> str | None:
         """`red cube to blue sphere: right 0.6, far 0.5, so 2 o'clock.`"""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from spatial.questions.kind import Kind, Together
 from spatial.questions.measures import Quantity, X, front_m, mean_depth_m
-from spatial.questions.question import Question, Subject, multiple_choice
+from spatial.questions.question import Question, Subject
 from spatial.questions.scene import KnownObject, KnownScene
 from spatial.questions.voices import Style
 from spatial.sample import ReasoningPath
@@ -64,7 +64,7 @@ class Side(Kind):
     def ask(self, subjects: tuple[Subject, ...], scene: KnownScene, style: Style, rng: "Generator") -> Question:
         one, other = (self.quantity.of(subject.thing) for subject in subjects)
         verdict = self.words[0 if one < other else 1]
-        return multiple_choice(self.name, subjects, self._stem(subjects, style), self.words, verdict)
+        return self._choice(subjects, style, self.words, verdict)
 
     def think(self, question: Question, style: Style, path: ReasoningPath) -> str | None:
         """`x red cube -0.3, blue sphere 0.3, so left (A).`"""
@@ -100,7 +100,7 @@ class Superlative(Kind):
         if isinstance(self.phrasing(style.voice.name).subjects, Together):
             # All objects come from left to right: in that order the leftmost would always be the first option.
             names = [names[i] for i in rng.permutation(len(names))]
-        return multiple_choice(self.name, subjects, self._stem(subjects, style), names, verdict)
+        return self._choice(subjects, style, names, verdict)
 
     def think(self, question: Question, style: Style, path: ReasoningPath) -> str | None:
         """`z red cube 1.4, blue sphere 2.0, so red cube (A) is closer.`"""

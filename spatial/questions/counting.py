@@ -21,7 +21,7 @@ class Count(Kind):
     def ask(self, subjects: tuple[Subject, ...], scene: KnownScene, style: Style, rng: "Generator") -> Question:
         number = len(subjects)
         answer = NumberAnswer(value=float(number), unit="count")
-        return Question(self.name, subjects, self._stem(subjects, style), answer, str(number))
+        return self._open_question(subjects, style, answer, str(number))
 
     def think(self, question: Question, style: Style, path: ReasoningPath) -> str | None:
         """`red cube, blue sphere, so 2.`"""

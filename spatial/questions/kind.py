@@ -1,16 +1,17 @@
 """A kind of question: one object that knows all about it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 from spatial.grammar import format_detect_block, format_response
 from spatial.questions.measures import overlap
-from spatial.questions.question import Question, Subject
+from spatial.questions.question import Question, Subject, multiple_choice
 from spatial.questions.scene import KnownObject, KnownScene
 from spatial.questions.voices import Style, VoiceName
-from spatial.sample import ReasoningPath
+from spatial.sample import Answer, ReasoningPath
 
 if TYPE_CHECKING:  # configs name the kinds, and load without numpy
     from numpy.random import Generator
@@ -119,3 +120,11 @@ class Kind(ABC):
 
     def _stem(self, subjects: tuple[Subject, ...], style: Style) -> str:
         return self.phrasing(style.voice.name).stem.format(*(subject.name for subject in subjects))
+
+    def _open_question(self, subjects: tuple[Subject, ...], style: Style, answer: Answer, verdict: str) -> Question:
+        """A question without options."""
+        return Question(self.name, subjects, self._stem(subjects, style), answer, verdict)
+
+    def _choice(self, subjects: tuple[Subject, ...], style: Style, options: Sequence[str], verdict: str) -> Question:
+        """A question with options, each written before its letter: `left (A) or right (B)`."""
+        return multiple_choice(self.name, subjects, self._stem(subjects, style), options, verdict)

@@ -4,6 +4,7 @@ Places in 3D are centres in metres in the camera frame with two decimals; places
 sides. Lists run from left to right in the picture.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,48 +14,57 @@ from spatial.questions.kind import Kind
 from spatial.questions.question import Question, Subject
 from spatial.questions.scene import KnownObject, KnownScene
 from spatial.questions.voices import Style
-from spatial.sample import Box2DAnswer, Box3DAnswer, PlacesAnswer, PointAnswer, TextAnswer, Vector3
+from spatial.sample import Answer, Box2DAnswer, Box3DAnswer, PlacesAnswer, PointAnswer, TextAnswer, Vector3
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
 
 @dataclass(frozen=True)
-class _Perceived(Kind):
-    is_reasoned: ClassVar[bool] = False
-
-
-@dataclass(frozen=True)
-class AllPlaces(_Perceived):
+class AllPlaces(Kind):
     """The names and centres of all objects."""
+
+    is_reasoned: ClassVar[bool] = False
 
     def ask(self, subjects: tuple[Subject, ...], scene: KnownScene, style: Style, rng: "Generator") -> Question:
         centers_m = {subject.name: _written(subject.thing.center_m) for subject in subjects}
-        answer = PlacesAnswer(centers_m=centers_m)
-        return Question(self.name, subjects, self._stem(subjects, style), answer, format_places(centers_m))
+        return self._open_question(subjects, style, PlacesAnswer(centers_m=centers_m), format_places(centers_m))
 
 
 @dataclass(frozen=True)
-class Place(_Perceived):
-    """The centre of one object."""
+class _OneObject(Kind):
+    """What is known of one object."""
+
+    is_reasoned: ClassVar[bool] = False
+
+    @abstractmethod
+    def answer(self, thing: KnownObject, scene: KnownScene) -> tuple[Answer, str]:
+        """The answer as data, and as it is written."""
 
     def ask(self, subjects: tuple[Subject, ...], scene: KnownScene, style: Style, rng: "Generator") -> Question:
-        center_m = _written(subjects[0].thing.center_m)
-        answer = PointAnswer(center_m=center_m)
-        return Question(self.name, subjects, self._stem(subjects, style), answer, decimals(*center_m))
+        (subject,) = subjects
+        return self._open_question(subjects, style, *self.answer(subject.thing, scene))
 
 
 @dataclass(frozen=True)
-class Name(_Perceived):
-    """What a marked object is called."""
+class Place(_OneObject):
+    """Its centre."""
 
-    def ask(self, subjects: tuple[Subject, ...], scene: KnownScene, style: Style, rng: "Generator") -> Question:
-        name = subjects[0].thing.name
-        return Question(self.name, subjects, self._stem(subjects, style), TextAnswer(text=name), name)
+    def answer(self, thing: KnownObject, scene: KnownScene) -> tuple[Answer, str]:
+        center_m = _written(thing.center_m)
+        return PointAnswer(center_m=center_m), decimals(*center_m)
 
 
 @dataclass(frozen=True)
-class NameAtPlace(_Perceived):
+class Name(_OneObject):
+    """What it is called."""
+
+    def answer(self, thing: KnownObject, scene: KnownScene) -> tuple[Answer, str]:
+        return TextAnswer(text=thing.name), thing.name
+
+
+@dataclass(frozen=True)
+class NameAtPlace(Name):
     """What the object at a place in the image is called."""
 
     def has_clear_answer(self, things: tuple[KnownObject, ...], scene: KnownScene, style: Style) -> bool:
@@ -70,31 +80,28 @@ class NameAtPlace(_Perceived):
         )
 
     def ask(self, subjects: tuple[Subject, ...], scene: KnownScene, style: Style, rng: "Generator") -> Question:
-        left, top, right, bottom = _thousandths(subjects[0].thing, scene)
+        (subject,) = subjects
+        left, top, right, bottom = _thousandths(subject.thing, scene)
         stem = self.phrasing(style.voice.name).stem.format((left + right) // 2, (top + bottom) // 2)
-        name = subjects[0].thing.name
-        return Question(self.name, subjects, stem, TextAnswer(text=name), name)
+        return Question(self.name, subjects, stem, *self.answer(subject.thing, scene))
 
 
 @dataclass(frozen=True)
-class FlatBox(_Perceived):
-    """The box around an object in the image."""
+class FlatBox(_OneObject):
+    """The box around it in the image."""
 
-    def ask(self, subjects: tuple[Subject, ...], scene: KnownScene, style: Style, rng: "Generator") -> Question:
-        box = _thousandths(subjects[0].thing, scene)
-        answer = Box2DAnswer(box_xyxy=box)
-        return Question(self.name, subjects, self._stem(subjects, style), answer, format_box_2d(box))
+    def answer(self, thing: KnownObject, scene: KnownScene) -> tuple[Answer, str]:
+        box = _thousandths(thing, scene)
+        return Box2DAnswer(box_xyxy=box), format_box_2d(box)
 
 
 @dataclass(frozen=True)
-class SolidBox(_Perceived):
-    """The 3D box of an object."""
+class SolidBox(_OneObject):
+    """Its 3D box."""
 
-    def ask(self, subjects: tuple[Subject, ...], scene: KnownScene, style: Style, rng: "Generator") -> Question:
-        thing = subjects[0].thing
+    def answer(self, thing: KnownObject, scene: KnownScene) -> tuple[Answer, str]:
         answer = Box3DAnswer(center_m=thing.center_m, size_m=thing.size_m, yaw_deg=thing.yaw_deg)
-        written = format_box(Box3D(thing.center_m, thing.category, thing.size_m, thing.yaw_deg))
-        return Question(self.name, subjects, self._stem(subjects, style), answer, written)
+        return answer, format_box(Box3D(thing.center_m, thing.category, thing.size_m, thing.yaw_deg))
 
 
 def _thousandths(thing: KnownObject, scene: KnownScene) -> tuple[int, int, int, int]:

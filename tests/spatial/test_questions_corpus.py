@@ -14,6 +14,7 @@ from spatial.sample import ChoiceAnswer, NumberAnswer, ReasoningPath, SpatialSam
 from spatial.scenes.build import build_dataset
 from spatial.scenes.config import LOR_KINDS, REGION_KINDS, SceneConfig
 from tests.samples import load_samples
+from tests.spatial.questions.oracle import LABELS, winner
 
 NUMBER = re.compile(r"-?\d+\.\d+")
 STEP = re.compile(r"(left|right|up|down|near|far) (\d+\.\d)")
@@ -65,19 +66,16 @@ def conclusion(kind: str, think: str) -> str:
     label, rest = facts.split(" ", 1)
     names = [" ".join(part.split()[:2]) for part in rest.split(", ")]
     values = [float(number) for number in NUMBER.findall(rest)]
+    if kind in LABELS:
+        assert label == LABELS[kind]
+        return f"{values[0]:.2f} m"
     match kind:
-        case "depth" | "height":
-            assert label == {"depth": "z", "height": "height"}[kind]
-            return f"{values[0]:.2f} m"
         case "left_right":
-            return "left" if values[0] < values[1] else "right"
+            return ("left", "right")[winner(kind, values)]
         case "above_below":
-            return "above" if values[0] < values[1] else "below"
-        case "larger":
-            return names[values.index(max(values))]
+            return ("above", "below")[winner(kind, values)]
         case _:
-            assert values.count(min(values)) == 1
-            return names[values.index(min(values))]
+            return names[winner(kind, values)]
 
 
 def stated_answer(sample: SpatialSample, answer: str) -> str:

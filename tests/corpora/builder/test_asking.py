@@ -15,6 +15,7 @@ from spatial.questions.kinds import KINDS as QUESTION_KINDS
 from spatial.questions.measures import X, across_m, front_m, step_cm
 from spatial.questions.question import Question
 from spatial.sample import ChoiceAnswer, NumberAnswer
+from tests.spatial.questions.oracle import exact_value, winner
 
 from .worlds import random_scene, scene, thing
 
@@ -146,28 +147,18 @@ def _check_against_the_world(found: Question, image: AnnotatedImage) -> None:
     truths = [subject.thing for subject in found.subjects]
     match found.answer:
         case ChoiceAnswer(letter=letter):
-            chosen = "ABCD".index(letter)
-            key = {
-                "left_right": lambda t: t.center_m[0],
-                "above_below": lambda t: t.center_m[1],
-                "larger": lambda t: -math.prod(t.size_m),
-            }.get(found.kind, lambda t: t.center_m[2])
-            ranked = sorted(range(len(truths)), key=lambda i: key(truths[i]))
-            assert chosen == ranked[0]
+            values = [exact_value(found.kind, truth) for truth in truths]
+            assert "ABCD".index(letter) == winner(found.kind, values)
         case NumberAnswer(value=value, unit="count"):
             assert value == sum(other.name == truths[0].name for other in image.objects)
         case NumberAnswer(value=value, unit="oclock"):
             dx, dz = (truths[1].center_m[axis] - truths[0].center_m[axis] for axis in (0, 2))
             apart = (math.degrees(math.atan2(dx, dz)) / 30 - value) % 12
             assert min(apart, 12 - apart) < 0.4
+        case NumberAnswer(value=value) if found.kind == "distance":
+            assert value == pytest.approx(math.dist(truths[0].center_m, truths[1].center_m), rel=0.03)
         case NumberAnswer(value=value):
-            exact = {
-                "depth": truths[0].center_m[2],
-                "height": truths[0].size_m[1],
-                "width": across_m(truths[0]),
-                "distance": math.dist(truths[0].center_m, truths[-1].center_m),
-            }[found.kind]
-            assert value == pytest.approx(exact, rel=0.03)
+            assert value == pytest.approx(exact_value(found.kind, truths[0]), rel=0.03)
 
 
 def test_answers_are_balanced() -> None:

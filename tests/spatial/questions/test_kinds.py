@@ -1,5 +1,7 @@
 """Questions on objects with literal positions: what the words mean, and when a question is not asked."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from spatial.questions.choosing import choose_subjects
 from spatial.questions.kinds import KINDS
 from spatial.questions.measures import clock_hour
 from spatial.questions.question import Question, Subject
+from spatial.questions.scene import EVERY_NAME
 from spatial.sample import ChoiceAnswer, NumberAnswer, ReasoningPath
 from spatial.scenes.asking import STYLE
 from spatial.scenes.scene import ObjectTruth, SceneTruth
@@ -175,3 +178,25 @@ def test_a_distance_that_its_tenths_miss_gets_no_chain() -> None:
     assert write_chain(ask("distance", CUBE, thing("blue cone", -0.16, 0.34, 1.14)), ReasoningPath.LOR) is not None
     # Two steps of 0.15 are written as 0.2: 0.28 in all, where 0.21 is true.
     assert write_chain(ask("distance", CUBE, thing("blue cone", -0.15, 0.35, 1.00)), ReasoningPath.LOR) is None
+
+
+def test_a_numbered_mark_is_called_as_prompts_call_it() -> None:
+    kind = KINDS["depth"]
+    question = kind.ask((Subject.marked(BALL, "3"),), scene_of(BALL), STYLE, np.random.default_rng(0))
+    assert question.text == "What is the depth of the region 3 in m?"
+    assert question.regions[0].label == "region 3"
+    chain = write_chain(question, ReasoningPath.DTR)
+    assert chain is not None
+    assert "sphere (region 3)</3d_box>" in chain
+
+
+def test_what_is_not_known_is_not_asked() -> None:
+    known = scene_of(CUBE, BALL)
+    for scene, kind in ((replace(known, vocabulary=()), "exists"), (replace(known, uncountable=EVERY_NAME), "count")):
+        assert choose_subjects(KINDS[kind], known, STYLE, np.random.default_rng(0)) == (CUBE, BALL)
+        assert choose_subjects(KINDS[kind], scene, STYLE, np.random.default_rng(0)) is None
+
+
+def test_a_kind_is_not_asked_in_a_voice_in_which_it_has_no_words() -> None:
+    with pytest.raises(ValueError, match="kind 'exists' has no full phrasing"):
+        KINDS["exists"].phrasing("full")
