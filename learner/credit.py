@@ -27,8 +27,7 @@ def group_rows(group: Group, config: LearnerConfig, tokenizer: object) -> list[T
         tokenizer: the policy's.
     """
     totals = group.rewards
-    by_spans = config.credit == "spans"
-    shares = [score.center_share if by_spans else 0.0 for score in group.scores]
+    shares, nums_detect_tokens = zip(*_center_credit(group, config, tokenizer), strict=True)
     rest = [total - share for total, share in zip(totals, shares, strict=True)]
     return [
         TrainingRow(
@@ -36,17 +35,30 @@ def group_rows(group: Group, config: LearnerConfig, tokenizer: object) -> list[T
             trajectory=trajectory,
             advantage=advantage,
             detect_advantage=detect_advantage,
-            num_detect_tokens=num_detect_tokens(trajectory.response_token_ids, tokenizer) if by_spans else 0,
+            num_detect_tokens=num_tokens,
         )
-        for trajectory, advantage, detect_advantage in zip(
+        for trajectory, advantage, detect_advantage, num_tokens in zip(
             group.trajectories,
             config.advantage.of_group(rest, whole_G=totals),
             config.advantage.of_group(shares, whole_G=totals),
+            nums_detect_tokens,
             strict=True,
         )
         # After the advantages: the reward of a truncated response is part of how well its group did.
         if not (config.mask_truncated and trajectory.is_truncated)
     ]
+
+
+def _center_credit(group: Group, config: LearnerConfig, tokenizer: object) -> list[tuple[float, int]]:
+    """For each response the share of its reward that only its first tokens are credited with, and their number."""
+    match config.credit:
+        case "response":
+            return [(0.0, 0)] * len(group.trajectories)
+        case "spans":
+            return [
+                (score.center_share, num_detect_tokens(trajectory.response_token_ids, tokenizer))
+                for trajectory, score in zip(group.trajectories, group.scores, strict=True)
+            ]
 
 
 def num_detect_tokens(response_token_ids: Sequence[int], tokenizer: object) -> int:

@@ -25,13 +25,15 @@ def score_response(text: str, path: ReasoningPath, sample: SpatialSample, config
     center = _score_centers(parsed, sample, config) if path is ReasoningPath.DTR else None
     if center is not None:
         parts["center"] = center
-    shares = {name: weight * parts[name] for name, weight in _weights(path, center is not None, config)}
+    total = 0.0
+    for name, weight in _weights(path, center is not None, config):
+        total += weight * parts[name]
     return Score(
-        total=sum(shares.values()),
+        total=total,
         accuracy=parts["accuracy"],
         format=parts["format"],
         center=center,
-        center_share=shares.get("center", 0.0),
+        center_share=0.0 if center is None else config.dtr.center * center,
     )
 
 
