@@ -230,6 +230,19 @@ def test_groups_that_are_filtered_out_are_counted_by_cause(tmp_path: Path) -> No
     assert {step["groups_filtered_alike"] for step in rig.steps} == {0}
 
 
+def test_a_group_that_is_filtered_out_belongs_to_one_step_and_so_does_one_that_is_trained_on(tmp_path: Path) -> None:
+    rule = GroupFilterConfig(min_mean_reward=0.3, max_mean_reward=0.7)
+    rig = Rig(tmp_path, num_steps=8, max_staleness=1, filter=rule).run()
+    recorded = [
+        group
+        for file in rig.folder.trajectories.glob("*")
+        for group in {(row["path"], row["group"], row["trained"]) for row in read_lines(file)}
+    ]
+    assert len(set(recorded)) == len(recorded)
+    assert sum(not trained for _, _, trained in recorded) == sum(step["groups_filtered"] for step in rig.steps) > 0
+    assert sum(trained for _, _, trained in recorded) == 8 * (3 + 2)
+
+
 @pytest.mark.parametrize(
     ("rewards", "cause"),
     [

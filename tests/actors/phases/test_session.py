@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from actors.phases.cold_start import ColdStart
+from actors.phases.control import PhaseControl
 from actors.phases.coordinator import Coordinator
 from actors.phases.evaluation import Evaluate
 from actors.phases.export import Export
@@ -92,7 +93,7 @@ class Fail:
 
 
 @pytest.mark.anyio
-async def test_a_stop_where_there_is_nothing_to_save_ends_the_phase_at_once_and_none_begins_after_it(
+async def test_a_stop_where_there_is_nothing_to_save_ends_the_phase_at_once_and_no_such_part_begins_after_it(
     tmp_path: Path,
 ) -> None:
     coordinator = Coordinator(load_config("demo", []), tmp_path, {})
@@ -103,7 +104,11 @@ async def test_a_stop_where_there_is_nothing_to_save_ends_the_phase_at_once_and_
     await coordinator.stop()
     async with asyncio.timeout(1):
         assert await phase is None
-        assert await coordinator.run(LoadForEver()) is None
+    control = PhaseControl()
+    control.stop()
+    with pytest.raises(asyncio.CancelledError):
+        control.begin("questions")
+    control.begin("RL", 10, saves=True)  # it has a checkpoint to write
 
 
 @pytest.mark.anyio
