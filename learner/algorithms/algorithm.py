@@ -3,21 +3,20 @@
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from jaxtyping import Bool, Float
-
 from spatial.strict import StrictModel
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
     from torch import Tensor
 
     from learner.config import LearnerConfig
-else:
-    Tensor = Any
 
-Tokens = Float[Tensor, "batch tokens"]
-"""A number for each response token; log-probabilities are natural, and 0 where the mask is False."""
-Mask = Bool[Tensor, "batch tokens"]
-"""True at the response tokens that count."""
+    Tokens = Float[Tensor, "batch tokens"]
+    """A number for each response token; log-probabilities are natural, and 0 where the mask is False."""
+    Mask = Bool[Tensor, "batch tokens"]
+    """True at the response tokens that count."""
+else:  # every command reads a config: neither torch nor jaxtyping is imported for that
+    Tokens = Mask = Any
 
 
 class Algorithm(StrictModel, ABC):
