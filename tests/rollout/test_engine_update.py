@@ -1,4 +1,4 @@
-"""After an update that failed, another one: vLLM's own worker and transfer engine over a tiny model."""
+"""An engine's part in pushes, also after one that failed: vLLM's own worker and transfer engine over a tiny model."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
