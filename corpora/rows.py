@@ -116,10 +116,10 @@ def checked(model: type[_Row], value: Any, field: str) -> _Row:
         first = error.errors(include_url=False)[0]
         where = ".".join(filter(None, (field, dotted(first["loc"])))) or "row"
         # reprlib bounds the text: a few objects of a pickle can have a repr that takes hours.
-        raise RowError(where, _Shown(reprlib.repr(first["input"])), first["msg"]) from error
+        raise RowError(where, _Verbatim(reprlib.repr(first["input"])), first["msg"]) from error
 
 
-class _Shown(str):
+class _Verbatim(str):
     """A text whose repr is the text itself."""
 
     def __repr__(self) -> str:

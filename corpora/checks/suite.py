@@ -23,9 +23,9 @@ class CheckSuite:
             images: the store with the samples' depth maps.
         """
         self._checks: tuple[Check, ...] = (
-            _ByDomain(FrameCheck),
-            _ByDomain(lambda: UnitCheck(images)),
-            _ByDomain(AnswerCheck),
+            _DomainChecks(FrameCheck),
+            _DomainChecks(lambda: UnitCheck(images)),
+            _DomainChecks(AnswerCheck),
             MarkCheck(),
             ChainCheck(),
             LeakCheck(),
@@ -42,7 +42,7 @@ class CheckSuite:
         return sorted(found, key=lambda finding: not finding.is_wrong)
 
 
-class _ByDomain:
+class _DomainChecks:
     """A separate check for each domain: samples of one origin share their frame and unit."""
 
     def __init__(self, make: Callable[[], Check]) -> None:

@@ -66,7 +66,7 @@ def json_array(file: Path, prefix: str = "item") -> Iterator[tuple[int, Any | Ro
     number = 0
     try:
         with file.open("rb") as content:
-            shallow = _Shallow(content)
+            shallow = _ShallowFile(content)
             for number, value in enumerate(ijson.items(shallow, prefix, use_float=True), start=1):
                 yield number, value
     except (ijson.JSONError, UnicodeDecodeError) as error:
@@ -79,7 +79,7 @@ def json_array(file: Path, prefix: str = "item") -> Iterator[tuple[int, Any | Ro
     skipped = number
     try:
         with file.open("rb") as content:
-            values = ijson.get_backend("python").items(_Shallow(content), prefix, use_float=True)
+            values = ijson.get_backend("python").items(_ShallowFile(content), prefix, use_float=True)
             for number, value in enumerate(values, start=1):
                 if number > skipped:
                     yield number, value
@@ -87,7 +87,7 @@ def json_array(file: Path, prefix: str = "item") -> Iterator[tuple[int, Any | Ro
         yield number + 1, _broken(prefix, error)
 
 
-class _Shallow:
+class _ShallowFile:
     """A file that raises an error where its brackets are nested too deeply. Brackets in strings do not count (masks
     have many that never close). NaN and Infinity, which Python writes although JSON has neither, become strings:
     they cost the row that needs a number there, and not the rest of the file."""

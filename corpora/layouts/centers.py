@@ -37,7 +37,7 @@ class _Centers(Raw):
 
 
 @dataclass(frozen=True)
-class _Known:
+class _KnownCenters:
     center_m: Vector3
     """The centre in the frame of the first image."""
     name: str
@@ -64,7 +64,7 @@ def with_centers(value: Any, regions: tuple[Region, ...], num_images: int) -> tu
         return _in_order(value, regions)
     if not isinstance(value, dict):
         raise RowError("3d_pos", value, "an unknown form: give an object with the centre of each mark")
-    entries: dict[str, _Known] = {}
+    entries: dict[str, _KnownCenters] = {}
     by_mark = {region.mark: region for region in regions}
     for key, entry in value.items():
         if entry is None:  # tables write null for a field that a row leaves out
@@ -97,7 +97,7 @@ def _in_order(value: Sequence[Any], regions: tuple[Region, ...]) -> tuple[Region
     return tuple(region.replace(center_m=_vector(at)) for region, at in zip(regions, centers, strict=True))
 
 
-def _entry(entry: Any, field: str, region: Region, num_images: int) -> _Known:
+def _entry(entry: Any, field: str, region: Region, num_images: int) -> _KnownCenters:
     """The centres and the name of a mark."""
     if not isinstance(entry, dict):
         raise RowError(field, entry, f"an unknown form: {_FORMS}")
@@ -108,14 +108,15 @@ def _entry(entry: Any, field: str, region: Region, num_images: int) -> _Known:
     frame = _frame(entry, field, region, num_images)
     views = _views(entry.get("all_frame_3d"), f"{field}.all_frame_3d", num_images)
     if views and views[0] is not None:
-        return _Known(views[0], _name(entry, own), views if num_images > 1 else ())
+        return _KnownCenters(views[0], _name(entry, own), views if num_images > 1 else ())
     for found, where in ((own, f"{field}.current_frame_3d"), (entry, field)):
         if found.get("center_cam") is not None:
             if frame != 0:
                 advice = f"is in the frame of image {frame}; give it in that of the first (all_frame_3d, 0)"
                 raise RowError(f"{where}.center_cam", found["center_cam"], advice)
             center_m = _vector(checked(_Center, found, where).center_cam)
-            return _Known(center_m, _name(entry, own), (center_m, *views[1:]) if num_images > 1 and views else ())
+            in_views = (center_m, *views[1:]) if num_images > 1 and views else ()
+            return _KnownCenters(center_m, _name(entry, own), in_views)
     raise RowError(field, sorted(map(str, entry)), f"no centre in a known form: {_FORMS}")
 
 

@@ -62,7 +62,7 @@ class GroundingReader(Reader):
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class CapturedImage:
     """An image of a capture."""
 
     key: str
@@ -87,7 +87,7 @@ class SeenSolid:
     """The box around its visible pixels; None: unknown, and its region is the projected box."""
 
 
-def ask(config: GroundingReader, picture: Picture, seen: SeenSolid) -> Iterator[SpatialSample]:
+def samples_about(config: GroundingReader, picture: CapturedImage, seen: SeenSolid) -> Iterator[SpatialSample]:
     """The samples about an object; none if it is outside the config's bounds.
 
     Raises:
@@ -122,7 +122,7 @@ def ask(config: GroundingReader, picture: Picture, seen: SeenSolid) -> Iterator[
             )
 
 
-def _region(config: GroundingReader, picture: Picture, seen: SeenSolid) -> Box | None:
+def _region(config: GroundingReader, picture: CapturedImage, seen: SeenSolid) -> Box | None:
     """The 2D box that marks the object; None: the object is outside the config's bounds."""
     projected = projected_box(seen.solid, picture.camera)
     if projected is None or seen.solid.center_m[2] > config.max_depth_m:

@@ -31,7 +31,7 @@ import orjson
 from corpora.formats.image_files import put_image
 from corpora.geometry.cameras import Matrix, Numbers, Sides, Triple, camera_of, put_depth, rotation_of, vector
 from corpora.geometry.solids import Box, Solid
-from corpora.layouts.grounding import GroundingReader, Picture, SeenSolid, ask
+from corpora.layouts.grounding import CapturedImage, GroundingReader, SeenSolid, samples_about
 from corpora.rows import IsNew, Raw, RowError, SampleOrReject, checked, known_ids, reject, samples_or_rejects
 from spatial.images import ImageStore
 from spatial.sample import ImageRef
@@ -186,17 +186,17 @@ def _ask_about(
         except RowError as error:
             yield reject(tar, frame.number, error)
         else:
-            yield from samples_or_rejects(tar, frame.number, partial(ask, config, picture, seen), is_new)
+            yield from samples_or_rejects(tar, frame.number, partial(samples_about, config, picture, seen), is_new)
 
 
-def _picture(config: Ca1mReader, images: ImageStore, frame: _Frame) -> Picture:
+def _picture(config: Ca1mReader, images: ImageStore, frame: _Frame) -> CapturedImage:
     camera = camera_of(_matrix(frame, _CAMERA), _CAMERA)
     image = put_image(images, _part(frame, _IMAGE), _IMAGE, frame.name)
     depth = None
     if config.with_depth:
         sensor = camera_of(_matrix(frame, _DEPTH_CAMERA), _DEPTH_CAMERA)
         depth = put_depth(images, _part(frame, _DEPTH), _DEPTH, 0.001, sensor, (image, camera))
-    return Picture(f"ca1m/{frame.name}", config.domain or "ca1m", image, camera, depth)
+    return CapturedImage(f"ca1m/{frame.name}", config.domain or "ca1m", image, camera, depth)
 
 
 def _seen(row: Any, where: str, image: ImageRef) -> SeenSolid:

@@ -31,7 +31,7 @@ from corpora.formats.image_files import ImageImporter, inside
 from corpora.formats.unpickle import read_pickle
 from corpora.geometry.cameras import Integers, Matrix, Numbers, camera_of, pose_of, put_depth
 from corpora.geometry.solids import Solid, nearest_axis
-from corpora.layouts.grounding import GroundingReader, Picture, SeenSolid, ask
+from corpora.layouts.grounding import CapturedImage, GroundingReader, SeenSolid, samples_about
 from corpora.rows import IsNew, Raw, RowError, SampleOrReject, checked, known_ids, reject, samples_or_rejects
 from spatial.images import ImageStore
 
@@ -161,10 +161,10 @@ class _ScanReader:
                     )
                 elif found := objects[place]:
                     seen = _seen(f"{place}", found, to_camera)
-                    make = partial(ask, self.config, picture, seen)
+                    make = partial(samples_about, self.config, picture, seen)
                     yield from samples_or_rejects(self.config.file, self.number, make, is_new)
 
-    def _picture(self, raw: _Image, field: str) -> tuple[Picture, np.ndarray]:
+    def _picture(self, raw: _Image, field: str) -> tuple[CapturedImage, np.ndarray]:
         """An image, and the transformation from the frame with z up to its camera frame (4 × 4)."""
         scan = self.scan
         matrix = raw.cam2img or scan.cam2img
@@ -181,7 +181,7 @@ class _ScanReader:
             sensor = camera_of(scan.depth_cam2img, "depth_cam2img") if scan.depth_cam2img else camera
             depth = put_depth(self.images, data, place, _METRES_PER_LEVEL.get(source, 0.001), sensor, (image, camera))
         key = f"embodied_scan/{scan.sample_idx}/{Path(raw.img_path).stem}"
-        return Picture(key, self.config.domain or source, image, camera, depth), to_camera
+        return CapturedImage(key, self.config.domain or source, image, camera, depth), to_camera
 
 
 def _object(row: Any, field: str, names: dict[int, str]) -> _Object:

@@ -32,7 +32,7 @@ _MAX_WORDS_CHARS = 40
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledTexts:
     """Texts with labels instead of placeholders, and the mark of each placeholder in order."""
 
     texts: tuple[str, ...]
@@ -45,7 +45,7 @@ def label(
     num_boxes: int,
     field: str = "conversations",
     box_field: str = "bbox",
-) -> Labelled:
+) -> LabelledTexts:
     """
     Args:
         texts: those of a person and of a model, alternately.
@@ -60,7 +60,7 @@ def label(
     if num_places > _MAX_PLACES:
         raise RowError(field, num_places, f"more than {_MAX_PLACES} placeholders")
     if num_places == 0:
-        return Labelled(tuple(texts), _by_mention(texts[::2], coloured, num_boxes, box_field))
+        return LabelledTexts(tuple(texts), _by_mention(texts[::2], coloured, num_boxes, box_field))
     if num_boxes not in (0, num_places):
         raise RowError(field, num_places, f"there are {num_boxes} boxes; give a <mask> for each")
     num_plain = sum(_colour_at(text, place, coloured) is None for text in texts for place in _PLACE.finditer(text))
@@ -71,7 +71,7 @@ def label(
         raise RowError(box_field, missing[0], f"the text has {num_places} <mask>; give a box for each")
     if any(mark.isdigit() for mark in marks):
         labelled = tuple(_REGION.sub(lambda match: f"region {int(match[1]) + 1}", text) for text in labelled)
-    return Labelled(labelled, marks)
+    return LabelledTexts(labelled, marks)
 
 
 def insert(text: str, labels: Sequence[str], field: str) -> str:

@@ -73,7 +73,7 @@ class _Turn(Raw):
     value: str
 
 
-class _Asked(Raw):
+class _QuestionInfo(Raw):
     type: str
     category: str
 
@@ -95,7 +95,7 @@ class _Row(Raw):
     id: str
     text_q: str
     conversations: Annotated[list[_Turn], Field(min_length=2), BeforeValidator(_from_text)]
-    qa_info: Annotated[_Asked, BeforeValidator(_from_text)]
+    qa_info: Annotated[_QuestionInfo, BeforeValidator(_from_text)]
     bbox: Annotated[list[_Box], Field(min_length=1, max_length=99), BeforeValidator(_from_text)]
     """Left, top, right, bottom, in pixels."""
     rle: Annotated[list[_Mask] | None, BeforeValidator(_from_text)] = None
