@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
+from typing import get_args
 
 import pytest
 
@@ -16,6 +17,7 @@ from launch.settings.config import RunConfig
 from launch.settings.schema import settings_of
 from spatial.grammar import parse_response
 from spatial.sample import ReasoningPath, SpatialSample
+from spatial.tasks import Task
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -95,6 +97,13 @@ def settings() -> set[str]:
     return {setting.key for setting in settings_of(RunConfig)}
 
 
+def is_a_setting(key: str) -> bool:
+    """Whether a config has the key: a field, the `type` of a section, or an entry of a list or of a mapping by path."""
+    key = re.sub(r"\.\d+\.", ".N.", key)
+    parent, _, entry = key.rpartition(".")
+    return key in settings() or (parent in settings() and entry in {"type", *ReasoningPath, *get_args(Task)})
+
+
 @of_documents(DOCUMENTS)
 def test_every_test_that_a_document_names_exists(document: Path) -> None:
     missing = [
@@ -119,10 +128,11 @@ def test_every_file_and_folder_that_a_document_names_exists(document: Path) -> N
 
 
 @of_documents(DOCUMENTS)
-def test_every_module_and_name_that_a_document_gives_exists(document: Path) -> None:
-    names = [span.removesuffix("()") for span in spans_of_code(document)]
-    dotted = [name for name in names if A_DOTTED_NAME.fullmatch(name) and name.partition(".")[0] in PACKAGES]
-    missing = [name for name in dotted if name not in settings() and not is_a_name_of_the_program(name)]
+def test_every_module_name_and_setting_that_a_document_gives_exists(document: Path) -> None:
+    names = [span.removesuffix("()").partition("=")[0].partition(":")[0] for span in spans_of_code(document)]
+    dotted = [name for name in names if A_DOTTED_NAME.fullmatch(name)]
+    ours = [name for name in dotted if name.partition(".")[0] in PACKAGES | set(RunConfig.model_fields)]
+    missing = [name for name in ours if not is_a_setting(name) and not is_a_name_of_the_program(name)]
     assert not missing, missing
 
 
@@ -132,6 +142,9 @@ def test_a_name_that_does_not_exist_is_found() -> None:
     assert is_a_name_of_the_program("spatial.scenes")
     assert not is_a_name_of_the_program("flow.score.Skore")
     assert not is_a_name_of_the_program("spatial.sample.ReasoningPath.LOUD")
+    assert is_a_setting("training.filter.min_mean_reward")
+    assert is_a_setting("prompt.own_instructions.lor")
+    assert not is_a_setting("training.filter.min_reward")
 
 
 @of_documents(TEXTS)
