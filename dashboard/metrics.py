@@ -77,9 +77,9 @@ class MetricsTable:
 
 
 def thinned(steps: Series, values: Series, num_points: int) -> tuple[Series, Series]:
-    """At most about `num_points` points that look like all of them: of each of equal parts the least and the greatest.
+    """At most about `num_points` points with the same outline: the smallest and largest value of each of equal parts.
 
-    NaN are left out, so that a line goes on over steps that have no such number.
+    NaNs are left out, so that a line continues across steps without a value.
     """
     is_there = ~np.isnan(values)
     steps, values = steps[is_there], values[is_there]

@@ -1,11 +1,11 @@
-"""The model families: one object says what learner, engine and tools ask about a family.
+"""The model families. A `Family` holds everything that learner, engine and tools need to know about one.
 
 A new family is three files:
 
 - `vlm/hub/TYPE.py`: its configuration, processor and model with region tokens, for transformers. This file is copied
   beside exported models.
 - `rollout/families/TYPE.py`: its model with region tokens, for vLLM.
-- here: an entry in `FAMILIES`.
+- this file: an entry in `FAMILIES`.
 
 TYPE is the `model_type` in the family's config.json. Importing this needs neither torch nor transformers.
 
@@ -46,42 +46,43 @@ class FamilyClasses:
 
 @dataclass(frozen=True)
 class Family:
-    """What differs between model families. The defaults are what Qwen-VL models share."""
+    """Everything that differs between model families. The defaults are those of Qwen-VL models."""
 
     title: str
-    """What people call it, such as "Qwen3-VL"."""
+    """Its usual name, such as "Qwen3-VL"."""
     model_type: str
-    """Its name in config.json. Its modules in `vlm/hub` and `rollout/families` have it too."""
+    """The `model_type` in its config.json, and the name of its modules in `vlm/hub` and `rollout/families`."""
     architecture: str
-    """Its class in config.json's `architectures`. With "Region" before it, the class with region tokens."""
+    """Its class in the `architectures` of its config.json; with "Region" before it, the class with region tokens."""
     classes: Callable[[], FamilyClasses]
-    """A call, so that transformers is imported only when a class is needed."""
+    """Its classes; a function, so that transformers is imported only when they are needed."""
     tiny_text: Callable[[TinyModelConfig], Settings]
-    """What its language model's configuration has beyond that of all tiny models, see `vlm.tiny.model_config`."""
+    """Settings of a tiny model's language model that other families do not have; see `vlm.tiny.model_config`."""
     tiny_vision: Callable[[TinyModelConfig], Settings]
-    """The same for its vision tower."""
+    """The same for the vision tower."""
     visual_inputs: Callable[[Any, "PolicyBatch"], Settings]
-    """(model, batch) → how the inner model is given the batch's images, and what it counts positions from."""
+    """(model, batch) → the inner model's arguments for the batch's images and for its positions."""
     patch_embedding: Callable[[Any], Any]
-    """(model) → the convolution that embeds patches; its kernel must be its stride."""
+    """(model) → the convolution that embeds patches; its stride must equal its kernel."""
     queries_and_keys: "Callable[[Any, Tensor, Any], tuple[Tensor, Tensor]] | None" = None
     """(attention layer, its hidden states, its position embeddings) → queries and keys, both [batch, heads, tokens,
-    head width], rotated. The pointer loss needs it; None: the family cannot be trained with that loss."""
+    head width], rotated. The pointer loss needs it; None: that loss is refused."""
     parts: tuple[tuple[str, Part], ...] = (
         ("model.region_encoder.", "region"),
         ("model.visual.merger.", "projector"),
         ("model.visual.deepstack_merger_list.", "projector"),
         ("model.visual.", "vision"),
     )
-    """Parts by the beginning of a weight's name; the first that fits. Every other weight is the language model's."""
+    """Prefixes of weights' names, each with its part. The first that matches counts; all other weights are the language
+    model's."""
     layers: str = "model.language_model.layers."
-    """What stands before the number of a layer in the names of its weights."""
+    """In the name of a layer's weight: the prefix before the layer's number."""
     final_norm: str = "model.language_model.norm."
-    """What the names of the weights after the last layer begin with."""
+    """The prefix of the norm after the last layer."""
 
     @property
     def region_architecture(self) -> str:
-        """The class with region tokens, on both sides: in `architectures`, in `vlm/hub`, in `rollout/families`."""
+        """The name of the class with region tokens: in `architectures`, in `vlm/hub` and in `rollout/families`."""
         return f"Region{self.architecture}"
 
     def part_of(self, name: str) -> Part:
@@ -89,7 +90,7 @@ class Family:
         return next((part for prefix, part in self.parts if name.startswith(prefix)), "language")
 
     def layer_of(self, name: str) -> int | None:
-        """The language model's layer that a weight belongs to; None for all other weights."""
+        """The language model's layer that a weight belongs to; None if it belongs to no layer."""
         if not name.startswith(self.layers):
             return None
         return int(name.removeprefix(self.layers).split(".")[0])
@@ -98,8 +99,8 @@ class Family:
         """Whether a weight is trained.
 
         Args:
-            freeze: parts that are not.
-            first_layer: of the language model, the first layer that is; 0: the embeddings and the head are too.
+            freeze: the parts that are not trained.
+            first_layer: the language model's first layer that is trained; 0: all of it, embeddings and head included.
         """
         part = self.part_of(name)
         if part in freeze or part != "language" or first_layer == 0:
@@ -109,8 +110,8 @@ class Family:
 
 
 def _qwen_visual_inputs(vlm: Any, batch: "PolicyBatch") -> Settings:
-    """The vision tower's features of every image that is shown, each image encoded once. Positions are counted in
-    time, height and width (M-RoPE), from the kinds of tokens and the images' grids."""
+    """The vision tower's features of each shown image; every image is encoded once. Positions have time, height and
+    width (M-RoPE), and are computed from token types and the images' grids."""
     features = vlm.model.get_image_features(batch.pixel_values.to(vlm.dtype), batch.image_grid_thw, return_dict=True)
     shown = batch.shown_images.tolist()
     features.pooler_output = [features.pooler_output[image] for image in shown]
@@ -128,7 +129,7 @@ def _qwen_patch_embedding(vlm: Any) -> Any:
 
 
 def _mrope_sections(config: TinyModelConfig) -> list[int]:
-    """How the halves of a head are shared out over time, height and width; they add up to half a head."""
+    """The dimensions of half a head, divided among time, height and width."""
     half = config.text_width // config.num_heads // 2
     return [half - 2 * (half // 3), half // 3, half // 3]
 
@@ -222,17 +223,17 @@ QWEN2_5_VL = Family(
 )
 
 FAMILIES = (QWEN3_VL, QWEN2_5_VL)
-"""Every family that the program knows."""
+"""All families that the program knows."""
 
 
 def family_of(model_type: str, source: object = "the model") -> Family:
     """The family of a checkpoint, by the `model_type` of its config.json, with region tokens or without.
 
     Args:
-        source: what the checkpoint is called in the error.
+        source: how the error names the checkpoint.
 
     Raises:
-        CheckpointError: it is of none of the known families.
+        CheckpointError: no known family has this `model_type`.
     """
     for family in FAMILIES:
         if model_type in (family.model_type, f"sr_real_{family.model_type}"):

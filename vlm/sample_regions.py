@@ -28,7 +28,7 @@ class RegionSpec(NamedTuple):
     """See `vlm.region_position.position_features`; empty if depth is unknown."""
 
 
-class AskedRegion(StrictModel):
+class ClientRegion(StrictModel):
     """A region as a client of vLLM's own server writes it: `{"mark": "red", "box": [62, 104, 420, 688]}`."""
 
     mark: Mark
@@ -38,12 +38,12 @@ class AskedRegion(StrictModel):
 
 
 def region_specs(
-    asked: Sequence[Sequence[RegionSpec | Mapping[str, object]]], tokenizer: Callable[..., Mapping[str, list[int]]]
+    regions: Sequence[Sequence[RegionSpec | Mapping[str, object]]], tokenizer: Callable[..., Mapping[str, list[int]]]
 ) -> tuple[tuple[RegionSpec, ...], ...]:
-    """For each image its regions; those written by a client (`AskedRegion`) are converted.
+    """For each image its regions; those written by a client (`ClientRegion`) are converted.
 
     Raises:
-        pydantic.ValidationError: what a client wrote is not an `AskedRegion`.
+        pydantic.ValidationError: what a client wrote is not a `ClientRegion`.
         ValueError: a region has no area, or the tokenizer has no region token.
     """
 
@@ -51,13 +51,13 @@ def region_specs(
         if not isinstance(region, Mapping):
             return RegionSpec(*region)
         # Through JSON, because strict validation accepts lists as tuples only there.
-        written = AskedRegion.model_validate_json(json.dumps(region))
+        written = ClientRegion.model_validate_json(json.dumps(region))
         left, top, right, bottom = (side / 1000 for side in written.box)
         marked = Region(mark=written.mark, box_xyxy_px=(left, top, right, bottom))
         token_ids = tokenizer(region_label(marked) + REGION, add_special_tokens=False)["input_ids"]
         return RegionSpec(tuple(token_ids), ("box", left, top, right, bottom), ())
 
-    return tuple(tuple(map(spec, own)) for own in asked)
+    return tuple(tuple(map(spec, own)) for own in regions)
 
 
 def region_inputs(

@@ -97,7 +97,7 @@ def _version(view: RunView, status: RunStatus | None) -> str:
 
 
 def _recent(view: RunView, name: str) -> float:
-    """The mean over the last steps; 0 where there is none."""
+    """The mean over the last steps; 0 if none of them has a value."""
     values = view.metrics.column(name)[-_RECENT_STEPS:]
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else 0.0
@@ -153,12 +153,12 @@ def _waits(status: RunStatus | None) -> list[Any]:
     table = dmc.Table(
         data={"head": ["loop", "waits for", "time waiting", "number waiting"], "body": rows}, striped=True
     )
-    news = [dmc.Text(warning, size="sm") for warning in reversed(status.warnings[-8:])]
+    warnings = [dmc.Text(warning, size="sm") for warning in reversed(status.warnings[-8:])]
     return [
         dmc.Title("What waits for what", order=4),
         dmc.ScrollArea(table) if rows else dmc.Text("Nothing is waiting.", c="dimmed"),
         dmc.Text(f"Off-policy correction: {status.correction}", size="sm", c="dimmed"),
-        *([dmc.Title("Recent warnings", order=4), *news] if news else []),
+        *([dmc.Title("Recent warnings", order=4), *warnings] if warnings else []),
     ]
 
 

@@ -1,1 +1,1 @@
-"""The model families with region tokens in vLLM: a module each, named by its `model_type`."""
+"""The model families in vLLM, with region tokens: a module for each, named by its `model_type`."""

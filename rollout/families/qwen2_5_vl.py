@@ -12,7 +12,7 @@ from rollout.families.regions import ENCODER_NAMES, RegionModel, RegionProcessin
 
 
 class RegionQwen2_5_VLProcessor(RegionProcessing, Qwen2_5_VLMultiModalProcessor):  # noqa: N801 - the family's own name
-    """Qwen2.5-VL's, with regions."""
+    """vLLM's processor for Qwen2.5-VL, with regions."""
 
 
 @MULTIMODAL_REGISTRY.register_processor(

@@ -12,7 +12,7 @@ from rollout.families.regions import ENCODER_NAMES, RegionModel, RegionProcessin
 
 
 class RegionQwen3VLProcessor(RegionProcessing, Qwen3VLMultiModalProcessor):
-    """Qwen3-VL's, with regions."""
+    """vLLM's processor for Qwen3-VL, with regions."""
 
 
 @MULTIMODAL_REGISTRY.register_processor(

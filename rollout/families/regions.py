@@ -1,9 +1,9 @@
-"""What every family does for region tokens in vLLM; `rollout.plugin` registers the families' models.
+"""What all families share of region tokens in vLLM; `rollout.plugin` registers the families' models.
 
-Regions come with a request as `mm_processor_kwargs={"regions": …}`: for each image a tuple of `RegionSpec`, see
-`PromptEncoder.regions`, or of `AskedRegion`, as clients of vLLM's own server write them. An image's placeholder becomes
-its image tokens and then those of its regions, so that one placeholder carries both; which of them get embeddings, and
-not their words' own, `is_embed` says.
+A request brings its regions as `mm_processor_kwargs={"regions": …}`: for each image a tuple of `RegionSpec` (see
+`PromptEncoder.regions`), or of `ClientRegion` from clients of vLLM's own server. An image's placeholder is expanded to
+the tokens of the image and then those of its regions, so one placeholder carries both. `is_embed` marks the tokens
+whose embeddings are computed; the words before a region token keep their own.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from vlm.sample_regions import RegionSpec, region_inputs, region_specs
 
 _KEY = "regions"
 _FIELDS = {field: name for name, field in REGION_TENSORS.items()}
-"""What vLLM knows the fields of `RegionInputs` by, beside those of images."""
+"""vLLM's names for the fields of `RegionInputs`, beside those of images."""
 
 
 def _without_regions(kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,8 +34,8 @@ class RegionProcessing:
     """The multimodal processor's part: list it before vLLM's own class in the bases."""
 
     def _regions(self: Any, kwargs: Mapping[str, Any]) -> tuple[tuple[RegionSpec, ...], ...] | None:
-        asked = kwargs.get(_KEY)
-        return region_specs(asked, self.info.get_tokenizer()) if asked else None
+        regions = kwargs.get(_KEY)
+        return region_specs(regions, self.info.get_tokenizer()) if regions else None
 
     def _split(self: Any, inputs: Any) -> tuple[Any, Any]:
         """The regions of a request, and its processor inputs without them."""
@@ -50,7 +50,7 @@ class RegionProcessing:
             num_images = len(hashes.get("image", ()))
             if len(regions) != num_images:
                 raise ValueError(f"regions are given for {len(regions)} images, but there are {num_images}")
-            # An image is known by its own regions too, and by nobody else's.
+            # An image's cache key includes its own regions, and only those.
             hashes["image"] = [
                 hashlib.sha256(f"{name} {own!r}".encode()).hexdigest()
                 for name, own in zip(hashes["image"], regions, strict=True)
@@ -108,7 +108,7 @@ class RegionProcessing:
 
 
 def _with_regions(update: PromptReplacement, regions: Sequence[Any], embed_token_ids: list[int]) -> PromptReplacement:
-    """The replacement of an image's placeholder, followed by the tokens of its regions."""
+    """The expansion of an image's placeholder, followed by the tokens of its regions."""
 
     def replacement(index: int) -> PromptUpdateDetails:
         assert callable(update.replacement)
@@ -118,7 +118,7 @@ def _with_regions(update: PromptReplacement, regions: Sequence[Any], embed_token
     return PromptReplacement(modality="image", target=update.target, replacement=replacement)
 
 
-# Before the parent's "model.", which would take the encoder for a part of the language model.
+# Before the parent's rule for "model.", which would move the encoder into the language model.
 ENCODER_NAMES = WeightsMapper(orig_to_new_prefix={"model.region_encoder.": "region_encoder."})
 
 
@@ -130,7 +130,7 @@ class RegionModel:
         self.region_encoder = RegionEncoder(vllm_config.model_config.hf_config.text_config.hidden_size)
 
     def embed_multimodal(self: Any, **kwargs: Any) -> tuple[Tensor, ...]:
-        """Each image's tokens followed by those of its regions; further levels (DeepStack) are zeros for regions."""
+        """Each image's tokens, followed by those of its regions; further levels (DeepStack) of a region are zeros."""
         found = {field: kwargs.pop(name, None) for field, name in _FIELDS.items()}
         parent: Any = super()
         images = parent.embed_multimodal(**kwargs)

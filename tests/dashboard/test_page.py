@@ -14,6 +14,7 @@ from dashboard.board import Board
 from dashboard.config import DashboardConfig
 from dashboard.run_view import RunView
 from dashboard.server import DashboardServer
+from dashboard.views import VIEWS
 from tests.cluster.conftest import LiveRun
 from tests.dashboard.run_on_disk import SCRIPT, write_run
 from tests.dashboard.test_showing import FakeControls
@@ -107,11 +108,11 @@ def test_a_response_of_ten_megabytes_does_not_stop_the_page(tmp_path: Path, serv
 def test_it_fits_a_phone_and_the_dark(tmp_path: Path, serve: Serve, open_page: Open) -> None:
     live = FakeControls()
     page = open_page(serve(write_run(tmp_path / "run").root, live).place.url, width_px=390, scheme="dark")
-    for tab in ("Now", "Curves", "Workers", "Samples", "Time"):
-        page.get_by_role("tab", name=tab).click()
+    for view in VIEWS:
+        page.get_by_role("tab", name=view.title).click()
         page.wait_for_timeout(1500)
         width = page.evaluate("document.documentElement.scrollWidth")
-        assert width <= 390, f"{tab} is {width} px wide"
+        assert width <= 390, f"{view.title} is {width} px wide"
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
 
 

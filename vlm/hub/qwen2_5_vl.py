@@ -12,13 +12,13 @@ from .processing_regions import ProcessorWithRegions
 
 
 class RegionQwen2_5_VLConfig(Qwen2_5_VLConfig):  # noqa: N801 - the family's own name
-    """Qwen2.5-VL's, with a type of its own: transformers without this code then refuses the checkpoint."""
+    """Qwen2.5-VL's configuration with another `model_type`, so that transformers without this code refuses it."""
 
     model_type = "sr_real_qwen2_5_vl"
 
 
 class RegionQwen2_5_VLProcessor(ProcessorWithRegions, Qwen2_5_VLProcessor):  # noqa: N801
-    """Qwen2.5-VL's, with regions."""
+    """Qwen2.5-VL's processor, with regions."""
 
 
 class RegionQwen2_5_VLModel(ModelWithRegions, Qwen2_5_VLModel):  # noqa: N801
@@ -43,8 +43,8 @@ RegionQwen2_5_VLConfig.register_for_auto_class("AutoConfig")
 RegionQwen2_5_VLProcessor.register_for_auto_class("AutoProcessor")
 RegionQwen2_5_VLForConditionalGeneration.register_for_auto_class("AutoModelForImageTextToText")
 
-# Checkpoints of Qwen2.5-VL have older names than its modules. transformers translates them for its own classes only;
-# these are its rules (`conversion_mapping.py`), with the region encoder left where it is.
+# Weights in checkpoints of Qwen2.5-VL have older names than its modules. transformers renames them for its own classes
+# only; these are its rules (`conversion_mapping.py`), except that the region encoder keeps its name.
 register_checkpoint_conversion_mapping(
     RegionQwen2_5_VLForConditionalGeneration.__name__,
     [

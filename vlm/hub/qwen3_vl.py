@@ -10,16 +10,16 @@ from .processing_regions import ProcessorWithRegions
 
 
 class RegionQwen3VLConfig(Qwen3VLConfig):
-    """Qwen3-VL's, with a type of its own: transformers without this code then refuses the checkpoint.
+    """Qwen3-VL's configuration with another `model_type`, so that transformers without this code refuses it.
 
-    As a plain `qwen3_vl` it would load, drop the region encoder, and answer questions about regions with garbage.
+    As `qwen3_vl` it would load without the region encoder and answer questions about regions with garbage.
     """
 
     model_type = "sr_real_qwen3_vl"
 
 
 class RegionQwen3VLProcessor(ProcessorWithRegions, Qwen3VLProcessor):
-    """Qwen3-VL's, with regions."""
+    """Qwen3-VL's processor, with regions."""
 
 
 class RegionQwen3VLModel(ModelWithRegions, Qwen3VLModel):
