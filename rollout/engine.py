@@ -91,7 +91,7 @@ class RolloutEngine:
 
     @property
     def child_pids(self) -> list[int]:
-        """vLLM's processes that are alive: for whoever must end them if this process is killed."""
+        """vLLM's processes that are alive; if this process is killed, they must be ended from outside."""
         return self._children.pids
 
     @property
@@ -119,8 +119,6 @@ class RolloutEngine:
         if self._loaded is None:
             raise RuntimeError(f"engine {self.name} is not loaded: `start` comes first")
         return self._loaded
-
-    # --- lifetime -----------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Load the checkpoint and start vLLM's processes (28 s on CPU for a tiny model).
@@ -182,8 +180,6 @@ class RolloutEngine:
             self._loaded = None
             del vllm
         await asyncio.to_thread(self._children.end, timeout_s)
-
-    # --- generation ---------------------------------------------------------------------------------------------------
 
     async def generate(self, request: RolloutRequest) -> Trajectory:
         """One response.

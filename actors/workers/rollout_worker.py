@@ -55,10 +55,8 @@ class RolloutWorker:
 
     async def start(self) -> "Processes":
         """Load the engine; returns its processes, for the coordinator to end if this one cannot."""
-        from rollout.engine import (  # vLLM loads in the worker, not in whoever holds its handle
-            EngineSpec,
-            RolloutEngine,
-        )
+        # Not at the top: vLLM loads in this worker's process, and not in those that hold its handle.
+        from rollout.engine import EngineSpec, RolloutEngine
 
         spec = self._spec
         self._engine = RolloutEngine(

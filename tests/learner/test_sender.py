@@ -36,7 +36,7 @@ class RememberingChannel:
         self.is_closed = True
 
 
-def make_sender(verify_every: int = 2) -> tuple[WeightSender, RememberingChannel, nn.Module]:
+def make_sender(verify_every: int = 2) -> tuple[WeightSender, RememberingChannel, nn.Sequential]:
     """A model of four weights, 2 × (3·2 + 2) elements, of which the second layer's bias is frozen."""
     model = nn.Sequential(nn.Linear(3, 2), nn.Linear(3, 2))
     for value, weight in enumerate(model.parameters()):
