@@ -1,16 +1,17 @@
-"""Does asynchronous training hide the shorter half of a step behind the longer one?
+"""Measures whether asynchronous training hides the shorter half of a step behind the longer one.
 
     python -m benchmarks.async [--steps 10] [--updates 0.5 1 2]
 
 The trainer, its lanes, the rollout pool and the publisher are the real ones; engines, graders and the learner sleep for
 as long as accelerators would work. A response's length is drawn from its seed (log-normal, so a group waits for its
-slowest), an engine has a bounded number of places, and a push pauses it. The references are measured in the same run:
-generation is a synchronous step of the same loop without a learner, the update is what the learner and the push take.
-A step of asynchronous training should take as long as the longer of the two; of synchronous training, both. It can take
-less than generation alone, whose end is a wait for the slowest response: such ends overlap with other steps then.
+slowest response), an engine has a limited number of places, and a push pauses it. The references are measured in the
+same run: generation is a synchronous step of the same loop without a learner, the update is the time of learner and
+push. An asynchronous step should take as long as the longer of the two, a synchronous one as long as both together. It
+can take less than generation alone, which ends with a wait for the slowest response: that wait overlaps with other
+steps.
 
 The first steps, in which the pipeline fills, do not count. `ratio` in the last line is the largest of the asynchronous
-runs: the wall time of a step over the longer half.
+runs: a step's wall time divided by the longer half.
 """
 
 import argparse
@@ -31,9 +32,8 @@ from rich.table import Table
 from actors.cluster.tasks import beside
 from actors.config import GroupFilterConfig, TrainingConfig
 from actors.loop.books import Books
-from actors.loop.feed import PromptFeed
 from actors.loop.group_maker import GroupMaker
-from actors.loop.lane import Lane
+from actors.loop.lane import make_lanes
 from actors.loop.step_record import StepRecorder
 from actors.loop.training import Trainer
 from actors.phases.rollout_only import NoLearner, NoPublisher
@@ -142,7 +142,7 @@ class Graders:
 
 
 class Learner:
-    """Sleeps for an update, and sends to whoever is connected."""
+    """Sleeps for an update, and sends to the engines that are connected."""
 
     def __init__(self, update_s: float) -> None:
         self._update_s = update_s
@@ -177,11 +177,11 @@ class Measured:
     update_s: float
     """Update and push."""
     max_staleness: int
-    """Largest that was seen."""
+    """The largest that occurred."""
 
 
-def make_lanes(max_staleness: int) -> dict[ReasoningPath, Lane]:
-    samples = [
+def make_samples() -> list[SpatialSample]:
+    return [
         SpatialSample(
             sample_id=f"s{index}",
             domain="benchmark",
@@ -193,10 +193,6 @@ def make_lanes(max_staleness: int) -> dict[ReasoningPath, Lane]:
         )
         for index in range(1000)
     ]
-    return {
-        path: Lane(PromptFeed(samples, path, seed=0), quota, max_staleness, max_filtered=FILTER.max_rounds * quota)
-        for path, quota in GROUPS.items()
-    }
 
 
 async def measure(num_steps: int, max_staleness: int, update_s: float | None) -> Measured:
@@ -227,7 +223,7 @@ async def measure(num_steps: int, max_staleness: int, update_s: float | None) ->
         waits = Waits()
         trainer = Trainer(
             config,
-            books=Books(make_lanes(max_staleness), FILTER),
+            books=Books(make_lanes(make_samples(), config, seed=0), FILTER),
             groups=GroupMaker(config, SamplingConfig(), pool, Graders(), waits, report=print),
             learner=learner,
             publisher=publisher,

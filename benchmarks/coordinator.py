@@ -1,15 +1,15 @@
-"""How many trajectories a second the coordinator takes through feed, roll out, score, group, learn and publish.
+"""Measures how many trajectories per second the coordinator takes from the feed to a published version.
 
     python -m benchmarks.coordinator [--workers 1000] [--trajectories 1000000]
 
-The coordinator is the real one: `Trainer`, its lanes and feeds, `RolloutPool`, `WeightPublisher`, the deadlines of
-calls, and the run's folder, where every response is recorded. Engines, graders and the learner sleep; a response takes
-an engine half a second. What Ray costs is not in it. One in 500 responses cannot be scored, and now and then an engine
-dies. The reference is as many groups at once with the same sleeping engines and graders, and no coordinator.
+The coordinator is the real one: `Trainer` with its parts, `RolloutPool`, `WeightPublisher`, the deadlines of calls, and
+the run's folder, where every response is recorded. Engines, graders and the learner only sleep; a response takes half a
+second. Ray's own cost is not included. One in 500 responses cannot be scored, and a few engines die. The reference is
+the same number of concurrent groups with the same sleeping engines and graders, but without a coordinator.
 
-CPU time is this process's own, so `trajectories_per_cpu_s` is what a core does that nothing else runs on. Memory is the
-resident set, and its growth the most that it had more than after the first 100,000 trajectories (the first tenth, if
-there are fewer than a million). The last line is JSON.
+CPU time is this process's own, so `trajectories_per_cpu_s` is what one core does that runs nothing else. Memory is the
+resident set; its growth is counted from the first 100,000 trajectories on (from the first tenth, if there are fewer
+than a million). The last line is JSON.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from actors.config import TrainingConfig
 from actors.loop.books import Books
 from actors.loop.feed import PromptFeed
 from actors.loop.group_maker import GroupMaker
-from actors.loop.lane import Lane
+from actors.loop.lane import make_lanes
 from actors.loop.step_record import StepRecorder
 from actors.loop.training import Trainer
 from actors.pool.publisher import WeightPublisher
@@ -70,9 +70,9 @@ class Cost:
 
 
 class Rig:
-    """The coordinator over simulated parts, and what is measured of it.
+    """The coordinator over simulated parts, and its measurements.
 
-    A step takes two groups a worker, half of them of each path.
+    A step takes two groups per worker, one of each path.
     """
 
     def __init__(self, folder: Path, num_workers: int, num_trajectories: int, bar: Progress) -> None:
@@ -83,7 +83,7 @@ class Rig:
         self.learner = SimulatedLearner(self.world)
         self.num_filtered = self.num_steps = 0
         self.memory_mb: list[float] = []
-        """After each step since the warm-up."""
+        """Resident set after each step since the warm-up."""
         self._bar = bar
         self._task = bar.add_task("coordinator", total=num_trajectories, note="")
         self._folder = RunFolder(folder)
@@ -109,7 +109,7 @@ class Rig:
             group_size=GROUP_SIZE,
             max_staleness=MAX_STALENESS,
         )
-        lanes = self._lanes(config)
+        lanes = make_lanes(make_samples(), config, seed=0)
         waits = Waits()
         rewards = SimulatedRewards(self.world, NUM_REWARD_WORKERS)
         groups = GroupMaker(config, SamplingConfig(), pool, rewards, waits, report=lambda message: None)
@@ -138,18 +138,6 @@ class Rig:
                     await self._trainer.run()
         finally:
             await pool.shutdown()
-
-    def _lanes(self, config: TrainingConfig) -> dict[ReasoningPath, Lane]:
-        samples = make_samples()
-        return {
-            path: Lane(
-                feed=PromptFeed(samples, path, seed=0),
-                quota=quota,
-                max_staleness=config.max_staleness,
-                max_filtered=config.filter.max_rounds * quota,
-            )
-            for path, quota in config.groups_per_step.items()
-        }
 
     def _after_step(self, metrics: Mapping[str, Any]) -> None:
         self.num_steps += 1
@@ -180,7 +168,7 @@ def make_samples() -> list[SpatialSample]:
 
 
 async def reference(num_groups: int, num_groups_at_once: int, num_workers: int) -> Cost:
-    """The cost of as many groups through the same sleeping engines and graders, and nothing else."""
+    """The cost of the same number of groups through the same sleeping engines and graders alone."""
     world = World(Meter(), death_share=0)
     workers = itertools.cycle([SimulatedWorker(world, f"rollout-{number}") for number in range(num_workers)])
     rewards = SimulatedRewards(world, NUM_REWARD_WORKERS)
@@ -239,7 +227,7 @@ def report(rig: Rig, plain: Cost, num_plain: int) -> None:
         "wall_s": round(rig.cost.wall_s, 1),
         "cpu_s": round(rig.cost.cpu_s, 1),
         "cpu_us_by_stage": {stage: round(s / num_trained * 1e6, 1) for stage, s in spent_s.items()},
-        # A load above the number of cores: the machine was busy with other work too, and so is the wall time.
+        # A load above the number of cores means that the machine had other work, and that wall times are too long.
         "load_average": round(load, 1),
         "cores": num_cores,
     }

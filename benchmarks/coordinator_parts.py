@@ -1,4 +1,4 @@
-"""What `benchmarks/coordinator.py` puts around the coordinator: engines, graders, a learner that sleep; and a meter."""
+"""The simulated parts of `benchmarks/coordinator.py`: engines, graders and a learner that sleep; and a CPU meter."""
 
 import asyncio
 import inspect
@@ -23,14 +23,14 @@ from spatial.sample import ReasoningPath, SpatialSample
 
 T = TypeVar("T")
 
-# A machine that is busy with other things may be late with everything, and none of it is a fault.
+# A busy machine may be late with everything; that is not a fault here.
 DEADLINES = DeadlineConfig(probe_s=600, score_s=600)
 PROMPT_TOKEN_IDS = tuple(range(1000, 1024))
 TEXT = "<think>the red point is nearer than the blue one: its centre lies at 2.03 m</think><answer>A</answer>"
 
 
 class Meter:
-    """CPU seconds of this thread by stage. A stage inside another is counted once, as the inner one."""
+    """CPU seconds of this thread by stage. Time in a stage within another counts for the inner one only."""
 
     def __init__(self) -> None:
         self.spent_s: dict[str, float] = defaultdict(float)
@@ -52,7 +52,7 @@ class Meter:
         self._since_s = now_s
 
     def count(self, owner: object, method: str, stage: str) -> None:
-        """From now on, what `owner.method` computes is counted as `stage`."""
+        """Count the CPU time of `owner.method` as `stage` from now on."""
         inner = getattr(owner, method)
 
         async def awaited(*arguments: Any) -> Any:
@@ -69,7 +69,7 @@ class Meter:
 
     @types.coroutine
     def through(self, stage: str, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-        """Await `work`, and count what it computes between its waits."""
+        """Await `work`, and count its CPU time between its waits."""
         resume: Callable[[Any], Any] = work.send
         value: Any = None
         while True:
@@ -88,7 +88,7 @@ class Meter:
 
 @dataclass
 class World:
-    """What all simulated parts share: how long they take, how they fail, and what came of it."""
+    """What the simulated parts share: how long they take, how often they fail, and how often they did."""
 
     meter: Meter
     generate_s: float = 0.5
@@ -100,9 +100,9 @@ class World:
     """A probe, or one step of a push."""
     start_s: float = 0.2
     death_share: float = 4e-6
-    """Responses at which the engine's process dies."""
+    """Share of responses during which the engine's process dies."""
     failing_share: float = 0.002
-    """Responses whose scoring fails, each for a reason in words of its own."""
+    """Share of responses whose scoring fails, each with another reason."""
     draw: Random = field(default_factory=lambda: Random(0))
     num_deaths: int = 0
     num_failures: int = 0
@@ -203,7 +203,7 @@ class SimulatedWorker:
 
 
 class SimulatedRewards:
-    """Graders that sleep, a group each. Half of the responses are right."""
+    """Graders that sleep, one group at a time each. Half of the responses are right."""
 
     def __init__(self, world: World, num_workers: int) -> None:
         self._world = world

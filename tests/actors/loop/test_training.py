@@ -14,10 +14,9 @@ import pytest
 
 from actors.config import GroupFilterConfig, ReissueConfig, TrainingConfig
 from actors.loop.books import Books
-from actors.loop.feed import PromptFeed
 from actors.loop.filtering import FilterCause, why_filtered
 from actors.loop.group_maker import GroupMaker, TooManyFailuresError
-from actors.loop.lane import Lane
+from actors.loop.lane import make_lanes
 from actors.loop.step_metrics import step_metrics
 from actors.loop.step_record import StepRecorder, StepTimer
 from actors.loop.training import Trainer
@@ -57,15 +56,7 @@ class Rig:
         }
         self.config = TrainingConfig(**{**settings, **config})  # type: ignore[arg-type]
         samples = [make_sample(f"s{index}") for index in range(7)]
-        self.lanes = {
-            path: Lane(
-                PromptFeed(samples, path, seed=1),
-                quota=quota,
-                max_staleness=self.config.max_staleness,
-                max_filtered=self.config.filter.max_rounds * quota,
-            )
-            for path, quota in self.config.groups_per_step.items()
-        }
+        lanes = make_lanes(samples, self.config, seed=1)
         self.rollouts = FakeRollouts(failing=failing, num_failing_issues=num_failing_issues)
         self.learner = learner or FakeLearner()
         self.folder = RunFolder(tmp_path)
@@ -74,7 +65,7 @@ class Rig:
         waits = Waits()
         self.trainer = Trainer(
             self.config,
-            books=Books(self.lanes, self.config.filter),
+            books=Books(lanes, self.config.filter),
             groups=GroupMaker(
                 self.config, SamplingConfig(), self.rollouts, rewards or FakeRewards(), waits, report=report
             ),
