@@ -62,7 +62,7 @@ class PhaseUnderWay(Generic[R]):
         try:
             return ray.get(self._result)
         except ray.exceptions.RayTaskError as error:
-            # An error of the run's own, though it be about another actor's death.
+            # The phase's own error, even if it is about the death of another actor.
             raise PhaseFailedError(error) from None
         except ray.exceptions.ActorDiedError as error:
             raise CoordinatorGoneError(next(iter(str(error).splitlines()), type(error).__name__)) from None

@@ -26,7 +26,7 @@ class Session:
     def __init__(self, config: SessionConfig, folder: RunFolder, resolved: Mapping[str, object]) -> None:
         """
         Args:
-            resolved: the run's whole config as plain data, for whoever records runs.
+            resolved: the run's whole config as plain data, which wandb records.
         """
         self.config = config
         self.folder = folder

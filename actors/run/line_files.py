@@ -26,7 +26,7 @@ def append(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
 
 
 def replace(path: Path, lines: Iterable[str]) -> None:
-    """Write the file anew: whoever reads it finds the old one or the new one, whole.
+    """Replace the file at once: a reader finds the old one or the new one, whole.
 
     Raises:
         OSError: as for `append`; the old file is still there.

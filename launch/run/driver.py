@@ -1,6 +1,6 @@
 """From a config to a finished run. A demo, for example, is the whole method:
 
-with Driver(config, console, Needs(phases=["cold_start", "train"])) as run:   # data and base model are made ready
+with Driver(config, console, Needs(phases=["cold_start", "train"])) as run:   # prepares data and base model
     start = run.cold_start()              # supervised fine-tuning, then held-out questions
     final = run.train(start.folder)       # reinforcement learning, then the same questions
 """
@@ -27,7 +27,7 @@ from evaluation.responses import Response, Responses
 from launch.run.live import LiveRun
 from launch.run.owner import owned
 from launch.run.prepare import prepare_folder
-from launch.run.ready import DATA_AND_MODEL, Needs, prepare
+from launch.run.ready import DATA_AND_MODEL, Needs, Prepared, prepare
 from launch.run.record import begin_again, record_start
 from launch.run.resume import resume_command
 from launch.settings.config import RunConfig
@@ -49,6 +49,8 @@ class Driver:
         self.console = console
         self.folder = RunFolder(Path(config.run).resolve())
         self._needs = needs
+        self._prepared: Prepared
+        self._live: LiveRun
         self._parts = ExitStack()
 
     def __enter__(self) -> Self:

@@ -56,7 +56,7 @@ class LiveRun:
         with ExitStack() as stack:
             stack.enter_context(ray_runtime(config.cluster, config.num_cpus, config.custom_resources))
             # SIGTERM, by which schedulers end a job, is handled like Ctrl-C: a checkpoint first. It is set only now,
-            # because Ray sets handlers of its own.
+            # because Ray sets its own handlers.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             self._orphans = Orphans()
             children = psutil.Process().children(recursive=True)

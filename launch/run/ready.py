@@ -1,4 +1,4 @@
-"""What a command needs before actors start: checked at once, then made ready in the run's folder."""
+"""What a command needs before actors start: first checked, then prepared in the run's folder."""
 
 import os
 from collections.abc import Collection

@@ -27,7 +27,7 @@ _MAX_OTHERS = 40
 
 
 class _Dashboard:
-    """Answers the page's requests in a thread of its own; the run does not wait for it."""
+    """Answers the page's requests in its own thread; the run does not wait for it."""
 
     def __init__(self, root: Path, config: DashboardConfig, coordinator: CoordinatorClient) -> None:
         own = RunView(root, ActiveRun(replace(coordinator, answer_s=_ANSWER_S)))
