@@ -17,27 +17,30 @@ if TYPE_CHECKING:
 
 def ask(
     image: Annotated[Path, typer.Argument(help="The picture: PNG, JPEG, WebP, …")],
-    question: Annotated[str, typer.Argument(help='Calls regions by their marks: "How far is the red point?"')],
+    question: Annotated[str, typer.Argument(help='Refers to regions by their marks: "How far is the red point?"')],
     region: Annotated[
         list[str] | None,
         typer.Option("--region", "-r", help="red=LEFT,TOP,RIGHT,BOTTOM in pixels; red@2=… in image 2. Repeatable."),
     ] = None,
-    more: Annotated[list[Path] | None, typer.Option("--image", help="A further picture. Repeat for more.")] = None,
+    more: Annotated[list[Path] | None, typer.Option("--image", help="Another picture. Repeat for more.")] = None,
     model: Annotated[
-        Path, typer.Option("--model", "-m", help="A model's folder, or a run's: its newest model answers.")
+        Path, typer.Option("--model", "-m", help="A model's folder, or a run's folder, whose newest model is used.")
     ] = Path("runs/demo"),
     path: Annotated[
         list[ReasoningPath] | None,
-        typer.Option("--path", help="Repeat for several. Default: lor, and with regions dtr too."),
+        typer.Option("--path", help="Reasoning path. Repeat for several. Default: lor, plus dtr if regions are given."),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option("--picture", help="Where to draw the answer. Default: answer.png, or a free name.")
+        Path | None,
+        typer.Option("--picture", help="File to draw the answer to. Default: answer.png, numbered if that exists."),
     ] = None,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest response, in tokens.")] = 512,
-    temperature: Annotated[float, typer.Option("--temperature", min=0, help="0: always the likeliest token.")] = 0.0,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0, help="Sampling temperature; 0 always takes the most likely token.")
+    ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON with the responses, for programs.")] = False,
 ) -> None:
-    """Ask a trained model about a picture, along both paths, and draw what it detected.
+    """Ask a trained model about a picture, by one or both paths, and draw what it detected.
 
     Example: sr-real ask room.jpg --region red=120,80,300,260 "How far is the red point from the camera, in metres?"
     """
@@ -72,7 +75,7 @@ def _answers(
     max_tokens: int,
     temperature: float,
 ) -> dict[ReasoningPath, str]:
-    """What the model in `folder` writes along each path."""
+    """The response of the model in `folder` on each path."""
     import torch
     from transformers.utils import logging
 
@@ -83,14 +86,16 @@ def _answers(
     logging.disable_progress_bar()
     prompt = read_prompt(folder)
     if prompt is None:
-        console.print(f"[yellow]{folder} does not say how it is asked: full instructions, regions drawn as marks[/]")
+        console.print(
+            f"[yellow]{folder} does not record its prompt format: using full instructions and drawn regions[/]"
+        )
         prompt = PromptConfig(regions="marks")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with console.status(f"asking {folder}"):
         asker = Asker(folder, images, prompt, device)
         if unknown := sorted({word for path in paths for word in asker.unknown_words(sample, path)}):
             raise ConfigError(
-                f"{folder}: its tokenizer knows whole words only, and does not know {', '.join(map(repr, unknown))}; "
-                "ask in the words of its data, such as the questions in RUN/data/test.jsonl"
+                f"{folder}: its tokenizer only knows whole words, and not {', '.join(map(repr, unknown))}; "
+                "use the words of its data, such as those of the questions in RUN/data/test.jsonl"
             )
         return {path: asker.answer(sample, path, max_tokens, temperature) for path in paths}

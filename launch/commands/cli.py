@@ -62,12 +62,12 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """What stands before a command."""
+    """Options of the program itself."""
 
 
 @app.command()
 def demo(overrides: Overrides = None, config: Config = None, run: RunOption = None) -> None:
-    """Run the whole method on this machine in a quarter of an hour: scenes, cold start, RL, marks before and after.
+    """Run the whole method on this machine in a quarter of an hour: scenes, cold start, RL, figures before and after.
 
     If the folder already holds a run, that run is moved to RUN/earlier/ first.
 
@@ -84,10 +84,10 @@ def newest_checkpoint(checkpoints: Path) -> Path | None:
 
     found, faults = newest_whole(checkpoints)
     if found is None:
-        console.print(f"no checkpoint in {escape(str(checkpoints))} yet: this is the beginning", highlight=False)
+        console.print(f"no checkpoint in {escape(str(checkpoints))} yet: starting from the beginning", highlight=False)
         return None
     for fault in faults:
-        console.print(f"[yellow]passed over[/]: {escape(fault)}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]skipped[/]: {escape(fault)}", highlight=False, soft_wrap=True)
     console.print(f"continuing from {escape(str(found))}", highlight=False, soft_wrap=True)
     return found.resolve()
 
@@ -105,7 +105,7 @@ def cold_start(
     ] = False,
     run: RunOption = None,
 ) -> None:
-    """Fine-tune the base model on both paths' chains of thought; writes RUN/cold_start_model and its marks.
+    """Fine-tune the base model on both paths' chains of thought; writes RUN/cold_start_model and its figures.
 
     Ctrl-C writes a checkpoint and ends every process; --resume continues from there.
 
@@ -138,7 +138,7 @@ def base(
     ),
     run: RunOption = None,
 ) -> None:
-    """Pretrain the demo's base model on perception; takes hours, and continues where an earlier call was stopped.
+    """Pretrain the demo's base model on perception. Takes hours; repeat the command to continue after a stop.
 
     Example: sr-real base --out runs/my-base
     """
@@ -158,8 +158,8 @@ def train(
         Path | None,
         typer.Option(
             "--from",
-            help="Model (a Hugging Face folder) to start from. Default: RUN/cold_start_model; with --resume the model "
-            "that the training started from.",
+            help="Model (a Hugging Face folder) to start from. Default: RUN/cold_start_model; with --resume, the model "
+            "from which this run's training started.",
         ),
     ] = None,
     resume: Annotated[
@@ -173,7 +173,7 @@ def train(
     ] = None,
     run: RunOption = None,
 ) -> None:
-    """Train by reinforcement along both paths; writes RUN/metrics.jsonl, checkpoints, RUN/final_model and its marks.
+    """Train by reinforcement learning on both paths; writes RUN/metrics.jsonl, checkpoints, RUN/final_model.
 
     Ctrl-C writes a checkpoint and ends every process; --resume continues from there.
 
@@ -233,12 +233,12 @@ def export(
 
 @app.command("rollout-only")
 def rollout_only(
-    checkpoint: Annotated[Path, typer.Option("--from", help="Model (a Hugging Face folder) that answers.")],
+    checkpoint: Annotated[Path, typer.Option("--from", help="Model (a Hugging Face folder) that responds.")],
     overrides: Overrides = None,
     config: Config = None,
     run: RunOption = None,
 ) -> None:
-    """Run one half of the system, without a learner: feed, roll out and score; records RUN/trajectories.
+    """Run only the rollout half (questions, responses, scores; no learner). Records RUN/trajectories.
 
     Example: sr-real rollout-only run=runs/half --from runs/demo/cold_start_model training.num_steps=3
     """
@@ -254,12 +254,12 @@ def rollout_only(
 @app.command("learner-only")
 def learner_only(
     checkpoint: Annotated[Path, typer.Option("--from", help="Model (a Hugging Face folder) to update.")],
-    recorded: Annotated[Path, typer.Option("--trajectories", help="RUN/trajectories of a run or of rollout-only.")],
+    recorded: Annotated[Path, typer.Option("--trajectories", help="RUN/trajectories of a run, or of rollout-only.")],
     overrides: Overrides = None,
     config: Config = None,
     run: RunOption = None,
 ) -> None:
-    """Run the other half, without engines: one update per recorded step; prints what each update measured.
+    """Run only the learner half (no engines): one update per recorded step. Prints the metrics of each.
 
     Example: sr-real learner-only run=runs/half --from runs/demo/cold_start_model --trajectories runs/half/trajectories
     """

@@ -24,7 +24,7 @@ def show_config(
         list[str] | None,
         typer.Argument(
             metavar="WORD|KEY=VALUE",
-            help="Words to look for in keys and their documentation; and settings to lay over --config or the run.",
+            help="Words to search for in keys and documentation; and settings to change in --config or the run.",
             show_default=False,
         ),
     ] = None,
@@ -34,7 +34,7 @@ def show_config(
     ] = None,
     run: RunOption = None,
     as_yaml: Annotated[
-        bool, typer.Option("--yaml", help="Print all values as YAML, to be saved as a config of your own.")
+        bool, typer.Option("--yaml", help="Print all values as YAML, to save as your own config.")
     ] = False,
 ) -> None:
     """List every setting with its type, default and documentation, or show the values of a preset or a run.
@@ -49,7 +49,7 @@ def show_config(
     elif config is not None:
         values = load_config(config, overrides).model_dump(mode="json")
     elif overrides or as_yaml:
-        raise ConfigError("key=value and --yaml need a config: give --config PRESET, or run=RUN")
+        raise ConfigError("key=value and --yaml need a config: give --config PRESET or run=RUN")
     else:
         values = None
     if as_yaml:
@@ -57,13 +57,13 @@ def show_config(
         return
     found = search(wanted, values)
     if not found:
-        raise ConfigError(f"no setting is about {' '.join(wanted)!r}; `sr-real config` lists all")
+        raise ConfigError(f"no setting matches {' '.join(wanted)!r}; `sr-real config` lists all")
     for setting in found:
         _print(setting, values)
 
 
 def values_of_run(root: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """The config that a run is trained with now, what later starts changed included, with `overrides` over it.
+    """The config that a run is trained with now, including what later starts changed, with `overrides` applied.
 
     Raises:
         ConfigError: the run has no config, or an override does not fit it.
@@ -82,11 +82,11 @@ def values_of_run(root: Path, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def search(words: Sequence[str], values: dict[str, Any] | None = None) -> list[Setting]:
-    """The settings that all words are about: first those with them in their keys, then those that other trainers call
-    so, then those with them in their documentation.
+    """The settings that match all words: first by key, then by the name that other trainers give them, then by
+    documentation.
 
     Args:
-        values: of a config; the keys of types that are not chosen there are left out.
+        values: of a config; keys of types that it does not choose are left out.
     """
     settings = [setting for setting in settings_of(RunConfig) if values is None or _is_chosen(setting, values)]
     ranks = [(_rank(setting, [word.lower() for word in words]), setting) for setting in settings]
@@ -145,7 +145,7 @@ def _print(setting: Setting, values: dict[str, Any] | None) -> None:
     kind = setting.kind if setting.default != "required" else f"{setting.kind}, required"
     only_if = f"  (with {setting.only_if})" if setting.only_if else ""
     head = f"[bold]{escape(setting.key)}[/]{escape(value)}  [dim]{escape(kind + default + only_if)}[/]"
-    if not console.is_terminal:  # a line each, so that they can be searched
+    if not console.is_terminal:  # one line each, for grep
         console.print(f"{head}  {escape(setting.doc)}", highlight=False, soft_wrap=True)
         return
     console.print(head, highlight=False)

@@ -164,11 +164,11 @@ def benchmark_of(name: str, num_frames: int | None) -> "Benchmark":
 
 def print_reports(reports: Sequence["CheckpointReport"], console: Console) -> None:
     """The figures of all checkpoints, then their comparisons, then the files."""
-    from launch.show.summary import print_marks
+    from launch.show.summary import print_phases
 
     summaries = {Path(each.report.checkpoint).name: each.summary for each in reports if each.summary is not None}
     if len(summaries) == len(reports):
-        print_marks({name: summary for name, summary in summaries.items() if summary is not None}, console)
+        print_phases({name: summary for name, summary in summaries.items() if summary is not None}, console)
     for each in reports:
         print_figures(each.report, console)
     for each in reports:

@@ -20,7 +20,7 @@ AcceptChanges = Annotated[
     bool,
     typer.Option(
         "--accept-changes",
-        help="Train although data, model, seed, order or prompts are not those that the run was trained with so far.",
+        help="Continue although data, model, seed, order or prompts differ from those the run was trained with so far.",
     ),
 ]
 Overrides = Annotated[

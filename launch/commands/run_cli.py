@@ -1,4 +1,4 @@
-"""Commands about a run that is there: `status`, `watch`, `scale`, `summary`, `dashboard`, `compare`."""
+"""Commands about an existing run: `status`, `watch`, `scale`, `summary`, `dashboard`, `compare`."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def status(
     option: RunOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON, for programs.")] = False,
 ) -> None:
-    """Show a run that is under way: its phase, its rollout workers, and who waits for whom.
+    """Show an active run: its phase, its rollout workers, and who waits for whom.
 
     Example: sr-real status run=runs/mine
     """
@@ -62,7 +62,7 @@ def scale(
 ) -> None:
     """Change the number of rollout workers of a run while it trains.
 
-    New workers serve once they hold the current weights; workers that leave finish their requests first.
+    New workers serve once they hold the current weights. Workers that leave finish their requests first.
 
     Example: sr-real scale run=runs/mine --rollouts 3
     """
@@ -74,7 +74,7 @@ def scale(
 
 
 def summary(run: RunName = None, option: RunOption = None) -> None:
-    """Show what a run has reached: its state, last step, marks, models and checkpoints. Reads its files only.
+    """Show how far a run got: its state, last step, figures, models and checkpoints. Reads only its files.
 
     Example: sr-real summary run=runs/mine
     """
@@ -84,9 +84,9 @@ def summary(run: RunName = None, option: RunOption = None) -> None:
 
 
 def dashboard(run: RunName = None, option: RunOption = None) -> None:
-    """Open the page of a run: its link while the run is under way, else a page served from here until Ctrl-C.
+    """Open a run's page: prints its link while the run is active; otherwise serves the page until Ctrl-C.
 
-    A folder copied from another machine works too. Nothing is fetched from outside.
+    Works on a folder copied from another machine too, and without access to the internet.
 
     Example: sr-real dashboard run=runs/mine
     """
@@ -97,36 +97,36 @@ def dashboard(run: RunName = None, option: RunOption = None) -> None:
     if place is None:
         _serve([root])
     else:
-        console.print(f"{root} is under way: {place.link}", highlight=False, soft_wrap=True)
+        console.print(f"{root} is active: {place.link}", highlight=False, soft_wrap=True)
 
 
 def compare(
     runs: RunNames = None,
     options: RunOptions = None,
-    page: Annotated[bool, typer.Option(help="Also serve a page with their curves, until Ctrl-C.")] = True,
+    page: Annotated[bool, typer.Option(help="Also serve a page with their curves until Ctrl-C.")] = True,
 ) -> None:
-    """Compare runs: a table of their marks, and a page with their curves over each other.
+    """Compare runs: a table of their figures, and a page with their curves in the same plots.
 
     Example: sr-real compare run=runs/mine run=runs/other --no-page
     """
-    from launch.show.summary import print_marks
+    from launch.show.summary import print_phases
 
     roots = runs_named(runs, options)
-    marks: dict[str, dict[str, Any]] = {}
+    figures: dict[str, dict[str, Any]] = {}
     for root in roots:
-        found = _marks_of(root)
+        found = _figures_of(root)
         if not found:
             from launch.run.state import state_of
 
-            console.print(f"[yellow]run={root} has no marks yet[/]: {state_of(root).sentence()}", highlight=False)
-        marks |= found
-    if marks:
-        print_marks(marks, console)
+            console.print(f"[yellow]run={root} has no figures yet[/]: {state_of(root).sentence()}", highlight=False)
+        figures |= found
+    if figures:
+        print_phases(figures, console)
     if page:
         _serve(roots)
 
 
-def _marks_of(root: Path) -> dict[str, dict[str, Any]]:
+def _figures_of(root: Path) -> dict[str, dict[str, Any]]:
     from actors.run.run_folder import RunFolder
 
     found = RunFolder(root).read_summary()

@@ -48,7 +48,7 @@ def with_run(settings: Sequence[str] | None, option: Path | None) -> list[str]:
         else:
             others.append(text)
     if len({Path(run) for run in runs}) > 1:
-        raise ConfigError(f"this takes one run, but {' and '.join(runs)} are named")
+        raise ConfigError(f"this takes one run, but {' and '.join(runs)} were given")
     return [*(f"run={run}" for run in runs[:1]), *others]
 
 
@@ -60,7 +60,7 @@ def the_run(names: Sequence[str] | None, option: Path | None) -> Path:
     """
     named = runs_named(names, None if option is None else [option])
     if len(named) > 1:
-        raise ConfigError(f"this takes one run, but {' and '.join(map(str, named))} are named")
+        raise ConfigError(f"this takes one run, but {' and '.join(map(str, named))} were given")
     return named[0]
 
 
@@ -83,7 +83,7 @@ def _check_is_run(run: Path, is_default: bool) -> None:
     folder = RunFolder(run)
     if folder.config.is_file() or folder.metrics.is_file():
         return
-    what = "there is no such folder" if not run.exists() else "this is no run: it has neither config.json nor metrics"
+    what = "there is no such folder" if not run.exists() else "it is not a run: it has neither config.json nor metrics"
     name = f"run={run}, the default" if is_default else f"run={run}"
     raise ConfigError(f"{name}: {what}{_others_beside(run)}")
 

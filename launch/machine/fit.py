@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from launch.machine.doctor import GIB, Finding, find_available_memory, run_doctor
+from launch.machine.doctor import find_available_memory, run_doctor
+from launch.machine.findings import GIB, Finding
 from launch.machine.inspection import Wanted
 from launch.machine.memory import ModelShape, check_engine, check_learner, engine_needs, learner_needs, total
 from launch.settings.config import ConfigError, RunConfig
@@ -42,20 +43,20 @@ class Node:
         return next((float(GPU_GIB[kind]) for kind in kinds if kind in GPU_GIB), None)
 
     def holds(self, bundle: Mapping[str, float]) -> int:
-        """How many such bundles it has room for."""
+        """The number of such bundles that it has room for."""
         asked = {name: amount for name, amount in bundle.items() if amount > 0}
         return min(int(self.resources.get(name, 0) / amount + 1e-9) for name, amount in asked.items()) if asked else 0
 
 
 def check_room(name: str, bundle: Mapping[str, float], number: int, nodes: Sequence[Node], may_grow: bool) -> Finding:
-    """Whether the cluster's nodes, as they are, have room for so many bundles.
+    """Whether the cluster's nodes, as they are now, have room for this number of bundles.
 
     Args:
         may_grow: an autoscaler may add nodes.
     """
     asked = " ".join(f"{amount:g} {what}" for what, amount in bundle.items() if amount)
     room = sum(node.holds(bundle) for node in nodes)
-    detail = f"{number} × ({asked}) wanted, room for {room} on {len(nodes)} nodes"
+    detail = f"{number} × ({asked}) needed, room for {room} on {len(nodes)} nodes"
     if room >= number:
         return Finding(name, "ok", detail)
     if may_grow:
@@ -105,12 +106,12 @@ def examine_config(
         if nodes and (is_cluster or bundle["GPU"]):
             findings.append(check_room(name, bundle, number, nodes, may_grow=is_cluster))
     if config.model.type != "checkpoint":
-        return [*findings, Finding("model", "ok", "a tiny one, made on the spot: it fits anywhere")]
+        return [*findings, Finding("model", "ok", "a tiny one, built when the run starts; it fits anywhere")]
     try:
         shape = ModelShape.of_checkpoint(config.model.path, learner)
     except (ConfigError, OSError, ValueError) as error:
         # What it would need cannot be told; all else can.
-        advice = "see to that first, or give another (model.path); until then nothing is said of memory"
+        advice = "fix that first, or give another (model.path); until then memory cannot be checked"
         return [*findings, Finding("model", "fail", str(error), advice)]
     needs = learner_needs(shape, learner, rollout.engine)
     findings.append(Finding("model", "ok", f"{_count(shape.num_parameters)} parameters, {_trained(shape)} trained"))
@@ -156,7 +157,7 @@ def _count(number: int) -> str:
 
 
 def _smallest_gpu(nodes: Sequence[Node], bundle: Mapping[str, float]) -> float | None:
-    """Of the nodes that such a bundle may come to lie on; None where one of them is of an unknown kind."""
+    """The smallest GPU among the nodes that could hold the bundle; None if one of them is of an unknown kind."""
     sizes = [node.gpu_gib for node in nodes if node.holds(bundle)]
     known = [size for size in sizes if size is not None]
     return min(known) if known and len(known) == len(sizes) else None
@@ -194,7 +195,7 @@ def _this_machine() -> list[Node]:
 
 @dataclass(frozen=True)
 class LocalNode(Node):
-    """This machine, whose GPUs say themselves how large they are. Of all else a run's own Ray has what is asked for."""
+    """This machine: its GPUs report their own size, and a run's own Ray offers whatever else is asked for."""
 
     local_gpu_gib: float
 
@@ -213,11 +214,11 @@ def findings_for(config: RunConfig, gpu_gib: float | None, rollout_gpu_gib: floa
         nodes = find_nodes(address)
     except ConnectionError as error:
         told = str(error).splitlines()[0]
-        advice = "what follows is said of the config alone; start the cluster, or leave cluster.address out"
+        advice = "the checks below use the config alone; start the cluster, or leave cluster.address out"
         findings.append(Finding("cluster", "warn", f"none at cluster.address={address}: {told}", advice))
     try:
         check_reward(config)
     except ConfigError as error:
-        findings.append(Finding("reward", "fail", str(error), "install what it needs, or name another"))
+        findings.append(Finding("reward", "fail", str(error), "install what it needs, or choose another"))
     available_bytes = find_available_memory() if address is None else None
     return [*findings, *examine_config(config, nodes, gpu_gib, rollout_gpu_gib, available_bytes)]

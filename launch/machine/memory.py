@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.machine.doctor import GIB, Finding
+from launch.machine.findings import GIB, Finding
 from launch.settings.model_paths import find_checkpoint
 from learner.config import DeepSpeedConfig, LearnerConfig
 from rollout.config import EngineConfig, GlooTransferConfig, NcclTransferConfig, TransferConfig
 from vlm.config import LOGIT_ROWS
 
 SPARE_SHARE = 0.1
-"""Of a GPU's memory, what fragments and libraries take."""
+"""Share of a GPU's memory that fragmentation and libraries take."""
 # Logits are held four times: themselves, log-softmax, exponent, gradient. A bonus on the entropy has its own gradient.
 _LOGIT_COPIES, _LOGIT_COPIES_WITH_ENTROPY = 4, 6
 # DeepSpeed's stage3_max_live_parameters.
 _MAX_GATHERED = 1_000_000_000
-# vLLM runs a prompt in pieces of so many tokens.
+# vLLM processes a prompt in pieces of at most this many tokens.
 _ENGINE_TOKENS = 8192
 _BYTES = {"float32": 4, "bfloat16": 2}
 
@@ -165,7 +165,7 @@ def check_learner(needs: Sequence[Need], gpu_gib: float | None) -> Finding:
     needed = total(needs) / GIB
     detail = f"{needed:.1f} GiB a rank ({listed})"
     if gpu_gib is None:
-        return Finding(name, "warn", detail, "say how large it is: --gpu-gib 80")
+        return Finding(name, "warn", detail, "give its size: --gpu-gib 80")
     if needed > gpu_gib * (1 - SPARE_SHARE):
         advice = (
             "more learner.num_ranks with a higher learner.deepspeed.zero_stage, fewer micro_batch_tokens, "
@@ -180,18 +180,20 @@ def check_engine(shape: ModelShape, config: EngineConfig, gpu_gib: float | None)
     name, needed = "engine's GPU", total(engine_needs(shape, config))
     if gpu_gib is None:
         detail = f"{needed / GIB:.1f} GiB besides keys and values"
-        return Finding(name, "warn", detail, "say how large it is: --rollout-gpu-gib 40")
+        return Finding(name, "warn", detail, "give its size: --rollout-gpu-gib 40")
     left = max(0.0, config.gpu_memory_utilization * gpu_gib * GIB - needed)
     num_tokens = left / kv_bytes_per_token(shape, config)
     longest = num_tokens / config.max_model_len
     detail = (
         f"{needed / GIB:.1f} GiB, and {left / GIB:.1f} GiB for keys and values: {num_tokens:,.0f} tokens, "
-        f"{longest:.0f} responses of the greatest length"
+        f"{longest:.0f} responses of the maximum length"
     )
     if longest < 1:
         advice = "raise rollout.engine.tensor_parallel_size or gpu_memory_utilization, or lower max_model_len"
         return Finding(name, "fail", detail, advice)
     if longest < config.max_num_seqs / 4:
-        advice = f"of max_num_seqs={config.max_num_seqs} most may wait; a higher tensor_parallel_size holds more"
+        advice = (
+            f"most of max_num_seqs={config.max_num_seqs} may have to wait; a higher tensor_parallel_size holds more"
+        )
         return Finding(name, "warn", detail, advice)
     return Finding(name, "ok", detail)

@@ -48,7 +48,7 @@ def check_space_for(config: RunConfig, folder: RunFolder, model: Path, phases: C
         phases: of cold_start and train, those that are to be run.
 
     Raises:
-        ConfigError: they have not.
+        ConfigError: they do not.
     """
     wanted, keep = 0, config.training.keep_checkpoints
     for phase in phases:

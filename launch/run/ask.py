@@ -51,11 +51,11 @@ def make_sample(images: Sequence[Path], question: str, regions: Sequence[str], s
                 check_shape(*image.size)
                 refs.append(store.put(np.asarray(as_rgb(image))))
         except (OSError, BadImageError, Image.DecompressionBombError) as error:
-            raise ConfigError(f"{file}: no image that can be read: {error}") from None
+            raise ConfigError(f"{file}: cannot be read as an image: {error}") from None
     sizes = [(ref.width_px, ref.height_px) for ref in refs]
     marked = tuple(read_region(text, sizes) for text in regions)
     if len({region.mark for region in marked}) < len(marked):
-        raise ConfigError(f"--region: a mark is given twice: {', '.join(regions)}")
+        raise ConfigError(f"--region: a mark is used twice: {', '.join(regions)}")
     try:
         return SpatialSample(
             sample_id="asked",
@@ -97,7 +97,7 @@ def read_region(text: str, image_sizes_px: Sequence[tuple[int, int]]) -> Region:
     except ValueError:
         raise ConfigError(f"--region {text}: {example}") from None
     if counts_in_parts_of_one((left, top, right, bottom)):
-        raise ConfigError(f"--region {text}: counts in parts of the image's sides, 0 to 1; give pixels")
+        raise ConfigError(f"--region {text}: these are fractions of the image's sides, 0 to 1; give pixels")
     width, height = image_sizes_px[number - 1]
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise ConfigError(

@@ -13,7 +13,7 @@ from launch.show.summary import draw_summary, print_summary
 
 
 def run_demo(config: RunConfig, console: Console) -> None:
-    """Scenes → cold start → RL → marks before and after, into the run's folder."""
+    """Scenes → cold start → RL → figures before and after, into the run's folder."""
     started_s = time.perf_counter()
     with Driver(config, console, Needs(phases=["cold_start", "train"])) as run:
         start = run.cold_start()
@@ -24,5 +24,5 @@ def run_demo(config: RunConfig, console: Console) -> None:
     draw_centers(run.folder)
     console.print(
         f"everything is in [bold]{escape(config.run)}[/]; the pictures are [bold]{run.folder.picture.name}[/] and "
-        f"[bold]{run.folder.centers_picture.name}[/] (where detected centres lie)"
+        f"[bold]{run.folder.centers_picture.name}[/] (detected and true centres)"
     )

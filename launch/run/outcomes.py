@@ -1,4 +1,4 @@
-"""How a run may end besides success and an error of its own."""
+"""How a run can end, apart from success and errors of the program."""
 
 
 class Stopped(Exception):  # noqa: N818 - an outcome, not an error
@@ -10,4 +10,4 @@ class RunFailedError(Exception):
 
 
 class RunLostError(Exception):
-    """The coordinator died under the run: killed from outside, or out of memory. Its checkpoints are there."""
+    """The coordinator died during the run: killed from outside, or out of memory. The checkpoints are still there."""

@@ -1,4 +1,4 @@
-"""A run's folder works for one command at a time: who holds it is locked, and written, in RUN/owner.json."""
+"""Only one command works in a run's folder at a time: it locks RUN/owner.json and writes there who it is."""
 
 import errno
 import fcntl
@@ -19,7 +19,7 @@ from actors.run.run_folder import RunFolder
 from launch.settings.config import ConfigError
 from vlm.files import no_space
 
-# What file systems say that have no such locks.
+# Errors of file systems that do not support such locks.
 _NO_LOCKS = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
 
 
@@ -65,8 +65,8 @@ def _in_use(folder: RunFolder, owner: dict[str, Any]) -> ConfigError:
         else "another"
     )
     return ConfigError(
-        f"{folder.root} is in use by {who}; wait for its end, stop it, or give another folder: run=…. "
-        "`sr-real status` and `sr-real watch` show how far it is"
+        f"{folder.root} is in use by {who}; wait until it ends, stop it, or give another folder: run=…. "
+        "`sr-real status` and `sr-real watch` show its progress"
     )
 
 
@@ -74,10 +74,10 @@ def _check_without_lock(folder: RunFolder, owner: dict[str, Any], error: OSError
     """On a file system without locks only a process of this host can be looked for."""
     if owner and owner["host"] == socket.gethostname() and _is_alive(owner["pid"]):
         raise _in_use(folder, owner)
-    last = f"; the last one, on {owner['host']}, did not say that it ended" if owner else ""
+    last = f"; the last one, on {owner['host']}, did not record its end" if owner else ""
     console.print(
         f"[yellow]{folder.root} is on a file system without locks[/] ({error.strerror}): make sure that no other host "
-        f"works in it{last}",
+        f"uses it{last}",
         highlight=False,
     )
 

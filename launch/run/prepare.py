@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 TINY_INSTEAD = "model.type=tiny learner.sft.freeze=[] learner.freeze=[] learner.last_language_layers=null"
-"""What a tiny model, which knows nothing yet, needs in place of a pretrained one."""
+"""Settings for a tiny model, which knows nothing yet, in place of a pretrained one."""
 
 # Every kind of question comes up in far fewer.
 _NUM_TEXTS_CHECKED = 20_000
@@ -47,7 +47,7 @@ def prepare_folder(folder: RunFolder) -> None:
                 check_writable(written)
     except OSError as error:
         raise ConfigError(
-            f"{error.filename}: cannot be made ({error.strerror}); give a folder that can be written to: run=…"
+            f"{error.filename}: cannot be created ({error.strerror}); give a writable folder: run=…"
         ) from None
 
 
@@ -61,8 +61,8 @@ def check_machine(config: RunConfig) -> None:
         raise ConfigError(f"{fault}, and Ray keeps its token there: {HOME_ADVICE}")
     if config.learner.deepspeed.attention == "flash_attention_2" and find_version("flash-attn") is None:
         raise ConfigError(
-            "learner.deepspeed.attention=flash_attention_2, and the package flash-attn is not installed: take auto or "
-            "sdpa, or build it: pip install --no-build-isolation -e '.[flash]'"
+            "learner.deepspeed.attention=flash_attention_2, but the package flash-attn is not installed: choose auto "
+            "or sdpa, or build it: pip install --no-build-isolation -e '.[flash]'"
         )
 
 
@@ -122,17 +122,17 @@ def _prepare_scenes(
             return
         if folder.is_trained and _without_program(found) == _without_program(recipe):
             _log.warning(
-                "%s was made by another version of this program; it stays as it is, for the run was trained on it",
+                "%s was made by another version of this program; it is kept, because the run was trained on it",
                 folder.data,
             )
             return
     elif folder.holds_any(folder.data):
         raise ConfigError(
-            f"{folder.data} holds files that no run has made, and scenes are to be built there; move them away, train "
+            f"{folder.data} holds files that no run wrote, and scenes would be built there; move them away, train "
             f"on them (data.type=files data.folder=…), or give another folder: run=…"
         )
     if (folder.data / "images").is_symlink():
-        raise ConfigError(f"{folder.data / 'images'} is a link: a run writes nothing through links; remove it")
+        raise ConfigError(f"{folder.data / 'images'} is a link, and a run does not write through links; remove it")
     folder.data.mkdir(exist_ok=True)
     stamp.write_text("")  # ours from now on, though not whole
     tested = data.scenes.replace(families=data.test_families or data.scenes.families)
@@ -160,7 +160,7 @@ def _make_way(folder: RunFolder, source: Path) -> None:
         return
     if folder.holds_any(folder.data) and not (folder.data / _STAMP).exists():
         raise ConfigError(
-            f"{folder.data} holds files that no run has made, and data.folder={source} is to be linked there; move "
+            f"{folder.data} holds files that no run wrote, and data.folder={source} would be linked there; move "
             "them away, or give another folder: run=…"
         )
     if folder.set_aside(folder.data) is None:
@@ -253,8 +253,8 @@ def _check_words(config: RunConfig, folder: RunFolder, checkpoint: str) -> None:
     if unknown:
         shown = ", ".join(map(repr, sorted(unknown)[:10]))
         raise ConfigError(
-            f"model {checkpoint}: its tokenizer does not know {len(unknown)} pieces of the data, such as "
-            f"{shown}; use other data, another model, or build a tiny one around the data and train all of it: "
+            f"model {checkpoint}: its tokenizer does not know {len(unknown)} words of the data, such as "
+            f"{shown}; use other data, another model, or a tiny one built around the data, with all of it trained: "
             f"{TINY_INSTEAD}"
         )
 
@@ -301,6 +301,6 @@ def check_folder(folder: RunFolder) -> None:
     for path in (*folder.own_paths, *folder.evaluations.glob("*")):
         if path.is_symlink() and path not in (folder.data, folder.images):
             raise ConfigError(
-                f"{path} is a link, to {path.readlink()}: a run writes nothing through links, for what they lead to "
-                "may be another's. Remove it, or let the whole folder (run=…) lie there"
+                f"{path} is a link, to {path.readlink()}: a run does not write through links, because their "
+                "target may belong to someone else. Remove it, or put the whole folder (run=…) there"
             )

@@ -82,8 +82,8 @@ def own_config(folder: RunFolder) -> dict[str, Any] | None:
         own = folder.read_config()
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{folder.config}: how the run was trained cannot be read ({error}); put the file back, or move it away "
-            "and name the config with --config; or give another run="
+            f"{folder.config}: cannot be read ({error}), so it is unknown how the run was trained; restore the "
+            "file, or move it away and name the config with --config; or give another run="
         ) from None
     return None if own is None else without_former_keys(own, str(folder.config))
 
@@ -141,18 +141,18 @@ def record_start(folder: RunFolder, config: RunConfig, command: str, start: Path
 
 
 def check_data(folder: RunFolder, accept: bool) -> None:
-    """Whether the samples are still those that the run was trained on: a resume goes on at a place in their order.
+    """Whether the samples are still those that the run was trained on: a resume continues at a place in their order.
 
     Raises:
-        ConfigError: they are others, and nobody accepts that.
+        ConfigError: they are not, and the change is not accepted.
     """
     was, now = (last_start(folder) or {}).get("data"), data_mark(folder)
-    there = "is missing" if now is None else f"has {now['num_bytes']} with {now['digest']}"
+    there = "is missing" if now is None else f"has {now['num_bytes']} with digest {now['digest']}"
     if was is not None and was != now and not accept:
         raise ConfigError(
             f"{folder.data / 'train.jsonl'} is not what the run was trained on: it had {was['num_bytes']} bytes with "
-            f"digest {was['digest']}, and now {there}; put "
-            "the former file back, begin again without --resume, or go on all the same with --accept-changes"
+            f"digest {was['digest']}, and now {there}; "
+            "restore the former file, begin again without --resume, or continue with --accept-changes"
         )
 
 

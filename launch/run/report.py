@@ -1,4 +1,4 @@
-"""`sr-real summary`: what a run has reached, from its files."""
+"""`sr-real summary`: how far a run got, from its files."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from launch.show.watch import curves
 
 
 def print_run(root: Path, console: Console) -> None:
-    """State, curves, marks, models and checkpoints."""
+    """State, curves, figures, models and checkpoints."""
     folder = RunFolder(root)
     state = state_of(root)
     console.print(f"[bold]{escape(str(root))}[/]: {state.sentence()}", highlight=False, soft_wrap=True)
@@ -26,7 +26,7 @@ def print_run(root: Path, console: Console) -> None:
     if folder.summary.is_file():
         print_summary(folder, console)
     else:
-        console.print("no marks yet: they come at the end of the cold start and of training", highlight=False)
+        console.print("no figures yet: they are written at the end of the cold start and of training", highlight=False)
     for title, paths in (
         ("models", [folder.cold_start_model, folder.final_model]),
         (

@@ -55,7 +55,8 @@ def check_resumable(checkpoint: Path, command: str, config: RunConfig) -> None:
     wanted = {"train": ("step", "lanes"), "cold-start": ("losses", "seconds")}[command]
     if missing := [key for key in wanted if key not in state]:
         raise CheckpointError(
-            f"checkpoint {checkpoint} is none of `sr-real {command}`: its state tells no {' and no '.join(missing)}"
+            f"checkpoint {checkpoint} was not written by `sr-real {command}`: its state has no "
+            f"{' and no '.join(missing)}"
         )
     if command == "cold-start":
         check_layout(checkpoint, config.learner.for_cold_start())
@@ -65,5 +66,5 @@ def check_resumable(checkpoint: Path, command: str, config: RunConfig) -> None:
     if new := [path for path in trained if path not in state["lanes"]]:
         raise CheckpointError(
             f"checkpoint {checkpoint}: {', '.join(new)} was not trained, but training.groups_per_step asks for it; "
-            "leave the paths as they were, or begin from an exported model in another folder: run=…"
+            "restore the paths, or start from an exported model in another folder: run=…"
         )

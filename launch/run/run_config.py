@@ -81,10 +81,10 @@ def config_for(
     own = own_config(folder)
     if own is None:
         if folder.is_trained and file is None:
-            missing = f"{folder.root} holds what a run has trained, but not its config.json"
+            missing = f"{folder.root} holds a trained run, but not its config.json"
             if rule.can_accept:
                 raise ConfigError(f"{missing}: name its config with --config")
-            console.print(f"[yellow]{missing}[/]: the preset {preset} is taken; name another with --config")
+            console.print(f"[yellow]{missing}[/]: using the preset {preset}; name another with --config")
         return load_config(file or preset, overrides)
     own["run"] = _run_of(file or preset, overrides)
     if file is not None:
@@ -131,7 +131,7 @@ def with_run_of(checkpoints: Sequence[Path], file: str | None, overrides: Sequen
         return given
     if len(runs) > 1:
         raise ConfigError(
-            "the models are of several runs: name the one whose config and held-out questions count, with run=…"
+            "the models belong to several runs: choose the one whose config and held-out questions are used, with run=…"
         )
     return [*given, run_override(str(runs.pop()))]
 
@@ -152,8 +152,8 @@ def start_of_training(folder: RunFolder, given: Path | None, is_resumed: bool, a
     start = (given or recorded or folder.cold_start_model).resolve()
     if recorded is not None and recorded.resolve() != start and not accept:
         raise ConfigError(
-            f"{folder.root} was trained otherwise ({folder.starts}):\n  --from: {recorded} → {start}\nLeave --from "
-            f"out, or accept it with {_ACCEPT}"
+            f"{folder.root} was trained with other settings ({folder.starts}):\n  --from: {recorded} → {start}\n"
+            f"Leave --from out, or accept it with {_ACCEPT}"
         )
     if given is None and not start.exists():
         raise ConfigError(f"{start} does not exist: run `sr-real cold-start` first, or give a model with --from")
@@ -171,19 +171,21 @@ def _refuse(folder: RunFolder, rule: Rule, changes: Sequence[Difference], accept
     fixed = [change for change in changes if change.concerns(rule.fixed) or (rule.keeps_paths and _is_path(change))]
     if fixed:
         raise ConfigError(
-            f"{folder.root} was trained otherwise, and its checkpoints fit no other learner ({folder.config}):\n"
-            f"{_listed(fixed)}\nLeave these as they were; or begin from an exported model, in another folder "
-            "(`sr-real export`, then `sr-real train --from … run=…`)"
+            f"{folder.root} was trained with other settings, and no other learner can read its checkpoints "
+            f"({folder.config}):\n{_listed(fixed)}\nRestore these values; or start from an exported model, in another "
+            "folder (`sr-real export`, then `sr-real train --from … run=…`)"
         )
     contradicting = [change for change in changes if change.concerns(rule.accepted)]
     if not contradicting or (accept and rule.can_accept):
         return
     remedy = (
-        f"Leave these as they were, give another folder (run=…), or accept them with {_ACCEPT}"
+        f"Restore these values, give another folder (run=…), or accept the changes with {_ACCEPT}"
         if rule.can_accept
-        else f"Leave these as they were, or give another folder, with this run's config: --config {folder.config} run=…"
+        else f"Restore these values, or give another folder, with this run's config: --config {folder.config} run=…"
     )
-    raise ConfigError(f"{folder.root} was trained otherwise ({folder.config}):\n{_listed(contradicting)}\n{remedy}")
+    raise ConfigError(
+        f"{folder.root} was trained with other settings ({folder.config}):\n{_listed(contradicting)}\n{remedy}"
+    )
 
 
 def _is_path(change: Difference) -> bool:

@@ -35,7 +35,7 @@ class RunState:
         when = "" if self.at is None else f" on {self.at:%Y-%m-%d %H:%M}"
         of = "" if self.num_steps is None else f" of {self.num_steps}"
         if self.phase == "nothing yet":
-            return "it is at its beginning" if self.end == "under way" else "it made no step"
+            return "it has just started" if self.end == "under way" else "it made no step"
         if self.end == "under way":
             return f"it is under way: {self.phase}, step {self.step}{of}"
         verb = {"finished": "finished", "stopped": "was stopped in", "killed": "was killed in"}[self.end]

@@ -35,7 +35,7 @@ def shipped_config(config: str) -> str:
     """
     file = find_config(config).resolve()
     if not file.is_relative_to(PROJECT):
-        raise ConfigError(f"config {file} is not in {PROJECT}, which is what is shipped: copy it there")
+        raise ConfigError(f"config {file} is not in {PROJECT}, the folder that is uploaded: copy it there")
     return str(file.relative_to(PROJECT))
 
 
@@ -47,9 +47,9 @@ def submit_job(address: str, arguments: Sequence[str], python: str, console: Con
         python: an interpreter on the cluster's head that has what the project needs.
 
     Raises:
-        ConnectionError: nobody answers at the address, or the cluster wants a token.
+        ConnectionError: nobody answers at the address, or the cluster requires a token.
     """
-    # It tells of every file that it leaves out.
+    # Otherwise Ray logs every file that it leaves out.
     logging.getLogger("ray").setLevel(logging.ERROR)
     client = _client(address)
     job = client.submit_job(
@@ -75,11 +75,11 @@ def _client(address: str) -> JobSubmissionClient:
     try:
         return JobSubmissionClient(address)
     except AuthenticationError as error:
-        raise ClusterError(f"the cluster wants a token ({str(error).splitlines()[0]}). {TOKEN_ADVICE}") from None
+        raise ClusterError(f"the cluster requires a token ({str(error).splitlines()[0]}). {TOKEN_ADVICE}") from None
     except ConnectionError as error:
         raise ClusterError(
             f"no Ray dashboard answers there ({str(error).splitlines()[0]}); its port is 8265 unless the cluster was "
-            "started with another"
+            "started with a different one"
         ) from None
 
 

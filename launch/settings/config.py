@@ -25,7 +25,7 @@ PRESETS = Path(__file__).parents[1] / "presets"
 
 
 class ConfigError(ValueError):
-    """A config cannot be used; the message names each key, what is wrong with it, and the nearest right one."""
+    """A config cannot be used. The message names each wrong key, the fault, and the most similar valid key."""
 
 
 class SceneDataConfig(StrictModel):
@@ -33,15 +33,15 @@ class SceneDataConfig(StrictModel):
 
     type: Literal["scenes"] = "scenes"
     scenes: SceneConfig = SceneConfig()
-    """What the scenes and questions are like."""
+    """Size, content and questions of the scenes."""
     num_train_scenes: Annotated[int, Field(ge=1)] = 4000
     """Scenes of the training split."""
     num_validation_scenes: Annotated[int, Field(ge=1)] = 50
-    """Scenes of the validation split, which `training.evaluate_every` asks about."""
+    """Scenes of the validation split, used by `training.evaluate_every`."""
     num_test_scenes: Annotated[int, Field(ge=1)] = 400
-    """Scenes of the test split, which the marks before and after come from."""
+    """Scenes of the test split, from which the figures before and after training come."""
     test_families: Annotated[tuple[Family, ...], Field(min_length=1)] | None = None
-    """Families of the test scenes, if other than the training scenes'; null: the same."""
+    """Families of the test scenes, if they differ from those of the training scenes; null: the same."""
 
 
 class FileDataConfig(StrictModel):
@@ -51,8 +51,8 @@ class FileDataConfig(StrictModel):
     folder: str
     """Folder with train.jsonl, validation.jsonl, test.jsonl and images/ (docs/data.md)."""
     check_images: Literal["some", "all"] = "some"
-    """Images decoded before the run starts, to check that each is whole and has the size that its sample states: those
-    of 100 samples of each file, or all. Samples whose image fails are left out."""
+    """Images to decode before the run starts, to check that each is whole and has the size that its sample states:
+    "some" takes those of 100 samples per file. Samples with a faulty image are left out."""
 
 
 DataConfig = Annotated[SceneDataConfig | FileDataConfig, Field(discriminator="type")]
@@ -62,20 +62,20 @@ class RunConfig(SessionConfig):
     """A run: its folder, its model, its data, and what is done with them."""
 
     run: Annotated[str, Field(min_length=1)] = "runs/run"
-    """The run's folder; everything it makes goes there."""
+    """The run's folder. Everything it writes goes there."""
     model: ModelConfig
-    """The base model: a checkpoint, or a tiny one built on the spot."""
+    """The base model: a checkpoint, or a tiny one that is built when the run starts."""
     data: DataConfig
-    """Where samples come from: own scenes, or files."""
+    """Where samples come from: generated scenes, or files."""
     dashboard: DashboardConfig = DashboardConfig()
-    """The page to watch and steer the run by."""
+    """The page on which to watch and control the run."""
 
 
 def find_config(file: Path | str) -> Path:
-    """The file that is meant: it itself, or a preset's by its name.
+    """The file that is named: a path, or the name of a preset.
 
     Raises:
-        ConfigError: there is neither.
+        ConfigError: neither exists.
     """
     for path in (Path(file), PRESETS / f"{file}.yaml"):
         if path.is_file():
@@ -92,7 +92,7 @@ def load_config(file: Path | str, overrides: list[str] | None = None) -> RunConf
         overrides: such as `learner.optimizer.learning_rate=1e-5`.
 
     Raises:
-        ConfigError: the file is missing or no YAML, or a key is unknown, of a wrong type, missing, or at odds with
+        ConfigError: the file is missing or is not YAML, or a key is unknown, missing, of a wrong type, or contradicts
             another.
     """
     path = find_config(file)
@@ -154,7 +154,7 @@ def parse_settings(content: Any, model: type[_Settings], source: str) -> _Settin
     """Validate plain data.
 
     Raises:
-        ConfigError: a key is unknown, of a wrong type, missing, or at odds with another; all faults are told.
+        ConfigError: a key is unknown, missing, of a wrong type, or contradicts another; the message lists all faults.
     """
     try:
         # Through JSON: strict types, but lists for tuples and strings for enumerations, as files have them.

@@ -1,4 +1,4 @@
-"""What is wrong with a config: each key as a person writes it, the cause, and the nearest right key."""
+"""What is wrong with a config: each key as a person writes it, the cause, and the most similar valid key."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -175,7 +175,7 @@ def _meant(unknown: str, value: Any, depth: int, models: Sequence[Model], root: 
     """
     parts = unknown.split(".")
     if choices := [setting.only_if for setting in settings_of(root) if setting.key == unknown and setting.only_if]:
-        return unknown, f"it goes with {' or '.join(choices)}, which is not chosen"
+        return unknown, f"it goes with {' or '.join(choices)}, which is not selected"
     known = list(dict.fromkeys(name for model in models for name in model.model_fields))
     nearest = difflib.get_close_matches(parts[depth - 1], known, n=1)
     likeness = _likeness(parts[depth - 1], nearest)

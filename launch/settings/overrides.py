@@ -1,11 +1,11 @@
-"""Settings of the command line, `key=value`, laid over what a file says. The rules, in full:
+"""Settings on the command line, `key=value`, applied to what a file says. The rules, in full:
 
-- A dotted key changes one entry: `learner.sft.blend.lor=1`. A section that the file leaves out begins as its defaults.
-- A whole mapping or list takes the place of what stood there: `learner.sft.blend={lor: 1, dtr: 1}` is these two alone.
-- Another `type` starts its section from that type's defaults: no number of the one before can mean something else
-  there. `learner.policy_loss=gspo` is short for `learner.policy_loss.type=gspo`.
-- The order does not matter: sections come before what is in them. Of two values for one key, the last one counts.
-- Text is taken as it stands, whatever YAML makes of it: `telemetry.wandb=off`, `run=/tmp/a #b`, `run=2026`.
+- A dotted key changes one entry: `learner.sft.blend.lor=1`. A section that is not in the file starts from its defaults.
+- A whole mapping or list replaces the former one: `learner.sft.blend={lor: 1, dtr: 1}` is these two alone.
+- Another `type` starts its section from that type's defaults, so that no number of the former type is misread.
+  `learner.policy_loss=gspo` is short for `learner.policy_loss.type=gspo`.
+- The order does not matter: a section is set before its entries. Of two values for one key, the last one counts.
+- Text is taken literally, not as YAML: `telemetry.wandb=off`, `run=/tmp/a #b`, `run=2026`.
 """
 
 import logging
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class OverrideError(ValueError):
-    """A setting of the command line cannot be read; the message names it."""
+    """A setting on the command line cannot be read; the message names it."""
 
 
 _TRUTH = {"on": True, "yes": True, "off": False, "no": False}
@@ -70,7 +70,7 @@ def _parse(override: str, models: Sequence[Model]) -> tuple[list[str], Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise OverrideError(
-            f"{override!r} is no setting: write key=value, such as run=runs/mine (`sr-real config` lists all)"
+            f"{override!r} is not a setting: write key=value, such as run=runs/mine (`sr-real config` lists all)"
         )
     path = key.split(".")
     field = field_at(models, path)
@@ -81,8 +81,8 @@ def _parse(override: str, models: Sequence[Model]) -> tuple[list[str], Any]:
     except yaml.YAMLError as error:
         what = " ".join(str(getattr(error, "problem", None) or error).split())
         raise OverrideError(
-            f"{key}: the value {text!r} cannot be read as YAML ({what}); put text with signs such as # : {{ }} [ ] "
-            "inside it in quotes of its own"
+            f"{key}: the value {text!r} cannot be read as YAML ({what}); put text that contains signs such as "
+            "# : { } [ ] in quotes of its own"
         ) from None
 
 
@@ -103,9 +103,7 @@ def _set(content: dict[str, Any], path: list[str], value: Any, models: Sequence[
             is_chosen = path[depth:] == ["type"]
             _put(here, part, {} if is_chosen else _default(field_at(models, path[:depth])), path)
         if not isinstance(_entry(here, part), dict | list):
-            raise OverrideError(
-                f"{'.'.join(path)}: there is nothing below {'.'.join(path[:depth])}, which is no section"
-            )
+            raise OverrideError(f"{'.'.join(path)}: {'.'.join(path[:depth])} is not a section and has no keys")
         here = _entry(here, part)
     field = field_at(models, path)
     types = types_of(models_of(field.annotation)) if field is not None else []
@@ -158,4 +156,4 @@ def _tell_what_is_lost(key: str, before: Mapping[str, Any], value: Any, section:
     lost = [name for name in before if name != "type" and any(name in model.model_fields for model in choices)]
     if lost:
         old = ", ".join(f"{name}={before[name]}" for name in lost)
-        _log.warning("%s=%s: what was set for another type does not carry over (%s)", key, value, old)
+        _log.warning("%s=%s: values set for another type are dropped (%s)", key, value, old)

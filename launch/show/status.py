@@ -23,7 +23,7 @@ def status_lines(status: RunStatus) -> list[RenderableType]:
     """Phase, workers, who waits for whom, and the last warnings."""
     progress = status.progress
     version = "" if status.version is None else f", weights version {status.version}"
-    left = f"{status.num_reissued} responses were asked for again: their worker had left"
+    left = f"{status.num_reissued} responses were requested again because their worker had left"
     return [
         f"[bold]{progress.phase}[/] {progress.done}/{progress.total}{version}",
         workers_table(status.workers),
@@ -35,7 +35,7 @@ def status_lines(status: RunStatus) -> list[RenderableType]:
 
 
 def workers_table(workers: Sequence[MemberStatus]) -> RenderableType:
-    """A row a worker."""
+    """One row per worker."""
     table = Table("worker", "state", "for", "weights", "responses under way", "tokens/s", "restarts", "why")
     for worker in workers:
         table.add_row(

@@ -1,4 +1,4 @@
-"""A run's marks and curves, as a table in the terminal and as one picture."""
+"""A run's figures and curves, as a table in the terminal and as one picture."""
 
 import json
 import textwrap
@@ -23,8 +23,8 @@ _ROWS = {
     "lor_accuracy_greedy": "LOR right (greedy)",
     "dtr_accuracy": "DTR right (sampled)",
     "dtr_accuracy_greedy": "DTR right (greedy)",
-    "direct_accuracy": "answered at once, right (sampled)",
-    "direct_accuracy_greedy": "answered at once, right (greedy)",
+    "direct_accuracy": "direct answers, right (sampled)",
+    "direct_accuracy_greedy": "direct answers, right (greedy)",
     "lor_two_options": "LOR right of two options (sampled)",
     "lor_two_options_greedy": "LOR right of two options (greedy)",
     "dtr_two_options": "DTR right of two options (sampled)",
@@ -39,27 +39,27 @@ _COLOURS = {"lor": "#d08020", "dtr": "#2060c0", "direct": "#508050"}
 
 
 def print_summary(folder: RunFolder, console: Console) -> None:
-    """The marks of every phase that has some, beside each other."""
+    """The figures of every phase that has some, side by side."""
     summary = folder.read_summary()
     names = {"cold_start": "after cold start", "rl": "after RL"}
-    print_marks({names[phase]: summary[phase] for phase in names if phase in summary}, console)
+    print_phases({names[phase]: summary[phase] for phase in names if phase in summary}, console)
     if "seconds_total" in summary:
         console.print(f"{summary['seconds_total'] / 60:.1f} minutes in all")
 
 
-def print_marks(phases: dict[str, dict[str, Any]], console: Console) -> None:
+def print_phases(phases: dict[str, dict[str, Any]], console: Console) -> None:
     """One column a phase; then one table of kinds of question."""
-    table = Table("held-out scenes", *(f"[bold]{escape(name)}" for name in phases), title="Marks")
+    table = Table("held-out scenes", *(f"[bold]{escape(name)}" for name in phases), title="Figures")
     for key, label in _ROWS.items():
-        if any(marks.get(key) is not None for marks in phases.values()):
-            table.add_row(label, *(_with_interval(key, marks) for marks in phases.values()))
+        if any(figures.get(key) is not None for figures in phases.values()):
+            table.add_row(label, *(_with_interval(key, figures) for figures in phases.values()))
     console.print(table)
-    paths = [path for path in _COLOURS if any(path in marks["paths"] for marks in phases.values())]
+    paths = [path for path in _COLOURS if any(path in figures["paths"] for figures in phases.values())]
     kinds = Table("kind of question", *(f"{path.upper()} {name}" for path in paths for name in phases))
-    for kind in sorted({kind for marks in phases.values() for path in paths for kind in _by_kind(marks, path)}):
+    for kind in sorted({kind for figures in phases.values() for path in paths for kind in _by_kind(figures, path)}):
         kinds.add_row(
             escape(kind),
-            *(_shown(kind, _by_kind(marks, path).get(kind)) for path in paths for marks in phases.values()),
+            *(_shown(kind, _by_kind(figures, path).get(kind)) for path in paths for figures in phases.values()),
         )
     console.print(kinds)
     _print_same_questions(phases, console)
@@ -68,11 +68,11 @@ def print_marks(phases: dict[str, dict[str, Any]], console: Console) -> None:
 
 def _print_same_questions(phases: dict[str, dict[str, Any]], console: Console) -> None:
     """Both paths on the very questions that both were asked."""
-    kinds = sorted({kind for marks in phases.values() for kind in marks.get("same_questions", {})})
+    kinds = sorted({kind for figures in phases.values() for kind in figures.get("same_questions", {})})
     if kinds:
         table = Table("asked both ways", *(f"{path} {name}" for path in ("LOR", "DTR") for name in phases))
         for kind in kinds:
-            found = [marks.get("same_questions", {}).get(kind, {}) for marks in phases.values()]
+            found = [figures.get("same_questions", {}).get(kind, {}) for figures in phases.values()]
             table.add_row(
                 escape(kind), *(_shown(kind, by_path.get(path)) for path in ("lor", "dtr") for by_path in found)
             )
@@ -83,8 +83,8 @@ def _print_centers(phases: dict[str, dict[str, Any]], console: Console) -> None:
     """How near detected centres are to the true ones, by family of scenes."""
     rows = [
         (domain, name, found)
-        for name, marks in phases.items()
-        for domain, found in marks["paths"].get("dtr", {}).get("centers_by_domain", {}).items()
+        for name, figures in phases.items()
+        for domain, found in figures["paths"].get("dtr", {}).get("centers_by_domain", {}).items()
     ]
     if rows:
         limits = list(rows[0][2]["hit_rates"])
@@ -95,14 +95,14 @@ def _print_centers(phases: dict[str, dict[str, Any]], console: Console) -> None:
         console.print(table)
 
 
-def _by_kind(marks: dict[str, Any], path: str) -> dict[str, float]:
-    return marks["paths"].get(path, {}).get("accuracy_by_kind", {})
+def _by_kind(figures: dict[str, Any], path: str) -> dict[str, float]:
+    return figures["paths"].get(path, {}).get("accuracy_by_kind", {})
 
 
-def _with_interval(key: str, marks: dict[str, Any]) -> str:
-    """A mark, and where it lies in 95 % of all draws of the questions."""
-    shown = _shown(key, marks.get(key))
-    interval = marks.get("intervals", {}).get(key)
+def _with_interval(key: str, figures: dict[str, Any]) -> str:
+    """A figure with its 95 % interval over draws of the questions."""
+    shown = _shown(key, figures.get(key))
+    interval = figures.get("intervals", {}).get(key)
     return shown if interval is None else f"{shown} \\[{_shown(key, interval[0])}, {_shown(key, interval[1])}]"
 
 
@@ -115,7 +115,7 @@ def _shown(key: str, value: float | None) -> str:
 
 
 def draw_summary(folder: RunFolder) -> None:
-    """Write `summary.png`: rewards over steps, marks by kind before and after, and what the model saw and said."""
+    """Write `summary.png`: rewards over steps, accuracy by kind before and after, and three examples."""
     import matplotlib
 
     matplotlib.use("Agg")

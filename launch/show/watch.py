@@ -1,4 +1,4 @@
-"""A run as it goes on, in a terminal: for those behind ssh."""
+"""An active run in a terminal, for use over ssh."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ _SHOWN = {
 
 
 def sparkline(values: Sequence[float] | Series, width: int = _WIDTH) -> str:
-    """Numbers as a row of bars, the lowest the least; more than `width` are drawn as the means of stretches."""
+    """Numbers as a row of bars, the lowest the least; more than `width` are averaged in stretches."""
     if not len(values):
         return ""
     means = [part.mean() for part in np.array_split(np.asarray(values, dtype=float), min(width, len(values)))]
@@ -50,7 +50,7 @@ def curves(metrics: MetricsTable) -> Table:
 
 
 def watch(run: Path, status: Callable[[], RunStatus], console: Console) -> None:
-    """Show the run until it ends or Ctrl-C; on what is no terminal, once.
+    """Show the run until it ends or Ctrl-C; once if the output is not a terminal.
 
     Raises:
         CoordinatorError: `status` does; the run does not answer any more.

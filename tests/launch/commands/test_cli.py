@@ -17,7 +17,7 @@ def test_a_resume_without_a_checkpoint_is_the_beginning_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert newest_checkpoint(tmp_path / "checkpoints") is None
-    assert "this is the beginning" in " ".join(capsys.readouterr().out.split())
+    assert "starting from the beginning" in " ".join(capsys.readouterr().out.split())
     CheckpointStore(tmp_path / "checkpoints", keep=2).save(3, {"step": 3}, lambda _: None)
     found = newest_checkpoint(tmp_path / "checkpoints")
     assert found is not None
@@ -35,7 +35,7 @@ def test_a_resume_passes_over_a_damaged_checkpoint_and_says_so(
     assert found is not None
     assert found.name == "step-000003"
     said = " ".join(capsys.readouterr().out.split())
-    assert "passed over" in said
+    assert "skipped" in said
     assert "step-000006: the file trainer_state.json has 1 bytes" in said
 
 
@@ -65,7 +65,7 @@ def test_no_command_on_a_run_touches_a_persons_data_or_the_record(
     }
     done = CliRunner().invoke(app, [command, *given[command], f"run={run.root}", *named])
     assert isinstance(done.exception, ConfigError)
-    assert "was trained otherwise" in str(done.exception)
+    assert "was trained with other settings" in str(done.exception)
     assert [file.name for file in mine.iterdir()] == ["train.jsonl"]
     assert (mine / "train.jsonl").read_text() == "sixty lines\n" * 60
     assert run.config.read_bytes() == record

@@ -17,7 +17,7 @@ from launch.settings.config import ConfigError, load_config
 MARKS = {"lor_accuracy": 0.5, "format_rate": 1.0, "paths": {"lor": {"accuracy_by_kind": {"depth": 0.5}}}}
 
 
-def make_run(root: Path, num_steps: int = 3, planned: int = 3, marks: bool = True) -> Path:
+def make_run(root: Path, num_steps: int = 3, planned: int = 3, figures: bool = True) -> Path:
     folder = RunFolder(root)
     folder.create()
     config = load_config("demo", [f"run={root}", f"training.num_steps={planned}"])
@@ -26,7 +26,7 @@ def make_run(root: Path, num_steps: int = 3, planned: int = 3, marks: bool = Tru
         folder.append_metrics({"step": step, "lor/reward_mean": 0.5})
     if num_steps:
         os.utime(folder.metrics, (1_764_165_600, 1_764_165_600))
-    if marks:
+    if figures:
         folder.write_summary("rl", MARKS)
     return root
 
@@ -40,15 +40,15 @@ def said(*arguments: str) -> str:
 def test_a_run_that_ended_says_how_far_it_came_and_when(tmp_path: Path) -> None:
     finished = make_run(tmp_path / "finished")
     assert state_of(finished).sentence().startswith("it finished reinforcement learning at step 3 of 3 on 2025-11-2")
-    stopped = make_run(tmp_path / "stopped", planned=9, marks=False)
+    stopped = make_run(tmp_path / "stopped", planned=9, figures=False)
     assert "it was stopped in reinforcement learning at step 3 of 9 on" in state_of(stopped).sentence()
     assert explain_not_under_way(stopped).endswith(f"`sr-real summary run={stopped}` shows it")
-    empty = make_run(tmp_path / "empty", num_steps=0, marks=False)
+    empty = make_run(tmp_path / "empty", num_steps=0, figures=False)
     assert state_of(empty).sentence() == "it made no step"
 
 
 def test_a_run_whose_coordinator_is_gone_was_killed_and_one_that_answers_is_under_way(tmp_path: Path) -> None:
-    root = make_run(tmp_path / "run", planned=9, marks=False)
+    root = make_run(tmp_path / "run", planned=9, figures=False)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         RunFolder(root).coordinator.write_text(json.dumps({"address": f"127.0.0.1:{port}"}))
@@ -82,7 +82,7 @@ def test_every_way_of_naming_a_run_is_understood_and_a_missing_one_is_named(
     told = said(command, *way.format(tmp_path / "none").split(), *options)
     assert f"run={tmp_path / 'none'}: there is no such folder" in told
     told = said(command, *way.format(tmp_path).split(), *options)
-    assert f"run={tmp_path}: this is no run" in told
+    assert f"run={tmp_path}: it is not a run" in told
 
 
 def test_a_mistyped_run_is_told_with_the_one_beside_it(tmp_path: Path) -> None:
@@ -102,16 +102,16 @@ def test_the_summary_shows_state_curves_marks_and_what_is_there(tmp_path: Path) 
 
 
 def test_the_summary_of_a_run_without_marks_says_so(tmp_path: Path) -> None:
-    root = make_run(tmp_path / "run", marks=False)
-    assert "no marks yet" in CliRunner().invoke(app, ["summary", str(root)]).output
+    root = make_run(tmp_path / "run", figures=False)
+    assert "no figures yet" in CliRunner().invoke(app, ["summary", str(root)]).output
 
 
 def test_compare_shows_marks_and_says_which_run_has_none(tmp_path: Path) -> None:
-    one, other = make_run(tmp_path / "one"), make_run(tmp_path / "other", marks=False)
+    one, other = make_run(tmp_path / "one"), make_run(tmp_path / "other", figures=False)
     result = CliRunner().invoke(app, ["compare", f"run={one}", str(other), "--no-page"])
     assert result.exit_code == 0
     assert "one rl" in result.output
-    assert "other has no marks yet" in result.output.replace("\n", "")
+    assert "other has no figures yet" in result.output.replace("\n", "")
 
 
 def test_a_run_is_named_once(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_folder_among_settings_is_the_run_and_a_mistyped_word_is_not(
     assert with_run(["resume"], None) == ["resume"]
     (tmp_path / "here").mkdir()
     assert with_run(["here"], None) == ["run=here"]
-    with pytest.raises(ConfigError, match="'resume' is no setting"):
+    with pytest.raises(ConfigError, match="'resume' is not a setting"):
         load_config("demo", with_run(["resume"], None))
 
 
@@ -158,7 +158,7 @@ def test_config_finds_settings_by_word_by_key_and_by_what_others_call_them() -> 
     everything = CliRunner().invoke(app, ["config"]).output
     assert "training.num_steps" in everything
     assert "required" in everything
-    assert "no setting is about 'zork'" in said("config", "zork")
+    assert "no setting matches 'zork'" in said("config", "zork")
 
 
 def test_config_shows_the_values_of_a_preset_or_a_run(tmp_path: Path) -> None:

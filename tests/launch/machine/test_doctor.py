@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from launch.machine import doctor
-from launch.machine.doctor import GIB, Finding, TorchBuild
+from launch.machine.doctor import TorchBuild
+from launch.machine.findings import GIB, Finding, exit_status, print_findings
 from launch.machine.inspection import Wanted, home_fault, ray_needs_home
 from launch.run.driver import Driver
 from launch.settings.config import ConfigError, load_config
@@ -168,7 +169,7 @@ def test_a_home_that_cannot_be_written_to_fails_where_ray_keeps_its_token_there(
     ("home", "overrides", "told"),
     [
         ("/proc/1/nobody", [], "the home folder /proc/1/nobody is not writable"),
-        ("", ["learner.deepspeed.attention=flash_attention_2"], "flash-attn is not installed: take auto or sdpa"),
+        ("", ["learner.deepspeed.attention=flash_attention_2"], "flash-attn is not installed: choose auto or sdpa"),
     ],
 )
 def test_a_start_says_in_a_sentence_what_it_lacks(
@@ -239,18 +240,18 @@ def test_a_finding_that_is_not_ok_must_give_advice() -> None:
 
 def test_only_a_failure_makes_the_exit_status_1() -> None:
     warning = Finding("a", "warn", "x", "y")
-    assert doctor.exit_status([Finding("a", "ok", "x"), warning]) == 0
-    assert doctor.exit_status([warning, Finding("a", "fail", "x", "y")]) == 1
+    assert exit_status([Finding("a", "ok", "x"), warning]) == 0
+    assert exit_status([warning, Finding("a", "fail", "x", "y")]) == 1
 
 
 def test_the_table_shows_every_finding_with_its_advice_as_it_is_written() -> None:
     output = io.StringIO()
     findings = [Finding("disk", "fail", "1 GiB free", "pip install -e '.[flash]'"), Finding("cores", "ok", "2 usable")]
-    doctor.print_findings(findings, Console(file=output, width=120))
+    print_findings(findings, Console(file=output, width=120))
     text = output.getvalue()
     assert "pip install -e '.[flash]'" in text
     assert "2 usable" in text
-    assert "this machine is not fit yet: 1 problem(s), 0 warning(s)" in text
+    assert "this machine is not ready yet: 1 problem(s), 0 warning(s)" in text
 
 
 def test_this_machine_is_examined_within_3_seconds(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.machine.doctor import GIB
+from launch.machine.findings import GIB
 from launch.machine.fit import LocalNode, Node, check_host, check_room, examine_config, findings_for, wanted_by
 from launch.machine.inspection import NOTHING_WANTED
 from launch.machine.memory import (

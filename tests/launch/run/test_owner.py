@@ -1,4 +1,4 @@
-"""A run's folder works for one command at a time."""
+"""Only one command works in a run's folder at a time."""
 
 import errno
 import fcntl

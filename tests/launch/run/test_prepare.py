@@ -118,9 +118,9 @@ def test_nothing_is_built_over_files_that_a_person_put_there(built: RunFolder, t
     folder.create()
     shutil.copytree(built.data, folder.data, ignore=shutil.ignore_patterns("built.json"))
     before = (folder.data / "train.jsonl").read_bytes()
-    with pytest.raises(ConfigError, match="holds files that no run has made"):
+    with pytest.raises(ConfigError, match="holds files that no run wrote"):
         prepare(load_config("demo", [f"run={folder.root}", *SCENES, "seed=7"]))
-    with pytest.raises(ConfigError, match="holds files that no run has made"):
+    with pytest.raises(ConfigError, match="holds files that no run wrote"):
         prepare(files_config(tmp_path, built.data))
     assert (folder.data / "train.jsonl").read_bytes() == before
     prepare(files_config(tmp_path, folder.data))  # trained on where they are
@@ -188,7 +188,7 @@ def test_the_advice_for_words_that_the_model_does_not_know_works_as_written(buil
     folder = prepare(config)
     with pytest.raises(ConfigError, match=r"does not know .*zyxomma") as caught:
         prepare_base_model(config, folder)
-    advised = str(caught.value).rpartition("all of it: ")[2].split()
+    advised = str(caught.value).rpartition("all of it trained: ")[2].split()
     tiny = load_config("demo", [f"run={folder.root}", "data.type=files", f"data.folder={copy}", *advised])
     assert prepare_base_model(tiny, folder) == folder.base_model
     assert tiny.learner.freeze == tiny.learner.sft.freeze == ()

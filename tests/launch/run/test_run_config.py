@@ -146,7 +146,7 @@ def test_what_no_checkpoint_fits_is_refused_with_its_field_though_accepted(folde
     if "zero_stage" in override:  # which the demo's optimisers cannot do
         adamw = "{type: adamw, learning_rate: 1e-5}"
         overrides += [f"learner.optimizer={adamw}", f"learner.sft.optimizer={adamw}"]
-    with pytest.raises(ConfigError, match=r"fit no other learner") as refused:
+    with pytest.raises(ConfigError, match=r"no other learner can read its checkpoints") as refused:
         taken(folder, TRAIN_RESUMED, *overrides, accept=True)
     assert override.partition("=")[0] in str(refused.value)
     if "groups" not in override:
@@ -179,7 +179,7 @@ def test_a_trained_folder_without_its_config_never_takes_the_default(folder: Run
         taken(folder, TRAIN)
     said = Said()
     config_for(USE, None, [f"run={folder.root}"], said.console)
-    assert "the preset demo is taken" in said.text
+    assert "using the preset demo" in said.text
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"seed": 0', '{"architectures": ["Qwen3VL"]}'])
