@@ -72,15 +72,16 @@ def add_regions(checkpoint: Path | str, folder: Path, seed: int) -> None:
     the embeddings, or a new one if there is none left.
 
     Raises:
-        CheckpointError: it is of another family, has region tokens already, or a weight is missing.
+        CheckpointError: it is of no known family or of another class, has region tokens already, or lacks a weight.
     """
     config = AutoConfig.from_pretrained(str(checkpoint))
-    (architecture,) = config.architectures[:1]
-    family = next((family for family in FAMILIES if family.architecture == architecture), None)
-    if family is None:
+    family = family_of(config.model_type, f"checkpoint {checkpoint}")
+    if _has_regions(config):
+        raise CheckpointError(f"checkpoint {checkpoint} has region tokens already")
+    if config.architectures[0] != family.architecture:
         raise CheckpointError(
-            f"checkpoint {checkpoint}: a {architecture} cannot have region tokens; only "
-            f"{', '.join(family.architecture for family in FAMILIES)} can (or draw them: prompt.regions=marks)"
+            f"checkpoint {checkpoint}: a {config.architectures[0]} cannot have region tokens, only a "
+            f"{family.architecture} can"
         )
     processor = region_processor(AutoProcessor.from_pretrained(str(checkpoint)), family)
     processor.tokenizer.add_tokens([AddedToken(REGION, special=True, normalized=False)])

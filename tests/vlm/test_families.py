@@ -1,5 +1,6 @@
 """A family is one object: its modules are where the object says, and every weight of it belongs to a part."""
 
+import json
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -12,7 +13,7 @@ from torch import nn
 from learner.config import LearnerConfig, PointerConfig
 from learner.freezing import freeze
 from learner.pointer import Pointer
-from vlm.checkpoints import model_class, region_config
+from vlm.checkpoints import add_regions, model_class, region_config
 from vlm.config import TinyModelConfig
 from vlm.errors import CheckpointError
 from vlm.families import FAMILIES, QWEN2_5_VL, QWEN3_VL, Family, family_of
@@ -86,3 +87,16 @@ def test_the_pointer_loss_is_refused_where_a_familys_attention_is_not_known(tmp_
 def test_the_table_of_families_needs_neither_torch_nor_transformers() -> None:
     code = "import sys, vlm.families; sys.exit(any(name in sys.modules for name in ('torch', 'transformers')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_only_the_whole_model_of_a_known_family_gains_region_tokens(tmp_path: Path) -> None:
+    build_tiny_checkpoint(tmp_path / "plain", ["a"], TINY, seed=0, with_regions=False)
+    file = tmp_path / "plain" / "config.json"
+    config = json.loads(file.read_text())
+    for changes, reason in (
+        ({"architectures": ["Qwen3VLModel"]}, "a Qwen3VLModel cannot have region tokens, only a Qwen3VLForCond"),
+        ({"model_type": "qwen2_vl"}, "has the model_type 'qwen2_vl'; the known families are Qwen3-VL"),
+    ):
+        file.write_text(json.dumps(config | changes))
+        with pytest.raises(CheckpointError, match=reason):
+            add_regions(tmp_path / "plain", tmp_path / "regions", seed=0)

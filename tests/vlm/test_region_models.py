@@ -164,5 +164,5 @@ def test_a_checkpoint_gains_regions_and_stays_the_same_without_them(
         expected = old.vlm(**inputs).logits
         assert torch.equal(expected, new.vlm(**inputs).logits)
         assert torch.equal(expected, new.vlm(**inputs, regions=batch.regions).logits)
-    with pytest.raises(CheckpointError, match="cannot have region tokens"):
+    with pytest.raises(CheckpointError, match="has region tokens already"):
         add_regions(tmp_path / "regions", tmp_path / "twice", seed=0)
