@@ -42,7 +42,7 @@ class Publisher(Protocol):
 class Trainer:
     """The loops that join rollout, scoring and learning. Holds versions, positions and counts, and no tensors.
 
-    Its attributes are the eight parts that it joins, and five of its own.
+    Large because it joins eight parts, and has five attributes of its own.
     """
 
     def __init__(

@@ -54,7 +54,10 @@ class LeftOut(NamedTuple):
 
 
 class RunFolder:
-    """Paths of a run's folder, and the reading and writing of its files. Has an attribute for each path."""
+    """Paths of a run's folder, and the reading and writing of its files.
+
+    Large because it has an attribute for each path.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
