@@ -82,14 +82,26 @@ def attached(root: Path) -> Iterator["CoordinatorClient"]:
             f"`{resume_command_of(root)}` continues from its last checkpoint ({str(error).splitlines()[0]})"
         ) from None
     try:
-        yield coordinator
+        with explaining(root):
+            yield coordinator
+    finally:
+        with suppress(RuntimeError):
+            ray.shutdown()
+
+
+@contextmanager
+def explaining(root: Path) -> Iterator[None]:
+    """Errors of calls to the coordinator of the run in `root` become those that a command reports.
+
+    Raises:
+        ConfigError: the coordinator refuses, does not answer, or is gone.
+    """
+    try:
+        yield
     except CoordinatorGoneError:  # the run ended in between
         raise ConfigError(explain_not_under_way(root)) from None
     except CoordinatorError as error:
         raise ConfigError(str(error)) from None
-    finally:
-        with suppress(RuntimeError):
-            ray.shutdown()
 
 
 def _take_auth_mode(mode: str | None) -> None:
