@@ -11,11 +11,9 @@ from actors.pool.rollout_pool import RolloutPool
 from actors.pool.waits import Waits
 from actors.run.run_folder import RunFolder
 from actors.workers.learner_group import LearnerGroup
-from actors.workers.learner_rank import LearnerSpec
 from actors.workers.reward_worker import RewardPool
 from actors.workers.rollout_handle import RayRolloutWorker
 from actors.workers.rollout_worker import RolloutSpec
-from learner.config import LearnerConfig
 from rollout.canary import choose_canary
 from spatial.dataset import open_samples
 from spatial.images import ImageStore
@@ -44,41 +42,6 @@ def make_rollouts(
         waits,
         report,
     )
-
-
-def make_learner(
-    config: SessionConfig,
-    folder: RunFolder,
-    learner: LearnerConfig,
-    checkpoint: Path,
-    reference: Path | None,
-    total_steps: int,
-    report: Callable[[str], None],
-    checkpoints: Path | None = None,
-) -> LearnerGroup:
-    """The learner's ranks, to be started.
-
-    Args:
-        learner: the run's own settings, or those of its cold start.
-        total_steps: planned optimiser steps.
-        report: called with a message for every optimiser step that was skipped, and when a rank finds no room.
-        checkpoints: where its training state is kept, if not in the folder of reinforcement learning.
-    """
-    spec = LearnerSpec(
-        config=learner,
-        checkpoint=checkpoint,
-        reference=reference,
-        images=folder.images,
-        prompt=config.prompt,
-        checkpoints=checkpoints or folder.checkpoints,
-        keep_checkpoints=config.training.keep_checkpoints,
-        total_steps=total_steps,
-        steps_per_update=config.steps_per_update,
-        temperature=config.rollout.sampling.temperature,
-        num_threads=config.cluster.threads_of_rank(learner.num_ranks),
-        on_gpu=config.cluster.learner_rank_gpus > 0,
-    )
-    return LearnerGroup(spec, config.cluster, config.rollout.engine, report)
 
 
 def make_publisher(

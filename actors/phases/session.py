@@ -6,7 +6,7 @@ from pathlib import Path
 from actors.config import SessionConfig
 from actors.loop.training import Trainer
 from actors.phases.control import PhaseControl
-from actors.phases.parts import make_learner, make_rollouts, samples_of
+from actors.phases.parts import make_rollouts, samples_of
 from actors.pool.member import MemberStatus
 from actors.pool.rollout_pool import RolloutPool
 from actors.pool.scaling import Steer, first_size, scale_pool, steer_pool
@@ -14,6 +14,7 @@ from actors.pool.waits import Waits
 from actors.run.run_folder import RunFolder
 from actors.run.status import RunStatus, Warnings
 from actors.workers.learner_group import LearnerGroup
+from actors.workers.learner_rank import LearnerSpec
 from learner.checkpoint_store import read_trainer_state
 from learner.config import LearnerConfig
 from learner.correction import describe_correction
@@ -78,10 +79,31 @@ class Session:
         reference: Path | None = None,
         checkpoints: Path | None = None,
     ) -> LearnerGroup:
-        """A learner of the phase's own, which ends it with `shutdown`; arguments as for `make_learner`."""
-        learner = make_learner(
-            self.config, self.folder, config, checkpoint, reference, total_steps, self.warnings.add, checkpoints
+        """A learner for one phase, which ends it with `shutdown`.
+
+        Args:
+            config: the run's own settings, or those of its cold start.
+            checkpoint: the weights that training starts from.
+            total_steps: planned optimiser steps.
+            reference: the weights that the KL penalty compares with.
+            checkpoints: where its training state is kept, if not in the folder of reinforcement learning.
+        """
+        whole = self.config
+        spec = LearnerSpec(
+            config=config,
+            checkpoint=checkpoint,
+            reference=reference,
+            images=self.folder.images,
+            prompt=whole.prompt,
+            checkpoints=checkpoints or self.folder.checkpoints,
+            keep_checkpoints=whole.training.keep_checkpoints,
+            total_steps=total_steps,
+            steps_per_update=whole.steps_per_update,
+            temperature=whole.rollout.sampling.temperature,
+            num_threads=whole.cluster.threads_of_rank(config.num_ranks),
+            on_gpu=whole.cluster.learner_rank_gpus > 0,
         )
+        learner = LearnerGroup(spec, whole.cluster, whole.rollout.engine, self.warnings.add)
         await learner.start()
         return learner
 
