@@ -64,6 +64,15 @@ def test_every_part_of_a_model_has_weights_and_each_is_frozen_alone(family: Fami
 
 
 @each_family
+def test_a_weights_part_follows_from_its_name(family: Family) -> None:
+    for name, _ in random_model(family).named_parameters():
+        module = name.split(".")[1]
+        towers = {"visual": "projector" if "merger" in name else "vision", "region_encoder": "region"}
+        assert family.part_of(name) == towers.get(module, "language"), name
+    assert family.part_of("lm_head.weight") == "language"
+
+
+@each_family
 def test_the_last_layers_are_trained_with_the_norm_after_them(family: Family) -> None:
     model = random_model(family)
     freeze(model, LearnerConfig(freeze=("vision", "projector", "region"), last_language_layers=1))
