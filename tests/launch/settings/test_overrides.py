@@ -80,7 +80,7 @@ def test_a_section_that_the_file_leaves_out_starts_from_its_defaults(tmp_path: P
 def test_a_type_may_be_given_for_its_section() -> None:
     config = demo("learner.importance=none", "rollout.scaling=fixed", "learner.advantage=dr_grpo")
     assert (config.learner.importance.type, config.learner.advantage.type) == ("none", "dr_grpo")
-    assert "write learner.policy_loss.type=… (one of grpo, gspo)" in refused("learner.policy_loss=ppo")
+    assert "write learner.policy_loss.type=… (one of grpo, gspo" in refused("learner.policy_loss=ppo")
 
 
 def test_the_tiny_model_that_the_advice_names_is_one_setting() -> None:
