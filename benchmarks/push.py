@@ -76,7 +76,7 @@ class Receiver:
         from vllm.model_executor.model_loader.reload import record_metadata_for_reloading
 
         from rollout.transfer.checksums import ReceivedChecksums
-        from rollout.transfer.gloo import GlooWeightTransferEngine
+        from rollout.transfer.gloo_receiver import GlooWeightTransferEngine
 
         model = PlainModel(size_mb)
         record_metadata_for_reloading(model)

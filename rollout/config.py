@@ -10,7 +10,7 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class GlooTransferConfig(StrictModel):
-    """Weights over TCP into CPU memory: the backend of `rollout.transfer.gloo`."""
+    """Weights over TCP into CPU memory: the backend of `rollout.transfer.gloo_sender`."""
 
     backend: ClassVar[str] = "gloo"
     type: Literal["gloo"] = "gloo"

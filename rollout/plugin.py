@@ -23,12 +23,13 @@ def register() -> None:
 
     vLLM's child processes also begin to watch their parent.
     """
-    for config, module, prefix in (
-        (GlooTransferConfig, "rollout.transfer.gloo", "Gloo"),
-        (NcclTransferConfig, "rollout.transfer.nccl", "Nccl"),
+    # By name: each process imports only the end that it uses.
+    for config, receiver, sender, prefix in (
+        (GlooTransferConfig, "rollout.transfer.gloo_receiver", "rollout.transfer.gloo_sender", "Gloo"),
+        (NcclTransferConfig, "rollout.transfer.nccl", "rollout.transfer.nccl", "Nccl"),
     ):
-        WeightTransferEngineFactory.register_engine(config.backend, module, f"{prefix}WeightTransferEngine")
-        WeightTransferTrainerFactory.register_engine(config.backend, module, f"{prefix}TrainerWeightTransferEngine")
+        WeightTransferEngineFactory.register_engine(config.backend, receiver, f"{prefix}WeightTransferEngine")
+        WeightTransferTrainerFactory.register_engine(config.backend, sender, f"{prefix}TrainerWeightTransferEngine")
     for family in FAMILIES:
         # By name: vLLM inspects a model's class in another process, so that this one does not touch the accelerator.
         name = family.region_architecture

@@ -115,9 +115,9 @@ def trainer_init_info(
         largest_tensor_bytes: size of the largest tensor that is sent.
     """
     bucket_bytes = int(config.bucket_mb * _MEGABYTE)
-    # Each backend is imported only where it is used: one of them brings half of vLLM's layers with it.
+    # Only the backend that is used is imported.
     if isinstance(config, GlooTransferConfig):
-        from rollout.transfer.gloo import GlooTrainerInitInfo
+        from rollout.transfer.gloo_sender import GlooTrainerInitInfo
 
         return GlooTrainerInitInfo(
             rank=rank,

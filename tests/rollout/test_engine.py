@@ -19,8 +19,8 @@ from rollout.config import CanaryConfig, EngineConfig
 from rollout.engine import EngineSpec, RolloutEngine
 from rollout.errors import EngineStartError, TransferError, WorkersFailedError
 from rollout.transfer.buckets import plan_buckets
-from rollout.transfer.gloo import GlooUpdateInfo
 from rollout.transfer.gloo_group import GlooGroup
+from rollout.transfer.gloo_messages import GlooUpdateInfo
 from spatial.sample import BadImageError, ImageRef, ReasoningPath, SpatialSample
 from vlm.policy import Policy
 

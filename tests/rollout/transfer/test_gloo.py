@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
-from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
+from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory, WeightTransferTrainerFactory
 from vllm.model_executor.layers.quantization.base_config import QuantizeMethodBase
 from vllm.model_executor.model_loader.reload import record_metadata_for_reloading
 from vllm.model_executor.model_loader.weight_utils import default_weight_loader
@@ -23,13 +23,10 @@ from rollout.transfer.buckets import PackedSource, plan_buckets
 from rollout.transfer.channel import trainer_init_info
 from rollout.transfer.checksums import tensor_checksum
 from rollout.transfer.client import FanOutClient, WeightUpdate
-from rollout.transfer.gloo import (
-    GlooInitInfo,
-    GlooTrainerWeightTransferEngine,
-    GlooUpdateInfo,
-    GlooWeightTransferEngine,
-)
 from rollout.transfer.gloo_group import GlooGroup, in_background
+from rollout.transfer.gloo_messages import GlooInitInfo, GlooUpdateInfo
+from rollout.transfer.gloo_receiver import GlooWeightTransferEngine
+from rollout.transfer.gloo_sender import GlooTrainerWeightTransferEngine
 
 from .receivers import ThreadReceiver
 
@@ -339,3 +336,10 @@ def test_layers_of_which_nothing_comes_stay_as_they_were() -> None:
     engine.start_weight_update()
     engine.finish_weight_update()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_either_end_of_the_backend_is_the_one_that_the_config_means() -> None:
+    register()
+    backend = GlooTransferConfig.backend
+    assert WeightTransferTrainerFactory._registry[backend]() is GlooTrainerWeightTransferEngine
+    assert WeightTransferEngineFactory._registry[backend]() is GlooWeightTransferEngine
