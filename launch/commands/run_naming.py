@@ -56,7 +56,7 @@ def the_run(names: Sequence[str] | None, option: Path | None) -> Path:
     """The one run that is named, or the default.
 
     Raises:
-        ConfigError: it is not there, is no run, or several are named.
+        ConfigError: it does not exist, is not a run, or several are named.
     """
     named = runs_named(names, None if option is None else [option])
     if len(named) > 1:
@@ -68,7 +68,7 @@ def runs_named(names: Sequence[str] | None, options: Sequence[Path] | None) -> l
     """The runs that are named, each once, or the default.
 
     Raises:
-        ConfigError: one of them is not there, or is no run.
+        ConfigError: one of them does not exist, or is not a run.
     """
     given = [*(Path(name.removeprefix("run=")).expanduser() for name in names or ()), *(options or ())]
     runs = list(dict.fromkeys(given)) or [DEFAULT_RUN]

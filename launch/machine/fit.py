@@ -1,4 +1,4 @@
-"""`sr-real doctor --config X`: what a config needs, and whether the cluster has it, before anything starts."""
+"""`sr-real doctor --config X`: the needs of a config, and whether the cluster meets them, before anything starts."""
 
 import math
 import subprocess
@@ -110,7 +110,7 @@ def examine_config(
     try:
         shape = ModelShape.of_checkpoint(config.model.path, learner)
     except (ConfigError, OSError, ValueError) as error:
-        # What it would need cannot be told; all else can.
+        # Only its memory cannot be checked.
         advice = "fix that first, or give another (model.path); until then memory cannot be checked"
         return [*findings, Finding("model", "fail", str(error), advice)]
     needs = learner_needs(shape, learner, rollout.engine)
@@ -213,9 +213,9 @@ def findings_for(config: RunConfig, gpu_gib: float | None, rollout_gpu_gib: floa
     try:
         nodes = find_nodes(address)
     except ConnectionError as error:
-        told = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         advice = "the checks below use the config alone; start the cluster, or leave cluster.address out"
-        findings.append(Finding("cluster", "warn", f"none at cluster.address={address}: {told}", advice))
+        findings.append(Finding("cluster", "warn", f"none at cluster.address={address}: {reason}", advice))
     try:
         check_reward(config)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""Looking at this machine and this install, without importing what is heavy; and what a config asks of them."""
+"""Looks at this machine and this installation without heavy imports; and what a config needs of them."""
 
 import importlib.util
 import os

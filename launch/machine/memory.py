@@ -1,4 +1,4 @@
-"""What a config needs of each GPU, by arithmetic: before anything starts.
+"""Memory that a config needs on each GPU, computed before anything starts.
 
 Formulas count what is large, with the number formats and the sharding that the config asks for; what PyTorch's
 allocator wastes is allowed for by `SPARE_SHARE`. Sources: ZeRO (arXiv 1910.02054) for weights, gradients and optimiser
@@ -37,7 +37,7 @@ class ModelShape:
     hidden_size: int
     intermediate_size: int
     kv_size: int
-    """Of keys, or of values: their heads × a head's width."""
+    """Width of the keys, or of the values: number of heads × width of a head."""
     vocab_size: int
 
     @classmethod
@@ -82,7 +82,7 @@ def learner_needs(shape: ModelShape, config: LearnerConfig, engine: EngineConfig
     """What one learner rank holds at once in the middle of an update.
 
     Args:
-        engine: says how long a row may be, and how weights leave.
+        engine: gives the longest row and the way in which weights are sent.
     """
     layout, ranks = config.deepspeed, config.num_ranks
     width = _BYTES[layout.dtype]
@@ -108,8 +108,8 @@ def learner_needs(shape: ModelShape, config: LearnerConfig, engine: EngineConfig
 
 
 def _activation_bytes(shape: ModelShape, layout: DeepSpeedConfig, max_row_tokens: int) -> float:
-    """Of the longest micro-batch: what the backward pass needs of each layer, or with recomputation the layers' inputs
-    and one layer's inside. Attention keeps no square of the length (flash attention, or PyTorch's own)."""
+    """Bytes for the longest micro-batch: what the backward pass needs of each layer, or with recomputation the layers'
+    inputs and the inside of one layer. Attention keeps no square of the length (flash attention, or PyTorch's own)."""
     bounds = [layout.micro_batch_tokens]
     if layout.micro_batch_rows is not None:
         bounds.append(layout.micro_batch_rows * max_row_tokens)

@@ -1,4 +1,4 @@
-"""How much disk a run's checkpoints and models will take, by arithmetic: before anything starts."""
+"""Disk space that a run's checkpoints and models will take, computed before anything starts."""
 
 import json
 import math
@@ -23,9 +23,9 @@ def count_parameters(model: Path, learner: LearnerConfig) -> tuple[int, int]:
         with file.open("rb") as content:
             (length,) = struct.unpack("<Q", content.read(8))
             header = json.loads(content.read(length))
-        for name, told in header.items():
+        for name, entry in header.items():
             if name != "__metadata__":
-                sizes[name] = math.prod(told["shape"])
+                sizes[name] = math.prod(entry["shape"])
     num_layers = 1 + max((layer for name in sizes if (layer := family.layer_of(name)) is not None), default=0)
     first = num_layers - (learner.last_language_layers or num_layers)
     trained = (number for name, number in sizes.items() if family.is_trained(name, learner.freeze, first))
@@ -33,7 +33,7 @@ def count_parameters(model: Path, learner: LearnerConfig) -> tuple[int, int]:
 
 
 def checkpoint_bytes(model: Path, learner: LearnerConfig) -> int:
-    """Of one checkpoint: the weights, the optimiser's state, and under ZeRO the masters of what is trained."""
+    """Size of one checkpoint: the weights, the optimiser's state, and under ZeRO the masters of what is trained."""
     number, trained = count_parameters(model, learner)
     masters = 4 if learner.deepspeed.zero_stage > 0 else 0
     width = _WIDTH_BYTES[learner.deepspeed.dtype]
@@ -41,7 +41,7 @@ def checkpoint_bytes(model: Path, learner: LearnerConfig) -> int:
 
 
 def check_space_for(config: RunConfig, folder: RunFolder, model: Path, phases: Collection[str]) -> None:
-    """Whether the checkpoints that are kept, one that is being written, and the model at the end have room.
+    """Check that there is room for the kept checkpoints, one being written, and the final model.
 
     Args:
         model: the one that training starts from, or one of its size.

@@ -1,4 +1,4 @@
-"""Which sr-real this is, and on what it runs: what a report of a fault has to say."""
+"""The versions of sr-real and of what it runs on, for bug reports."""
 
 import importlib.metadata
 import platform
@@ -26,7 +26,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Of the checkout that this program runs from; None where it is none, or git is not there."""
+    """The commit of the checkout that this program runs from; None if it is not a checkout, or git is missing."""
     if not (_PROGRAM / ".git").exists():
         return None
     try:

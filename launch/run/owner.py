@@ -27,7 +27,7 @@ _NO_LOCKS = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.
 def owned(folder: RunFolder, console: Console) -> Iterator[None]:
     """Nobody else works in the run's folder while the block runs.
 
-    The kernel lets go of the lock when this process ends, however it ends, also on another host of an NFSv4 share.
+    The kernel releases the lock when this process ends, in whatever way, also for other hosts of an NFSv4 share.
 
     Raises:
         ConfigError: another command works in it (which one, where and since when), or it cannot be written to.
@@ -35,9 +35,7 @@ def owned(folder: RunFolder, console: Console) -> Iterator[None]:
     try:
         file = folder.owner.open("a+")
     except OSError as error:
-        raise ConfigError(
-            f"{folder.root} cannot be written to: {error.strerror}; give a folder that can: run=…"
-        ) from None
+        raise ConfigError(f"{folder.root} is not writable: {error.strerror}; give a folder that is: run=…") from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,7 +52,7 @@ def owned(folder: RunFolder, console: Console) -> Iterator[None]:
         try:
             yield
         finally:
-            with suppress(OSError):  # a full disk: the lock is let go of all the same
+            with suppress(OSError):  # a full disk: the lock is released anyway
                 _write(file, None)
 
 

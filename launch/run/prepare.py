@@ -1,4 +1,4 @@
-"""What must be there before actors start: the run's folder, its data, its base model."""
+"""Prepares what actors need: the run's folder, its data, its base model."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ _STAMP = "built.json"
 
 
 def prepare_folder(folder: RunFolder) -> None:
-    """Create the run's folder, or find that it is one.
+    """Create the run's folder, or check that it is one.
 
     Raises:
         ConfigError: the folder holds a person's files where a run's would be, or links that a run would write through;
@@ -52,7 +52,7 @@ def prepare_folder(folder: RunFolder) -> None:
 
 
 def check_machine(config: RunConfig) -> None:
-    """Look for what Ray, or the learner after minutes of loading, would fail at (`sr-real doctor` looks for more).
+    """Check what would make Ray fail, or the learner after minutes of loading (`sr-real doctor` checks more).
 
     Raises:
         ConfigError: it is not there.
@@ -211,7 +211,7 @@ def prepare_base_model(config: RunConfig, folder: RunFolder) -> Path:
 
 
 def _is_made(folder: RunFolder, recipe: Mapping[str, object]) -> bool:
-    """Whether the base model is there, made by `recipe`; another one is set aside."""
+    """Whether the base model exists and was made by `recipe`; a different one is set aside."""
     stamp = folder.base_model / _STAMP
     if not (folder.base_model / "config.json").exists():
         return False

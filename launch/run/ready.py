@@ -38,7 +38,7 @@ class Needs:
         """Whether this machine and the config allow it; reads and writes nothing of the run.
 
         Raises:
-            ConfigError: something is missing, or does not go together; says what to do.
+            ConfigError: something is missing or does not fit together; the message says what to do.
         """
         check_reward(config)
         check_machine(config)
@@ -53,7 +53,7 @@ DATA_AND_MODEL = Needs()
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is there when actors start."""
+    """What was prepared when actors start."""
 
     base_model: Path | None
     """None where a command needs none."""
@@ -65,7 +65,7 @@ def prepare(config: RunConfig, folder: RunFolder, needs: Needs, console: Console
     """Build or find the data and the base model, and check that they fit each other and the disk.
 
     Raises:
-        ConfigError: the samples cannot be used, or the disk is too small; says what to do.
+        ConfigError: the samples cannot be used, or the disk is too small; the message says what to do.
         BadDataError: too many samples are bad.
     """
     try:

@@ -1,7 +1,7 @@
-"""How a run was trained, as its folder tells it.
+"""How a run was trained, as recorded in its folder.
 
 config.json   how it was begun: written once, and set aside only with the results that it made
-starts.jsonl  a line for each command that was started here; those that train say what they changed of the config
+starts.jsonl  one line per command that was started here; training commands record their changes to the config
 """
 
 import hashlib
@@ -91,7 +91,7 @@ def own_config(folder: RunFolder) -> dict[str, Any] | None:
 def begin_again(folder: RunFolder, config: RunConfig, paths: Sequence[Path]) -> Path | None:
     """Set `paths` aside, with the record of how they were made, so that training begins again with another record.
 
-    The record goes too where the run's data or model are no more those that it tells of.
+    The record is set aside too if it no longer describes the run's data or model.
 
     Returns:
         Where they lie now; None if nothing was in the way.
@@ -157,8 +157,8 @@ def check_data(folder: RunFolder, accept: bool) -> None:
 
 
 def data_mark(folder: RunFolder) -> dict[str, Any] | None:
-    """By which the run's training samples are known again: their number of bytes, and a digest of parts of them, for
-    the whole may be many gigabytes. None: there are none."""
+    """Identifies the run's training samples: their number of bytes, and a digest of parts of them, because it may be
+    many gigabytes large. None: there are none."""
     file = folder.data / "train.jsonl"
     if not file.is_file():
         return None

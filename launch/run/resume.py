@@ -30,7 +30,7 @@ def resume_command(folder: RunFolder, run: str, command: str, start: Path | None
 
 
 def resume_command_of(root: Path) -> str:
-    """The same for a run that left nothing but its folder."""
+    """The same for a run of which only the folder is left."""
     folder = RunFolder(root.resolve())
     last = last_start(folder)
     return resume_command(folder, str(root), last["command"] if last else "train", recorded_from(folder))
@@ -43,7 +43,7 @@ def run_override(run: str) -> str:
 
 
 def check_resumable(checkpoint: Path, command: str, config: RunConfig) -> None:
-    """Whether a run with this config can go on from a checkpoint: asked of its small files, before anything is loaded.
+    """Check, from the checkpoint's small files alone, that a run with this config can continue from it.
 
     Raises:
         CheckpointError: it is of another command, it is damaged, or it is laid out by other settings.

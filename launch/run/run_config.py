@@ -1,4 +1,4 @@
-"""The config of a command: for a new run from a file or preset, for an existing one its own with changes over it."""
+"""The config of a command: a new run takes it from a file or preset, an existing run keeps its own, with changes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,12 +35,12 @@ _PATHS = "training.groups_per_step"
 
 @dataclass(frozen=True)
 class Rule:
-    """What a command must find as the run was trained."""
+    """Which fields must still be as the run was trained."""
 
     accepted: tuple[str, ...]
     """Fields that may differ if a person accepts it."""
     fixed: tuple[str, ...] = ()
-    """Fields that may not, for what is there could not be used."""
+    """Fields that may not differ, because the run's files could not be used otherwise."""
     keeps_paths: bool = False
     """Whether the set of trained paths is fixed too."""
     can_accept: bool = True
@@ -52,7 +52,7 @@ TRAIN = Rule((*MADE, "prompt"))
 TRAIN_RESUMED = Rule((*MADE, "prompt", "learner.seed", "training.kinds"), _LAYOUT_OF_TRAINING, keeps_paths=True)
 EXPORT = Rule(MADE, _LAYOUT_OF_TRAINING, can_accept=False)
 USE = Rule(MADE, can_accept=False)
-"""Of commands that train nothing."""
+"""For commands that train nothing."""
 
 
 def config_for(
@@ -65,13 +65,13 @@ def config_for(
 ) -> RunConfig:
     """The config that a command works with.
 
-    In a new folder: `file` with `overrides` over it. On a run that was trained: its own config (RUN/config.json and
-    what later starts changed) with `overrides`; a `file` that is named all the same is compared with it. Says which one
-    is taken, and each field that is not as it was.
+    For a new folder: `file` with `overrides` applied. For a trained run: its own config (RUN/config.json and what later
+    starts changed) with `overrides`; if `file` is named too, it is compared with that. Prints which config is used, and
+    each field that differs.
 
     Args:
         file: a YAML file or a preset's name, if a person named one; else `preset`.
-        accept: whether a person accepts fields of `rule.accepted` that are not as they were.
+        accept: whether a person accepts that fields of `rule.accepted` differ.
 
     Raises:
         ConfigError: as `load_config`; or a field contradicts what the run was trained with.
@@ -146,7 +146,7 @@ def start_of_training(folder: RunFolder, given: Path | None, is_resumed: bool, a
     """The model that training starts from, or started from.
 
     Raises:
-        ConfigError: it is no model folder, or not the one that a run which is resumed started from.
+        ConfigError: it is not a model folder, or not the one from which the resumed run started.
     """
     recorded = recorded_from(folder) if is_resumed else None
     start = (given or recorded or folder.cold_start_model).resolve()
@@ -189,7 +189,7 @@ def _refuse(folder: RunFolder, rule: Rule, changes: Sequence[Difference], accept
 
 
 def _is_path(change: Difference) -> bool:
-    """Whether a path is trained that was not, or is no more."""
+    """Whether a path was added to training or removed from it."""
     if not change.concerns((_PATHS,)):
         return False
     return not (isinstance(change.was, int) and isinstance(change.now, int) and change.was and change.now)

@@ -1,4 +1,4 @@
-"""Whether a run can ask its samples and learn from them, told before anything starts.
+"""Checks, before anything starts, that a run can use its samples.
 
 A sample that cannot be used is left out by name, up to the share that the config allows: `RUN/left_out.jsonl` says
 which and why. Every process of the run leaves out the same.
@@ -27,7 +27,7 @@ Phase = Literal["cold_start", "train"]
 SPLITS = ("train", "validation", "test")
 _NUM_NAMED = 3
 _NUM_IMAGES_TRIED = 100
-"""Of a file: a wrong size or orientation is usually that of a whole set."""
+"""Per file; a wrong size or orientation usually affects a whole set."""
 _NUM_CHAINS_MEASURED = 1000
 _BATCH = 256
 
@@ -37,7 +37,7 @@ class Cause(NamedTuple):
 
     words: str
     remedy: str
-    """What to do; `{size}` stands for what a setting would have to be for all of them."""
+    """What to do; `{size}` is the value of the setting that would fit all of them."""
 
 
 class Fault(NamedTuple):
@@ -45,9 +45,9 @@ class Fault(NamedTuple):
 
     cause: Cause
     detail: str
-    """What it is with this one."""
+    """The details of this sample."""
     size: int = 0
-    """What the setting in the remedy would have to be for it."""
+    """The value of the setting in the remedy that would fit it."""
 
 
 _BROKEN = Cause(
@@ -63,7 +63,7 @@ Check = Callable[[SpatialSample], Fault | None]
 
 
 def check_samples(config: RunConfig, folder: RunFolder, checkpoint: Path, phases: Collection[Phase]) -> None:
-    """Find what cannot be used, write it down, and see whether enough is left for what the run is to do.
+    """Find samples that cannot be used, record them, and check that enough are left for the run.
 
     Args:
         checkpoint: whose processor makes the prompts.
@@ -208,7 +208,7 @@ def check_questions(
 def _response_fits(
     config: RunConfig, encoder: PromptEncoder, paths: Sequence[ReasoningPath] = tuple(ReasoningPath)
 ) -> Check:
-    """Whether a whole response fits behind the prompt: one that is cut for want of room teaches the wrong thing."""
+    """Whether a whole response fits behind the prompt: a response that is cut off teaches the wrong thing."""
     longest, wanted = config.rollout.engine.max_model_len, config.rollout.sampling.max_response_tokens
     cause = Cause(
         f"no room for a response of rollout.sampling.max_response_tokens={wanted} behind the prompt, in "
@@ -218,7 +218,7 @@ def _response_fits(
 
     def check(sample: SpatialSample) -> Fault | None:
         for path in (path for path in sample.paths if path in paths):
-            # Most prompts are far shorter, and that can be told without the tokenizer.
+            # Most prompts are far shorter, which can be seen without the tokenizer.
             if encoder.max_prompt_tokens(sample, path) + wanted > longest:
                 try:
                     num = len(encoder.prompt_token_ids(sample, path))
@@ -232,7 +232,7 @@ def _response_fits(
 
 
 def _without_special_tokens(encoder: PromptEncoder) -> Check:
-    """What a sample cannot know of itself: which words are special to this tokenizer."""
+    """Only the tokenizer knows which words are special to it."""
     special = encoder.special_tokens
 
     def check(sample: SpatialSample) -> Fault | None:

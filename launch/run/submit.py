@@ -1,4 +1,4 @@
-"""A run as a job of a Ray cluster: this project is shipped, the log comes back, the run's exit status is the job's."""
+"""A run as a job on a Ray cluster: uploads this project, prints the log, and exits with the run's status."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ _END_WAIT_S = _STOP_WAIT_S + 60
 
 
 def shipped_config(config: str) -> str:
-    """What the job calls a config, be it a preset's name or a file: its place in the project.
+    """A config's path within the project, as the job sees it; for a preset's name or a file.
 
     Raises:
         ConfigError: there is no such config, or it lies outside the project, which is all that is shipped.

@@ -124,14 +124,19 @@ def parse_config(content: Mapping[str, Any], source: str) -> RunConfig:
     Raises:
         ConfigError: as `load_config`.
     """
-    return parse_settings(without_former_keys(content, source), RunConfig, source=f"config {source}")
+    return parse_settings(
+        without_former_keys(content, source),
+        RunConfig,
+        source=f"config {source}",
+        where_to_search=" (`sr-real config WORD` searches all)",
+    )
 
 
 def without_former_keys(content: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """A config without the keys that earlier versions had, so that their runs can still be resumed.
+    """A config without keys that only earlier versions had, so that their runs can still be resumed.
 
     Raises:
-        ConfigError: such a key says something else than the one that took its place.
+        ConfigError: such a key contradicts the one that replaced it.
     """
     learner = content.get("learner")
     if not isinstance(learner, Mapping) or "temperature" not in learner:
@@ -150,7 +155,7 @@ def without_former_keys(content: Mapping[str, Any], source: str) -> dict[str, An
 _Settings = TypeVar("_Settings", bound=BaseModel)
 
 
-def parse_settings(content: Any, model: type[_Settings], source: str) -> _Settings:
+def parse_settings(content: Any, model: type[_Settings], source: str, where_to_search: str = "") -> _Settings:
     """Validate plain data.
 
     Raises:
@@ -160,4 +165,4 @@ def parse_settings(content: Any, model: type[_Settings], source: str) -> _Settin
         # Through JSON: strict types, but lists for tuples and strings for enumerations, as files have them.
         return model.model_validate_json(json.dumps(content))
     except ValidationError as error:
-        raise ConfigError(f"{source}: {describe_faults(error, model)}") from None
+        raise ConfigError(f"{source}: {describe_faults(error, model, where_to_search)}") from None

@@ -65,23 +65,27 @@ KNOWN_ELSEWHERE_AS = {
     "gradient_clipping": ("learner.optimizer.max_grad_norm",),
     "max_grad_norm": ("learner.optimizer.max_grad_norm", "learner.sft.optimizer.max_grad_norm"),
 }
-"""What other trainers call these settings."""
+"""Names that other trainers use for these settings."""
 
 
-def describe_faults(error: ValidationError, model: Model) -> str:
-    """How many faults there are, and a line for each."""
+def describe_faults(error: ValidationError, model: Model, where_to_search: str = "") -> str:
+    """The number of faults, and a line for each.
+
+    Args:
+        where_to_search: added where no similar key is known.
+    """
     faults = error.errors()
-    # A list is too short without its bad entries, which are told.
+    # A list counts as too short without its bad entries; those are named already.
     inside = {fault["loc"][:depth] for fault in faults for depth in range(len(fault["loc"]))}
-    told = [fault for fault in faults if fault["loc"] not in inside]
-    lines = list(dict.fromkeys(line for fault in told for line in _describe(fault, model)))
+    named = [fault for fault in faults if fault["loc"] not in inside]
+    lines = list(dict.fromkeys(line for fault in named for line in _describe(fault, model, where_to_search)))
     num_left = len(lines) - _MOST_LINES + 1
     shown = lines if num_left <= 1 else [*lines[: _MOST_LINES - 1], f"… and {num_left} more"]
     return "\n  ".join([f"{len(lines)} fault{'s' if len(lines) > 1 else ''}", *shown])
 
 
 def keys_named(words: str, model: Model) -> list[str]:
-    """Keys that end as `words` do, the longest agreement first, then those that other trainers call so."""
+    """Keys that end with `words`, the longest match first, then those that other trainers call by this name."""
     keys = _keys(model)
     name = words.rpartition(".")[2]
     found = [
@@ -93,7 +97,7 @@ def keys_named(words: str, model: Model) -> list[str]:
 
 
 def keys_spelt_like(words: str, model: Model) -> list[str]:
-    """Keys whose last part is spelt nearly as that of `words`."""
+    """Keys whose last part is similar to that of `words`."""
     keys = _keys(model)
     names = {key.rpartition(".")[2] for key in keys}
     near = difflib.get_close_matches(words.rpartition(".")[2], names, n=2, cutoff=0.75)
@@ -105,14 +109,14 @@ def _keys(model: Model) -> list[str]:
     return list(dict.fromkeys(setting.key for setting in settings_of(model) if ".N." not in setting.key))
 
 
-def _describe(fault: Mapping[str, Any], model: Model) -> Iterator[str]:
+def _describe(fault: Mapping[str, Any], model: Model, where_to_search: str) -> Iterator[str]:
     path, models = _written(fault["loc"], model)
     key = ".".join(path)
     field = field_at([model], path)
     match fault["type"]:
         case "extra_forbidden":
             for unknown, value in _leaves(path, fault["input"]):
-                named, hint = _meant(unknown, value, len(path), models, model)
+                named, hint = _meant(unknown, value, len(path), models, model, where_to_search)
                 yield f"{named}: {hint}" if "goes with" in hint else f"{named}: unknown key; {hint}"
         case "missing":
             doc = docs_of(models[0]).get(path[-1], "") if models else ""
@@ -137,8 +141,8 @@ def _describe(fault: Mapping[str, Any], model: Model) -> Iterator[str]:
 
 
 def _written(location: Sequence[Any], model: Model) -> tuple[list[str], list[Model]]:
-    """A fault's place as a person writes it, without the `type`s that pydantic puts between; and what models the last
-    part is looked for in."""
+    """A fault's place as a person writes it, without the `type`s that pydantic inserts; and the models in which its
+    last part is looked up."""
     path: list[str] = []
     models, inside, entries = [model], [model], list[Model]()
     for part in map(str, location):
@@ -165,9 +169,10 @@ def _leaves(path: list[str], value: Any) -> Iterator[tuple[str, Any]]:
         yield ".".join(path), value
 
 
-def _meant(unknown: str, value: Any, depth: int, models: Sequence[Model], root: Model) -> tuple[str, str]:
-    """As much of an unknown key as is to be named, and what may be meant: one beside it that is spelt nearly so, or one
-    elsewhere.
+def _meant(
+    unknown: str, value: Any, depth: int, models: Sequence[Model], root: Model, where_to_search: str
+) -> tuple[str, str]:
+    """The part of an unknown key to name, and what may be meant: a similar key beside it, or one elsewhere.
 
     Args:
         depth: how many parts of the key lead to the one that is unknown.
@@ -188,7 +193,7 @@ def _meant(unknown: str, value: Any, depth: int, models: Sequence[Model], root: 
         return ".".join(parts[:depth]), f"did you mean '{nearest[0]}'?"
     if not elsewhere:
         where = f"known here: {', '.join(known)}" if known else f"{'.'.join(parts[: depth - 1])} is no section"
-        return unknown, f"{where} (`sr-real config WORD` searches all)"
+        return unknown, f"{where}{where_to_search}"
     text = "" if isinstance(value, Mapping | list) else f"={_given(value, quoted=False)}"
     return unknown, f"did you mean {' or '.join(f'{key}{text}' for key in elsewhere)}?"
 
@@ -212,7 +217,7 @@ def _nearest(given: object, known: Sequence[str]) -> str:
 
 
 def _section_wanted(key: str, given: Any, field: Any) -> str:
-    """What to write in place of one value for a whole section."""
+    """What to write instead of one value for a whole section."""
     models = [] if field is None else models_of(field.annotation)
     names = list(dict.fromkeys(name for model in models for name in model.model_fields if name != "type"))
     types = types_of(models)

@@ -1,4 +1,4 @@
-"""What a path on the command line has to be: a model, a training checkpoint, recorded trajectories.
+"""Paths on the command line that must be a model, a training checkpoint, or recorded trajectories.
 
 Checked before anything is prepared; a path of the wrong kind is refused with the command that would work.
 """
@@ -15,7 +15,7 @@ def model_folder(path: Path, flag: str) -> Path:
     """A Hugging Face folder.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not one.
     """
     if (path / "config.json").is_file() and not _is_run(path):
         return path.resolve()
@@ -25,14 +25,14 @@ def model_folder(path: Path, flag: str) -> Path:
         target = path.resolve().parent.parent / "exported" / path.resolve().name
         command = shlex.join(["sr-real", "export", str(target), "--checkpoint", str(path)])
         raise ConfigError(
-            f"{flag} {path} is a training checkpoint, and a model is needed here: write it as one with\n  {command}\n"
+            f"{flag} {path} is a training checkpoint, but a model is needed here: export it with\n  {command}\n"
             f"then give {flag} {target}"
         )
     if _is_run(path):
         models = [name for name in ("final_model", "cold_start_model") if (path / name / "config.json").is_file()]
-        there = f"; in it are {', '.join(str(path / name) for name in models)}" if models else ""
-        raise ConfigError(f"{flag} {path} is a run's folder, and a model is needed here{there}")
-    raise ConfigError(f"{flag} {path} is no model folder: it has no config.json")
+        there = f"; it contains {', '.join(str(path / name) for name in models)}" if models else ""
+        raise ConfigError(f"{flag} {path} is a run's folder, but a model is needed here{there}")
+    raise ConfigError(f"{flag} {path} is not a model folder: it has no config.json")
 
 
 def find_checkpoint(path: str) -> str:
@@ -53,7 +53,7 @@ def find_checkpoint(path: str) -> str:
 def cached_model(name: str) -> Path:
     """Where the hub's cache on this machine has a model.
 
-    The network is never asked: where there is none, every process would wait for a minute before it took the cache.
+    The network is never asked: without one, every process would wait a minute before using the cache.
 
     Raises:
         ConfigError: it is not there, or not whole.
@@ -79,7 +79,7 @@ def training_checkpoint(path: Path, flag: str) -> Path:
     """A checkpoint that training wrote, every file of it checked.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not one.
         CheckpointError: it is damaged.
     """
     from learner.checkpoint_store import list_checkpoints, verify
@@ -95,7 +95,7 @@ def training_checkpoint(path: Path, flag: str) -> Path:
         for folder in (path, path / "checkpoints"):
             if found := list_checkpoints(folder):
                 raise ConfigError(f"{flag} {path} holds checkpoints; name one, such as {flag} {found[-1]}")
-        raise ConfigError(f"{flag} {path} is no training checkpoint: it has no manifest.json")
+        raise ConfigError(f"{flag} {path} is not a training checkpoint: it has no manifest.json")
     verify(path)
     return path.resolve()
 

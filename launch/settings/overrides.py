@@ -33,7 +33,7 @@ _OFF = (False, "false", "no")
 
 
 def lay_over(content: Mapping[str, Any], overrides: Sequence[str], *models: Model) -> dict[str, Any]:
-    """What a file says, with the overrides laid over it.
+    """The content of a file with the overrides applied.
 
     Args:
         models: of the config as a whole; several where keys of more than one may stand at its top.
@@ -41,7 +41,7 @@ def lay_over(content: Mapping[str, Any], overrides: Sequence[str], *models: Mode
     Raises:
         OverrideError: an override is no `key=value`, or its value cannot be read.
     """
-    # A copy: whoever asks compares what was with what is laid over it.
+    # A copy: callers compare the former config with the new one.
     laid = {key: as_meant(value, field_at(models, [key])) for key, value in deepcopy(dict(content)).items()}
     given = [_parse(override, models) for override in overrides]
     # Stable: of two values for one key, the last one counts.

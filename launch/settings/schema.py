@@ -1,4 +1,4 @@
-"""What may stand where in a config: its keys with their types, defaults and documentation, read off the models."""
+"""The keys of a config with their types, defaults and documentation, read from the models."""
 
 import ast
 import inspect
@@ -45,7 +45,7 @@ def settings_of(
     """Every key of a config; a section comes before the keys in it, and names the types that it may have.
 
     Args:
-        defaults: the section as it is where nobody gives it, if that is not what its model says.
+        defaults: the section's value if nobody sets it, where that differs from its model's defaults.
     """
     for name, field in model.model_fields.items():
         default = _default_of(field) if type(defaults) is not model else getattr(defaults, name)
@@ -85,12 +85,12 @@ def types_of(models: Sequence[Model]) -> list[str]:
 
 
 def models_of_type(models: Sequence[Model], tag: object) -> list[Model]:
-    """Those of them that are chosen by this `type`."""
+    """The models among them that this `type` chooses."""
     return [model for model in models if tag in _tags(model)]
 
 
 def field_at(models: Sequence[Model], path: Sequence[str]) -> FieldInfo | None:
-    """The field at a dotted path, by whatever `type` it exists; None where there is none. Numbers count in lists, and a
+    """The field at a dotted path, for any `type` that has it; None if there is none. Numbers count in lists, and a
     mapping has a field for each of its keys."""
     found = [model.model_fields[path[0]] for model in models if path[0] in model.model_fields] if path else []
     if len(path) <= 1 or not found:

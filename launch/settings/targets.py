@@ -23,7 +23,7 @@ def export_target(path: Path, checkpoint: Path) -> Path:
     target = path.resolve()
     run = RunFolder(target.parent)
     if run.config.is_file() and target in run.own_paths:
-        raise ConfigError(f"{path} is a part of the run {run.root}; give another folder, such as {run.root}/exported")
+        raise ConfigError(f"{path} belongs to the run {run.root}; give another folder, such as {run.root}/exported")
     check_free_folder(path, PROMPT_FILE, "export")
     check_writable(target)
     check_space(target, _model_bytes(checkpoint), "the model")
@@ -43,8 +43,8 @@ def check_free_folder(path: Path, sign: str, what: str) -> None:
         raise ConfigError(f"{path} is a file; give a folder")
     if path.is_dir() and any(path.iterdir()) and not (path / sign).is_file():
         raise ConfigError(
-            f"{path} holds files that no earlier {what} has written (there is no {sign}); they would be mixed with or "
-            "replaced by new ones: give a new or an empty folder"
+            f"{path} holds files that no earlier {what} wrote (there is no {sign}); new files would mix with them or "
+            "replace them: give a new or empty folder"
         )
 
 
@@ -59,7 +59,7 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be written to ({error.strerror}); give a folder that can") from None
+        raise ConfigError(f"{folder} is not writable ({error.strerror}); give a folder that is") from None
 
 
 def check_space(folder: Path, needed_bytes: float, what: str, remedy: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Where detected centres lie beside the true ones, from above: the picture of the region-to-3D validation."""
+"""Detected centres beside the true ones, from above: the picture that validates region-to-3D."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ _MAX_SHOWN = 150
 
 
 class Pair(NamedTuple):
-    """A true centre and what was said of it, camera frame."""
+    """A true centre and the predicted one, camera frame."""
 
     domain: str
     true_m: Vector3
@@ -79,8 +79,8 @@ def _draw(axes: Any, pairs: Sequence[Pair], title: str) -> None:
     draw_axes(axes, f"{title}: median error {middle:.2f} m of {len(pairs)}")
     shown = pairs[:_MAX_SHOWN]
     for pair in shown:
-        (x, _, z), (said_x, _, said_z) = pair.true_m, pair.predicted_m
-        axes.plot([x, said_x], [z, said_z], color="#b0b0b0", linewidth=0.8, zorder=1)
+        (x, _, z), (predicted_x, _, predicted_z) = pair.true_m, pair.predicted_m
+        axes.plot([x, predicted_x], [z, predicted_z], color="#b0b0b0", linewidth=0.8, zorder=1)
     axes.scatter(*_from_above(pair.true_m for pair in shown), s=26, facecolors="none", edgecolors="black", label="true")
     errors = [pair.error_m for pair in shown]
     predicted = _from_above(pair.predicted_m for pair in shown)

@@ -188,8 +188,8 @@ def _draw_example(axes: Any, folder: RunFolder, sample: SpatialSample, response:
     axes.imshow(image)
     axes.set_axis_off()
     parsed = parse_response(ReasoningPath.DTR, response)
-    said = _wrapped(f"{sample.question}\n{parsed.think}\nanswer: {parsed.answer}   truth: {answer_text(sample.answer)}")
-    axes.set_title(said, fontsize=7, loc="left")
+    text = _wrapped(f"{sample.question}\n{parsed.think}\nanswer: {parsed.answer}   truth: {answer_text(sample.answer)}")
+    axes.set_title(text, fontsize=7, loc="left")
 
 
 def _wrapped(text: str, width: int = 32) -> str:

@@ -63,7 +63,7 @@ def test_a_place_that_cannot_be_written_to_is_told_before_anything_is_read(tmp_p
     config = write(file, rows)
     (tmp_path / "taken").write_text("mine")
     settings = [f"out={tmp_path / 'taken'}", "type=own", f"file={file}", f"images={config.images}"]
-    with pytest.raises(ConfigError, match="taken cannot be written to"):
+    with pytest.raises(ConfigError, match="taken is not writable"):
         RUNNER.invoke(app, ["data", "import", *settings], catch_exceptions=False)
     assert (tmp_path / "taken").read_text() == "mine"
 

@@ -96,7 +96,7 @@ def test_of_a_run_its_newest_model_answers(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"--model .*: there is no such folder"):
         find_model(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match=r"--model .* is no model folder"):
+    with pytest.raises(ConfigError, match=r"--model .* is not a model folder"):
         find_model(tmp_path)
     make("cold_start_model")
     assert find_model(tmp_path) == tmp_path / "cold_start_model"

@@ -54,7 +54,7 @@ def model_folder(folder: Path) -> Path:
 def test_a_checkpoint_must_be_a_models_folder_and_be_named_once(tmp_path: Path) -> None:
     model = model_folder(tmp_path / "final_model")
     assert checkpoints_of(None, tmp_path) == (model,)
-    with pytest.raises(ConfigError, match="no model folder"):
+    with pytest.raises(ConfigError, match="not a model folder"):
         checkpoints_of([tmp_path], tmp_path)
     with pytest.raises(ConfigError, match="given twice"):
         checkpoints_of([model, tmp_path / "." / "final_model"], tmp_path)

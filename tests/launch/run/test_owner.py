@@ -86,7 +86,7 @@ def test_a_file_system_without_locks_is_said(folder: RunFolder, monkeypatch: pyt
 
 def test_a_folder_that_cannot_be_written_to_is_said_in_one_sentence(tmp_path: Path) -> None:
     with (
-        pytest.raises(ConfigError, match="cannot be written to"),
+        pytest.raises(ConfigError, match="is not writable"),
         owned(RunFolder(tmp_path / "missing"), Console(quiet=True)),
     ):
         pass

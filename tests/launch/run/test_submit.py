@@ -76,7 +76,7 @@ def test_a_jobs_status_is_the_runs_and_its_log_is_shown(address: str, tmp_path: 
         [*command[:-1], "train", f"run={tmp_path / 'none'}", *SMALL], capture_output=True, text=True, timeout=200
     )
     assert failed.returncode == 2
-    assert "is no model folder" in failed.stdout.replace("\n", " ")
+    assert "is not a model folder" in failed.stdout.replace("\n", " ")
 
 
 @pytest.mark.stack

@@ -63,7 +63,7 @@ def test_a_path_that_is_not_there_is_told_at_once_with_its_flag(
 
 def test_a_checkpoint_in_place_of_a_model_is_told_with_the_command_that_exports_it(run: Path) -> None:
     checkpoint = run / "checkpoints" / "step-000005"
-    with pytest.raises(ConfigError, match="is a training checkpoint, and a model is needed") as caught:
+    with pytest.raises(ConfigError, match="is a training checkpoint, but a model is needed") as caught:
         model_folder(checkpoint, "--checkpoint")
     command = re.search(r"^  (sr-real .*)$", str(caught.value), flags=re.MULTILINE)
     assert command is not None
@@ -82,7 +82,7 @@ def test_a_model_in_place_of_a_checkpoint_is_told(run: Path) -> None:
 
 
 def test_a_run_in_place_of_a_model_is_told_with_the_models_in_it(run: Path) -> None:
-    with pytest.raises(ConfigError, match=r"is a run's folder, and a model is needed here; in it are .*final_model"):
+    with pytest.raises(ConfigError, match=r"is a run's folder, but a model is needed here; it contains .*final_model"):
         model_folder(run, "--from")
     assert model_folder(run / "final_model", "--from") == run / "final_model"
 

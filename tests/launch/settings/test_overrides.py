@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.settings.config import ConfigError, FileDataConfig, RunConfig, load_config
+from corpora.builder.config import BuildConfig
+from launch.settings.config import ConfigError, FileDataConfig, RunConfig, load_config, parse_settings
 from launch.settings.overrides import lay_over
 
 
@@ -236,3 +237,10 @@ def test_what_is_laid_over_stays_as_it_was() -> None:
     assert laid["learner"]["sft"]["blend"] == {"lor": 1, "dtr": 6}
     assert laid["training"]["benchmarks"] == [{"name": "cv", "folder": "/sets/cv", "limit": 50}]
     assert (blend, benchmark) == ({"lor": 4, "dtr": 6}, {"name": "cv", "folder": "/sets/cv"})
+
+
+def test_the_search_for_settings_is_offered_for_a_runs_config_alone() -> None:
+    with pytest.raises(ConfigError) as refused_build:
+        parse_settings({"zork": 1}, BuildConfig, source="build")
+    assert "unknown key; known here: " in str(refused_build.value)
+    assert "sr-real config" not in str(refused_build.value)

@@ -30,7 +30,7 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(tmp_path: Path, chec
     target = tmp_path / "out"
     assert export_target(target, checkpoint) == target
     (target / "thesis.tex").write_text("mine")
-    with pytest.raises(ConfigError, match=r"out holds files that no earlier export has written"):
+    with pytest.raises(ConfigError, match=r"out holds files that no earlier export wrote"):
         export_target(target, checkpoint)
     assert (target / "thesis.tex").read_text() == "mine"
     (target / PROMPT_FILE).touch()
@@ -45,7 +45,7 @@ def test_an_export_never_replaces_a_part_of_a_run(tmp_path: Path, checkpoint: Pa
     run.write_config("{}")
     run.final_model.mkdir()
     (run.final_model / PROMPT_FILE).touch()
-    with pytest.raises(ConfigError, match=r"final_model is a part of the run"):
+    with pytest.raises(ConfigError, match=r"final_model belongs to the run"):
         export_target(run.final_model, checkpoint)
     assert export_target(run.root / "exported" / "step-000001", checkpoint).is_dir()
 
@@ -61,7 +61,7 @@ def test_the_base_never_replaces_a_folder_that_it_did_not_make(tmp_path: Path) -
 
 def test_a_folder_that_cannot_be_made_is_said_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"file/out cannot be written to .Not a directory."):
+    with pytest.raises(ConfigError, match=r"file/out is not writable .Not a directory."):
         check_writable(tmp_path / "file" / "out")
 
 
