@@ -17,7 +17,7 @@ from actors.workers.learner_group import LearnerGroup
 from actors.workers.learner_rank import LearnerSpec
 from learner.checkpoint_store import read_trainer_state
 from learner.config import LearnerConfig
-from learner.correction import describe_correction
+from learner.description import describe_correction
 from spatial.sample import SpatialSample
 
 

@@ -31,7 +31,7 @@ from launch.run.ready import DATA_AND_MODEL, Needs, Prepared, prepare
 from launch.run.record import begin_again, record_start
 from launch.run.resume import resume_command
 from launch.settings.config import RunConfig
-from learner.correction import describe_correction, describe_update
+from learner.description import describe_correction, describe_update
 from spatial.sample import SpatialSample
 
 

@@ -11,7 +11,7 @@ from learner.optimizers.config import OptimizerConfig
 
 def test_the_config_needs_neither_torch_nor_deepspeed_nor_vllm() -> None:
     code = (
-        "import sys, learner.config, learner.correction; assert not {'torch', 'deepspeed', 'vllm'} & set(sys.modules)"
+        "import sys, learner.config, learner.description; assert not {'torch', 'deepspeed', 'vllm'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 

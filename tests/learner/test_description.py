@@ -11,7 +11,7 @@ from learner.algorithms.policy_losses import PolicyLossConfig
 from learner.algorithms.policy_losses.gspo import GspoLoss
 from learner.algorithms.rejection import RejectionConfig, SequenceRejection, TokenRejection
 from learner.config import LearnerConfig
-from learner.correction import describe_correction, describe_update
+from learner.description import describe_correction, describe_update
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The policy update in words. Importing this needs neither torch nor DeepSpeed."""
+"""The algorithm of a config in words. Importing this needs neither torch nor DeepSpeed."""
 
 from learner.config import LearnerConfig
 
