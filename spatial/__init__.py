@@ -1,1 +1,1 @@
-"""The problem: samples, answers, regions, cameras, prompts and grammar of the paths, synthetic scenes, data sets."""
+"""The problem: samples, answers, regions, cameras, prompts and grammar of the paths, kinds of question, scenes."""

@@ -1,4 +1,4 @@
-"""A true answer as a person reads it: for pages, pictures and tables."""
+"""A true answer as text for people: on pages, in pictures and tables."""
 
 from typing import assert_never
 

@@ -1,4 +1,4 @@
-"""Reading samples from a file: bad lines are named, counted and left out, up to a bound."""
+"""Reading samples from a file: bad lines are reported, counted and left out, up to a limit."""
 
 import difflib
 import hashlib
@@ -21,7 +21,7 @@ _MAX_VALUE_CHARS = 60
 _MAX_CAUSE_CHARS = 1000
 _NUM_KEPT = 512
 _ADVICE = {
-    "json_invalid": "write one whole JSON object a line",
+    "json_invalid": "write one whole JSON object per line",
     "extra_forbidden": "remove it, or look for a misspelt name",
     "missing": "add it",
     "finite_number": "give a finite number, or leave an unknown truth out",
@@ -35,7 +35,7 @@ _PARTS: dict[str, type[BaseModel]] = {
     "camera": Camera,
     "depths": DepthRef,
 }
-"""What the parts of a sample are."""
+"""The types of the parts of a sample."""
 
 _VARIABLE = re.compile(
     r"<[^<>]* object at [^<>]*>|(?<!\w)b?'[^']*'(?!\w)|(?<!\w)b?\"[^\"]*\"(?!\w)|\[[^\n]*\]|\{[^\n]*\}"
@@ -43,13 +43,13 @@ _VARIABLE = re.compile(
     r"|\b0x[0-9a-f]+\b|\b[0-9a-f]{12,}…?|(?<!\w)[-+]?\d+(?:[.,x]\d+|e[-+]?\d+)*%?(?!\w)",
     re.IGNORECASE,
 )
-"""What an advice quotes of its row: names, files, marks and numbers."""
+"""What advice may quote from its row: names, files, marks and numbers."""
 _BRANCH = re.compile(r"[a-z-]+\[.*\]|str|int|float", re.DOTALL)
 _PLACE = re.compile(r"^\d+$|^(?:red|blue|green|yellow)_(?=(?:point|bbox)$)")
 
 
 class BadDataError(ValueError):
-    """Too many samples of a file are bad to train on the rest."""
+    """A file has too many bad samples to train on the rest."""
 
 
 @dataclass(frozen=True)
@@ -62,24 +62,24 @@ class Reject:
     field: str
     """Dotted path in the sample ("regions.0.center_m.2"); "sample" for the whole."""
     value: str
-    """What stands there, shortened."""
+    """The value there, shortened."""
     advice: str
     """What is wrong and what to do."""
 
     @classmethod
     def of(cls, file: Path, line: int, error: ValidationError, text: str = "") -> Self:
-        """What is wrong first with a row; `text` is shown where the fault is the row's as a whole."""
+        """The first fault of a row; `text` is quoted where the fault is in the row as a whole."""
         first = error.errors()[0]
         field = dotted(first["loc"]) or "sample"
-        # The input of a whole-sample error is the whole row: its message names the field already.
+        # The input of such an error is the whole row; its message names the field already.
         value = repr(text or "…") if field == "sample" else repr(first["input"])
         advice = _misspelt(error) or _ADVICE.get(first["type"], "give what the type asks for")
-        told = first["msg"].removeprefix("Value error, ")
-        return cls(file, line, field, shorten(value), f"{told}; {advice}")
+        message = first["msg"].removeprefix("Value error, ")
+        return cls(file, line, field, shorten(value), f"{message}; {advice}")
 
     @property
     def cause(self) -> str:
-        """What is wrong, without what differs from row to row (places, names, values): rejects are counted by it."""
+        """The fault without what differs from row to row (places, names, values); rejects are counted by it."""
         field = ".".join(filter(None, (_PLACE.sub("", part) for part in self.field.split("."))))
         return f"{field}: {_VARIABLE.sub('…', self.advice[:_MAX_CAUSE_CHARS])}"
 
@@ -88,12 +88,12 @@ class Reject:
 
 
 class SampleFile(Sequence[SpatialSample]):
-    """The good samples of a file, read when they are asked for: 8 bytes of memory each, and the latest few hundred."""
+    """The good samples of a file, read on demand; holds 8 bytes per sample, and the few hundred samples used last."""
 
     def __init__(self, file: Path, offsets: "array[int]") -> None:
         """
         Args:
-            offsets: where the line of each begins, bytes.
+            offsets: where the line of each sample begins, bytes.
         """
         self.file = file
         self._offsets = offsets
@@ -102,7 +102,7 @@ class SampleFile(Sequence[SpatialSample]):
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def __getitem__(self, index: int) -> SpatialSample:  # type: ignore[override]  # slices are not asked for
+    def __getitem__(self, index: int) -> SpatialSample:  # type: ignore[override]  # no slices
         return self._sample(range(len(self))[index])
 
     def __iter__(self) -> Iterator[SpatialSample]:
@@ -120,11 +120,11 @@ class SampleFile(Sequence[SpatialSample]):
         try:
             return SpatialSample.model_validate_json(line)
         except ValidationError as error:
-            raise BadDataError(f"{self.file}: was changed since it was checked (at byte {offset})") from error
+            raise BadDataError(f"{self.file}: has changed since it was checked (at byte {offset})") from error
 
 
 class Subset(Sequence[SpatialSample]):
-    """Some of a sequence of samples, by their places; none of them is held."""
+    """A part of a sequence of samples; it holds their places, not the samples."""
 
     def __init__(self, samples: Sequence[SpatialSample], keep: Callable[[SpatialSample], bool]) -> None:
         self._samples = samples
@@ -139,7 +139,7 @@ class Subset(Sequence[SpatialSample]):
 
 @dataclass(frozen=True)
 class LoadedSamples:
-    """The good samples of a file in order, and what was left out."""
+    """The good samples of a file in order, and the rejects."""
 
     samples: Sequence[SpatialSample]
     rejects: tuple[Reject, ...]
@@ -148,13 +148,13 @@ class LoadedSamples:
 def open_samples(
     file: Path, images: ImageStore, max_bad_share: float = 0.01, left_out: Collection[str] = ()
 ) -> LoadedSamples:
-    """Check a file with one `SpatialSample` of JSON a line; empty lines do not count.
+    """Check a file with one `SpatialSample` as JSON per line; empty lines are ignored.
 
-    Each line is read once, and the good ones again when they are asked for: memory grows by some 45 bytes a sample
-    while it is checked, and keeps 8.
+    Each line is read once, and good ones again when they are used. Memory: about 45 bytes per sample during the check,
+    8 afterwards.
 
     Args:
-        left_out: ids of samples that are good, and not wanted.
+        left_out: ids of samples to leave out although they are good.
 
     Raises:
         BadDataError: more than `max_bad_share` of the lines are bad, or there is no sample at all.
@@ -163,7 +163,9 @@ def open_samples(
     rejects: list[Reject] = []
     is_stored = lru_cache(maxsize=_NUM_KEPT)(lambda ref: images.path(ref).is_file())
     offset = 0
-    with file.open("rb") as lines:  # bytes, so that a line that is not UTF-8 is one bad line, not the end of the file
+    with file.open(
+        "rb"
+    ) as lines:  # bytes, so that a line that is not UTF-8 is one bad line and does not end the reading
         for number, line in enumerate(lines, start=1):
             start, offset = offset, offset + len(line)
             if not line.strip():
@@ -192,9 +194,9 @@ def open_samples(
 
 
 def _repeats(names: "array[int]") -> dict[int, int]:
-    """Places whose name came before, and where it came first."""
+    """Places of names that occurred before, each with the place of the first occurrence."""
     found = np.frombuffer(names, dtype=np.uint64) if names else np.zeros(0, np.uint64)
-    order = np.argsort(found, kind="stable")  # of equal ones, the first in the file comes first
+    order = np.argsort(found, kind="stable")  # stable: of equal names, the first in the file stays first
     ascending = found[order]
     is_same = np.flatnonzero(ascending[1:] == ascending[:-1]) + 1
     firsts: dict[int, int] = {}
@@ -218,7 +220,7 @@ def _check(
     images: ImageStore,
     is_stored: Callable[[ImageRef | DepthRef], bool],
 ) -> SpatialSample | Reject:
-    """What a sample cannot know of itself: that its images are stored."""
+    """The check that a sample cannot make itself: whether its images are stored."""
     for index, image in enumerate(sample.images):
         if not is_stored(image):
             advice = f"no such file; put {images.path(image)} in place, or point to the right image store"
@@ -235,8 +237,8 @@ def _summary(file: Path, num_good: int, rejects: Iterable[Reject], max_bad_share
     total = num_good + len(reasons)
     if not total:
         return (
-            f"{file}: there is no sample in it; a run needs at least one in each of train.jsonl, validation.jsonl and "
-            "test.jsonl (`sr-real data import` puts some there if validation_share and test_share are above 0)"
+            f"{file}: holds no sample; a run needs at least one in each of train.jsonl, validation.jsonl and "
+            "test.jsonl (`sr-real data import` writes all three if validation_share and test_share are above 0)"
         )
     shown = [*reasons[:_NUM_SHOWN], *([f"… and {len(reasons) - _NUM_SHOWN} more"] if len(reasons) > _NUM_SHOWN else [])]
     head = f"{file}: {len(reasons)} of {total} samples are bad, and at most {max_bad_share:.1%} may be:"
@@ -244,12 +246,12 @@ def _summary(file: Path, num_good: int, rejects: Iterable[Reject], max_bad_share
 
 
 def dotted(location: Iterable[int | str]) -> str:
-    """Where a pydantic error is, without the branches of unions ("image.list[str].0")."""
+    """The location of a pydantic error, without the branches of unions ("image.list[str].0" becomes "image.0")."""
     return ".".join(str(part) for part in location if not (isinstance(part, str) and _BRANCH.fullmatch(part)))
 
 
 def _misspelt(error: ValidationError) -> str:
-    """What a key was meant to be, where the first fault is that one is unknown, or missing beside an unknown one."""
+    """A suggestion if the first fault is an unknown key, or a missing key next to a similar unknown one; else ""."""
     first, *others = error.errors()
     *place, name = map(str, first["loc"]) if first["loc"] else [""]
     if first["type"] == "missing":
@@ -266,5 +268,5 @@ def _misspelt(error: ValidationError) -> str:
 
 
 def shorten(text: str) -> str:
-    """As much of a value as a message has room for."""
+    """A value, cut to the length that fits a message."""
     return text if len(text) <= _MAX_VALUE_CHARS else text[: _MAX_VALUE_CHARS - 1] + "…"

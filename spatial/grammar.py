@@ -1,4 +1,4 @@
-"""The grammar of the paths: how a response is written, and how one is read.
+"""The grammar of the paths: how responses are written and read.
 
 ::
 
@@ -10,15 +10,14 @@
                        <3d_box center="0.02,1.06,2.03">cabinet (red point)</3d_box>
                        <3d_box center="-0.71,0.88,3.40" size="0.50,0.90,0.50" yaw="30.00">chair (blue point)</3d_box>
 
-The reader is strict, because a reward stands behind it: whatever it lets pass, a policy learns to write.
+The reader is strict, because rewards depend on it: whatever it lets pass, a policy learns to write.
 
-- Tags are these very characters, in lower case. All six tags are reserved on both paths: a response that quotes one
-  of them, in its thinking or in its answer, has that tag once too often.
-- A section is read when its two tags stand in the text exactly once each, in order, with no other tag between them,
-  whatever the rest of the text looks like. White space just inside does not count. It may be empty: the grammar asks
-  for tags, not for words.
-- A response is well formed when the sections of its path, in order, and white space make up the whole of it, and
-  (DTR) its detect block follows the grammar above: header, then exactly as many boxes as it says, each on its own line.
+- Tags are exactly these characters, in lower case. All six tags are reserved on every path: a response that quotes one
+  of them in its thinking or its answer has that tag one time too many.
+- A section is read when each of its two tags occurs exactly once in the text, in order, with no other tag between them,
+  whatever the rest of the text looks like. White space just inside the tags is ignored. A section may be empty.
+- A response is well formed when it consists of the sections of its path, in order, and white space, and (DTR) its
+  detect block follows the grammar above: the header, then exactly the number of boxes it gives, each on its own line.
 - A box counts as a prediction when its numbers are readable, even if the block around it is malformed.
 
 Reading takes a fixed number of scans, each linear in the text: no pattern backtracks.
@@ -38,8 +37,8 @@ ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 TAGS = (DETECT_OPEN, DETECT_CLOSE, THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 
 MAX_BOXES = 64
-"""A detect block with more boxes than this is noise: none of them is a prediction, and it is malformed.
-It bounds the cubic cost of matching predictions to the truth, which has at most one centre a mark (8)."""
+"""A detect block with more boxes than this is malformed, and none of them is a prediction.
+This bounds the cubic cost of matching predictions to the truth."""
 
 # Possessive quantifiers (`*+`) never give characters back, so a failed match costs no second scan.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?")
@@ -69,7 +68,7 @@ class Box3D:
 
 @dataclass(frozen=True, slots=True)
 class BoxText:
-    """A box as it stands in the text, its numbers not read yet."""
+    """A box as it is written, before its numbers are read."""
 
     center: str
     name: str
@@ -82,7 +81,7 @@ class BoxText:
 
 @dataclass(frozen=True, slots=True)
 class ParsedResponse:
-    """What could be read of a response. A section is None when the path has none or it cannot be told for sure."""
+    """What could be read from a response. A section is None if the path has none or it is not unambiguous."""
 
     well_formed: bool
     """The whole response matches the grammar of its path."""
@@ -94,7 +93,7 @@ class ParsedResponse:
     boxes: tuple[Box3D, ...]
     """The readable boxes of the detect section, in order; at most `MAX_BOXES`."""
     reference_frame: int | None
-    """The frame that the detect section's header names, as written; None when it names none."""
+    """The number of the frame that the detect section's header names; None if it names none."""
 
 
 def format_box(box: Box3D) -> str:
@@ -129,7 +128,7 @@ def format_response(path: ReasoningPath, *, answer: str, think: str | None = Non
     """A whole response of `path`. `detect` and `think` are the insides of its sections, where the path has them.
 
     Raises:
-        ValueError: a section of the path is missing, or one is given that it has not, or a text quotes a tag.
+        ValueError: a section of the path is missing, one is given that the path does not have, or a text quotes a tag.
     """
     if (path is ReasoningPath.DTR) != (detect is not None):
         raise ValueError(f"path {path.value}: a detect section is for DTR, and only for it")
@@ -144,7 +143,7 @@ def format_response(path: ReasoningPath, *, answer: str, think: str | None = Non
 
 
 def parse_response(path: ReasoningPath, text: str) -> ParsedResponse:
-    """Reads `text` as a response of `path`. Never raises, whatever the text; time is linear in its length."""
+    """Read `text` as a response of `path`. Never raises, whatever the text; time is linear in its length."""
     detect = _find_section(text, DETECT_OPEN, DETECT_CLOSE) if path is ReasoningPath.DTR else None
     think = None if path is ReasoningPath.DIRECT else _find_section(text, THINK_OPEN, THINK_CLOSE)
     answer = _find_section(text, ANSWER_OPEN, ANSWER_CLOSE)
@@ -175,7 +174,7 @@ def parse_response(path: ReasoningPath, text: str) -> ParsedResponse:
 
 
 def find_boxes(detect: str) -> tuple[BoxText, ...]:
-    """The boxes that the inside of a detect section writes, readable or not; none when above `MAX_BOXES`."""
+    """The boxes in the inside of a detect section, readable or not; none if there are more than `MAX_BOXES`."""
     matches = list(islice(_BOX.finditer(detect), MAX_BOXES + 1))
     if len(matches) > MAX_BOXES:
         return ()
@@ -186,7 +185,7 @@ def find_boxes(detect: str) -> tuple[BoxText, ...]:
 
 
 def read_box(raw: BoxText) -> Box3D | None:
-    """The box, or None unless it has three finite numbers as its centre and, if at all, a whole extent."""
+    """The box; None unless its centre is three finite numbers and its size and yaw, if given, are readable."""
     center_m = read_vector(raw.center)
     if center_m is None:
         return None
@@ -201,8 +200,8 @@ def read_box(raw: BoxText) -> Box3D | None:
 def read_number(text: str) -> float | None:
     """`text` as a finite number, or None.
 
-    ASCII digits, a sign, a decimal point and an exponent, with white space around at most. Python's own `float` also
-    takes full-width digits, `1_000`, `nan` and `inf`: those are no numbers here, nor are `1,5` and `1e999`.
+    It may have ASCII digits, a sign, a decimal point, an exponent, and white space around. Python's own `float` also
+    takes full-width digits, `1_000`, `nan` and `inf`: those are not numbers here, nor are `1,5` and `1e999`.
     """
     text = text.strip()
     if _NUMBER.fullmatch(text) is None:
@@ -242,25 +241,25 @@ class _Section:
 
 
 def _find_section(text: str, open_tag: str, close_tag: str) -> _Section | None:
-    """The section between two tags that each stand in `text` once, in order, with no other tag between them."""
+    """The section between two tags that each occur once in `text`, in order, with no other tag between them."""
     start, close = _find_only(text, open_tag), _find_only(text, close_tag)
     if start < 0 or close < start:
         return None
     body = text[start + len(open_tag) : close]
-    # Looking for the one sign first spares six scans of a long thought.
+    # Looking for this one character first saves six scans of a long thought.
     if "<" in body and any(tag in body for tag in TAGS):
         return None
     return _Section(start, close + len(close_tag), body.strip())
 
 
 def _find_only(text: str, tag: str) -> int:
-    """Where `tag` stands in `text`, or -1 unless it is there exactly once."""
+    """Where `tag` occurs in `text`, or -1 unless it occurs exactly once."""
     first = text.find(tag)
     return first if first >= 0 and text.find(tag, first + len(tag)) < 0 else -1
 
 
 def _fill_the_text(text: str, sections: Sequence[_Section | None]) -> bool:
-    """True when all sections are there, in this order, with nothing but white space around them."""
+    """Whether all sections are there, in this order, with only white space around them."""
     position = 0
     for section in sections:
         # A section out of order lies in the gap before one that should come after it.
@@ -271,7 +270,7 @@ def _fill_the_text(text: str, sections: Sequence[_Section | None]) -> bool:
 
 
 def _are_listed(detect: str, header: re.Match[str] | None, boxes: Sequence[BoxText]) -> bool:
-    """True when `detect` is `header` and then `boxes`, as many as it says, each on a line of its own."""
+    """Whether `detect` is `header` and then the number of `boxes` it gives, each on its own line."""
     if header is None or int(header["count"]) != len(boxes):
         return False
     position = header.end()

@@ -1,4 +1,4 @@
-"""Images stored once, under the hash of their content; only the name travels."""
+"""Images stored once, under the hash of their content; samples refer to them by this name."""
 
 import hashlib
 import io
@@ -18,13 +18,13 @@ _STORED_SUFFIXES = tuple(dict.fromkeys(SUFFIXES.values()))
 
 
 class ImageStore:
-    """A folder of files named by their SHA-256, `root/9f/9f86d0….png`: images, and depth maps (PNG) of 16 bits.
+    """A folder of files named by their SHA-256, `root/9f/9f86d0….png`: images, and 16-bit depth maps (PNG).
 
     Writing is atomic and idempotent, so any number of processes may share one store.
 
     Args:
-        cache_mib: decoded images that are kept, those used last, so that the members of a group decode theirs once.
-        also: roots of other stores, read where `root` lacks an image and never written.
+        cache_mib: memory for the decoded images that were used last, so that a group decodes its image only once.
+        also: roots of other stores, read when `root` lacks an image, never written.
     """
 
     def __init__(self, root: Path, cache_mib: int = 0, also: Sequence[Path] = ()) -> None:
@@ -32,16 +32,16 @@ class ImageStore:
         self._also = tuple(map(Path, also))
         self._cache_mib = cache_mib
         self.num_turned = 0
-        """Files that were put and did not lie upright."""
+        """Number of images that were rotated upright when they were stored."""
         self._decoded: LRUCache[str, Image.Image] = LRUCache(
             cache_mib * 2**20, getsizeof=lambda i: 3 * i.width * i.height
         )
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path, int, tuple[Path, ...]]]:
-        return type(self), (self.root, self._cache_mib, self._also)  # another process begins with nothing decoded
+        return type(self), (self.root, self._cache_mib, self._also)  # another process starts with an empty cache
 
     def path(self, image: ImageRef | DepthRef) -> Path:
-        """Its file; where there is none, the one that it would have as a PNG."""
+        """The image's file; if it is not stored, the file that it would have as a PNG."""
         return self._find(image.sha256)
 
     def _find(self, sha256: str) -> Path:
@@ -58,12 +58,12 @@ class ImageStore:
     def put_encoded(self, data: bytes) -> ImageRef:
         """Store an image file's bytes (PNG, JPEG or WebP) as they are, and return its name.
 
-        One that its EXIF block says to turn is stored as a PNG of its upright pixels: whoever reads the store need not
-        know of orientations. One that is there already is not decoded again: rows that share an image, and a repeated
-        import, cost little.
+        An image that its EXIF block says to rotate is stored as a PNG of its upright pixels, so that readers of the
+        store need not care about orientation. An image that is stored already is not decoded again, so that rows that
+        share one, and repeated imports, cost little.
 
         Raises:
-            BadImageError: it is none of these, it is broken or cut short, or no processor takes it.
+            BadImageError: it is none of these formats, is broken or cut short, or has a shape that no processor takes.
         """
         with opened(data) as image:
             suffix, (width, height) = SUFFIXES[str(image.format)], image.size
@@ -71,18 +71,20 @@ class ImageStore:
             ref = ImageRef(sha256=hashlib.sha256(data).hexdigest(), width_px=width, height_px=height)
             if orientation_of(image) == 1 and self.path(ref).is_file():
                 return ref
-            upright = as_rgb(image)  # decoded: a file that is cut short fails now, not in the middle of training
-            is_upright = orientation_of(image) == 1  # asked again: a PNG may hold its orientation behind its pixels
+            upright = as_rgb(
+                image
+            )  # decodes, so that a file that is cut short fails now and not in the middle of training
+            is_upright = orientation_of(image) == 1  # checked again: a PNG may hold its orientation after its pixels
         if is_upright:
             return self._put(data, suffix, width, height)
         self.num_turned += 1
         return self.put(np.asarray(upright))
 
     def put_depth_file(self, data: bytes) -> DepthRef:
-        """Store the bytes of a depth map as they are: a PNG of one channel.
+        """Store the bytes of a depth map, a PNG of one channel, as they are.
 
         Raises:
-            BadImageError: it is no such file.
+            BadImageError: the file is not a PNG of one channel.
         """
         with opened(data) as image:
             image.load()
@@ -93,7 +95,7 @@ class ImageStore:
         return DepthRef(sha256=ref.sha256, width_px=width, height_px=height)
 
     def put_depth(self, depth_m_hw: np.ndarray, metres_per_level: float = 0.001) -> DepthRef:
-        """Store a depth map (metres, height × width; not finite or beyond 65,535 levels: unknown), return its name."""
+        """Store a depth map in metres, unknown where not finite or above 65,535 levels; return its name."""
         levels = np.nan_to_num(depth_m_hw / metres_per_level, nan=0.0, posinf=0.0, neginf=0.0).round()
         data = _png(np.where((levels > 0) & (levels < 2**16), levels, 0).astype(np.uint16))
         height, width = depth_m_hw.shape
@@ -112,11 +114,11 @@ class ImageStore:
         return ImageRef(sha256=name, width_px=width_px, height_px=height_px)
 
     def open(self, image: ImageRef) -> Image.Image:
-        """The decoded RGB image; not to be changed, others may hold it too.
+        """The decoded RGB image. Do not change it: it is shared through the cache.
 
         Raises:
             FileNotFoundError: the store has no such image; the message names hash and store.
-            BadImageError: its file is broken or lies on its side, or it has another size than `image` says.
+            BadImageError: its file is broken or not upright, or its size is not the one that `image` gives.
         """
         decoded = self.load(image.sha256)
         if decoded.size != (image.width_px, image.height_px):
@@ -127,7 +129,7 @@ class ImageStore:
         return decoded
 
     def load(self, sha256: str) -> Image.Image:
-        """As `open`, of whatever size."""
+        """Like `open`, without the check of the size."""
         if sha256 in self._decoded:
             return self._decoded[sha256]
         path = self._find(sha256)
@@ -135,7 +137,7 @@ class ImageStore:
             with opened(path.read_bytes()) as file:
                 if (orientation := orientation_of(file)) != 1:
                     raise BadImageError(
-                        f"it lies on its side (EXIF orientation {orientation}); import its samples again "
+                        f"it is not upright (EXIF orientation {orientation}); import its samples again "
                         "(`sr-real data import type=own …` stores it upright)"
                     )
                 decoded = as_rgb(file)
@@ -152,7 +154,7 @@ class ImageStore:
 
         Raises:
             FileNotFoundError: the store has no such file.
-            BadImageError: the file is broken, or has another size than its sample says.
+            BadImageError: the file is broken, or its size is not the one that its sample gives.
         """
         path = self.path(depth)
         try:
@@ -180,6 +182,6 @@ def _num_bytes(image: Image.Image) -> int:
 
 def _png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    # Level 1: these files are read far more often than shipped, and encoding is the slow half.
+    # Level 1: encoding is slow, and file size matters little.
     Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Files with one JSON object a line: what is written is JSON whoever reads it, and what is no object is passed over."""
+"""Files with one JSON object per line: what is written is standard JSON, and lines that hold no object are skipped."""
 
 import json
 import logging
@@ -12,14 +12,14 @@ import orjson
 _log = logging.getLogger(__name__)
 
 CUT_SHORT = "%s: its last line was cut short (by a crash, or a full disk) and is dropped"
-"""What is said of a file (its path is filled in) whose end a crash has taken."""
+"""The warning about a file, with its path filled in, whose end was lost in a crash."""
 
 
 def to_json(value: object, indent: int | None = None) -> str:
-    """As JSON: NaN and infinity, which it has no word for, become null; NumPy's and torch's numbers become plain."""
+    """As JSON. NaN and infinity, which JSON lacks, become null; NumPy's and torch's numbers become plain ones."""
     try:
         return json.dumps(value, allow_nan=False, default=_plain_number, indent=indent)
-    except ValueError:  # rare, so that looking through every number first would be in vain
+    except ValueError:  # rare, so the numbers are not searched in advance
         return json.dumps(finite(value), allow_nan=False, indent=indent)
 
 
@@ -38,7 +38,7 @@ def read_object(line: bytes | str) -> dict[str, Any] | None:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a file with one JSON object a line; none if there is no such file.
 
-    What is no such line is passed over, and said: above all a last one that was cut short by a crash or a full disk.
+    Other lines are skipped with a warning, above all a last line that was cut short by a crash or a full disk.
     """
     lines = path.read_bytes().split(b"\n") if path.exists() else []
     rows = []
@@ -49,12 +49,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         elif number == len(lines) and line:
             _log.warning(CUT_SHORT, path)
         elif line:
-            _log.warning("%s:%d is no JSON object and is passed over: %.60s", path, number, line)
+            _log.warning("%s:%d is not a JSON object and is skipped: %.60s", path, number, line)
     return rows
 
 
 def finite(value: Any) -> Any:
-    """The same, with None in place of every number that is not finite, and plain numbers."""
+    """The same value with plain numbers, and None in place of every number that is not finite."""
     match value:
         case float():
             return float(value) if math.isfinite(value) else None

@@ -6,13 +6,13 @@ from spatial.quantities import read_quantity
 from spatial.sample import Unit
 
 MAX_MOVES = 64
-"""A motion of more moves than this is no motion; it bounds the time that reading one takes."""
+"""A motion with more moves than this is not read, which bounds the time that reading takes."""
 
 
 def read_motion(answer: str) -> Mapping[str, float]:
     """The moves of an answer such as "move_right:0.4,rotate_up:5": metres, and degrees for `rotate_…`.
 
-    Units are read and converted. The whole must be such a list with each key once; otherwise it has no moves.
+    Units are converted. The whole answer must be such a list, with each key once; otherwise it has no moves.
     """
     if answer.count(",") >= MAX_MOVES:
         return {}
@@ -28,5 +28,5 @@ def read_motion(answer: str) -> Mapping[str, float]:
 
 
 def motion_unit(key: str) -> Unit:
-    """Degrees for a move of the name `rotate_…`, else metres."""
+    """Degrees for a move named `rotate_…`, else metres."""
     return "deg" if key.startswith("rotate") else "m"

@@ -1,4 +1,4 @@
-"""How an answer writes places, and how one is read: lists of named points in 3D, boxes in 3D, boxes in the image.
+"""How answers write places, and how they are read: lists of named points in 3D, boxes in 3D, boxes in the image.
 
 ::
 
@@ -16,7 +16,7 @@ from spatial.grammar import Box3D, decimals, find_boxes, read_box, read_vector
 from spatial.sample import Vector3
 
 MAX_PLACES = 64
-"""A list of more places than this is no list; it bounds the time that reading one takes."""
+"""A list with more places than this is not read, which bounds the time that reading takes."""
 
 _BOX_2D = re.compile(r"\[\s*+([0-9]{1,4})\s*+,\s*+([0-9]{1,4})\s*+,\s*+([0-9]{1,4})\s*+,\s*+([0-9]{1,4})\s*+\]")
 
@@ -27,7 +27,7 @@ def format_places(centers_m: Mapping[str, Vector3]) -> str:
 
 
 def read_places(text: str) -> dict[str, Vector3]:
-    """Points by name; none unless the whole is such a list, with each name once."""
+    """Points by name; none unless the whole text is such a list, with each name once."""
     places: dict[str, Vector3] = {}
     parts = text.split(";", maxsplit=MAX_PLACES)
     for part in parts:

@@ -1,4 +1,4 @@
-"""Which program made a file: what an older one made must not pass for this one's."""
+"""A hash of the program's code, so that what an older version made is not taken for this version's."""
 
 import hashlib
 from pathlib import Path
@@ -9,6 +9,6 @@ QUESTION_SOURCES = tuple(_HERE / name for name in ("scenes", "questions", "gramm
 
 
 def program_hash(*parts: Path) -> str:
-    """A digest of source code: files as they are, folders with all Python files in them, in order of their names."""
+    """A hash of Python code: of files, and of all Python files in folders and below, in order of their names."""
     files = [file for part in parts for file in (sorted(part.rglob("*.py")) if part.is_dir() else [part])]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -1,7 +1,4 @@
-"""What a model is told about each path.
-
-The texts are this project's own. Which one is used is a matter of the sample's path, never of the model.
-"""
+"""The instruction for each path. The texts are this project's own; the path of the sample decides which one is used."""
 
 from typing import Literal
 

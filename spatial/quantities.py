@@ -1,4 +1,4 @@
-"""Units as answers write them, and reading a number with or without its unit, as a strict reader would."""
+"""Units as answers write them, and strict reading of a number with or without its unit."""
 
 import re
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ Dimension = Literal["length", "area", "angle", "hour", "count"]
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A unit as it is written."""
+class WrittenUnit:
+    """The meaning of a written unit."""
 
     dimension: Dimension
     size: float
-    """One of it in metres, square metres, degrees or hours of the clock."""
+    """One such unit in metres, square metres, degrees or hours of the clock."""
 
 
 _LENGTHS_M: tuple[tuple[float, str], ...] = (
@@ -34,19 +34,19 @@ _LENGTHS_M: tuple[tuple[float, str], ...] = (
 )
 
 
-def _spelled() -> Iterator[tuple[str, Written]]:
+def _spelled() -> Iterator[tuple[str, WrittenUnit]]:
     for size_m, words in _LENGTHS_M:
         for word in words.split():
-            yield word, Written("length", size_m)
+            yield word, WrittenUnit("length", size_m)
     for word in ("deg", "degree", "degrees", "°", "度"):
-        yield word, Written("angle", 1.0)
+        yield word, WrittenUnit("angle", 1.0)
     for word in ("o'clock", "o’clock", "oclock", "点", "点钟"):
-        yield word, Written("hour", 1.0)
-    yield "count", Written("count", 1.0)
+        yield word, WrittenUnit("hour", 1.0)
+    yield "count", WrittenUnit("count", 1.0)
 
 
-UNITS: dict[str, Written] = dict(_spelled())
-"""By how they are written, in small letters. An answer writes no unit after a count."""
+UNITS: dict[str, WrittenUnit] = dict(_spelled())
+"""Units by their spelling, in lower case. An answer writes no unit after a count."""
 
 # The unit's first character cannot be part of a number, but "e" can be both: units do not start with it.
 _QUANTITY = re.compile(r"(?P<number>[0-9.eE+-]++)\s*+(?P<unit>[A-Za-zµμ'’′″\"°\u4e00-\u9fff]*+)")
@@ -55,9 +55,9 @@ _QUANTITY = re.compile(r"(?P<number>[0-9.eE+-]++)\s*+(?P<unit>[A-Za-zµμ'’′
 def read_quantity(text: str, unit: Unit) -> float | None:
     """The number that `text` gives, in `unit`; None when it gives none.
 
-    A bare number is taken to be in `unit`; "120 cm" is 1.2 in metres; a unit that is unknown or of another dimension
-    gives None, and so does anything beside one number and one unit: "about 1.2", "1.2 m.", "1,5", "5 ft 3 in". Case of
-    units is free.
+    A bare number is taken to be in `unit`; "120 cm" is 1.2 in metres. A unit that is unknown or of another dimension
+    gives None, and so does anything besides one number and one unit: "about 1.2", "1.2 m.", "1,5", "5 ft 3 in". Units
+    may be in upper or lower case.
     """
     match = _QUANTITY.fullmatch(text.strip())
     if match is None:
@@ -69,8 +69,8 @@ def read_quantity(text: str, unit: Unit) -> float | None:
     return None if written is None or written.dimension == "count" else in_unit(value, written, unit)
 
 
-def in_unit(value: float, written: Written, unit: Unit) -> float | None:
-    """`value` of the unit `written`, in `unit`; None where they measure different things."""
+def in_unit(value: float, written: WrittenUnit, unit: Unit) -> float | None:
+    """`value`, given in the unit `written`, in `unit`; None if the two have different dimensions."""
     wanted = UNITS[unit]
     if written.dimension != wanted.dimension:
         return None

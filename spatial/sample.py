@@ -1,8 +1,8 @@
-"""The data that every stage speaks: one question about one or more images, with its truth.
+"""The data that every stage works on: one question about one or more images, with its truth.
 
 Camera frame everywhere: +x right, +y down, +z forward, metres. Pixels: origin at the top-left corner, x right, y down.
 
-A sample as a line of JSON (the project's own format, one object a line; docs/data.md)::
+A sample as a line of JSON (the project's own format, one object per line; docs/data.md)::
 
     {"sample_id": "tabletop-train-17-q2-dtr", "domain": "tabletop", "kind": "closer_to_camera", "paths": ["dtr"],
      "images": [{"sha256": "9f…", "width_px": 128, "height_px": 128}],
@@ -23,7 +23,7 @@ from pydantic import AfterValidator, Field, model_validator
 from spatial.strict import StrictModel
 
 SPECIAL_TOKEN = re.compile(r"<\|\w+\|>")
-"""What tokenizers of the Qwen family read as no text: an image, a region, the end of a turn."""
+"""Text that tokenizers of the Qwen family read as a special token: an image, a region, the end of a turn."""
 Vector3 = tuple[float, float, float]
 Unit = Literal["m", "cm", "mm", "km", "ft", "in", "deg", "oclock", "count"]
 Length = Annotated[float, Field(gt=0)]
@@ -32,30 +32,30 @@ COLOURS = ("red", "blue", "green", "yellow", "cyan", "magenta", "orange", "white
 Mark = Annotated[str, Field(pattern=rf"^({'|'.join(COLOURS)}|[1-9][0-9]?)$")]
 """A colour, or a number from 1 to 99 where there are more regions than colours."""
 MAX_ASPECT_RATIO = 200
-"""The longest image that processors of the Qwen-VL family take: one side so many times the other."""
+"""The largest ratio of an image's sides that processors of the Qwen-VL family take."""
 
 
 def _holds_no_special_token(text: str) -> str:
     if special := SPECIAL_TOKEN.search(text):
         raise ValueError(
-            f"holds {special[0]}: the prompt places its own tokens for images, regions and turns; write what is "
-            "meant with ordinary words (red point)"
+            f"holds {special[0]}: the prompt places its own tokens for images, regions and turns; use ordinary words "
+            "instead (red point)"
         )
     return text
 
 
 def _says_something(text: str) -> str:
     if not text.strip():
-        raise ValueError("is empty: the cold start would teach to answer nothing; write it, or leave the path out")
+        raise ValueError("is empty: a cold start on it would teach empty responses; write it, or leave the path out")
     return text
 
 
 Chain = Annotated[str, AfterValidator(_says_something), AfterValidator(_holds_no_special_token)]
-"""A whole response, as its path's grammar has it."""
+"""A whole response, in the grammar of its path."""
 
 
 class ReasoningPath(StrEnum):
-    """A way of answering. The sample decides which, never the model."""
+    """A way of answering. The sample decides which one, never the model."""
 
     LOR = "lor"  # language-only reasoning
     DTR = "dtr"  # detect 3D centres, then reason
@@ -63,7 +63,7 @@ class ReasoningPath(StrEnum):
 
 
 class ChoiceAnswer(StrictModel):
-    """The letter of the right option; options A, B, … are written in the question."""
+    """The letter of the right option; the question lists the options A, B, …"""
 
     type: Literal["choice"] = "choice"
     letter: Annotated[str, Field(pattern=r"^[A-Z]$")]
@@ -160,7 +160,7 @@ class ImageRef(StrictModel):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     width_px: Annotated[int, Field(ge=1)]
     height_px: Annotated[int, Field(ge=1)]
-    """Of the image as a viewer shows it, upright; boxes and points count its pixels."""
+    """Size of the image as a viewer shows it, upright; boxes and points are in its pixels."""
 
     @model_validator(mode="after")
     def _has_a_shape_that_processors_take(self) -> Self:
@@ -169,14 +169,14 @@ class ImageRef(StrictModel):
 
 
 class DepthRef(StrictModel):
-    """A depth map by the SHA-256 of its file, a 16-bit PNG in an `ImageStore`; level 0 says that depth is unknown."""
+    """A depth map by the SHA-256 of its file, a 16-bit PNG in an `ImageStore`; level 0 means unknown."""
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     width_px: Annotated[int, Field(ge=1)]
     height_px: Annotated[int, Field(ge=1)]
     metres_per_level: Annotated[float, Field(gt=0)] = 0.001
     is_relative: bool = False
-    """True: known up to a scale only. Its median then stands for 1."""
+    """Whether depth is known only up to a scale; it is then divided by its median."""
 
 
 class Camera(StrictModel):
@@ -204,17 +204,17 @@ class Region(StrictModel):
     box_xyxy_px: tuple[float, float, float, float]
     """2D box (left, top, right, bottom) in the pixels of its image."""
     polygon_px: Annotated[tuple[tuple[float, float], ...], Field(min_length=3, max_length=10_000)] | None = None
-    """Its outline (x, y) within the box, where that is known better than the box."""
+    """Its outline (x, y) within the box, if known."""
     rle_counts: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=1_000_000)] | None = None
-    """Its mask over the whole image in COCO's uncompressed run-length encoding: column by column, lengths of runs in
-    turn outside and inside, outside first."""
+    """Its mask over the whole image in COCO's uncompressed run-length encoding: column by column, the lengths of runs
+    alternately outside and inside, outside first."""
     name: str = ""
-    """What is there ("cube"); written in the detect block after the centre."""
+    """What it shows ("cube"); written in the detect block after the centre."""
     center_m: Vector3 | None = None
-    """True 3D centre, camera frame (of several images: of the first); None when unknown."""
+    """True 3D centre in the camera frame (of the first image, if there are several); None if unknown."""
     centers_by_image_m: tuple[Vector3 | None, ...] = ()
-    """The same in the camera frame of each image, in order, as far as known; for a response that names another frame
-    under the released reward."""
+    """The same in the camera frame of each image, in order, as far as known; the released reward uses it for responses
+    that name another frame."""
 
     @model_validator(mode="after")
     def _box_has_area(self) -> Self:
@@ -222,7 +222,7 @@ class Region(StrictModel):
         if not (left < right and top < bottom):
             raise ValueError(f"region '{self.mark}': box_xyxy_px={list(self.box_xyxy_px)} has no area")
         if self.polygon_px is not None and self.rle_counts is not None:
-            raise ValueError(f"region '{self.mark}': polygon_px and rle_counts are given; one of them is enough")
+            raise ValueError(f"region '{self.mark}': polygon_px and rle_counts are both given; give one of them")
         if self.rle_counts is not None and sum(self.rle_counts[1::2]) == 0:
             raise ValueError(f"region '{self.mark}': rle_counts has no area")
         for x, y in self.polygon_px or ():
@@ -240,7 +240,7 @@ class Region(StrictModel):
 
     @property
     def colour(self) -> str:
-        """What it is drawn in; numbers go round the colours."""
+        """The colour it is drawn in; numbered marks take the colours in turn."""
         return COLOURS[(int(self.mark) - 1) % len(COLOURS)] if self.mark.isdigit() else self.mark
 
     def is_named_in(self, name: str) -> bool:
@@ -249,7 +249,7 @@ class Region(StrictModel):
 
 
 class SeenObject(StrictModel):
-    """Something in view, by its name: for a loss that ties words to places. It is never shown to the model."""
+    """Something in view, by its name, for a loss that ties words to places. It is never shown to the model."""
 
     name: Annotated[str, Field(min_length=1)]
     image_index: Annotated[int, Field(ge=0)] = 0
@@ -257,13 +257,13 @@ class SeenObject(StrictModel):
 
 
 class SpatialSample(StrictModel):
-    """One question about images, its answer, and what is known of the 3D scene."""
+    """One question about images, its answer, and what is known about the 3D scene."""
 
     version: Literal[1] = 1
-    """Of this format, see docs/data.md; a sample of another one is refused rather than guessed at."""
+    """Version of this format (docs/data.md); samples of other versions are refused."""
     sample_id: Annotated[str, Field(min_length=1)]
     domain: Annotated[str, Field(min_length=1)]
-    """Where it comes from ("tabletop", "room"); whole domains can be held out."""
+    """Where the sample comes from ("tabletop", "room"); whole domains can be held out."""
     kind: Annotated[str, Field(min_length=1)]
     """The kind of question ("count", "depth", …), for balance and for tables."""
     paths: Annotated[tuple[ReasoningPath, ...], Field(min_length=1)]
@@ -273,10 +273,10 @@ class SpatialSample(StrictModel):
     answer: Answer
     regions: tuple[Region, ...] = ()
     objects: tuple[SeenObject, ...] = ()
-    """What else is known to be in view."""
+    """Other objects that are known to be in view."""
     camera: Camera | None = None
     depths: tuple[DepthRef | None, ...] = ()
-    """Depth of each image along the camera's forward axis, where it is known; empty: of none."""
+    """Depth of each image along the camera's forward axis, None where unknown; empty if all are unknown."""
     chains: dict[ReasoningPath, Chain] = Field(default_factory=dict)
     """A whole true response by path, for the cold start."""
 
@@ -309,7 +309,7 @@ class SpatialSample(StrictModel):
         if len(set(marks)) != len(marks):
             raise ValueError(f"regions share a mark: {marks}")
         if unknown := set(self.chains) - set(self.paths):
-            raise ValueError(f"chains for paths it may not be asked through: {sorted(unknown)}")
+            raise ValueError(f"chains for paths that are not in paths: {sorted(unknown)}")
         return self
 
     def _check_box(self, what: str, image_index: int, box_xyxy_px: tuple[float, float, float, float]) -> None:

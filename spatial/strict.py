@@ -1,4 +1,4 @@
-"""The base of everything that is read from a file or set by a person."""
+"""The base class of everything that is read from a file or set by a user."""
 
 from typing import Self
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class StrictModel(BaseModel):
-    """A pydantic model that refuses what it does not know.
+    """A pydantic model that accepts nothing unknown.
 
     Unknown keys, wrong types and non-finite numbers raise `pydantic.ValidationError`; instances cannot be changed.
     """

@@ -1,4 +1,4 @@
-"""What a question trains, for a blend: the two paths of reasoning, and what is answered at once."""
+"""The tasks that a blend weighs: the two paths of reasoning, and three kinds of direct answers."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ Task = Literal["lor", "dtr", "grounding_3d", "grounding_2d", "plain"]
 
 
 def task_of(sample: SpatialSample, path: ReasoningPath) -> Task:
-    """The task of a sample asked through a path: by the path if it reasons, else by what the answer is."""
+    """The task of a sample asked through a path: decided by the path if it reasons, else by the type of answer."""
     if path is not ReasoningPath.DIRECT:
         return "lor" if path is ReasoningPath.LOR else "dtr"
     match sample.answer:

@@ -1,7 +1,7 @@
 """What a build starts from: an image, its camera, and its objects in 2D and 3D.
 
-A source knows how many images it has and loads one by its index, so that a build goes on where it was stopped. What is
-wrong with an annotation is a reject, and costs this one object; what is wrong with an image costs the image.
+A source knows how many images it has and loads one by its index, so that a build can resume where it stopped. A bad
+annotation becomes a reject and costs only this object; a bad image costs the image.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class AnnotatedImage(StrictModel):
     """An image with the objects that can be asked about."""
 
     key: Annotated[str, Field(min_length=1)]
-    """No other image of the source has it."""
+    """Unique among the images of the source."""
     domain: Annotated[str, Field(min_length=1)]
     image: ImageRef
     camera: Camera
@@ -65,30 +65,30 @@ class AnnotatedImage(StrictModel):
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """What became of one image of a source."""
+class LoadedImage:
+    """One image of a source, or None if it cannot be used, and the rejects among its annotations."""
 
     image: AnnotatedImage | None
     rejects: tuple[Reject, ...] = ()
 
 
 class Source(Protocol):
-    """Annotated images by index. `load` is a function of the index: called again, it gives the same."""
+    """Annotated images by index. `load` is a pure function of the index."""
 
     fingerprint: str
-    """Another source has another."""
+    """Differs from source to source."""
     rejects: RejectCounts
-    """Rows that belong to no image."""
+    """Rejected rows that belong to no image."""
 
     def __len__(self) -> int: ...
 
-    def load(self, index: int) -> Loaded: ...
+    def load(self, index: int) -> LoadedImage: ...
 
     def close(self) -> None: ...
 
 
 class SceneImages:
-    """The project's own scenes. Objects are called by their shapes, since colours are what marks are called by."""
+    """The project's own scenes. Objects are named by shape alone, since colours name the marks."""
 
     def __init__(self, config: SceneSource, images: ImageStore, seed: int) -> None:
         self._config, self._images, self._seed = config, images, seed
@@ -98,7 +98,7 @@ class SceneImages:
     def __len__(self) -> int:
         return self._config.num_images
 
-    def load(self, index: int) -> Loaded:
+    def load(self, index: int) -> LoadedImage:
         """Draw scene `index`.
 
         Raises:
@@ -118,9 +118,9 @@ class SceneImages:
             for truth in scene_truth(scene, picture).objects
         )
         image = self._images.put(picture.image_hw3)
-        return Loaded(
+        return LoadedImage(
             AnnotatedImage(key=f"{index}", domain=family, image=image, camera=scene.view.camera, objects=objects)
         )
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Nothing to close."""

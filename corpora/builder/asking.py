@@ -19,7 +19,7 @@ from spatial.questions.question import Question, Subject
 from spatial.questions.voices import FULL, Style
 from spatial.sample import ReasoningPath
 
-Unasked = Literal["unclear", "rounding"]
+Obstacle = Literal["unclear", "rounding"]
 """Why an image is not asked a kind: no answer is clear, or one that is clear does not survive rounding."""
 
 _MAX_TRIES = 60
@@ -39,7 +39,7 @@ def style_of(config: BuildConfig) -> Style:
     return Style(FULL, config.margins, compares_extents=True)
 
 
-def ask(name: str, image: AnnotatedImage, config: BuildConfig, rng: np.random.Generator) -> WorkedExample | Unasked:
+def ask(name: str, image: AnnotatedImage, config: BuildConfig, rng: np.random.Generator) -> WorkedExample | Obstacle:
     """A question of this kind about random objects of the image, in random order."""
     kind, style = KINDS[name], style_of(config)
     subjects = kind.phrasing(style.voice.name).subjects
@@ -54,10 +54,10 @@ def ask(name: str, image: AnnotatedImage, config: BuildConfig, rng: np.random.Ge
 
 def _ask_marked(
     kind: Kind, subjects: Named, image: AnnotatedImage, config: BuildConfig, rng: np.random.Generator
-) -> WorkedExample | Unasked:
+) -> WorkedExample | Obstacle:
     """A question about marked objects. It tries random ones, since an image may show too many to try all choices."""
     style = style_of(config)
-    reason: Unasked = "unclear"
+    reason: Obstacle = "unclear"
     # Drawn for every kind, needed or not: the random numbers after it, and so the questions of a seed, depend on it.
     wanted = int(rng.integers(_NUM_HOURS))
     found: dict[int, WorkedExample] = {}

@@ -7,9 +7,10 @@
         images/9f/9f86….png
         train.jsonl  validation.jsonl  test.jsonl  report.json      put together from the parts
 
-A part is written whole or not at all, and is the same whenever it is made; so a build that was killed is called again,
-makes what is missing, and ends with the bytes of one that was not. (A server that rewrites chains has its share in
-that: it is given a seed with each request.) The parts may be removed in the end; with them, other `splits` are quick.
+A part is written whole or not at all, and is the same whenever it is made. So a build that was killed can be started
+again: it makes the missing parts, and the result has the same bytes as without the interruption. (With a server that
+rewrites chains this holds as far as the server honours the seed of each request.) The parts may be deleted afterwards;
+as long as they are there, building with other `splits` is quick.
 """
 
 import hashlib
@@ -35,7 +36,7 @@ from spatial.strict import StrictModel
 from spatial.whole_files import write_whole
 
 IMAGES_A_PART = 16
-# What changes neither a question nor a chain: such settings may differ from call to call.
+# Settings that change neither a question nor a chain; they may differ from call to call.
 _FREE: Any = {
     "out": True,
     "splits": True,
@@ -44,18 +45,18 @@ _FREE: Any = {
 }
 
 Progress = Callable[[int, int], None]
-"""Called with the number of images done and the number of all."""
+"""Called with the number of images done and the total."""
 
 
 class Part(StrictModel):
-    """What became of a few images."""
+    """The result of a few images."""
 
     tally: Tally
     samples: tuple[SpatialSample, ...]
 
 
 def build_data(config: BuildConfig, on_progress: Progress | None = None) -> Report:
-    """Make the parts that are missing in `config.out`, and put all together.
+    """Make the parts that are missing in `config.out`, and join all parts.
 
     Raises:
         BuildError: the folder holds another build's parts, no question came out, a split got none, or the server that
@@ -123,7 +124,7 @@ def make_part(config: BuildConfig, source: Source, indices: Sequence[int], rewri
 
 
 def ask_image(config: BuildConfig, image: AnnotatedImage, unasked: dict[str, dict[str, int]]) -> list[SpatialSample]:
-    """Questions about one image, no kind twice, with a chain for each path; kinds in vain are counted in `unasked`."""
+    """Questions about one image, each of another kind; kinds that cannot be asked are counted in `unasked`."""
     name = f"{image.domain}-{image.key}"
     digest = hashlib.sha256(f"{config.seed}/{name}".encode()).digest()
     rng = np.random.default_rng(list(digest))
@@ -165,7 +166,7 @@ def split_of(sha256: str, splits: Splits, seed: int) -> str:
 
 
 def _keep_recipe(config: BuildConfig, source: Source) -> None:
-    """Write down what parts are made from, or see that those in the folder were made from the same."""
+    """Record what the parts are made from, or check that the parts in the folder were made from the same."""
     recipe = {
         "config": config.model_dump(mode="json", exclude=_FREE),
         "source": source.fingerprint,
@@ -177,11 +178,11 @@ def _keep_recipe(config: BuildConfig, source: Source) -> None:
         kept = json.loads(file.read_text())
         if differing := [key for key in recipe if kept.get(key) != recipe[key]]:
             raise BuildError(
-                f"{config.out} was begun with another {' and '.join(differing)} (see {file}): call with the same, or "
-                "give another folder with out=…"
+                f"{config.out} was begun with another {' and '.join(differing)} (see {file}): use the same, or give "
+                "another folder with out=…"
             )
     elif any(config.out.glob("*.jsonl")):
-        raise BuildError(f"{config.out} holds data of another origin: give another folder with out=…")
+        raise BuildError(f"{config.out} holds data that this build did not make: give another folder with out=…")
     else:
         write_whole(file, json.dumps(recipe, indent=1) + "\n")
 
@@ -208,20 +209,20 @@ def _put_together(config: BuildConfig, files: Sequence[Path], opening: Tally) ->
     if empty := [split for split in splits if not report.questions[split]]:
         for file in temporary.values():
             file.unlink()
-        raise BuildError(_told(config, report, empty))
+        raise BuildError(_empty_splits_message(config, report, empty))
     for split, file in temporary.items():
         file.replace(config.out / f"{split}.jsonl")
     write_whole(config.out / "report.json", report.model_dump_json(indent=1) + "\n")
     return report
 
 
-def _told(config: BuildConfig, report: Report, empty: Sequence[str]) -> str:
-    """What to do about splits without a question."""
+def _empty_splits_message(config: BuildConfig, report: Report, empty: Sequence[str]) -> str:
+    """The message about splits that got no question, with what to do."""
     tally = report.tally
     if sum(report.questions.values()):
         return (
-            f"{config.out}: no image fell to {' and '.join(empty)}: build from more images, or give the split another "
+            f"{config.out}: no image came into {' and '.join(empty)}: build from more images, or change the split's "
             "share (0 for none) in splits"
         )
     first = "\n  ".join(["", *tally.rejects.examples.values()])
-    return f"{config.out}: no question came out of {tally.num_images} images; what was left out first:{first}"
+    return f"{config.out}: none of {tally.num_images} images gave a question; first rejects:{first}"

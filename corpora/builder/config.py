@@ -1,4 +1,4 @@
-"""What a person can set about a build: where images come from, what is asked of them, who rewrites the chains."""
+"""Settings of a build: where images come from, what is asked about them, who rewrites the chains."""
 
 import difflib
 from pathlib import Path
@@ -29,13 +29,13 @@ Metres = Annotated[float, Field(gt=0)]
 
 
 class SceneSource(StrictModel):
-    """The project's own scenes, as if someone had annotated them. Of `scenes` only what is seen counts, no question."""
+    """The project's own scenes, as if someone had annotated them. What `scenes` says about questions has no effect."""
 
     type: Literal["scenes"] = "scenes"
     scenes: SceneConfig = SceneConfig()
-    """What the scenes are like."""
+    """How the scenes are drawn."""
     num_images: Annotated[int, Field(ge=1)] = 1000
-    """Images to make."""
+    """Number of images to make."""
 
 
 class Omni3DSource(StrictModel):
@@ -47,9 +47,9 @@ class Omni3DSource(StrictModel):
     images: Path
     """The folder that the file's `file_path`s start from."""
     domain: Annotated[str, Field(min_length=1)] = "omni3d"
-    """Of the samples; also the beginning of their ids."""
+    """Domain of the samples, and the beginning of their ids."""
     allow_outside: bool = False
-    """Let the file name images by absolute paths or with `..`; refused otherwise."""
+    """Accept image paths that are absolute or contain `..`."""
     min_box_px: Annotated[float, Field(ge=1)] = 12.0
     """Shortest side of an object's 2D box."""
     max_depth_m: Metres = 60.0
@@ -59,18 +59,18 @@ class Omni3DSource(StrictModel):
     min_visibility: Share = 0.4
     """Smallest share of an object that others leave visible, where that is annotated."""
     max_tilt_deg: Annotated[float, Field(ge=0, lt=90)] = 60.0
-    """Largest angle between an object's vertical and the camera's: beyond it, nobody knows which side is its height."""
+    """Largest angle between an object's vertical and the camera's. Above it, which side is the height is unclear."""
 
 
 class Splits(StrictModel):
-    """Shares of the images; an image's own hash decides, so that more images move none to another split."""
+    """Shares of the images. An image's own hash decides, so that adding images moves none to another split."""
 
     train: Share = 0.9
     """Share of the images to train on."""
     validation: Share = 0.05
-    """Share of the images that a run asks about while it trains."""
+    """Share of the images that a run validates on while it trains."""
     test: Share = 0.05
-    """Share of the images that the marks before and after come from."""
+    """Share of the images that a run is evaluated on before and after training."""
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> Self:
@@ -84,37 +84,37 @@ class Splits(StrictModel):
 
 
 class NoRewrite(StrictModel):
-    """Chains stay as the templates wrote them."""
+    """Chains stay as the templates write them."""
 
     type: Literal["none"] = "none"
 
 
 class OpenAIRewrite(StrictModel):
-    """A server that speaks OpenAI's chat completions rewrites the thoughts; what fails a check stays as it was."""
+    """A server with OpenAI's chat completions API rewrites the thoughts; a rewrite that fails a check is discarded."""
 
     type: Literal["openai"] = "openai"
     base_url: Annotated[str, Field(pattern=r"^https?://")]
-    """Such as "http://127.0.0.1:8000/v1"."""
+    """Address of the API, such as "http://127.0.0.1:8000/v1"."""
     model: Annotated[str, Field(min_length=1)]
-    """As the server names it."""
+    """The model's name on the server."""
     api_key_env: Annotated[str, Field(min_length=1)] | None = None
-    """The environment variable that holds the key; null: the server asks for none."""
+    """The environment variable that holds the API key; null: the server needs none."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
     """The server's sampling temperature."""
     max_tokens: Annotated[int, Field(ge=1)] = 1024
-    """Of a rewritten response."""
+    """Most tokens of a rewritten response."""
     min_words: Annotated[int, Field(ge=1)] = 100
-    """Fewest words of a thought that the server is asked for."""
+    """Fewest words of a thought that the server is asked to write."""
     max_words: Annotated[int, Field(ge=1)] = 200
-    """Most words of a thought that the server is asked for."""
+    """Most words of a thought that the server is asked to write."""
     words_slack: Share = 0.2
-    """A thought passes that is this share shorter or longer than asked for."""
+    """How much shorter or longer than asked for a thought may be, as a share."""
     concurrency: Annotated[int, Field(ge=1)] = 16
-    """Most requests under way."""
+    """Most requests at a time."""
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
-    """Of one attempt; a chain waits at most `attempts` times as long."""
+    """Seconds that one attempt may take; a chain waits at most `attempts` times as long."""
     attempts: Annotated[int, Field(ge=1)] = 3
-    """For an answer of 429 or 500 and above, a lost connection, or none in time; with growing pauses."""
+    """Most attempts for a chain, after status 429 or at least 500, a lost connection or a timeout; pauses grow."""
 
     @model_validator(mode="after")
     def _words_rise(self) -> Self:
@@ -127,27 +127,27 @@ class BuildConfig(StrictModel):
     """A build: its folder, its images, its questions."""
 
     out: Path
-    """The folder that gets train.jsonl, validation.jsonl, test.jsonl, images/, report.json, and parts/ to go on."""
+    """The folder for train.jsonl, validation.jsonl, test.jsonl, images/, report.json, and parts/ to resume from."""
     source: Annotated[SceneSource | Omni3DSource, Field(discriminator="type")]
     """Where annotated images come from."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the scenes, and of which questions are asked."""
+    """Seed of the scenes and of the choice of questions."""
     questions_per_image: Annotated[int, Field(ge=1, le=len(KINDS))] = 6
-    """Of an image, no kind twice; fewer where the image allows no more."""
+    """Most questions about one image, each of another kind; fewer where the image allows no more."""
     kinds: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=lambda: dict.fromkeys(KINDS, 1.0))
-    """How often each kind is asked, relative; a kind left out is not asked."""
+    """Relative weight of each kind of question; a kind that is left out is not asked."""
     paths: Annotated[tuple[ReasoningPath, ...], Field(min_length=1)] = (ReasoningPath.LOR, ReasoningPath.DTR)
-    """A chain is written for each; `count` is about no region and knows LOR only."""
+    """Paths that get a chain; `count` has no marked region, so it gets LOR only."""
     marks: Annotated[tuple[Mark, ...], Field(min_length=_MOST_MARKS)] = ("red", "blue", "green", "yellow")
-    """What regions are called, in random order."""
+    """Marks of the regions, assigned in random order."""
     margins: Margins = Margins()
     """How clear an answer has to be."""
     max_count: Annotated[int, Field(ge=1, le=99)] = 8
-    """Largest number that `count` asks for."""
+    """Largest answer of a `count` question."""
     splits: Splits = Splits()
     """How images are divided."""
     rewrite: Annotated[NoRewrite | OpenAIRewrite, Field(discriminator="type")] = NoRewrite()
-    """Who puts the chains into other words."""
+    """Who rewrites the chains in other words."""
 
     @field_validator("kinds")
     @classmethod

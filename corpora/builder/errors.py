@@ -1,5 +1,5 @@
-"""How a build may end besides its report."""
+"""The error that ends a build."""
 
 
 class BuildError(Exception):
-    """A build cannot go on; the message says what to do."""
+    """A build cannot continue; the message says what to do."""

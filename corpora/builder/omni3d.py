@@ -24,7 +24,7 @@ import numpy as np
 import orjson
 from pydantic import ValidationError
 
-from corpora.builder.annotated import AnnotatedImage, AnnotatedObject, Loaded
+from corpora.builder.annotated import AnnotatedImage, AnnotatedObject, LoadedImage
 from corpora.builder.config import Omni3DSource
 from corpora.builder.report import RejectCounts
 from corpora.formats.image_files import ImageImporter
@@ -66,7 +66,7 @@ class Omni3DImages:
     """The images of one file.
 
     Args:
-        on_reject: told of rows that belong to no image; without it they are counted in `rejects`.
+        on_reject: called with each rejected row that belongs to no image; by default they are counted in `rejects`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -108,7 +108,7 @@ class Omni3DImages:
     def __len__(self) -> int:
         return len(self._positions)
 
-    def load(self, index: int) -> Loaded:
+    def load(self, index: int) -> LoadedImage:
         """Image `index` in the order of the file, with its objects; bad ones are rejects."""
         number, key, body = self._rows.execute(
             "SELECT number, id, body FROM images WHERE position = ?", (self._positions[index],)
@@ -121,7 +121,7 @@ class Omni3DImages:
                 raise RowError("images.width", f"{raw.width}x{raw.height}", advice)
             camera = Camera(fx_px=raw.K[0][0], fy_px=raw.K[1][1], cx_px=raw.K[0][2], cy_px=raw.K[1][2])
         except (RowError, ValidationError) as error:
-            return Loaded(None, (self._named(number, error, "images"),))
+            return LoadedImage(None, (self._named(number, error, "images"),))
         objects: list[AnnotatedObject] = []
         rejects: list[Reject] = []
         uncountable: set[str] = set()
@@ -135,7 +135,7 @@ class Omni3DImages:
             except (RowError, ValidationError) as error:
                 rejects.append(self._named(row, error, "annotations"))
                 name = orjson.loads(content).get("category_name")
-                # One that is of nobody knows which category may be of any.
+                # An object of unknown category may belong to any.
                 uncountable |= {name} if isinstance(name, str) else EVERY_NAME
         annotated = AnnotatedImage(
             key=key,
@@ -145,7 +145,7 @@ class Omni3DImages:
             objects=tuple(objects),
             uncountable=frozenset(uncountable),
         )
-        return Loaded(annotated, tuple(rejects))
+        return LoadedImage(annotated, tuple(rejects))
 
     def close(self) -> None:
         """Remove the temporary table."""
@@ -153,10 +153,10 @@ class Omni3DImages:
         self._folder.cleanup()
 
     def _keyed(self, array: str, key: str) -> Iterable[tuple[int, str, bytes]]:
-        """Rows of an array of the file: number from 1, whose it is, and itself as JSON. Others are counted."""
+        """Rows of an array of the file: number from 1, id of its image, and the row as JSON. Bad rows are rejected."""
         for number, found in json_array(self._config.file, f"{array}.item"):
             if isinstance(found, RowError) and array == "images":
-                return  # the file breaks off, as was told when its annotations were read
+                return  # the file breaks off, which was reported when its annotations were read
             try:
                 row = value_of(found)
                 if not isinstance(row, dict) or type(row.get(key)) is not int:
@@ -164,8 +164,8 @@ class Omni3DImages:
                 yield number, str(row[key]), orjson.dumps(row)
             except RowError as error:
                 self._reject(number, error)
-            except orjson.JSONEncodeError as error:  # a whole number that no machine holds
-                self._reject(number, RowError(array, row, f"cannot be kept: {error}"))
+            except orjson.JSONEncodeError as error:  # an integer of more than 64 bits
+                self._reject(number, RowError(array, row, f"cannot be stored: {error}"))
 
     def _reject(self, number: int, error: RowError) -> None:
         self._on_reject(self._named(number, error, ""))
@@ -188,7 +188,7 @@ def read_object(content: bytes | str, config: Omni3DSource) -> AnnotatedObject:
     if not raw.valid3D:
         raise RowError("annotations.valid3D", raw.valid3D, "its 3D box is not reliable")
     if raw.behind_camera or raw.center_cam[2] <= 0:
-        raise RowError("annotations.behind_camera", raw.center_cam, "a part of it is behind the camera")
+        raise RowError("annotations.behind_camera", raw.center_cam, "part of the object is behind the camera")
     if raw.center_cam[2] > config.max_depth_m:
         raise RowError("annotations.center_cam", raw.center_cam, f"farther than max_depth_m={config.max_depth_m}")
     if raw.truncation > config.max_truncation:
@@ -198,7 +198,7 @@ def read_object(content: bytes | str, config: Omni3DSource) -> AnnotatedObject:
     boxes = {"bbox2D_tight": raw.bbox2D_tight, "bbox2D_trunc": raw.bbox2D_trunc, "bbox2D_proj": raw.bbox2D_proj}
     box = next((box for box in boxes.values() if box is not None and box != (-1, -1, -1, -1)), None)
     if box is None:
-        raise RowError("annotations.bbox2D", None, f"none of {', '.join(boxes)} is there")
+        raise RowError("annotations.bbox2D", None, f"none of {', '.join(boxes)} is given")
     size_m, yaw_deg = _extent(raw, config.max_tilt_deg)
     return AnnotatedObject(
         name=raw.category_name, box_xyxy_px=box, center_m=raw.center_cam, size_m=size_m, yaw_deg=yaw_deg
@@ -218,7 +218,7 @@ def check_box(found: AnnotatedObject, width_px: int, height_px: int, min_side_px
 
 
 def _extent(raw: _RawObject, max_tilt_deg: float) -> tuple[_Row, float]:
-    """Width, height, length as one sees them, and the yaw."""
+    """Width, height and length as seen from the camera, and the yaw."""
     rotation = np.array(raw.R_cam)
     if not is_rotation(rotation):
         raise RowError("annotations.R_cam", raw.R_cam, "no rotation")

@@ -1,4 +1,4 @@
-"""What a build made and what it left out, counted: report.json, and the same as a table."""
+"""Counts of what a build made and what it left out: report.json, and the same as a table."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -15,42 +15,42 @@ from spatial.strict import StrictModel
 
 @dataclass
 class RejectCounts:
-    """Rejected rows by the field that is at fault, each with the first such row."""
+    """Number of rejected rows by the field at fault, with the first such row as an example."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
-    """The first, as "file:row: field: value: advice"."""
+    """The first row of each, as "file:row: field: value: advice"."""
 
     def add(self, reject: Reject) -> None:
         self.counts[reject.field] = self.counts.get(reject.field, 0) + 1
         self.examples.setdefault(reject.field, str(reject))
 
     def merge(self, later: "RejectCounts") -> None:
-        """Add those of rows that come after."""
+        """Add the counts of later rows."""
         for name, number in later.counts.items():
             self.counts[name] = self.counts.get(name, 0) + number
             self.examples.setdefault(name, later.examples[name])
 
 
 class Tally(StrictModel):
-    """What became of some images."""
+    """Counts over some images."""
 
     num_images: int = 0
     num_images_refused: int = 0
-    """Images of which nothing could be read."""
+    """Images that could not be read."""
     num_images_without_question: int = 0
     """Images that were read and allow no clear question."""
     rejects: RejectCounts = Field(default_factory=RejectCounts)
     """Images and annotations that were left out, by the field at fault."""
     unasked: dict[str, dict[str, int]] = Field(default_factory=dict)
-    """By kind: images of which it was not asked, since its answers were "unclear", or a clear one would not survive
-    "rounding"."""
+    """By kind: number of images where it was not asked, because no answer was clear ("unclear") or a clear one would
+    not survive rounding ("rounding")."""
     rewrites: dict[ReasoningPath, dict[str, int]] = Field(default_factory=dict)
-    """By path: chains that were rewritten ("kept"), and why others stayed as they were."""
+    """By path: number of chains that were rewritten ("kept"), and of those that were not, by reason."""
 
 
 def merge(tallies: Iterable[Tally]) -> Tally:
-    """The tally of all their images, in order."""
+    """The sum of the tallies, in order."""
     numbers: Counter[str] = Counter()
     rejects = RejectCounts()
     unasked: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -72,15 +72,15 @@ def merge(tallies: Iterable[Tally]) -> Tally:
 
 
 class Report(StrictModel):
-    """A whole build."""
+    """The counts of a whole build."""
 
     tally: Tally
     images: dict[str, int]
-    """By split: images with at least one question."""
+    """By split: number of images with at least one question."""
     questions: dict[str, int]
-    """By split."""
+    """By split: number of questions."""
     chains: dict[str, dict[str, dict[ReasoningPath, int]]]
-    """By split, kind and path."""
+    """Number of chains by split, kind and path."""
 
 
 class QuestionCounts:
@@ -92,7 +92,7 @@ class QuestionCounts:
         self._chains: Counter[tuple[str, str, ReasoningPath]] = Counter()
 
     def add(self, split: str, sample: SpatialSample) -> None:
-        # Eight bytes tell apart any number of images that fits on a disk.
+        # Eight bytes are enough to tell apart any number of images that fits on a disk.
         self._images[split].update(bytes.fromhex(image.sha256[:16]) for image in sample.images)
         self._questions[split] += 1
         self._chains.update((split, sample.kind, path) for path in sample.chains)
@@ -113,7 +113,7 @@ def print_report(report: Report, console: Console) -> None:
     """Chains by kind, path and split; below, what was left out and why."""
     console.print(_chain_table(report))
     tally = report.tally
-    left_out = Table("left out", "how many", "for example", title="Left out", title_justify="left")
+    left_out = Table("left out", "number", "example", title="Left out", title_justify="left")
     left_out.add_row("images", str(tally.num_images_refused), "")
     left_out.add_row("images without a clear question", str(tally.num_images_without_question), "")
     for name, number in sorted(tally.rejects.counts.items()):

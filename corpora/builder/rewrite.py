@@ -1,8 +1,8 @@
-"""Chains in other words, from a server that speaks OpenAI's chat completions.
+"""Chains in other words, from a server with OpenAI's chat completions API.
 
-Requests run side by side, each with a deadline. Whatever comes back is checked (`rewrite_check`), and what fails, or
-does not come in time, leaves the template's chain where it was and is counted. A server that cannot be reached, or that
-refuses everybody, stops the build instead: it goes on from there when called again.
+Requests run concurrently, each with a deadline. Each reply is checked (`rewrite_check`); if it fails or is late, the
+template's chain stays and the reason is counted. A server that cannot be reached, or refuses every request, stops
+the build; started again, the build resumes from there.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ tags. Reply with the whole response and nothing else."""
 
 
 class Rewriter:
-    """Rewrites the chains of samples; to be entered, since it holds connections.
+    """Rewrites the chains of samples. A context manager, since it holds connections.
 
     Raises:
         BuildError: the key's environment variable is not set.
@@ -69,10 +69,10 @@ class Rewriter:
     def rewrite(
         self, samples: Sequence[SpatialSample]
     ) -> tuple[list[SpatialSample], dict[ReasoningPath, dict[str, int]]]:
-        """The samples with every chain rewritten that passes the check, and by path how many did ("kept") or why not.
+        """The samples with each chain rewritten whose rewrite passes the check, and counts by path: "kept", or why not.
 
         Raises:
-            BuildError: the server cannot be reached, or refuses everybody.
+            BuildError: the server cannot be reached, or refuses every request.
         """
         return self._runner.run(self._rewrite_all(samples))
 
@@ -98,7 +98,7 @@ class Rewriter:
         return rewritten, {path: dict(counted) for path, counted in counts.items()}
 
     async def _rewrite(self, sample: SpatialSample, path: ReasoningPath, room: asyncio.Semaphore) -> tuple[str, str]:
-        """The chain that stands in the end, and "kept" or why it is the template's."""
+        """The final chain, and "kept", or the reason why it is the template's."""
         template, config = sample.chains[path], self._config
         async with room:
             text, reason = await self._ask(sample, path)
@@ -109,11 +109,11 @@ class Rewriter:
         if fault is not None:
             return template, fault
         true, found = parse_response(path, template), parse_response(path, text)
-        # Only the thought is the server's: spaces, units and decimals around it stay as the template wrote them.
+        # Only the thought is taken from the server: everything around it stays as the template wrote it.
         return format_response(path, answer=true.answer or "", think=found.think, detect=true.detect), KEPT
 
     async def _ask(self, sample: SpatialSample, path: ReasoningPath) -> tuple[str | None, str]:
-        """The text of the server's response, or None and why there is none."""
+        """The text of the server's response, or None and the reason."""
         import openai
 
         config = self._config
@@ -125,7 +125,7 @@ class Rewriter:
         )
         name = hashlib.sha256(f"{self._seed}/{sample.sample_id}/{path.value}".encode()).digest()
         try:
-            # The client's own timeout is of one silence: a server that sends a byte now and then would outlast it.
+            # The client's own timeout limits each silence, so a server that sends a byte now and then could outlast it.
             async with asyncio.timeout(config.timeout_s * config.attempts):
                 answer = await self._client.chat.completions.create(
                     model=config.model,
@@ -139,12 +139,12 @@ class Rewriter:
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
             raise BuildError(
                 f"rewrite: {config.base_url} refuses model '{config.model}' with status {error.status_code}: correct "
-                "rewrite.model, rewrite.base_url or the key, and call again; the build goes on from here"
+                "rewrite.model, rewrite.base_url or the key, and start again; the build resumes from here"
             ) from error
         except openai.APIConnectionError as error:
             raise BuildError(
                 f"rewrite: {config.base_url} cannot be reached ({error.__cause__ or error}): start the server or "
-                "correct rewrite.base_url, and call again; the build goes on from here"
+                "correct rewrite.base_url, and start again; the build resumes from here"
             ) from error
         except openai.APIStatusError as error:
             return None, f"status_{error.status_code}"
@@ -154,7 +154,7 @@ class Rewriter:
 
 
 def _text(answer: Any) -> tuple[str | None, str]:
-    """The text of a completion. The client does not check what it is sent: it may be of any form."""
+    """The text of a completion. The client does not check the reply, which may have any form."""
     choices = getattr(answer, "choices", None)
     if not isinstance(choices, list) or not choices:
         return None, "unreadable"

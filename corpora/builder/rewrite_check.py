@@ -1,16 +1,16 @@
-"""Whether a rewritten response may stand in for the template's.
+"""Whether a rewritten response may replace the template's.
 
-What it says must be what the template says. So: the grammar of its path; the same answer, as the reward judges it; the
-same detect block, number for number; and in the thought no measurement of its own. A number in the thought passes if
+It must say what the template says: follow the grammar of its path, give the same answer by the reward's judgement and
+the same detect block, number for number, and add no measurement in the thought. A number in the thought passes if
 
-- it stands in the template's response or in the question, with the same value; without its sign too, since prose puts
-  the sign into a word ("0.71 m to the left");
+- it occurs in the template's response or in the question, with or without its sign, since prose puts the sign into a
+  word ("0.71 m to the left");
 - or it is a bare whole number from 1 to the number of objects ("first, of the 2 objects …");
 
-but a coordinate by its axis ("x = -0.71", "z is 1.43") must be that very coordinate of some object, with its sign;
-three numbers in brackets must be the centre of one; and a length is in metres. An option that the thought names last by
-its letter ("(A)") must be the answer. It holds no "<", which may begin a token of the model's own. Numbers in words
-("two metres") are not read, nor is it read of which object a number is said.
+but a coordinate with its axis ("x = -0.71", "z is 1.43") must be that coordinate of some object, with its sign; three
+numbers in brackets must be the centre of an object; and lengths must be in metres. The last option that the thought
+names by its letter ("(A)") must be the answer. The thought must not contain "<", which may begin a special token.
+Numbers in words ("two metres") are not checked, and neither is which object a number is attributed to.
 """
 
 import re
@@ -35,7 +35,7 @@ _ROUNDING = 1e-9
 
 
 def find_fault(text: str, path: ReasoningPath, sample: SpatialSample, min_words: int, max_words: int) -> Fault | None:
-    """What is wrong first with `text` as another wording of the sample's chain of `path`; None: it may stand."""
+    """The first fault of `text` as another wording of the sample's chain of `path`; None: it may replace the chain."""
     true, found = parse_response(path, sample.chains[path]), parse_response(path, text)
     if not found.well_formed or found.think is None or "<" in found.think:
         return "grammar"
@@ -63,13 +63,13 @@ def _has_true_numbers(think: str, sample: SpatialSample, true: ParsedResponse) -
     if isinstance(sample.answer, NumberAnswer) and sample.answer.unit == "count":
         num_objects = int(sample.answer.value)
     known |= {float(number) for number in range(1, num_objects + 1)}
-    # Centres are looked at as such; there, commas stand between numbers.
+    # Centres, whose numbers have commas between them, are checked as a whole below.
     told = map(_value, _NUMBER.findall(_DIMENSION.sub(" ", _TRIPLE.sub(" ", think))))
     return all(value is not None and abs(value) in known for value in told) and _has_true_coordinates(think, sample)
 
 
 def _has_true_coordinates(think: str, sample: SpatialSample) -> bool:
-    """Whether coordinates that are told by axis or in threes are those of regions, as they are written."""
+    """Whether coordinates given by axis or in threes are those of regions, as they are written."""
     centers = {tuple(round(c, 2) + 0.0 for c in center) for center in sample.true_centers_m or ()}
     axes = [{center[i] for center in centers} for i in range(3)]
     by_axis = all(_value(written) in axes["xyz".index(axis.lower())] for axis, written in _AXIS.findall(think))
@@ -77,7 +77,7 @@ def _has_true_coordinates(think: str, sample: SpatialSample) -> bool:
 
 
 def _value(written: str) -> float | None:
-    """The number, or None for one that is written in no common way ("1,43", "1.4.3")."""
+    """The number, or None if it is not written in a common way ("1,43", "1.4.3")."""
     try:
         return float(re.sub("[−–]", "-", written)) + 0.0
     except ValueError:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from evaluation.benchmarks.plain import plain
 from spatial.grammar import read_number
-from spatial.quantities import UNITS, Written, in_unit, read_quantity
+from spatial.quantities import UNITS, WrittenUnit, in_unit, read_quantity
 from spatial.sample import Unit
 
 _SAME = 0.1
@@ -57,7 +57,7 @@ class _Quantity:
 
     value: float | None
     """None: it cannot be read ("1,200", "1/2")."""
-    unit: Written | None
+    unit: WrittenUnit | None
     """None: there is no unit, or an unknown one."""
     is_bare: bool
     """Whether no unit follows, known or not."""
@@ -129,7 +129,7 @@ def _is_no_unit(written: re.Match[str]) -> bool:
     return _NO_UNIT.fullmatch(word) is not None
 
 
-def _unit(written: re.Match[str]) -> Written | None:
+def _unit(written: re.Match[str]) -> WrittenUnit | None:
     """The unit after a number: a length, its square, an angle or an hour; None: it is unknown."""
     known = UNITS.get(re.sub(r"\s", "", written["word"].lower()))
     if known is None or written["per"]:
@@ -138,7 +138,7 @@ def _unit(written: re.Match[str]) -> Written | None:
     if not power and not written["square"]:
         return known
     is_square = known.dimension == "length" and power in ("", "2", "squared")
-    return Written("area", known.size**2) if is_square else None
+    return WrittenUnit("area", known.size**2) if is_square else None
 
 
 def _only(quantities: Sequence[_Quantity], text: str, unit: Unit) -> float | None:

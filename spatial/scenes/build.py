@@ -1,4 +1,4 @@
-"""Building data sets of scenes: pictures in an image store, questions as lines of JSON, the same for the same seed."""
+"""Building data sets of scenes: images in an image store, questions as lines of JSON, both determined by the seed."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +20,7 @@ SPLITS = ("train", "validation", "test")
 _SCENES_A_TASK = 16
 
 Progress = Callable[[int, int], None]
-"""Called with the number of scenes done and the number of all, after each scene."""
+"""Called after each scene with the number of scenes done and the total."""
 
 
 def build_dataset(
@@ -34,7 +34,7 @@ def build_dataset(
     """Write `root/images` and one `root/<split>.jsonl` of `SpatialSample` for each split; returns the files by split.
 
     The bytes depend on `config`, `num_scenes` and `seed` only, not on `num_workers`. Each scene is drawn from its own
-    (seed, split, family, index), so that splits share none, and a larger split begins with the scenes of a smaller one.
+    (seed, split, family, index), so that splits share no scene, and a larger split begins with the scenes of a smaller.
 
     Raises:
         ValueError: a split has an unknown name or a negative number of scenes.
@@ -61,7 +61,7 @@ def build_dataset(
 
 
 def build_scene(config: SceneConfig, store: ImageStore, seed: int, split: str, index: int) -> list[SpatialSample]:
-    """Draw one scene, store its picture and ask about it."""
+    """Draw one scene, store its image and ask about it."""
     family: Family = config.families[index % len(config.families)]
     # Spelled out, since Python's own hash of a string differs from process to process.
     rng = np.random.default_rng([seed, SPLITS.index(split), *family.encode(), index])
@@ -87,7 +87,7 @@ def _map(build: Callable[[int], list[SpatialSample]], number: int, num_workers: 
     if num_workers <= 1:
         yield from map(build, range(number))
         return
-    # Fresh processes: a fork would copy the threads' locks of whatever the caller has loaded.
+    # Spawned, since a fork would copy the locks of the caller's threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
         yield from pool.map(build, range(number), chunksize=_SCENES_A_TASK)

@@ -1,4 +1,4 @@
-"""What a person can set about the synthetic scenes and their questions."""
+"""Settings of the synthetic scenes and their questions."""
 
 import difflib
 from typing import Annotated, Literal, Self
@@ -28,7 +28,7 @@ Range = tuple[float, float]
 
 
 class FamilyConfig(StrictModel):
-    """Ranges, low to high, that one family of scenes is drawn from. Defaults: none, see `TABLETOP` and `ROOM`."""
+    """Ranges, low to high, that one family of scenes is drawn from; `TABLETOP` and `ROOM` are the defaults."""
 
     camera_height_m: Range
     """Height of the camera above the ground."""
@@ -73,42 +73,42 @@ ROOM = FamilyConfig(
 
 
 class SceneConfig(StrictModel):
-    """Scenes, how many questions each gets, and of which kinds."""
+    """How scenes are drawn, how many questions each gets, and of which kinds."""
 
     image_size_px: Annotated[int, Field(ge=32, le=1024)] = 128
     """Side of the square image."""
     families: Annotated[tuple[Family, ...], Field(min_length=1)] = ("tabletop", "room")
-    """Families taken in turn, scene by scene; name one to build one domain only."""
+    """Families, which alternate from scene to scene; give one to build one domain only."""
     min_objects: Annotated[int, Field(ge=2, le=6)] = 2
     """Fewest solids in a scene."""
     max_objects: Annotated[int, Field(ge=2, le=6)] = 4
-    """Most solids in a scene; every number in between is as likely. Six is the number of colours."""
+    """Most solids in a scene; every number in between is equally likely. Each solid has a colour of its own, of six."""
     min_visible_share: Annotated[float, Field(gt=0, le=1)] = 0.4
-    """Smallest share of an object's pixels that may be left when others stand before it."""
+    """Smallest share of an object's pixels that others may leave visible."""
     min_visible_px: Annotated[int, Field(ge=1)] = 25
     """Fewest visible pixels of an object."""
     questions_per_scene: Annotated[int, Field(ge=1, le=20)] = 8
-    """Questions asked of one scene, no kind twice on one path; fewer when the scene allows no more."""
+    """Questions about one scene, each of another kind on a path; fewer where the scene allows no more."""
     dtr_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the questions asked through DTR."""
     both_paths: bool = False
-    """Ask every question on regions through LOR as well: same marks, same words, a chain for each path."""
+    """Ask every question about regions through LOR as well: same marks, same words, a chain for each path."""
     wrong_chain_share: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of the reasoned chains that end in a wrong answer: what a cold start makes of bad examples."""
+    """Share of the reasoned chains that end in a wrong answer, to study a cold start on bad examples."""
     name_objects: bool = False
-    """Tell each sample what is in view and where, for `learner.sft.pointer`."""
+    """Record in each sample what is in view and where, for `learner.sft.pointer`."""
     store_depth: bool = False
-    """Store each picture's depth too, for `prompt.region_depth`."""
+    """Store the depth map of each image too, for `prompt.region_depth`."""
     lor_weights: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(LOR_KINDS, 1.0))
-    """How often each kind is asked through LOR, relative; a kind left out is not asked."""
+    """Relative weight of each kind asked through LOR; a kind that is left out is not asked."""
     dtr_weights: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(REGION_KINDS, 1.0))
-    """How often each kind is asked through DTR, relative; a kind left out is not asked."""
+    """Relative weight of each kind asked through DTR; a kind that is left out is not asked."""
     direct_per_scene: Annotated[int, Field(ge=0, le=40)] = 0
-    """Questions of one scene that are answered at once, besides `questions_per_scene`; none is asked twice."""
+    """Questions about one scene that are answered at once, besides `questions_per_scene`; none is asked twice."""
     direct_weights: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(DIRECT_KINDS, 1.0))
-    """How often each kind is answered at once, relative; a kind left out is not asked."""
+    """Relative weight of each kind answered at once; a kind that is left out is not asked."""
     marks: Annotated[tuple[Mark, ...], Field(min_length=2)] = ("red", "blue", "green", "yellow")
-    """Colours of the marks, drawn without regard to the objects' colours."""
+    """Marks of the regions, assigned at random, whatever the objects' own colours."""
     tabletop: FamilyConfig = TABLETOP
     """Ranges of the tabletop family."""
     room: FamilyConfig = ROOM

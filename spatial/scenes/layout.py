@@ -1,4 +1,4 @@
-"""Drawing a scene: camera, solids and light from the family's ranges, kept only if its truth can be seen."""
+"""Drawing a scene: camera, solids and light from the family's ranges, until every object is visible enough."""
 
 import math
 
@@ -13,16 +13,16 @@ _MAX_PLACES = 40
 
 
 class NoSceneError(RuntimeError):
-    """The ranges leave no room for such a scene."""
+    """The ranges of the config leave no room for a scene."""
 
 
 def draw_scene(config: SceneConfig, family: Family, rng: np.random.Generator) -> tuple[Scene, Render]:
     """A scene of the family whose objects are all visible enough, and its picture.
 
-    The number of objects is drawn once and kept through all attempts, so that every number is as likely.
+    The number of objects is drawn once and kept through all attempts, so that every number is equally likely.
 
     Raises:
-        NoSceneError: the ranges leave no room for so many objects.
+        NoSceneError: the ranges leave no room for that number of objects.
     """
     num_objects = int(rng.integers(config.min_objects, config.max_objects + 1))
     for _ in range(_MAX_SCENES):
@@ -42,13 +42,13 @@ def scene_truth(scene: Scene, picture: Render) -> SceneTruth:
     """What is true of the scene and of its solids.
 
     Raises:
-        ValueError: a solid cannot be seen at all.
+        ValueError: a solid is not visible.
     """
     truths = []
     for index, solid in enumerate(scene.solids):
         rows, columns = np.nonzero(picture.labels_hw == index)
         if not len(rows):
-            raise ValueError(f"the {solid.name} is hidden altogether: there is nothing to ask about it")
+            raise ValueError(f"the {solid.name} is hidden completely: there is nothing to ask about it")
         center_m = solid.center_m(scene.view)
         truths.append(
             ObjectTruth(
@@ -109,7 +109,7 @@ def _draw_solid(colour: Colour, ranges: FamilyConfig, view: View, rng: np.random
 
 
 def _fits(solid: Solid, others: list[Solid], ranges: FamilyConfig, view: View) -> bool:
-    """Whether it is at a depth of the family, whole in the picture, and touches no other."""
+    """Whether it lies in the family's depth range and wholly in the picture, and touches no other solid."""
     if not ranges.depth_m[0] <= solid.center_m(view)[2] <= ranges.depth_m[1]:
         return False
     bounds = solid.bounds_px(view)

@@ -16,7 +16,7 @@ from spatial.scenes.scene import Scene, Solid
 from spatial.scenes.shapes import HIT, Floats
 
 BACKGROUND = -1
-# Neighbours that differ by more (of 3.0) lie on two sides of an edge, such as that of two faces of a cube.
+# Neighbours that differ by more (of 3.0) lie on two sides of an edge, for instance of two faces of a cube.
 _EDGE_CONTRAST = 0.2
 _PAINT: dict[str, tuple[float, float, float]] = {
     "red": (0.86, 0.20, 0.19),
@@ -30,7 +30,7 @@ _PAINT: dict[str, tuple[float, float, float]] = {
 
 @dataclass(frozen=True)
 class Render:
-    """A picture and what is behind each of its pixels."""
+    """A picture, with the object and the depth at each of its pixels."""
 
     image_hw3: NDArray[np.uint8]
     labels_hw: NDArray[np.int8]
@@ -38,7 +38,7 @@ class Render:
     depth_hw: Floats
     """z of the surface, metres, camera frame; infinite where nothing is hit."""
     unoccluded_px: tuple[int, ...]
-    """Pixels that each solid would have if nothing stood before it."""
+    """Number of pixels that each solid would have if nothing hid it."""
 
 
 def render(scene: Scene) -> Render:
@@ -60,10 +60,10 @@ def render(scene: Scene) -> Render:
 
 
 def _window(solid: Solid, scene: Scene) -> tuple[slice, slice]:
-    """Rows and columns that the solid cannot leave."""
+    """Rows and columns that contain the solid."""
     bounds, size = solid.bounds_px(scene.view), scene.view.size_px
     if bounds is None:
-        raise ValueError(f"the {solid.name} reaches behind the camera: a scene needs every solid before it")
+        raise ValueError(f"the {solid.name} reaches behind the camera: every solid of a scene must lie in front of it")
     left, top, right, bottom = bounds
     rows = slice(max(0, math.floor(top)), min(size, math.ceil(bottom)))
     return rows, slice(max(0, math.floor(left)), min(size, math.ceil(right)))
@@ -72,7 +72,7 @@ def _window(solid: Solid, scene: Scene) -> tuple[slice, slice]:
 def _put(
     index: int, solid: Solid, hit_depth: Floats, shade: Floats, colour: Floats, depth: Floats, labels: NDArray[np.int8]
 ) -> None:
-    """Paint a solid where it is nearer than what is there; `colour`, `depth` and `labels` are written in place."""
+    """Paint a solid where it is nearer than what is painted; `colour`, `depth` and `labels` are changed in place."""
     nearer = hit_depth < depth
     np.copyto(depth, hit_depth, where=nearer)
     labels[nearer] = index
@@ -82,7 +82,7 @@ def _put(
 def _smooth_edges(scene: Scene, steps: Floats, labels: NDArray[np.int8], colour: Floats) -> None:
     """Replace the colour of pixels on edges by the mean of four rays, in place."""
     edge = np.zeros(labels.shape, dtype=bool)
-    bright = colour[..., 0] + colour[..., 1] + colour[..., 2]  # far faster than a sum over so short an axis
+    bright = colour[..., 0] + colour[..., 1] + colour[..., 2]  # much faster than a sum over such a short axis
     for one, other in (
         (np.s_[:, 1:], np.s_[:, :-1]),
         (np.s_[1:], np.s_[:-1]),
@@ -133,7 +133,7 @@ def _backdrop(scene: Scene, x: Floats, y: Floats) -> tuple[Floats, Floats]:
     z = np.minimum(wall_z, ground_z)
     right, ahead, up = z * x, z * flat, np.maximum(view.height_m - z * fall, 0)
     light = np.where(on_wall, _wall(scene, up), _ground(scene, right, ahead) * _shadows(scene, right, ahead))
-    # Where the wall meets the ground it is darker: it is what tells the two planes apart.
+    # Darker where the wall meets the ground, which tells the two planes apart.
     corner = np.where(on_wall, up, scene.wall_ahead_m - ahead) / scene.wall_ahead_m
     light *= 0.80 + 0.20 * np.minimum(corner * 5, 1)
     warm = np.array([1.0, 0.97 - 0.03 * scene.hue, 0.88 + 0.12 * scene.hue], dtype=np.float32)
@@ -166,7 +166,7 @@ def _shadows(scene: Scene, right: Floats, ahead: Floats) -> Floats:
     light_right, light_up, light_ahead = scene.light
     lit = np.ones(np.broadcast_shapes(right.shape, ahead.shape), dtype=np.float32)
     for solid in scene.solids:
-        # The top's shadow falls here; a solid that narrows upwards throws a shorter one.
+        # How far the top's shadow falls; a solid that narrows upwards has a shorter one.
         reach = solid.height_m / light_up * (0.5 if solid.shape in ("cone", "sphere") else 0.7)
         run_right, run_ahead = -light_right * reach, -light_ahead * reach
         to_right, to_ahead = right - solid.right_m, ahead - solid.ahead_m

@@ -90,7 +90,7 @@ class Solid:
         return view.to_camera(self.right_m, self.height_m / 2, self.ahead_m)
 
     def bounds_px(self, view: View) -> tuple[float, float, float, float] | None:
-        """A box (left, top, right, bottom) that its image cannot leave; None when it reaches behind the camera."""
+        """A box (left, top, right, bottom) that contains its projection; None when it reaches behind the camera."""
         center, (side, up, front) = self.center_m(view), self.axes(view)
         corners: list[Vector3] = []
         for i in (-0.5, 0.5):
@@ -107,7 +107,7 @@ class Solid:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture is rendered from."""
+    """A scene to render."""
 
     family: Family
     view: View
@@ -115,7 +115,7 @@ class Scene:
     light: Vector3
     """Unit vector towards the light, ground frame (right, up, ahead)."""
     wall_ahead_m: float
-    """The wall behind stands at this distance along `ahead`."""
+    """Distance of the back wall along `ahead`."""
     hue: float
     """0 to 1: shifts the tint of ground and wall."""
 
@@ -140,7 +140,7 @@ class ObjectTruth:
     visible_px: int
     """Number of its pixels in the picture."""
     visible_share: float
-    """`visible_px` over what it would have if nothing stood before it."""
+    """`visible_px` over the number of pixels that it would have if nothing hid it."""
 
     @property
     def category(self) -> str:

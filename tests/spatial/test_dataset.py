@@ -120,7 +120,7 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], object], str, str]] = [
     (
         lambda s: s["chains"].update(dtr=" "),
         "chains.dtr: ' '",
-        "is empty: the cold start would teach to answer nothing",
+        "is empty: a cold start on it would teach empty responses",
     ),
     (lambda s: s["images"][0].update(width_px=128 * 201), "images.0", "more than 200 times the other"),
     (
@@ -182,7 +182,7 @@ def test_too_many_bad_lines_stop_with_counts_and_reasons(built: Path, tmp_path: 
 
 def test_a_file_without_samples_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n")
-    with pytest.raises(BadDataError, match="there is no sample in it"):
+    with pytest.raises(BadDataError, match="holds no sample"):
         load_samples(tmp_path / "empty.jsonl", ImageStore(tmp_path))
 
 

@@ -186,7 +186,7 @@ def test_a_stored_file_that_changed_is_named_when_it_is_opened(tmp_path: Path) -
     with pytest.raises(BadImageError, match=rf"{ref.sha256}\.jpg: no readable PNG, JPEG or WebP image: .*[Tt]runcated"):
         store.open(ref)
     store.path(ref).write_bytes(turned("JPEG", 6))
-    with pytest.raises(BadImageError, match=rf"{ref.sha256}\.jpg: it lies on its side \(EXIF orientation 6\); import"):
+    with pytest.raises(BadImageError, match=rf"{ref.sha256}\.jpg: it is not upright \(EXIF orientation 6\); import"):
         store.open(ref)
     store.path(ref).unlink()
     with pytest.raises(FileNotFoundError, match=rf"put .*{ref.sha256}\.png in place"):

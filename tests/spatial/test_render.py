@@ -168,5 +168,5 @@ def test_ranges_without_room_say_what_to_lower() -> None:
 
 def test_a_solid_that_cannot_be_seen_has_no_truth() -> None:
     scene = scene_of(solid("cube", ahead_m=1.0), solid("sphere", ahead_m=2.0))
-    with pytest.raises(ValueError, match="the red sphere is hidden altogether"):
+    with pytest.raises(ValueError, match="the red sphere is hidden completely"):
         scene_truth(scene, render(scene))

@@ -139,17 +139,17 @@ def _wait_for(is_so: Callable[[], bool]) -> None:
 def test_parts_of_another_build_are_not_gone_on_with(tmp_path: Path) -> None:
     build_data(scenes(tmp_path, 20))
     before = contents(tmp_path)
-    with pytest.raises(BuildError, match=r"was begun with another config .*call with the same, or give another folder"):
+    with pytest.raises(BuildError, match=r"was begun with another config .*use the same, or give another folder"):
         build_data(scenes(tmp_path, 20, seed=1))
     (tmp_path / "recipe.json").unlink()
-    with pytest.raises(BuildError, match="holds data of another origin"):
+    with pytest.raises(BuildError, match="holds data that this build did not make"):
         build_data(scenes(tmp_path, 20))
     (tmp_path / "recipe.json").write_bytes(before["recipe.json"])
     assert contents(tmp_path) == before
 
 
 def test_other_splits_are_put_together_from_the_same_parts(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="no image fell to test: build from more images, or give the split another"):
+    with pytest.raises(BuildError, match="no image came into test: build from more images, or change the split"):
         build_data(scenes(tmp_path, 6, splits=Splits(train=0.999, validation=0.0, test=0.001)))
     assert not list(tmp_path.glob("*.jsonl"))
     part = (tmp_path / "parts/000000.json").stat().st_mtime_ns
@@ -190,7 +190,9 @@ def test_real_annotations_become_questions_and_bad_ones_are_counted(tmp_path: Pa
 
 def test_a_source_without_a_single_question_says_what_was_left_out(tmp_path: Path) -> None:
     file = write_omni3d(tmp_path, [raw_image(1)], [raw_object(1, valid3D=False)])
-    with pytest.raises(BuildError, match=r"no question came out of 1 images; .*\n.*:1: annotations.valid3D: False"):
+    with pytest.raises(
+        BuildError, match=r"none of 1 images gave a question; first rejects:\n.*:1: annotations.valid3D: False"
+    ):
         build_data(omni3d(tmp_path, file))
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpora.builder.annotated import AnnotatedImage, Loaded
+from corpora.builder.annotated import AnnotatedImage, LoadedImage
 from corpora.builder.config import Omni3DSource
 from corpora.builder.omni3d import Omni3DImages
 from spatial.images import ImageStore
@@ -20,7 +20,7 @@ from spatial.sample import Camera
 from .worlds import raw_image, raw_object, write_omni3d
 
 
-def read(folder: Path, file: Path, **changes: Any) -> tuple[list[Loaded], Omni3DImages]:
+def read(folder: Path, file: Path, **changes: Any) -> tuple[list[LoadedImage], Omni3DImages]:
     """All images of a file, and the closed source."""
     source = Omni3DImages(
         Omni3DSource(file=file, images=folder / "pictures", **changes), ImageStore(folder / "out" / "images")
@@ -30,7 +30,7 @@ def read(folder: Path, file: Path, **changes: Any) -> tuple[list[Loaded], Omni3D
     return found, source
 
 
-def only(folder: Path, *objects: Any, **changes: Any) -> Loaded:
+def only(folder: Path, *objects: Any, **changes: Any) -> LoadedImage:
     found, source = read(folder, write_omni3d(folder, [raw_image(1, **changes)], list(objects)))
     assert source.rejects.counts == {}
     return found[0]
