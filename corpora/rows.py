@@ -57,7 +57,7 @@ class Reader(StrictModel):
     """The base of every reader: its settings, with a `type` of its own, and how they are read."""
 
     reads: ClassVar[str]
-    """What it reads, for the table in docs/data.md."""
+    """The data set, in the words of the table in docs/data.md."""
 
     domain: str = ""
     """Domain of the samples; empty: the reader's own name, or what the rows say."""

@@ -111,7 +111,7 @@ class PairedComparison:
 
     num_questions: int
     differences: dict[str, Difference]
-    """Of each figure, the second model minus the first."""
+    """The second model minus the first, by figure."""
     num_lost: int | None
     """Questions that only the first has right; None: scores are not just 0 and 1, or there are several responses."""
     num_won: int | None

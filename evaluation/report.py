@@ -44,7 +44,7 @@ class Settings(StrictModel):
     limit: int | None
     """Most questions of the benchmark; null: all."""
     prompt: dict[str, JsonValue]
-    """How samples become prompts (`PromptConfig`)."""
+    """The settings that turn samples into prompts (`PromptConfig`)."""
 
 
 class ResponseRecord(StrictModel):
@@ -60,7 +60,7 @@ class ResponseRecord(StrictModel):
     path: ReasoningPath
     mode: Mode
     member: int
-    """Which of the question's responses."""
+    """Number of the response among those to its question."""
     response: str
     answer: str | None
     """The inside of the answer section; null: none could be read."""
@@ -96,7 +96,7 @@ class FigureDifference(StrictModel):
     low: float
     high: float
     p_value: float
-    """By a two-sided randomisation test."""
+    """The p-value of a two-sided randomisation test."""
 
 
 class Comparison(StrictModel):

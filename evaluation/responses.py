@@ -23,7 +23,7 @@ class Response:
     sample_id: str
     path: ReasoningPath
     member: int
-    """Which of the question's responses; the greedy one is the last."""
+    """Number of the response among those to its question; the greedy one is the last."""
     is_greedy: bool
     text: str
 
@@ -46,7 +46,7 @@ class Responses(Generic[T]):
     """All responses to a set of questions, in whichever form the caller keeps them."""
 
     num_questions: dict[ReasoningPath, int]
-    """By path; paths without a question are left out."""
+    """Number of questions by path; paths without a question are left out."""
     succeeded: tuple[T, ...]
     """Question by question, path by path."""
     failed: tuple[FailedResponse, ...]

@@ -173,7 +173,7 @@ def _content(stream: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 def _ask_about(
     tar: Path, config: Ca1mReader, images: ImageStore, frame: _Frame, is_new: IsNew
 ) -> Iterator[SampleOrReject]:
-    """What is wrong with an object is one reject and costs this one only."""
+    """The samples of a frame; a fault in an object is one reject and costs only this object."""
     try:
         rows = checked(_Instances, {"rows": _json(frame, _INSTANCES)}, _INSTANCES).rows
         picture = _picture(config, images, frame)

@@ -54,7 +54,7 @@ class HuggingFaceReader(Reader):
     split: str = "train"
     """Read the files of a folder that have this word in their names or subfolders; empty: all files."""
     columns: Columns
-    """Which column of the table holds what."""
+    """The column of the table for each part of a sample."""
     answer_type: AnswerType = "auto"
     """auto: a choice if there are options, a number if the answer states one, otherwise yes, no or a text. text: keep
     every answer as a text."""

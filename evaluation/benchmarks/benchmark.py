@@ -31,12 +31,12 @@ class Rule(ABC):
     """How answers are scored and averaged; it needs no files."""
 
     name: ClassVar[str]
-    """As users write it on the command line: "spar", "vsi", "cv", …"""
+    """The name on the command line: "spar", "vsi", "cv", …"""
     title: ClassVar[str]
-    """As papers write it."""
+    """The name in papers."""
 
     def score(self, question: Question, answer: str | None) -> ScoredAnswer:
-        """What one answer is worth. By default: 1 for the letter of the right option, else 0."""
+        """The score of one answer. By default: 1 for the letter of the right option, else 0."""
         return score_choice(question, answer)
 
     def summarise(self, scored: Sequence[ScoredAnswer]) -> dict[str, float]:
@@ -53,11 +53,11 @@ class Benchmark(Rule):
     layout: ClassVar[str]
     """Which files the folder must hold, and where they come from; part of the error if they are missing."""
     data_set: ClassVar[str]
-    """The data set in the README's table, as Markdown; so are the next two."""
+    """The data set, in the README's table (Markdown, as the next two)."""
     answer_rule: ClassVar[str] = "option exact"
-    """How one answer is scored."""
+    """The score of one answer, in the README's table."""
     figures: ClassVar[str]
-    """What "overall" is, and which other figures there are."""
+    """The definition of "overall", and the other figures, in the README's table."""
 
     @abstractmethod
     def load(self, folder: Path, images: ImageStore) -> Iterator[Question | Reject]:

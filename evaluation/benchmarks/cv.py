@@ -31,7 +31,7 @@ class _Row(Raw):
     """ "(C)"."""
     source: Literal["ADE20K", "COCO", "Omni3D"]
     image: Any = None
-    """In the parquet files; rows of JSON lines name a file."""
+    """The image, in the parquet files; rows of JSON lines name a file."""
     filename: str = ""
     """Relative to the data set's folder ("img/2D/count/ade20k_10.png")."""
 

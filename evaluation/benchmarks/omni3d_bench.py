@@ -28,7 +28,7 @@ class _Row(Raw):
     answer: str | int | float
     answer_type: Literal["int", "float", "str"]
     image: Any = None
-    """In the parquet file; rows of the JSON file name a file."""
+    """The image, in the parquet file; rows of the JSON file name a file."""
     image_filename: str = ""
 
 

@@ -100,7 +100,7 @@ class _Row(Raw):
     """Left, top, right, bottom, in pixels."""
     rle: Annotated[list[_Mask] | None, BeforeValidator(_from_text)] = None
     image: Any = None
-    """In the parquet files; otherwise rows name a file of this data set or of Omni3D."""
+    """The image, in the parquet files; other rows name a file of this data set or of Omni3D."""
     file_path: str = ""
     image_info: Annotated[_Picture | None, BeforeValidator(_from_text)] = None
 
