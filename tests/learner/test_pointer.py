@@ -94,6 +94,7 @@ def test_the_watched_attention_is_the_models_own(scene: Scene, layer: int, head:
     torch.testing.assert_close(watched, expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.stack
 def test_the_loss_teaches_the_head_where_to_look(scene: Scene) -> None:
     config = make_config(sft=SftConfig(pointer=PointerConfig(weight=1.0)))
     engine = LearnerEngine(scene.checkpoint, scene.encoder, config, master_port=free_port())
@@ -104,6 +105,7 @@ def test_the_loss_teaches_the_head_where_to_look(scene: Scene) -> None:
     assert losses[-1] < 0.5 * losses[0], losses
 
 
+@pytest.mark.stack
 def test_the_loss_is_a_mean_over_mentions_however_the_batch_is_cut(scene: Scene) -> None:
     # Two mentions in the question alone, three with the response's: rows would not weigh what mentions do.
     bare = scene.sample.replace(sample_id="bare", chains={ReasoningPath.DIRECT: "<answer>blue blue</answer>"})
