@@ -74,7 +74,7 @@ def _ask_marked(
         distance = kind.ring_distance(things, wanted, style) if kind.num_on_ring else 0
         if distance in found:
             continue
-        question = kind.ask(tuple(map(Subject.marked, things, marks)), image, style, rng)
+        question = kind.ask(Subject.all_marked(things, marks), image, style, rng)
         example = _work(kind, question, style, config)
         if example is None:
             reason = "rounding"

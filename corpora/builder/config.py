@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from spatial.questions.kind import Named
 from spatial.questions.kinds import KINDS as QUESTION_KINDS
+from spatial.questions.kinds import most_subjects
 from spatial.questions.margins import Margins, Share
 from spatial.sample import Mark, ReasoningPath
 from spatial.scenes.config import SceneConfig
@@ -20,11 +20,6 @@ _FIRST = (
 _ASKED = [kind.name for kind in QUESTION_KINDS.values() if kind.full is not None]
 KINDS = (*_FIRST, *(name for name in _ASKED if name not in _FIRST))
 """Kinds with a full phrasing. Another order would change the questions of every seed, so new kinds come last."""
-_MOST_MARKS = max(
-    kind.full.subjects.most
-    for kind in QUESTION_KINDS.values()
-    if kind.full is not None and isinstance(kind.full.subjects, Named)
-)
 Metres = Annotated[float, Field(gt=0)]
 
 
@@ -138,7 +133,7 @@ class BuildConfig(StrictModel):
     """Relative weight of each kind of question; a kind that is left out is not asked."""
     paths: Annotated[tuple[ReasoningPath, ...], Field(min_length=1)] = (ReasoningPath.LOR, ReasoningPath.DTR)
     """Paths that get a chain; `count` has no marked region, so it gets LOR only."""
-    marks: Annotated[tuple[Mark, ...], Field(min_length=_MOST_MARKS)] = ("red", "blue", "green", "yellow")
+    marks: Annotated[tuple[Mark, ...], Field(min_length=most_subjects("full"))] = ("red", "blue", "green", "yellow")
     """Marks of the regions, assigned in random order."""
     margins: Margins = Margins()
     """How clear an answer has to be."""

@@ -7,9 +7,10 @@ that fits none of the classes (`Side`, `Superlative`, `Length`, …) gets one of
 from spatial.questions.amounts import Direction, Distance, Length
 from spatial.questions.comparisons import Side, Superlative, is_closer, is_larger, is_left
 from spatial.questions.counting import Count, Exists
-from spatial.questions.kind import ONE, THREE_OR_FOUR, TWO, Kind, Phrasing, Together
+from spatial.questions.kind import ONE, THREE_OR_FOUR, TWO, Kind, Named, Phrasing, Together
 from spatial.questions.measures import DEPTH, HEIGHT, LONGEST_SIDE, WIDTH, X, Y
 from spatial.questions.perception import AllPlaces, FlatBox, Name, NameAtPlace, Place, SolidBox
+from spatial.questions.voices import VoiceName
 
 _ALL, _CATEGORY = Together.ALL_IN_VIEW, Together.ONE_CATEGORY
 _CLOCK = "Standing at the {0} and facing away from the camera, at which clock hour is the {1}?"
@@ -101,3 +102,9 @@ _TABLE: tuple[Kind, ...] = (
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _TABLE}
 """By name, in the order in which a scene's draws take them: to reorder it would change the questions of every seed."""
+
+
+def most_subjects(voice: VoiceName) -> int:
+    """The largest number of objects that a question in this voice names, and so the number of marks it needs."""
+    phrasings = (kind.brief if voice == "brief" else kind.full for kind in KINDS.values())
+    return max(p.subjects.most for p in phrasings if p is not None and isinstance(p.subjects, Named))

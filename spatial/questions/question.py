@@ -23,6 +23,15 @@ class Subject:
         return cls(mark_label(mark), thing, mark)
 
     @classmethod
+    def all_marked(cls, things: Sequence[KnownObject], marks: Sequence[Mark]) -> tuple["Subject", ...]:
+        """Objects with their marks.
+
+        Raises:
+            ValueError: there are not as many marks as objects.
+        """
+        return tuple(cls.marked(thing, mark) for thing, mark in zip(things, marks, strict=True))
+
+    @classmethod
     def named(cls, thing: KnownObject) -> "Subject":
         """An object that the question calls by its own name."""
         return cls(thing.name, thing)

@@ -81,7 +81,7 @@ class SceneAsker:
             if things is None:
                 return None
             subjects = (
-                tuple(map(Subject.marked, things, self._draw_marks(len(things), rng)))
+                Subject.all_marked(things, self._draw_marks(len(things), rng))
                 if is_marked
                 else tuple(map(Subject.named, things))
             )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from spatial.questions.kind import Named
-from spatial.questions.kinds import KINDS
+from spatial.questions.kinds import KINDS, most_subjects
 from spatial.sample import Mark
 from spatial.strict import StrictModel
 
@@ -107,7 +107,7 @@ class SceneConfig(StrictModel):
     """Questions about one scene that are answered at once, besides `questions_per_scene`; none is asked twice."""
     direct_weights: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(DIRECT_KINDS, 1.0))
     """Relative weight of each kind answered at once; a kind that is left out is not asked."""
-    marks: Annotated[tuple[Mark, ...], Field(min_length=2)] = ("red", "blue", "green", "yellow")
+    marks: Annotated[tuple[Mark, ...], Field(min_length=most_subjects("brief"))] = ("red", "blue", "green", "yellow")
     """Marks of the regions, assigned at random, whatever the objects' own colours."""
     tabletop: FamilyConfig = TABLETOP
     """Ranges of the tabletop family."""
