@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -21,8 +20,13 @@ from spatial.tasks import Task
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-TRACKED = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
-FILES = {name for name in TRACKED.stdout.splitlines() if (ROOT / name).is_file()}
+TOPS = [path for path in ROOT.iterdir() if path.name[0] != "." and path.name not in ("runs", "wandb", "build", "dist")]
+FILES = {
+    str(path.relative_to(ROOT))
+    for top in TOPS
+    for path in ([top] if top.is_file() else top.rglob("*"))
+    if path.is_file() and "__pycache__" not in path.parts
+}
 FOLDERS = {str(parent) for name in FILES for parent in Path(name).parents} - {"."}
 PACKAGES = {name.partition("/")[0] for name in FILES if name.endswith(".py") and "/" in name}
 TEXTS = [ROOT / name for name in sorted(FILES) if name.endswith(".md")]
