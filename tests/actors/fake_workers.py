@@ -1,4 +1,4 @@
-"""Rollout workers for tests of the pool and of the publisher: they do as they are told, at once, or hang."""
+"""Rollout workers for tests of the pool and of the publisher: they answer at once, fail or hang, as a test wishes."""
 
 import asyncio
 from collections import defaultdict
@@ -37,7 +37,7 @@ def make_requests(number: int, group: int = 0) -> list[RolloutRequest]:
 
 
 class FakeWorker:
-    """Breaks in the ways that its attributes say."""
+    """A worker that breaks as its attributes say."""
 
     def __init__(self, name: str, number: int) -> None:
         self.name, self.number = name, number
@@ -122,7 +122,7 @@ class FakeWorker:
 
 
 class FakeSender:
-    """A learner that sends to whoever is connected; `failures` says what becomes of which push, by its number."""
+    """A learner that sends to the engines it is connected to; `failures` has the error of a push, by its number."""
 
     def __init__(self) -> None:
         self.workers: dict[str, FakeWorker] = {}
@@ -133,9 +133,9 @@ class FakeSender:
         self.may_end.set()
         self.failures: dict[int, TransferError] = {}
         self.corrupts: dict[int, str] = {}
-        """Whose bytes arrive wrongly in which push."""
+        """The engine that receives wrong bytes, by the number of the push."""
         self.misleads: dict[int, tuple[str, float]] = {}
-        """Who computes something else after which push, and by how many nats a token."""
+        """The engine that computes something else, and by how many nats a token, by the number of the push."""
         self.canaries: list[int] = []
         """The versions whose canary it computed."""
 

@@ -45,8 +45,8 @@ class FakeRollouts:
     def __init__(self, seed: int = 0, failing: int = 0, num_failing_issues: int | None = None) -> None:
         """
         Args:
-            failing: so many members of a group fail.
-            num_failing_issues: so often, for each group; None: always.
+            failing: how many members of a group fail.
+            num_failing_issues: how many requests for each group have failing members; None for all.
         """
         self.version = 0
         self.size = 1

@@ -113,7 +113,7 @@ class RemoteError(TypeError):
         self.cause = cause
 
 
-def test_a_worker_that_fails_a_transfer_is_told_by_its_cause() -> None:
+def test_a_worker_that_fails_a_transfer_is_named_with_its_cause() -> None:
     class Refuses:
         name, num_ranks = "rollout-0", 1
 

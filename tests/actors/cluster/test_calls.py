@@ -32,7 +32,7 @@ async def test_an_answer_or_an_error_in_time_comes_as_it_is() -> None:
         await answer(give(-3), 60, waiter="a", callee="b", what="c")
 
 
-async def test_whoever_waits_can_be_cancelled() -> None:
+async def test_a_wait_can_be_cancelled() -> None:
     waiting = asyncio.create_task(answer(asyncio.sleep(60), 60, waiter="a", callee="b", what="c"))
     await asyncio.sleep(0)
     waiting.cancel()

@@ -23,7 +23,7 @@ def said(code: str, *arguments: str, **environment: str) -> str:
     return told.stderr.strip().splitlines()[-1]
 
 
-def test_a_cluster_that_nobody_serves_is_told_in_seconds() -> None:
+def test_a_cluster_that_does_not_answer_is_reported_in_seconds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
     started_s = time.monotonic()
@@ -33,7 +33,7 @@ def test_a_cluster_that_nobody_serves_is_told_in_seconds() -> None:
     assert time.monotonic() - started_s < 30
 
 
-def test_a_missing_token_is_told_as_such_with_what_to_set(tmp_path: Path) -> None:
+def test_a_missing_token_is_named_as_such_with_what_to_set(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         told = said(JOIN, address, RAY_AUTH_MODE="token", HOME=str(tmp_path))
@@ -41,7 +41,7 @@ def test_a_missing_token_is_told_as_such_with_what_to_set(tmp_path: Path) -> Non
     assert "RAY_AUTH_TOKEN_PATH" in told
 
 
-def test_a_home_that_cannot_be_written_to_is_told_as_such() -> None:
+def test_a_home_that_cannot_be_written_to_is_named_as_such() -> None:
     told = said(START, RAY_AUTH_MODE="token", HOME="/dev/null/home")
     assert "ClusterError" in told
     assert "HOME" in told

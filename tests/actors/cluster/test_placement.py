@@ -35,7 +35,7 @@ async def test_room_that_can_never_come_is_refused_at_once() -> None:
 
 
 @pytest.mark.anyio
-async def test_room_that_does_not_come_is_told_first_and_refused_after_its_deadline() -> None:
+async def test_room_that_does_not_come_is_reported_first_and_refused_after_its_deadline() -> None:
     said: list[str] = []
     with pytest.raises(NoRoomError, match=r"rollout-0 found no room within 0\.05 s: it asks Ray for 2 GPU; of 2 GPU"):
         await await_room(

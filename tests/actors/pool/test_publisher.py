@@ -45,7 +45,7 @@ async def test_engines_serve_once_they_acknowledge_the_version() -> None:
     await pool.shutdown()
 
 
-async def test_the_time_of_packing_is_told_beside_that_of_the_pause() -> None:
+async def test_the_time_of_packing_is_reported_beside_that_of_the_pause() -> None:
     publisher, _sender, pool, _spawner = await make_publisher(1)
     metrics = await publish(publisher, 0)
     assert {"time/pack_s", "time/rollout_pause_s"} <= metrics.keys()
@@ -112,7 +112,7 @@ async def test_the_learner_computes_the_canary_once_a_version_and_as_often_as_it
     await pool.shutdown()
 
 
-async def test_the_transfer_group_is_formed_anew_only_when_its_members_changed() -> None:
+async def test_a_new_transfer_group_is_formed_only_when_its_members_change() -> None:
     publisher, sender, pool, spawner = await make_publisher(2)
     for version in (0, 1, 2):
         await publish(publisher, version)

@@ -107,7 +107,7 @@ async def test_groups_are_taken_in_their_order_and_whole() -> None:
     ]
 
 
-async def test_whoever_joins_takes_of_what_waits() -> None:
+async def test_a_worker_that_joins_takes_requests_that_wait() -> None:
     requests, members, engines, _ = make(2)
     serve(requests, members[:1])
     tasks = await submit(requests, [4] * 4)
@@ -119,7 +119,7 @@ async def test_whoever_joins_takes_of_what_waits() -> None:
         task.cancel()
 
 
-async def test_what_was_asked_before_and_failed_goes_first() -> None:
+async def test_a_request_that_failed_before_goes_first() -> None:
     requests, members, engines, _ = make(1)
     serve(requests, members)
     tasks = await submit(requests, [4, 4, 4, 4])
@@ -175,7 +175,7 @@ async def test_a_queue_is_no_wait_to_worry_about_unless_nobody_serves() -> None:
 
 
 @pytest.mark.parametrize(("error", "by_deadline"), [(WorkerLateError("late"), True), (WorkerError("broken"), False)])
-async def test_a_response_that_came_too_late_is_told_apart_from_other_failures(
+async def test_a_response_that_came_too_late_is_counted_apart_from_other_failures(
     error: WorkerError, by_deadline: bool
 ) -> None:
     requests, members, engines, _ = make(1)

@@ -22,7 +22,7 @@ async def serving_pool(size: int) -> tuple[RolloutPool, Spawner]:
 
 
 async def asked_before_scaling_to_0(pool: RolloutPool, spawner: Spawner) -> asyncio.Task[list[Trajectory | Failure]]:
-    """Two requests that the only worker has, and has not answered, when it is told to go."""
+    """Two requests that the only worker has not answered yet when it is retired."""
     spawner.latest("rollout-0").answers.clear()
     asked = asyncio.create_task(pool.generate(make_requests(2)))
     await asyncio.sleep(0.005)
@@ -245,7 +245,7 @@ def test_a_member_refuses_a_change_that_its_states_do_not_have() -> None:
         member.move(State.SERVING)
 
 
-async def test_a_pool_begins_with_whoever_is_there_and_says_who_is_missing_and_why() -> None:
+async def test_a_pool_begins_with_the_workers_that_are_there_and_says_which_are_missing_and_why() -> None:
     said: list[str] = []
     spawner = Spawner()
     spawner.homeless = {"rollout-1", "rollout-2"}

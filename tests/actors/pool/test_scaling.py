@@ -58,7 +58,7 @@ def test_a_step_in_which_a_worker_was_starting_does_not_count() -> None:
     assert [answer is not None for answer in answers] == [False] * 3 + [False, False, False, True]
 
 
-def test_after_a_change_by_hand_the_policy_goes_on_from_there() -> None:
+def test_after_a_change_by_hand_the_policy_continues_from_there() -> None:
     scaling = QueueScaling(CONFIG, 0, 8)
     for step in range(3):
         assert scaling.decide(50.0 * step, 2, False, STARVED) is None

@@ -17,7 +17,7 @@ class Clock:
         return self.now_s
 
 
-def test_equal_waits_are_told_as_one_with_the_longest_time() -> None:
+def test_equal_waits_are_shown_as_one_with_the_longest_time() -> None:
     clock = Clock()
     waits = Waits(clock)
     with waits.on("roll out", "a serving worker"):

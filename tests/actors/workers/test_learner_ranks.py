@@ -95,7 +95,7 @@ class OneLeftOut(LearnerGroup):
 
 
 @pytest.mark.anyio
-async def test_an_optimiser_step_that_was_left_out_is_told_to_the_run() -> None:
+async def test_an_optimiser_step_that_was_left_out_is_reported_to_the_run() -> None:
     told: list[str] = []
     await OneLeftOut(told.append).cold_start_steps(0, 2)
     assert told == ["optimiser step 2 was left out"]

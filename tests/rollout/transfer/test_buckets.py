@@ -50,7 +50,7 @@ def test_a_bucket_is_synchronised_after_its_last_copy_and_before_it_is_handed_on
     ]
 
 
-def test_what_is_packed_ahead_is_synchronised_then_and_told_of_its_reader_when_it_is_read() -> None:
+def test_a_bucket_packed_ahead_is_synchronised_then_and_notes_its_reader_when_it_is_read() -> None:
     stream = PlayedStream()
     source = PackedSource(TellingSource(stream), bucket_bytes=40, order=stream)
     source.pack(max_bytes=64)
