@@ -18,7 +18,7 @@ from spatial.sample import (
 
 
 def answer_text(answer: Answer) -> str:
-    """The answer in a few words, as a response writes it where the grammar has a form for it."""
+    """The answer in a few words, as a response writes it if the grammar has a form for it."""
     match answer:
         case ChoiceAnswer():
             return answer.letter

@@ -131,9 +131,9 @@ def format_response(path: ReasoningPath, *, answer: str, think: str | None = Non
         ValueError: a section of the path is missing, one is given that the path does not have, or a text quotes a tag.
     """
     if (path is ReasoningPath.DTR) != (detect is not None):
-        raise ValueError(f"path {path.value}: a detect section is for DTR, and only for it")
+        raise ValueError(f"path {path.value}: DTR needs a detect section, and no other path may have one")
     if (path is ReasoningPath.DIRECT) != (think is None):
-        raise ValueError(f"path {path.value}: a think section is for all paths but DIRECT")
+        raise ValueError(f"path {path.value}: every path but DIRECT needs a think section, and DIRECT may have none")
     for text in (detect or "", think or "", answer):
         if any(tag in text for tag in TAGS):
             raise ValueError(f"a section quotes a tag: {text[:80]!r}")

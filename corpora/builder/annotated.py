@@ -60,7 +60,7 @@ class AnnotatedImage(StrictModel):
 
     @property
     def vocabulary(self) -> tuple[Sequence[str], ...]:
-        """Empty: nobody has listed what is not in the image."""
+        """Empty, since annotations do not say what is absent from the image."""
         return ()
 
 

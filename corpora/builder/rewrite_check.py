@@ -64,8 +64,8 @@ def _has_true_numbers(think: str, sample: SpatialSample, true: ParsedResponse) -
         num_objects = int(sample.answer.value)
     known |= {float(number) for number in range(1, num_objects + 1)}
     # Centres, whose numbers have commas between them, are checked as a whole below.
-    told = map(_value, _NUMBER.findall(_DIMENSION.sub(" ", _TRIPLE.sub(" ", think))))
-    return all(value is not None and abs(value) in known for value in told) and _has_true_coordinates(think, sample)
+    stated = map(_value, _NUMBER.findall(_DIMENSION.sub(" ", _TRIPLE.sub(" ", think))))
+    return all(value is not None and abs(value) in known for value in stated) and _has_true_coordinates(think, sample)
 
 
 def _has_true_coordinates(think: str, sample: SpatialSample) -> bool:

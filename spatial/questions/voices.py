@@ -93,8 +93,8 @@ class _Brief(Voice):
         decimals: int,
         path: ReasoningPath,
     ) -> str:
-        told = (f"{subject.name} {value:.{decimals}f}" for subject, value in zip(subjects, values, strict=True))
-        return f"{quantity.label} {', '.join(told)}"
+        readings = (f"{subject.name} {value:.{decimals}f}" for subject, value in zip(subjects, values, strict=True))
+        return f"{quantity.label} {', '.join(readings)}"
 
     def way(self, one: Subject, other: Subject, steps: Mapping[Axis, int], path: ReasoningPath) -> str:
         """`red cube to blue sphere: right 0.3, far 0.2`; DTR leaves out the names, its two boxes have this order."""
@@ -133,10 +133,10 @@ class _Full(Voice):
         path: ReasoningPath,
     ) -> str:
         """`z: red point 1.43, blue point 2.03.`, or `Red point: chair, 1.43 m ahead of the camera. Blue point: …`"""
-        told = [(subject, f"{value:.{decimals}f}") for subject, value in zip(subjects, values, strict=True)]
+        readings = [(subject, f"{value:.{decimals}f}") for subject, value in zip(subjects, values, strict=True)]
         if path is ReasoningPath.DTR:
-            return f"{quantity.name}: {', '.join(f'{subject.name} {number}' for subject, number in told)}."
-        return " ".join(f"{_opening(subject)}, {quantity.phrase.format(number)}." for subject, number in told)
+            return f"{quantity.name}: {', '.join(f'{subject.name} {number}' for subject, number in readings)}."
+        return " ".join(f"{_opening(subject)}, {quantity.phrase.format(number)}." for subject, number in readings)
 
     def way(self, one: Subject, other: Subject, steps: Mapping[Axis, int], path: ReasoningPath) -> str:
         """`From red point to blue point: 0.71 m right, 1.37 m away from the camera.`"""

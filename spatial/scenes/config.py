@@ -82,7 +82,7 @@ class SceneConfig(StrictModel):
     min_objects: Annotated[int, Field(ge=2, le=6)] = 2
     """Fewest solids in a scene."""
     max_objects: Annotated[int, Field(ge=2, le=6)] = 4
-    """Most solids in a scene; every number in between is equally likely. Each solid has a colour of its own, of six."""
+    """Most solids in a scene; every number in between is equally likely. Six is the number of colours."""
     min_visible_share: Annotated[float, Field(gt=0, le=1)] = 0.4
     """Smallest share of an object's pixels that others may leave visible."""
     min_visible_px: Annotated[int, Field(ge=1)] = 25

@@ -49,7 +49,7 @@ def test_a_larger_split_begins_with_the_smaller(built: Path, tmp_path: Path) -> 
     assert (built / "train.jsonl").read_text().startswith((tmp_path / "train.jsonl").read_text())
 
 
-def test_one_family_can_be_built_alone_and_progress_is_told(tmp_path: Path) -> None:
+def test_one_family_can_be_built_alone_and_progress_is_reported(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     files = build_dataset(
         SMALL.replace(families=("room",)), tmp_path, {"test": 3}, seed=0, on_progress=lambda *done: told.append(done)
@@ -217,7 +217,7 @@ def test_the_third_of_three_equal_ids_names_the_first(built: Path, tmp_path: Pat
     ]
 
 
-def test_a_file_that_changes_under_way_is_told(built: Path, tmp_path: Path) -> None:
+def test_a_file_that_changes_after_the_check_is_reported(built: Path, tmp_path: Path) -> None:
     file = tmp_path / "train.jsonl"
     file.write_bytes((built / "train.jsonl").read_bytes())
     opened = open_samples(file, ImageStore(built / "images")).samples

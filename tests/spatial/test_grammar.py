@@ -75,7 +75,7 @@ def test_a_section_that_quotes_a_tag_is_not_written() -> None:
 
 @pytest.mark.parametrize(("path", "detect"), [(ReasoningPath.LOR, TWO_BOXES), (ReasoningPath.DTR, None)])
 def test_a_detect_section_is_for_dtr_and_only_for_it(path: ReasoningPath, detect: str | None) -> None:
-    with pytest.raises(ValueError, match="only for it"):
+    with pytest.raises(ValueError, match="DTR needs a detect section, and no other path"):
         format_response(path, think="", answer="A", detect=detect)
 
 
@@ -140,7 +140,7 @@ def test_empty_sections_are_sections() -> None:
         (dtr(TWO_BOXES), "A"),
     ],
 )
-def test_a_malformed_response_is_told_and_its_answer_read_only_when_it_is_certain(
+def test_a_malformed_response_is_detected_and_its_answer_read_only_when_it_is_certain(
     text: str, answer: str | None
 ) -> None:
     parsed = parse_response(ReasoningPath.LOR, text)

@@ -123,7 +123,7 @@ def test_every_line_is_a_sample_or_a_named_reject(tmp_path_factory: pytest.TempP
     assert all(reject.field and reject.advice and str(reject).encode() for reject in opened.rejects)
 
 
-def test_too_many_bad_lines_are_told_before_any_sample_is_asked_for(tmp_path: Path) -> None:
+def test_too_many_bad_lines_are_reported_before_any_sample_is_read(tmp_path: Path) -> None:
     store, rows = lay_out(tmp_path, num=10)
     with pytest.raises(BadDataError, match=r"1 of 10 samples are bad, and at most 5\.0% may be"):
         open_samples(write(tmp_path, [*rows[:9], rows[0]]), store, max_bad_share=0.05)

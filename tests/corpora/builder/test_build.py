@@ -94,7 +94,7 @@ build_data(BuildConfig.model_validate_json(sys.argv[1]))
 """
 
 
-def test_a_build_that_was_killed_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+def test_a_build_that_was_killed_is_resumed_to_the_same_bytes(tmp_path: Path) -> None:
     go_on, seen, limit = threading.Event(), [0], [10**9]
     go_on.set()
 
@@ -136,7 +136,7 @@ def _wait_for(is_so: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def test_parts_of_another_build_are_not_gone_on_with(tmp_path: Path) -> None:
+def test_parts_of_another_build_are_not_used(tmp_path: Path) -> None:
     build_data(scenes(tmp_path, 20))
     before = contents(tmp_path)
     with pytest.raises(BuildError, match=r"was begun with another config .*use the same, or give another folder"):
