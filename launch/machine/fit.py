@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from launch.machine.doctor import find_available_memory, run_doctor
 from launch.machine.findings import GIB, Finding
-from launch.machine.inspection import Wanted
+from launch.machine.inspection import Requirements
 from launch.machine.memory import ModelShape, check_engine, check_learner, engine_needs, learner_needs, total
 from launch.settings.config import ConfigError, RunConfig
 from launch.settings.reward import check_reward
@@ -66,11 +66,11 @@ def check_room(name: str, bundle: Mapping[str, float], number: int, nodes: Seque
     return Finding(name, "fail", detail, "ask for fewer, or start the cluster with more")
 
 
-def wanted_by(config: RunConfig) -> Wanted:
+def requirements_of(config: RunConfig) -> Requirements:
     """What a config asks of the machine that starts it."""
     learner_gpus, engine_gpus = config.cluster.learner_rank_gpus, config.rollout.gpus_per_worker
     num_gpus = config.learner.num_ranks * learner_gpus + config.rollout.num_workers * engine_gpus
-    return Wanted(
+    return Requirements(
         num_gpus=0 if config.cluster.address else math.ceil(num_gpus),
         learner_on_gpu=learner_gpus > 0,
         engines_on_gpu=engine_gpus > 0,
@@ -209,7 +209,7 @@ class LocalNode(Node):
 
 def findings_for(config: RunConfig, gpu_gib: float | None, rollout_gpu_gib: float | None) -> list[Finding]:
     """All findings about this machine, this install and a config, whichever of them fail."""
-    findings, nodes, address = run_doctor(wanted=wanted_by(config)), [], config.cluster.address
+    findings, nodes, address = run_doctor(required=requirements_of(config)), [], config.cluster.address
     try:
         nodes = find_nodes(address)
     except ConnectionError as error:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a config asks of this machine and install; without one, nothing."""
+class Requirements:
+    """What a config requires of this machine and installation; without a config, nothing."""
 
     num_gpus: int = 0
-    """On this machine; those of a cluster are counted there."""
+    """GPUs on this machine; those of a cluster are counted there."""
     learner_on_gpu: bool = False
     engines_on_gpu: bool = False
     nccl: bool = False
@@ -28,7 +28,7 @@ class Wanted:
         return self.learner_on_gpu or self.engines_on_gpu
 
 
-NOTHING_WANTED = Wanted()
+NO_REQUIREMENTS = Requirements()
 
 
 def find_version(*names: str) -> str | None:

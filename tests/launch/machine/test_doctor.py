@@ -11,7 +11,7 @@ from rich.console import Console
 from launch.machine import doctor
 from launch.machine.doctor import TorchBuild
 from launch.machine.findings import GIB, Finding, exit_status, print_findings
-from launch.machine.inspection import Wanted, home_fault, ray_needs_home
+from launch.machine.inspection import Requirements, home_fault, ray_needs_home
 from launch.run.driver import Driver
 from launch.settings.config import ConfigError, load_config
 
@@ -138,7 +138,7 @@ def test_what_a_config_names_and_this_machine_lacks_fails() -> None:
     assert [doctor.check_gpus(["NVIDIA H100"] * found, CUDA_TORCH, 8).status for found in (0, 7, 8)] == [
         *("fail", "fail", "ok")
     ]
-    on_gpu = Wanted(learner_on_gpu=True, engines_on_gpu=True)
+    on_gpu = Requirements(learner_on_gpu=True, engines_on_gpu=True)
     assert doctor.check_torch(CPU_TORCH, [], on_gpu).status == "fail"
     assert doctor.check_torch(CUDA_TORCH, [], on_gpu).status == "ok"
     assert doctor.check_vllm("0.32.0", None, CPU_TORCH, "0.32.0", on_gpu).status == "fail"

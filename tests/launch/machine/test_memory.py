@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from launch.machine.findings import GIB
-from launch.machine.fit import LocalNode, Node, check_host, check_room, examine_config, findings_for, wanted_by
-from launch.machine.inspection import NOTHING_WANTED
+from launch.machine.fit import LocalNode, Node, check_host, check_room, examine_config, findings_for, requirements_of
+from launch.machine.inspection import NO_REQUIREMENTS
 from launch.machine.memory import (
     ModelShape,
     check_engine,
@@ -147,13 +147,13 @@ def test_only_what_computes_on_the_host_takes_its_memory(monkeypatch: pytest.Mon
 
 
 def test_a_machine_without_gpus_is_not_fit_for_a_config_that_asks_for_eight() -> None:
-    wanted = wanted_by(load_config("qwen3vl_8gpu"))
-    assert (wanted.num_gpus, wanted.learner_on_gpu, wanted.engines_on_gpu, wanted.nccl) == (8, True, True, True)
-    assert not wanted.flash_attention
+    required = requirements_of(load_config("qwen3vl_8gpu"))
+    assert (required.num_gpus, required.learner_on_gpu, required.engines_on_gpu, required.nccl) == (8, True, True, True)
+    assert not required.flash_attention
     # A cluster's GPUs are not this machine's.
-    assert wanted_by(load_config("cluster_8b")).num_gpus == 0
-    assert wanted_by(load_config("cluster_8b")).on_gpu
-    assert wanted_by(load_config("demo")) == NOTHING_WANTED
+    assert requirements_of(load_config("cluster_8b")).num_gpus == 0
+    assert requirements_of(load_config("cluster_8b")).on_gpu
+    assert requirements_of(load_config("demo")) == NO_REQUIREMENTS
 
 
 def test_no_preset_names_an_attention_that_its_lock_leaves_out() -> None:
