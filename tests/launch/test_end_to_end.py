@@ -77,7 +77,7 @@ def test_a_demo_leaves_a_complete_run_folder(demo: tuple[Path, str]) -> None:
     folder, output = demo
     names = ["config.json", "metrics.jsonl", "summary.json", "summary.png", "images", "trajectories", "checkpoints"]
     assert [name for name in names if not (folder / name).exists()] == []
-    assert "Marks" in output
+    assert "Figures" in output
     assert json.loads((folder / "config.json").read_text())["training"]["num_steps"] == 2
     summary = json.loads((folder / "summary.json").read_text())
     promised = """lor_accuracy dtr_accuracy lor_accuracy_greedy dtr_accuracy_greedy format_rate center_error_m_median
