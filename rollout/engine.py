@@ -57,7 +57,7 @@ class EngineSpec:
 
 
 @dataclass(frozen=True)
-class _Loaded:
+class Loaded:
     """What an engine has once it is loaded."""
 
     vllm: "AsyncLLM"
@@ -87,7 +87,7 @@ class RolloutEngine:
         self._expected = ExpectedWeights.of_checkpoint(spec.checkpoint)
         self._deadlines = EngineDeadlines(spec.name, spec.config)
         self._children = ChildProcesses()
-        self._loaded: _Loaded | None = None
+        self._loaded: Loaded | None = None
 
     @property
     def child_pids(self) -> list[int]:
@@ -115,7 +115,7 @@ class RolloutEngine:
         return self._ready.generation.num_tokens
 
     @property
-    def _ready(self) -> _Loaded:
+    def _ready(self) -> Loaded:
         if self._loaded is None:
             raise RuntimeError(f"engine {self.name} is not loaded: `start` comes first")
         return self._loaded
@@ -159,7 +159,7 @@ class RolloutEngine:
             stat_loggers=[usage_logger(self.usage)],
         )
         submissions = Submissions()
-        self._loaded = _Loaded(
+        self._loaded = Loaded(
             vllm,
             encoder,
             Generation(vllm, encoder, spec.config, spec.name, spec.top_p, submissions),

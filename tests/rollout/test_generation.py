@@ -1,14 +1,18 @@
 """Requests to vLLM and its answers, over a played vLLM: when they are submitted, with which priority, how they end."""
 
 import asyncio
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rollout.canary import choose_canary
+from rollout.completeness import ExpectedWeights
 from rollout.config import CanaryConfig, EngineConfig
-from rollout.engine import EngineSpec, RolloutEngine
+from rollout.deadlines import EngineDeadlines
+from rollout.engine import EngineSpec, Loaded, RolloutEngine
+from rollout.engine_update import EngineUpdate
 from rollout.generation import Generation
 from rollout.submissions import Submissions
 
@@ -165,3 +169,30 @@ def test_an_engine_that_is_not_loaded_says_so(world: TinyWorld) -> None:
     with pytest.raises(RuntimeError, match="engine rollout-0 is not loaded: `start` comes first"):
         asyncio.run(engine.generate(world.request()))
     asyncio.run(engine.shutdown())  # never raises
+
+
+def test_after_its_shutdown_an_engine_holds_vllm_no_longer(world: TinyWorld) -> None:
+    """Or vLLM's destructor would run when the interpreter ends, and fail on modules that are gone."""
+
+    class Ending(PlayedLlm):
+        output_handler = None
+        output_processor = SimpleNamespace(propagate_error=lambda error: None)
+
+        def shutdown(self, timeout_s: float) -> None: ...
+
+    async def scenario() -> weakref.ref[Ending]:
+        vllm = Ending()
+        generation, submissions = make_generation(world, vllm)
+        config = EngineConfig()
+        engine = RolloutEngine(EngineSpec(world.checkpoint, world.images, PROMPT, config, "rollout-0"))
+        deadlines = EngineDeadlines("rollout-0", config)
+        update = EngineUpdate("rollout-0", vllm, config, ExpectedWeights({}), submissions, deadlines)
+        engine._loaded = Loaded(vllm, world.encoder, generation, update)
+        held = weakref.ref(vllm)
+        del vllm.renderer  # the played one holds its owner
+        del vllm, generation, update
+        await engine.shutdown()
+        await engine.shutdown()  # a second one does nothing
+        return held
+
+    assert asyncio.run(scenario())() is None
