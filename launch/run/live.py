@@ -12,7 +12,7 @@ from rich.console import Console
 
 from actors.cluster.runtime import Orphans, ray_runtime
 from actors.errors import CoordinatorGoneError, CoordinatorUnreachableError, NoAnswerError
-from actors.phases.client import CoordinatorClient, PhaseFailedError
+from actors.phases.client import CoordinatorClient, PhaseFailedError, PhaseUnderWay
 from actors.phases.phase import Phase
 from actors.run.run_folder import RunFolder
 from launch.run.attach import announce, namespace_of, withdraw
@@ -93,35 +93,49 @@ class LiveRun:
         """
         under_way = self._coordinator.begin(phase)
         stop = _Stop(self._console, self._config.cluster.deadlines.until_checkpoint_s)
-        with StatusDisplay(self._console) as display:
-            while not stop.is_overdue():
-                try:
-                    if self._ray_has_ended() or under_way.has_ended(_POLL_S):
-                        break
-                    display.show(self._coordinator.status())
-                    self._orphans.reap()
-                    if self._page is not None:
-                        self._page.announce(self._console)
-                except CoordinatorUnreachableError:
-                    time.sleep(_POLL_S)  # until Ray knows whether it has ended, or has ended itself
-                except CoordinatorGoneError:
+        with StatusDisplay(self._console) as display:  # shows the last part as done only where nothing is raised
+            self._follow(under_way, stop, display, how_to_resume)
+            if stop.is_asked:
+                raise Stopped(stop.outcome + how_to_resume())
+            if self._ray_has_ended():
+                raise RunLostError(f"Ray's processes on this machine were ended from outside; {how_to_resume()}")
+            try:
+                return cast(R, under_way.result())  # nobody has stopped it, so None is a result
+            except PhaseFailedError as error:
+                raise self._failure(error) from None
+            except CoordinatorGoneError as error:
+                raise RunLostError(f"the coordinator died ({error}); {how_to_resume()}") from None
+
+    def _follow(
+        self,
+        under_way: PhaseUnderWay[R | None],
+        stop: "_Stop",
+        display: StatusDisplay,
+        how_to_resume: Callable[[], str],
+    ) -> None:
+        """Show the phase until it has ended, or is not to be waited for.
+
+        Raises:
+            RunLostError: the coordinator does not answer, and nobody has asked for a stop.
+        """
+        while not stop.is_overdue():
+            try:
+                if self._ray_has_ended() or under_way.has_ended(_POLL_S):
                     break
-                except NoAnswerError:
-                    if not stop.is_asked and not self._ray_has_ended():
-                        words = f"the coordinator has not answered for {_ANSWER_S:g} s; {how_to_resume()}"
-                        raise RunLostError(words) from None
-                except KeyboardInterrupt:
-                    stop.ask(self._coordinator)
-        if stop.is_asked:
-            raise Stopped(stop.outcome + how_to_resume())
-        if self._ray_has_ended():
-            raise RunLostError(f"Ray's processes on this machine were ended from outside; {how_to_resume()}")
-        try:
-            return cast(R, under_way.result())  # nobody has stopped it, so None is a result
-        except PhaseFailedError as error:
-            raise self._failure(error) from None
-        except CoordinatorGoneError as error:
-            raise RunLostError(f"the coordinator died ({error}); {how_to_resume()}") from None
+                display.show(self._coordinator.status())
+                self._orphans.reap()
+                if self._page is not None:
+                    self._page.announce(self._console)
+            except CoordinatorUnreachableError:
+                time.sleep(_POLL_S)  # until Ray knows whether it has ended, or has ended itself
+            except CoordinatorGoneError:
+                break
+            except NoAnswerError:
+                if not stop.is_asked and not self._ray_has_ended():
+                    words = f"the coordinator has not answered for {_ANSWER_S:g} s; {how_to_resume()}"
+                    raise RunLostError(words) from None
+            except KeyboardInterrupt:
+                stop.ask(self._coordinator)
 
     def _failure(self, error: PhaseFailedError) -> Exception:
         """What a person is shown: faults of data and checkpoints as they were raised, any other error in one line, with

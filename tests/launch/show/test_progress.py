@@ -1,5 +1,6 @@
 """How far a run is, in a terminal and in a job's log."""
 
+from contextlib import suppress
 from io import StringIO
 
 from rich.console import Console
@@ -52,3 +53,12 @@ def test_a_warning_is_shown_once_and_a_part_that_has_ended_is_shown_full() -> No
     assert text.count("rollout-0 died") == 1
     assert text.count("rollout-1 [sic] died") == 1
     assert text.count("4/4") == 2
+
+
+def test_a_part_that_was_stopped_is_shown_as_far_as_it_came() -> None:
+    written = StringIO()
+    with suppress(RuntimeError), StatusDisplay(Console(file=written, width=120)) as display:
+        display.show(make_status("RL", 2))
+        raise RuntimeError("stopped")
+    assert "2/4" in written.getvalue()
+    assert "4/4" not in written.getvalue()
