@@ -19,7 +19,7 @@ from launch.show.progress import progress_bars
 from vlm.files import is_for_want_of_space, no_space
 
 if TYPE_CHECKING:
-    from launch.run.start_checks import Phase
+    from launch.run.start_checks import LearningPhase
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Needs:
     """The run's own data; False: questions come from elsewhere."""
     model: bool = True
     """The run's base model."""
-    phases: "Collection[Phase]" = ()
+    phases: "Collection[LearningPhase]" = ()
     """What the samples are used for. Whether they can be, and whether there is disk space for what is written, is
     checked before anything starts."""
 

@@ -23,7 +23,7 @@ from vlm.prompt import PromptEncoder
 
 _log = logging.getLogger(__name__)
 
-Phase = Literal["cold_start", "train"]
+LearningPhase = Literal["cold_start", "train"]
 SPLITS = ("train", "validation", "test")
 _NUM_NAMED = 3
 _NUM_IMAGES_TRIED = 100
@@ -62,7 +62,7 @@ _SPECIAL = Cause(
 Check = Callable[[SpatialSample], Fault | None]
 
 
-def check_samples(config: RunConfig, folder: RunFolder, checkpoint: Path, phases: Collection[Phase]) -> None:
+def check_samples(config: RunConfig, folder: RunFolder, checkpoint: Path, phases: Collection[LearningPhase]) -> None:
     """Find samples that cannot be used, record them, and check that enough are left for the run.
 
     Args:
@@ -115,7 +115,7 @@ class _Offer:
         if sample.chains and len(self.some) < _NUM_CHAINS_MEASURED:
             self.some.append(sample)
 
-    def check(self, file: Path, phases: Collection[Phase]) -> None:
+    def check(self, file: Path, phases: Collection[LearningPhase]) -> None:
         """
         Raises:
             ConfigError: there is nothing for a task of the blend, or for a path that is trained.

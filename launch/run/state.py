@@ -14,7 +14,7 @@ from launch.settings.config import ConfigError
 _KNOCK_S = 3.0
 
 
-Phase = Literal["nothing yet", "cold start", "reinforcement learning"]
+LastPhase = Literal["nothing yet", "cold start", "reinforcement learning"]
 End = Literal["under way", "finished", "stopped", "killed"]
 
 
@@ -22,7 +22,7 @@ End = Literal["under way", "finished", "stopped", "killed"]
 class RunState:
     """How far a run got."""
 
-    phase: Phase
+    phase: LastPhase
     step: int
     num_steps: int | None
     """Planned; None where the run's config is not there to tell."""
@@ -47,7 +47,7 @@ def state_of(root: Path) -> RunState:
     folder = RunFolder(root)
     summary = _read(folder.summary)
     config = own_config(folder) or {}
-    phase: Phase
+    phase: LastPhase
     if folder.metrics.is_file() and folder.metrics.stat().st_size:
         phase, file, part = "reinforcement learning", folder.metrics, "rl"
         planned = config.get("training", {}).get("num_steps")
