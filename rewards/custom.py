@@ -29,9 +29,12 @@ def load_reward(config: RewardConfig) -> Reward:
     if config.custom is None:
         return partial(score_response, config=config)
     module_name, _, function_name = config.custom.partition(":")
-    field = f"rewards config: custom={config.custom!r}"
+    field = f"rewards.custom={config.custom}"
     try:
         module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = "the module" if error.name == module_name else f"the module {error.name!r} that it imports"
+        raise ValueError(f"{field}: {missing} was not found; start in the folder that holds it") from error
     except Exception as error:  # A user's module may raise anything; the message must name the field.
         raise ValueError(f"{field}: cannot import module {module_name!r}: {error!r}") from error
     reward = getattr(module, function_name, None)

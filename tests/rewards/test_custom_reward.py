@@ -75,7 +75,7 @@ def test_a_custom_reward_gives_plain_floats_or_fails_by_the_name_of_the_sample(m
 @pytest.mark.parametrize(
     ("custom", "reason"),
     [
-        ("sr_real_no_such_module:half", "cannot import module"),
+        ("sr_real_no_such_module:half", "the module was not found; start in the folder that holds it"),
         ("sr_real_test_broken:half", "no licence key"),
         ("sr_real_test_rewards:whole", "no plain function 'whole'"),
         ("sr_real_test_rewards:number", "no plain function 'number'"),
@@ -85,5 +85,5 @@ def test_a_custom_reward_gives_plain_floats_or_fails_by_the_name_of_the_sample(m
     ],
 )
 def test_a_custom_reward_that_cannot_serve_is_refused_by_the_name_of_its_field(custom: str, reason: str) -> None:
-    with pytest.raises(ValueError, match=f"custom='{custom}'.*{reason}"):
+    with pytest.raises(ValueError, match=f"rewards.custom={custom}: .*{reason}"):
         load_reward(RewardConfig(custom=custom))

@@ -89,7 +89,7 @@ def test_a_reward_that_cannot_be_loaded_stops_before_anything_starts(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rewards_beside.py").write_text("def half(text, path, sample): ...")
     check_reward(load_config("demo", ["rewards.custom=rewards_beside:half"]))
-    with pytest.raises(ConfigError, match=r"custom='rewards_beside:whole'.*no plain function 'whole'"):
+    with pytest.raises(ConfigError, match=r"custom=rewards_beside:whole.*no plain function 'whole'"):
         check_reward(load_config("demo", ["rewards.custom=rewards_beside:whole"]))
 
 
