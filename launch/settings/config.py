@@ -97,7 +97,7 @@ def load_config(file: Path | str, overrides: list[str] | None = None) -> RunConf
     """
     path = find_config(file)
     content = read_settings(path, overrides or [], RunConfig, source=f"config {path}")
-    return parse_config(content, source=str(path))
+    return parse_config(content, source=f"{path} with the settings given" if overrides else str(path))
 
 
 def read_settings(file: Path | None, overrides: Sequence[str], *models: type[BaseModel], source: str) -> dict[str, Any]:

@@ -221,6 +221,8 @@ def _section_wanted(key: str, given: Any, field: Any) -> str:
     models = [] if field is None else models_of(field.annotation)
     names = list(dict.fromkeys(name for model in models for name in model.model_fields if name != "type"))
     types = types_of(models)
+    if isinstance(given, str) and difflib.get_close_matches(given, types, n=1):
+        return f"there is no type {given!r}; {_nearest(given, types)}"
     ways = [
         *([f"{key}.type=… (one of {', '.join(types)})"] if len(types) > 1 else []),
         *([f"a key in it, such as {key}.{names[-1] if types else names[0]}=…"] if names else []),

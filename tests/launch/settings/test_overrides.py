@@ -172,6 +172,7 @@ def test_an_entry_of_a_list_is_changed_by_its_number() -> None:
         ("rewards.custom=rewards/mine.py:best", "write module:function, such as rewards.mine:best"),
         ("data.type=files", "data.folder: missing (Folder with train.jsonl"),
         ("data.type=file", "there is no type 'file'; did you mean 'files'?"),
+        ("learner.policy_loss=gspoo", "there is no type 'gspoo'; did you mean 'gspo'?"),
         ("learner.freeze=vision", "this takes a list, such as learner.freeze=[vision]"),
         ("training.groups_per_step=8", "this takes several keys with a value each"),
         ("type=files", "did you mean data.type=files?"),
