@@ -146,7 +146,9 @@ def store_cell(images: ImageStore, cell: object, field: str, root: Path) -> Imag
             try:
                 data = base64.b64decode(text, validate=True)
             except (binascii.Error, ValueError) as error:
-                raise RowError(field, text[:40], f"no base64: {error}") from error
+                raise RowError(
+                    field, text[:40], f'no base64 ({error}); the name of a file is given as {{"path": name}}'
+                ) from error
             return put_image(images, data, field, text[:40])
         case _:
             raise RowError(field, cell, "no image; give its bytes, its base64 or its file's name")
