@@ -120,7 +120,7 @@ class LearnerConfig(StrictModel):
     """Do not train on responses that were cut off at `max_response_tokens`, because their answers are not known (as in
     DAPO, arXiv 2503.14476). Their rewards still count in the means of their groups."""
     policy_loss: PolicyLossConfig = GrpoLoss()
-    """The loss of each token. "grpo": clipped by the token's own ratio; "gspo": by the ratio of the response."""
+    """The loss of each response token, and how far from the policy that met the batch it still has a gradient."""
     aggregation: AggregationConfig = TokenMean()
     """How the losses of tokens become the loss of a mini-batch: which responses weigh how much."""
     importance: ImportanceConfig = TokenImportance()
