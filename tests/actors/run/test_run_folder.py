@@ -54,8 +54,8 @@ def test_a_line_that_is_no_object_is_passed_over_and_said(tmp_path: Path, caplog
     file.write_bytes(b'{"step": 1}\n\x00\x00\x00\n[]\n{"step": NaN}\n{"no": 1}\n{"step": 4}\n')
     rows = read_lines(file)
     assert [row.get("step") for row in rows][::3] == [1, 4]
-    assert f"{file}:2 is no JSON object" in caplog.text
-    assert f"{file}:3 is no JSON object" in caplog.text
+    assert f"{file}:2 is not a JSON object" in caplog.text
+    assert f"{file}:3 is not a JSON object" in caplog.text
     RunFolder(tmp_path).truncate_metrics(3)
     assert file.read_text() == '{"step": 1}\n'
 
