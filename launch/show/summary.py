@@ -49,7 +49,7 @@ def print_summary(folder: RunFolder, console: Console) -> None:
 
 def print_phases(phases: dict[str, dict[str, Any]], console: Console) -> None:
     """One column a phase; then one table of kinds of question."""
-    table = Table("held-out scenes", *(f"[bold]{escape(name)}" for name in phases), title="Figures")
+    table = Table("held-out questions", *(f"[bold]{escape(name)}" for name in phases), title="Figures")
     for key, label in _ROWS.items():
         if any(figures.get(key) is not None for figures in phases.values()):
             table.add_row(label, *(_with_interval(key, figures) for figures in phases.values()))
