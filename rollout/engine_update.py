@@ -61,7 +61,7 @@ class EngineUpdate:
     def __init__(
         self,
         name: str,
-        llm: "AsyncLLM",
+        vllm: "AsyncLLM",
         config: EngineConfig,
         expected: ExpectedWeights,
         submissions: Submissions,
@@ -70,7 +70,7 @@ class EngineUpdate:
         """
         Args:
             name: the engine's.
-            llm: loaded.
+            vllm: loaded.
             config: of the engine.
             expected: what a whole update brings.
             submissions: shared with the engine's generation.
@@ -78,7 +78,7 @@ class EngineUpdate:
         """
         self.state = UpdateState.GENERATING
         self._name = name
-        self._llm = llm
+        self._vllm = vllm
         self._config = config
         self._expected = expected
         self._submissions = submissions
@@ -97,7 +97,7 @@ class EngineUpdate:
         clear = self._config.in_flight_kv == "recompute"
         await self._deadlines.control("wait for submissions", self._submissions.lock.acquire())
         try:
-            await self._deadlines.control("pause", self._llm.pause_generation(mode="keep", clear_cache=clear))
+            await self._deadlines.control("pause", self._vllm.pause_generation(mode="keep", clear_cache=clear))
         except BaseException:
             self._submissions.lock.release()
             raise
@@ -112,7 +112,7 @@ class EngineUpdate:
         if self.state in (UpdateState.RECEIVING, UpdateState.MIXED):
             raise TransferError(f"engine {self._name} holds a mixture of weights; it needs a whole update first")
         if self.state is UpdateState.PAUSED:
-            await self._deadlines.control("resume", self._llm.resume_generation())
+            await self._deadlines.control("resume", self._vllm.resume_generation())
             self._move(UpdateState.GENERATING)
             self._submissions.lock.release()
 
@@ -122,13 +122,13 @@ class EngineUpdate:
 
         await self.leave()
         await self._deadlines.transfer(
-            "join the transfer group", self._llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info))
+            "join the transfer group", self._vllm.init_weight_transfer_engine(WeightTransferInitRequest(init_info))
         )
 
     async def leave(self) -> None:
         """Leave the transfer group; an update that is open is given up."""
         await self._give_up()
-        await self._deadlines.transfer("leave the transfer group", self._llm.shutdown_weight_transfer_engine())
+        await self._deadlines.transfer("leave the transfer group", self._vllm.shutdown_weight_transfer_engine())
 
     async def start(self, left_out: Mapping[str, int], hashed: Sequence[str] = ()) -> None:
         """Prepare for new weights.
@@ -146,9 +146,9 @@ class EngineUpdate:
         await self._give_up()
         self._arrivals = _Arrivals(left_out)
         self._move(UpdateState.RECEIVING)
-        expect = self._llm.collective_rpc("expect_checksums", args=(list(hashed),))
+        expect = self._vllm.collective_rpc("expect_checksums", args=(list(hashed),))
         await self._deadlines.control("choose checksums", expect)
-        await self._deadlines.transfer("start an update", self._llm.start_weight_update())
+        await self._deadlines.transfer("start an update", self._vllm.start_weight_update())
 
     async def receive(self, update_info: dict[str, Any]) -> None:
         """Receive tensors, described by `names`, `dtype_names` and `shapes`; several calls may make an update.
@@ -166,7 +166,7 @@ class EngineUpdate:
         self._arrivals.names += update_info["names"]
         self._arrivals.shapes += update_info["shapes"]
         request = WeightTransferUpdateRequest(update_info)
-        await self._deadlines.transfer("receive weights", self._llm.update_weights(request))
+        await self._deadlines.transfer("receive weights", self._vllm.update_weights(request))
 
     async def finish(self, version: int) -> None:
         """Put the received weights to use, call them `version`, and drop all that was computed with the old ones.
@@ -177,32 +177,32 @@ class EngineUpdate:
         """
         self._require_open()
         self._expected.check(self._arrivals.names, self._arrivals.shapes, self._arrivals.left_out)
-        await self._deadlines.transfer("finish the update", self._llm.finish_weight_update(str(version)))
+        await self._deadlines.transfer("finish the update", self._vllm.finish_weight_update(str(version)))
         recompute = self._config.in_flight_kv == "recompute"
         # With "keep" this does nothing while responses are in flight, and the salt of prompts does its work.
-        reset_prefix = self._llm.reset_prefix_cache(reset_running_requests=recompute)
+        reset_prefix = self._vllm.reset_prefix_cache(reset_running_requests=recompute)
         await self._deadlines.control("reset the prefix cache", reset_prefix)
-        await self._deadlines.control("reset the multimodal cache", self._llm.reset_mm_cache())
-        await self._deadlines.control("reset the encoder cache", self._llm.reset_encoder_cache())
+        await self._deadlines.control("reset the multimodal cache", self._vllm.reset_mm_cache())
+        await self._deadlines.control("reset the encoder cache", self._vllm.reset_encoder_cache())
         self._submissions.weights_changed()
         self._move(UpdateState.PAUSED)
 
     async def weight_version(self) -> int:
         """The version that the engine itself reports."""
-        return int(await self._deadlines.control("weight version", self._llm.get_weight_version()))
+        return int(await self._deadlines.control("weight version", self._vllm.get_weight_version()))
 
     async def received_checksums(self) -> list[dict[str, str]]:
         """BLAKE3 by name of the tensors that the latest update is verified by, as each rank's model was handed them.
 
         To be compared with those of the sender's `PushReceipt`.
         """
-        return await self._deadlines.control("checksums", self._llm.collective_rpc("received_checksums"))
+        return await self._deadlines.control("checksums", self._vllm.collective_rpc("received_checksums"))
 
     async def _give_up(self) -> None:
         """End an update that is open, however far it came."""
         if self.state is UpdateState.RECEIVING:
             # Every rank knows by itself how far it came: one may have failed where another did not.
-            await self._deadlines.control("give the open update up", self._llm.collective_rpc("abandon_update"))
+            await self._deadlines.control("give the open update up", self._vllm.collective_rpc("abandon_update"))
             self._move(UpdateState.MIXED)
 
     def _require_open(self) -> None:

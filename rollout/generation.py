@@ -26,7 +26,7 @@ class Generation:
     """Puts requests to a loaded vLLM. Deadlines are the caller's business.
 
     Args:
-        llm: loaded.
+        vllm: loaded.
         encoder: of the checkpoint that it has loaded.
         config: of the engine.
         name: the engine's.
@@ -36,14 +36,14 @@ class Generation:
 
     def __init__(
         self,
-        llm: "AsyncLLM",
+        vllm: "AsyncLLM",
         encoder: PromptEncoder,
         config: EngineConfig,
         name: str,
         top_p: float,
         submissions: Submissions,
     ) -> None:
-        self._llm = llm
+        self._vllm = vllm
         self._encoder = encoder
         self._config = config
         self._name = name
@@ -67,10 +67,10 @@ class Generation:
             # Checked before rendering too: vLLM's own messages would not name the sample.
             self._check_images(request)
             self._check_length(request, len(prompt["prompt_token_ids"]))
-            (rendered,) = await self._llm.renderer.render_cmpl_async([prompt])
+            (rendered,) = await self._vllm.renderer.render_cmpl_async([prompt])
             self._check_length(request, len(rendered["prompt_token_ids"]))
             sampling = sampling_params(request, self._top_p, self._encoder.banned_token_ids)
-            queue = await self._llm.add_request(self._request_id(), rendered, sampling)
+            queue = await self._vllm.add_request(self._request_id(), rendered, sampling)
         trajectory = trajectory_of(request, await self._output(queue), self._encoder, self._name)
         self.num_tokens += len(trajectory.response_token_ids)
         return trajectory
@@ -82,9 +82,9 @@ class Generation:
         async with self._submissions.lock:
             prompt = self._prompts.prompt(canary.sample, canary.path, self._submissions.salt)
             whole = {**prompt, "prompt_token_ids": [*prompt["prompt_token_ids"], *response]}
-            (rendered,) = await self._llm.renderer.render_cmpl_async([whole])
+            (rendered,) = await self._vllm.renderer.render_cmpl_async([whole])
             sampling = _one_token(prompt_logprobs=0)
-            queue = await self._llm.add_request(self._request_id(), rendered, sampling, priority=_BEFORE_ALL)
+            queue = await self._vllm.add_request(self._request_id(), rendered, sampling, priority=_BEFORE_ALL)
         output = await self._output(queue)
         seen = output.prompt_logprobs[-len(response) :]
         return [logprobs[token].logprob for logprobs, token in zip(seen, response, strict=True)]
@@ -92,8 +92,8 @@ class Generation:
     async def generate_one_token(self) -> None:
         """See that vLLM generates. Passes all that waits, and takes no notice of a pause."""
         prompt: TokensPrompt = {"prompt_token_ids": [self._encoder.end_token_id]}
-        (rendered,) = await self._llm.renderer.render_cmpl_async([prompt])
-        async for _ in self._llm.generate(rendered, _one_token(), self._request_id(), priority=_BEFORE_ALL):
+        (rendered,) = await self._vllm.renderer.render_cmpl_async([prompt])
+        async for _ in self._vllm.generate(rendered, _one_token(), self._request_id(), priority=_BEFORE_ALL):
             pass
 
     async def _output(self, queue: "RequestOutputCollector") -> "RequestOutput":
@@ -101,7 +101,7 @@ class Generation:
             # FINAL_ONLY: the first output is the whole response.
             return await queue.get()
         except asyncio.CancelledError:
-            await self._llm.abort(queue.request_id, internal=True)
+            await self._vllm.abort(queue.request_id, internal=True)
             raise
 
     def _request_id(self) -> str:
