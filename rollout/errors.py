@@ -20,10 +20,10 @@ def cause_of(error: BaseException) -> BaseException:
         error = inner
 
 
-def told(error: BaseException) -> str:
+def in_one_line(error: BaseException) -> str:
     """An error in one line: who failed doing what (its notes), its type, and its message.
 
-    >>> told(ValueError("no\\n  room"))
+    >>> in_one_line(ValueError("no\\n  room"))
     'ValueError: no room'
     """
     cause = cause_of(error)

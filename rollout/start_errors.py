@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rollout.errors import told
+from rollout.errors import in_one_line
 
 _VARIABLE = "SR_REAL_START_ERRORS"
 # vLLM's words for a process that a signal ended: "{'EngineCore': -9}".
@@ -30,7 +30,7 @@ class StartErrors:
             return earlier[0]
         ended_by = _SIGNAL.search(str(error))
         if ended_by is None:
-            return told(error)
+            return in_one_line(error)
         name = signal.Signals(int(ended_by[1])).name
         cause = ", mostly because the machine had no memory left" if name == "SIGKILL" else ""
         return f"a process of it was ended by {name}{cause}"
@@ -64,4 +64,4 @@ class _Recorder(logging.Handler):
         # After the start the folder is gone.
         if error is not None and self._file.parent.exists():
             with self._file.open("a", encoding="utf-8") as stream:
-                stream.write(f"{told(error)}\n")
+                stream.write(f"{in_one_line(error)}\n")

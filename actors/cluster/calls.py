@@ -50,7 +50,7 @@ async def answer(call: Awaitable[T], timeout_s: float, *, waiter: str, callee: s
     Raises:
         DeadlineError: no answer within `timeout_s` seconds. The call is cancelled: that ends what it awaits, and stops
             no computation.
-        Exception: what the callee raised, of its own type, with a note of who did what (see `told`).
+        Exception: what the callee raised, of its own type, with a note of who did what (see `in_one_line`).
         ray.exceptions.RayError: the callee itself is gone, or cannot be started.
     """
     try:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import ray
 
-from rollout.errors import told
+from rollout.errors import in_one_line
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ def _lack_now(asked: Mapping[str, float], resources: Callable[[], Resources]) ->
     try:
         total, free = resources()
     except Exception as error:  # it is only for the message
-        return f"it asks Ray for {_amounts(asked)} ({told(error)})"
+        return f"it asks Ray for {_amounts(asked)} ({in_one_line(error)})"
     return what_lacks(asked, total, free) or (
         f"it asks Ray for {_amounts(asked)}, and no single node has that much free, or its process is still starting"
     )

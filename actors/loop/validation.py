@@ -19,7 +19,7 @@ from evaluation.figures import figures_of_answers
 from evaluation.responses import Generate, Response, Responses, Sampling, ask
 from flow.trajectory import Trajectory
 from rewards.reward import center_errors_m, is_correct
-from rollout.errors import told
+from rollout.errors import in_one_line
 from spatial.grammar import parse_response
 from spatial.sample import ReasoningPath, SpatialSample
 
@@ -78,7 +78,7 @@ class Validation:
         try:
             numbers = await self._ask()
         except Exception as error:  # whatever it is: held-out questions never stop training
-            self._skip(version, told(error))
+            self._skip(version, in_one_line(error))
         else:
             self._numbers = {f"validation/{name}": value for name, value in numbers.items()}
             self._numbers["validation/version"] = version

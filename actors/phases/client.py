@@ -17,7 +17,7 @@ from actors.errors import (
     NoAnswerError,
     RequestRefusedError,
 )
-from rollout.errors import cause_of, told
+from rollout.errors import cause_of, in_one_line
 
 if TYPE_CHECKING:
     from actors.config import SessionConfig
@@ -35,7 +35,7 @@ class PhaseFailedError(Exception):
     """A phase raised an error; the message says who failed, doing what, and why."""
 
     def __init__(self, error: "ray.exceptions.RayTaskError") -> None:
-        super().__init__(told(error))
+        super().__init__(in_one_line(error))
         self.cause = cause_of(error)
         """The error itself."""
         self.traceback = str(error)

@@ -11,7 +11,7 @@ from actors.pool.roster import Roster
 from actors.pool.worker import EnginePort, WorkerError
 from flow.receipt import PushReceipt
 from rollout.canary import Canary, mean_difference
-from rollout.errors import TransferError, WorkersFailedError, told
+from rollout.errors import TransferError, WorkersFailedError, in_one_line
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class WeightPublisher:
                 with self._roster.receiving(members):
                     metrics = await self._push(members, version)
             except TransferError as error:
-                causes.append(told(error))
+                causes.append(in_one_line(error))
                 _log.warning("push of version %d, attempt %d: %s", version, len(causes), causes[-1])
                 self._connected = frozenset()
                 self._distrust(members, error)
@@ -173,7 +173,7 @@ class WeightPublisher:
         named = error.causes if isinstance(error, WorkersFailedError) else {}
         for member in members:
             if not named or member.name in named:
-                reason = named.get(member.name, told(error))
+                reason = named.get(member.name, in_one_line(error))
                 self._roster.distrust(member.identity, reason, holds_weights=False)
 
 

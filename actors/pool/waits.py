@@ -60,14 +60,14 @@ class Waits:
 
         A wait is reported when it passes that bound, and again each time it has lasted twice as long.
         """
-        told_s: dict[tuple[str, str], float] = {}
+        reported_s: dict[tuple[str, str], float] = {}
         while True:
             await asyncio.sleep(patience_s / 4)
             waits = self.current()
-            told_s = {key: told for key, told in told_s.items() if key in {(w.loop, w.whom) for w in waits}}
+            reported_s = {key: last_s for key, last_s in reported_s.items() if key in {(w.loop, w.whom) for w in waits}}
             for wait in waits:
-                if wait.for_s >= 2 * told_s.get((wait.loop, wait.whom), patience_s / 2):
-                    told_s[wait.loop, wait.whom] = wait.for_s
+                if wait.for_s >= 2 * reported_s.get((wait.loop, wait.whom), patience_s / 2):
+                    reported_s[wait.loop, wait.whom] = wait.for_s
                     message = f"{wait}; workers: {workers()}"
                     _log.warning("%s", message)
                     report(message)

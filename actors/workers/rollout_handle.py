@@ -21,7 +21,7 @@ from flow.score import Failure
 from flow.trajectory import RolloutRequest, Trajectory
 from rollout.canary import Canary
 from rollout.config import RolloutConfig
-from rollout.errors import told
+from rollout.errors import in_one_line
 from rollout.transfer.client import WeightReceiver
 from rollout.vitals import Vitals
 
@@ -89,7 +89,7 @@ class RayRolloutWorker:
                 self._placement.ready(), bundle, self._deadlines.place_s, who=self.name, report=self._report
             )
         except (NoRoomError, ray.exceptions.RayError) as error:
-            raise WorkerError(told(error)) from None
+            raise WorkerError(in_one_line(error)) from None
 
     async def start(self) -> None:
         config = self._spec.rollout
@@ -171,7 +171,7 @@ class RayRolloutWorker:
             await answer(killed, self._deadlines.stop_s, waiter="coordinator", callee=self.name, what="its processes")
         except (DeadlineError, ray.exceptions.RayError) as error:
             # If the node is gone, so are its processes.
-            _log.warning("the processes of %s could not be looked after: %s", self.name, told(error))
+            _log.warning("the processes of %s could not be looked after: %s", self.name, in_one_line(error))
 
     @property
     def _actor(self) -> ray.actor.ActorHandle:
@@ -187,7 +187,7 @@ class RayRolloutWorker:
         except DeadlineError as error:
             raise WorkerLateError(str(error)) from None
         except Exception as error:  # an error of its engine; another may do better
-            raise WorkerError(told(error)) from None
+            raise WorkerError(in_one_line(error)) from None
 
 
 @ray.remote(num_cpus=0, max_retries=0)

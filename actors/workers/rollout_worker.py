@@ -13,7 +13,7 @@ from flow.score import Failure
 from flow.trajectory import RolloutRequest, Trajectory
 from rollout.canary import Canary
 from rollout.config import RolloutConfig
-from rollout.errors import told
+from rollout.errors import in_one_line
 from rollout.vitals import Vitals
 from spatial.images import ImageStore
 from vlm.config import PromptConfig
@@ -89,7 +89,7 @@ class RolloutWorker:
         try:
             return await self._engine.generate(request)
         except Exception as error:  # the fault of the prompt or of the engine: the pool finds out which
-            return Failure("rollout", told(error), attempts=1, by_deadline=isinstance(error, TimeoutError))
+            return Failure("rollout", in_one_line(error), attempts=1, by_deadline=isinstance(error, TimeoutError))
 
     # -- asked by the coordinator ------------------------------------------------------------------------------------
 

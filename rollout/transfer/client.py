@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from rollout.errors import TransferError, WorkersFailedError, told
+from rollout.errors import TransferError, WorkersFailedError, in_one_line
 
 # After a worker has failed, how long the others have to report failures of their own.
 _GRACE_S = 1.0
@@ -140,7 +140,7 @@ class FanOutClient:
         failed = any(call.exception() for call in done)
         if failed:
             done, pending = wait(calls, _GRACE_S)
-        causes = {calls[call]: told(error) for call in done if (error := call.exception())}
+        causes = {calls[call]: in_one_line(error) for call in done if (error := call.exception())}
         if not failed:
             causes = {calls[call]: f"no answer within {self._timeout_s:g} s" for call in pending}
         if causes:

@@ -247,14 +247,14 @@ class NcclTrainerWeightTransferEngine(NCCLTrainerWeightTransferEngine):
         except BaseException as error:
             # It also breaks the receivers' waits, so that their reports come soon.
             self.shutdown()
-            told = self._told(error, received)
-            if told is error:
+            cause = self._most_telling(error, received)
+            if cause is error:
                 raise
-            raise told from error
+            raise cause from error
         self.client.finish_weight_update()
 
     @staticmethod
-    def _told(error: BaseException, received: "Future[Any]") -> BaseException:
+    def _most_telling(error: BaseException, received: "Future[Any]") -> BaseException:
         """The failure that says most: the engine's own, if the engine broke the connection."""
         if not isinstance(error, RuntimeError):
             return error

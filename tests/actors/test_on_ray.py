@@ -9,7 +9,7 @@ import ray
 
 from actors.cluster.calls import DeadlineError, answer
 from actors.cluster.placement import NoRoomError, await_room, runtime_env
-from rollout.errors import told
+from rollout.errors import in_one_line
 
 pytestmark = [pytest.mark.anyio, pytest.mark.stack]
 
@@ -66,7 +66,7 @@ async def test_a_call_that_is_given_up_is_cancelled_where_it_runs() -> None:
 async def test_an_error_of_an_actor_is_told_with_who_and_what() -> None:
     with pytest.raises(TypeError) as caught:
         await answer(Actor.remote().fail.remote(), 60, waiter="test", callee="rollout-1", what="update")
-    assert told(caught.value) == "rollout-1, update: TypeError: no encoder"
+    assert in_one_line(caught.value) == "rollout-1, update: TypeError: no encoder"
 
 
 async def test_an_actor_without_room_is_told_with_what_lacks() -> None:

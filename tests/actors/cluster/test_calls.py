@@ -8,7 +8,7 @@ import pytest
 import ray
 
 from actors.cluster.calls import DeadlineError, answer, call, why_gone
-from rollout.errors import RolloutTimeout, told
+from rollout.errors import RolloutTimeout, in_one_line
 
 pytestmark = pytest.mark.anyio
 
@@ -54,7 +54,7 @@ async def test_an_error_of_the_callee_keeps_its_type_and_says_who_failed_doing_w
     with pytest.raises(TypeError) as caught:
         await answer(raise_(crossed(TypeError("no encoder for\n  handles"))), 60, waiter="a", callee="b", what="update")
     assert not isinstance(caught.value, ray.exceptions.RayTaskError)
-    assert told(caught.value) == "b, update: TypeError: no encoder for handles"
+    assert in_one_line(caught.value) == "b, update: TypeError: no encoder for handles"
 
 
 async def test_a_call_within_a_call_names_both_and_the_innermost_cause() -> None:
@@ -64,8 +64,8 @@ async def test_a_call_within_a_call_names_both_and_the_innermost_cause() -> None
     again = crossed(crossed(pickle.loads(pickle.dumps(inner.value))))
     with pytest.raises(TypeError) as outer:
         await answer(raise_(again), 60, waiter="coordinator", callee="learner-0", what="push")
-    assert told(outer.value) == "learner-0, push: rollout-1, init_transfer: TypeError: no"
-    assert told(ExceptionGroup("loops", [ValueError("x"), outer.value])) == "ValueError: x"
+    assert in_one_line(outer.value) == "learner-0, push: rollout-1, init_transfer: TypeError: no"
+    assert in_one_line(ExceptionGroup("loops", [ValueError("x"), outer.value])) == "ValueError: x"
 
 
 async def test_a_deadline_of_the_callees_own_is_not_taken_for_the_callers() -> None:
@@ -78,7 +78,7 @@ async def test_an_error_that_would_mean_something_else_here_comes_as_a_plain_one
     error = ray.exceptions.RayTaskError("LearnerRank.update", "Traceback …", StopIteration(), pid=1, ip="10.0.0.1")
     with pytest.raises(RuntimeError) as caught:
         await answer(raise_(error), 60, waiter="a", callee="b", what="c")
-    assert told(caught.value) == "b, c: RuntimeError: StopIteration"
+    assert in_one_line(caught.value) == "b, c: RuntimeError: StopIteration"
 
 
 def test_why_an_actor_is_gone_is_its_constructors_error_or_how_its_process_ended() -> None:
