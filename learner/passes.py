@@ -27,11 +27,11 @@ class MiniBatch:
     rows: tuple[int, ...]
     """Places in the batch, over all ranks."""
     sample_ids: tuple[str, ...]
-    """Of these rows."""
+    """The sample of each of these rows."""
     lengths: tuple[int, ...]
-    """Their response tokens."""
+    """Response tokens of each row."""
     passes: tuple[tuple[MicroPlan, ...], ...]
-    """Of every rank, equally many."""
+    """The passes of each rank; every rank has the same number."""
 
     def token_weights(self, aggregation: Aggregation) -> dict[int, float]:
         """What a token of each row weighs in the loss of this mini-batch."""

@@ -39,7 +39,7 @@ class PhaseFailedError(Exception):
         self.cause = cause_of(error)
         """The error itself."""
         self.traceback = str(error)
-        """Of every process that it passed through."""
+        """The tracebacks of every process that it passed through."""
 
 
 class PhaseUnderWay(Generic[R]):

@@ -46,7 +46,7 @@ _COLOURS = {
     State.DEAD: "red",
     State.RETIRING: "violet",
 }
-"""Of a state wherever it is shown: names that the terminal and the page both know."""
+"""Colours of the states: names that the terminal and the page both know."""
 
 
 @dataclass
