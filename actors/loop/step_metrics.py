@@ -8,9 +8,7 @@ from flow.group import Group
 from spatial.sample import ReasoningPath
 
 
-def step_metrics(
-    trained: Sequence[Group], filtered: Sequence[Group], num_failures: int, weight_version: int
-) -> dict[str, float | None]:
+def step_metrics(trained: Sequence[Group], filtered: Sequence[Group], weight_version: int) -> dict[str, float | None]:
     """Means over every response that was made for a step, trained on or not, so that the filter does not bias them; and
     counts of groups.
 
@@ -32,7 +30,6 @@ def step_metrics(
     return metrics | {
         "groups_trained": len(trained),
         "groups_filtered": len(filtered),
-        "num_failures": num_failures,
         "staleness_mean": fmean(staleness, weights=staleness.values()) if staleness else 0.0,
         "staleness_max": max(staleness, default=0),
     }

@@ -84,11 +84,10 @@ class StepRecorder:
 
     def _metrics(self, step: CompleteStep) -> dict[str, object]:
         batch, work, timer = step.batch, step.work, step.timer
-        num_failures = work.counts.num_failures
         return {
             "step": step.version,
             "weight_version": step.version,
-            **step_metrics(batch.trained, batch.filtered, num_failures, weight_version=step.version - 1),
+            **step_metrics(batch.trained, batch.filtered, weight_version=step.version - 1),
             **work.counts._asdict(),
             **filter_counts(batch.filtered, self._config.filter),
             **step.measured,

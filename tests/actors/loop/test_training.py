@@ -358,7 +358,7 @@ def test_staleness_is_counted_by_token() -> None:
     ]
     scores = (Score(total=1.0, accuracy=1.0, format=1.0),) * 2
     group = Group(index=0, sample=request.sample, path=request.path, trajectories=tuple(responses), scores=scores)
-    metrics = step_metrics([group], [], 0, weight_version=5)
+    metrics = step_metrics([group], [], weight_version=5)
     # 6 tokens are two versions old, 4 are one, 2 are new.
     assert metrics["staleness_mean"] == pytest.approx((6 * 2 + 4 * 1) / 12)
     assert metrics["staleness_max"] == 2
@@ -393,7 +393,7 @@ def test_what_a_reward_measured_besides_becomes_a_mean_of_its_path() -> None:
         trajectories=tuple(make_trajectory(request, 0) for _ in extras),
         scores=tuple(Score(total=1.0, accuracy=1.0, format=1.0, extra=extra) for extra in extras),
     )
-    metrics = step_metrics([group], [], 0, weight_version=0)
+    metrics = step_metrics([group], [], weight_version=0)
     path, other = (
         (ReasoningPath.LOR, ReasoningPath.DTR)
         if request.path is ReasoningPath.LOR

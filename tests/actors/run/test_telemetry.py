@@ -10,12 +10,12 @@ GRAFANA = Path(__file__).parents[3] / "launch" / "grafana.json"
 # Those that the training loop and the learner add to `step_metrics`.
 OTHERS = {
     *("step", "kl_rollout_learner", "clip_fraction", "importance_truncated", "rejected", "rollout_tokens_per_s"),
-    *("time/step_s", "time/wait_s", "time/update_s", "time/push_s", "time/rollout_pause_s"),
+    *("num_failures", "time/step_s", "time/wait_s", "time/update_s", "time/push_s", "time/rollout_pause_s"),
 }
 
 
 def test_each_panel_of_the_grafana_dashboard_asks_for_numbers_that_a_run_has() -> None:
-    known = {f"ray_{gauge_name(name)}" for name in OTHERS | set(step_metrics([], [], 0, 1))}
+    known = {f"ray_{gauge_name(name)}" for name in OTHERS | set(step_metrics([], [], weight_version=1))}
     panels = json.loads(GRAFANA.read_text())["panels"]
     asked = [target["expr"] for panel in panels for target in panel["targets"]]
     assert len(asked) > 15
