@@ -2,8 +2,10 @@
 
 import importlib
 import inspect
+import traceback
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from flow.score import Score
 from rewards.config import RewardConfig
@@ -53,3 +55,12 @@ def load_reward(config: RewardConfig) -> Reward:
 
 def _checked(reward: Reward, text: str, path: ReasoningPath, sample: SpatialSample) -> Score:
     return plain_score(reward(text, path, sample), sample.sample_id)
+
+
+def line_of(error: Exception) -> str:
+    """Where a reward raised an error, such as "my_rewards.py:7": the innermost line in the reward's own file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    callers = [place for place, frame in enumerate(frames) if frame.filename == __file__]
+    inside = frames[callers[-1] + 1 :] if callers else []
+    last = next((frame for frame in reversed(inside) if frame.filename == inside[0].filename), frames[-1])
+    return f"{Path(last.filename).name}:{last.lineno}"

@@ -13,7 +13,7 @@ from actors.cluster.placement import await_room, runtime_env
 from actors.config import ClusterConfig
 from flow.score import Failure, Score
 from rewards.config import RewardConfig
-from rewards.custom import load_reward
+from rewards.custom import line_of, load_reward
 from rewards.score_check import ScoreError
 from spatial.sample import ReasoningPath, SpatialSample
 
@@ -59,7 +59,7 @@ class RewardWorker:
         except ScoreError as error:  # its message is complete
             return Failure(stage="score", reason=str(error), attempts=1)
         except Exception as error:  # a grader's fault is another outcome than a reward of 0
-            return Failure(stage="score", reason=f"{type(error).__name__}: {error}", attempts=1)
+            return Failure(stage="score", reason=f"{type(error).__name__}: {error} ({line_of(error)})", attempts=1)
 
 
 def _bound_memory(gib: float | None) -> None:
