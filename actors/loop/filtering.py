@@ -62,6 +62,11 @@ def describe_filtered(filtered: Sequence[Group], rule: GroupFilterConfig) -> str
         f". Rewards were {low:.4g} … {high:.4g}, the filter wants group means between {rule.min_mean_reward:g} and "
         f"{rule.max_mean_reward:g}"
     )
+    if low == high == 0:
+        return (
+            f"{text}: no response earned anything. Make the cold start longer (learner.sft.steps), or choose easier "
+            "kinds of question (training.kinds)"
+        )
     if high <= rule.min_mean_reward or low >= rule.max_mean_reward:
         return f"{text}: no reward lies there. Fit training.filter to the range of the reward, or the reward to it"
     return f"{text}. Widen training.filter, or choose kinds of question that are sometimes answered (training.kinds)"

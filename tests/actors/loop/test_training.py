@@ -180,6 +180,7 @@ def test_a_batch_of_nothing_but_filtered_groups_stops_the_run_and_says_what_to_d
     ("always", "told"),
     [
         (-0.5, r"mean reward at or below training.filter.min_mean_reward=0.2. Rewards were -0.5 … -0.5, .* lies there"),
+        (0.0, r"Rewards were 0 … 0, .* no response earned anything. Make the cold start longer"),
         (0.5, r"rewards that are all alike \(training.filter.min_reward_std\). Rewards were 0.5 … 0.5, .* Widen"),
     ],
 )
