@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,7 @@ class Score:
 class Failure:
     """A response that could not be rolled out or scored. Counted, retried or left out; never a number in a baseline."""
 
-    stage: str
-    """"rollout" or "score"."""
+    stage: Literal["rollout", "score"]
     reason: str
     attempts: int
     by_deadline: bool = False

@@ -12,7 +12,7 @@ from actors.pool.waits import Waits
 from actors.run.run_folder import RunFolder
 from actors.workers.learner_group import LearnerGroup
 from actors.workers.reward_worker import RewardPool
-from actors.workers.rollout_handle import RayRolloutWorker
+from actors.workers.rollout_handle import RolloutWorkerHandle
 from actors.workers.rollout_worker import RolloutSpec
 from rollout.canary import choose_canary
 from spatial.dataset import open_samples
@@ -35,7 +35,7 @@ def make_rollouts(
     """
     spec = RolloutSpec(checkpoint, images, config.prompt, config.rollout)
     return RolloutPool(
-        lambda name, number: RayRolloutWorker(spec, name, number, config.cluster.deadlines, report),
+        lambda name, number: RolloutWorkerHandle(spec, name, number, config.cluster.deadlines, report),
         config.rollout.health,
         config.rollout.engine.max_num_seqs,
         config.training.max_attempts,

@@ -58,7 +58,7 @@ class RayReceiver:
 _REMOTE = ray.remote(max_restarts=0)(RolloutWorker)
 
 
-class RayRolloutWorker:
+class RolloutWorkerHandle:
     """A `Worker` of the pool: places one `RolloutWorker`, calls it under deadlines, and sees that it ends."""
 
     def __init__(
