@@ -64,6 +64,7 @@ class RunFolder:
         self.owner = self.root / "owner.json"
         self.config = self.root / "config.json"
         self.starts = self.root / "starts.jsonl"
+        self.error = self.root / "error.txt"
         self.coordinator = self.root / "coordinator.json"
         self.dashboard = self.root / "dashboard.json"
         self.metrics = self.root / "metrics.jsonl"

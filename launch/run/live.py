@@ -142,7 +142,7 @@ class LiveRun:
         its traceback in a file."""
         if isinstance(error.cause, BadDataError | CheckpointError):
             return error.cause
-        file = self._folder.root / "error.txt"
+        file = self._folder.error
         kept = f"the whole traceback: {file}"
         try:
             file.write_text(f"{error.traceback}\n")

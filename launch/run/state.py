@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from actors.run.run_folder import RunFolder
-from launch.run.record import own_config
+from launch.run.record import last_start, own_config
 from launch.settings.config import ConfigError
 
 _KNOCK_S = 3.0
@@ -48,22 +48,29 @@ def state_of(root: Path) -> RunState:
     summary = _read(folder.summary)
     config = own_config(folder) or {}
     phase: LastPhase
-    if folder.metrics.is_file() and folder.metrics.stat().st_size:
+    start = last_start(folder)
+    # A training that has made no step yet has no metrics, but it has begun.
+    if _has_lines(folder.metrics) or (start is not None and start["command"] == "train"):
         phase, file, part = "reinforcement learning", folder.metrics, "rl"
         planned = config.get("training", {}).get("num_steps")
-    elif folder.cold_start_metrics.is_file() and folder.cold_start_metrics.stat().st_size:
+    elif _has_lines(folder.cold_start_metrics):
         phase, file, part = "cold start", folder.cold_start_metrics, "cold_start"
         planned = config.get("learner", {}).get("sft", {}).get("steps")
     else:
         return RunState("nothing yet", 0, None, _end(folder, is_finished=False), None)
     step = last_step(file)
     end = _end(folder, is_finished=part in summary and (planned is None or step >= planned))
-    return RunState(phase, step, planned, end, datetime.fromtimestamp(file.stat().st_mtime))
+    at = datetime.fromtimestamp(file.stat().st_mtime) if _has_lines(file) else None
+    return RunState(phase, step, planned, end, at)
+
+
+def _has_lines(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
 
 
 def last_step(file: Path) -> int:
     """The last whole line's step; 0 where there is none."""
-    for line in reversed(file.read_text(errors="replace").splitlines()):
+    for line in reversed(file.read_text(errors="replace").splitlines() if file.is_file() else []):
         try:
             return int(json.loads(line)["step"])
         except (ValueError, KeyError, TypeError):
@@ -73,7 +80,12 @@ def last_step(file: Path) -> int:
 
 def explain_not_under_way(root: Path) -> str:
     """Why a run does not answer, and where to look instead."""
-    return f"run {root} is not under way: {state_of(root).sentence()}; `sr-real summary run={root}` shows it"
+    folder = RunFolder(root)
+    error = folder.error
+    # The record of starts is older than the error of the last of them.
+    has_failed = error.is_file() and folder.starts.is_file() and error.stat().st_mtime >= folder.starts.stat().st_mtime
+    why = f", because of an error ({error})" if has_failed else ""
+    return f"run {root} is not under way: {state_of(root).sentence()}{why}; `sr-real summary run={root}` shows it"
 
 
 def _end(folder: RunFolder, is_finished: bool) -> End:

@@ -47,6 +47,18 @@ def test_a_run_that_ended_says_how_far_it_came_and_when(tmp_path: Path) -> None:
     assert state_of(empty).sentence() == "it made no step"
 
 
+def test_training_that_failed_before_its_first_step_is_not_hidden_by_the_cold_start(tmp_path: Path) -> None:
+    folder = RunFolder(make_run(tmp_path / "run", planned=9, num_steps=0, figures=False))
+    folder.cold_start_metrics.write_text('{"step": 2}\n')
+    folder.starts.write_text('{"command": "cold-start"}\n')
+    assert "cold start at step 2" in state_of(folder.root).sentence()
+    folder.starts.write_text('{"command": "cold-start"}\n{"command": "train"}\n')
+    assert state_of(folder.root).sentence() == "it was stopped in reinforcement learning at step 0 of 9"
+    assert "error" not in explain_not_under_way(folder.root)
+    folder.error.write_text("Traceback …")
+    assert f"because of an error ({folder.error})" in explain_not_under_way(folder.root)
+
+
 def test_a_run_whose_coordinator_is_gone_was_killed_and_one_that_answers_is_under_way(tmp_path: Path) -> None:
     root = make_run(tmp_path / "run", planned=9, figures=False)
     with socket.create_server(("127.0.0.1", 0)) as server:
