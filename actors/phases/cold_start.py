@@ -69,7 +69,7 @@ class ColdStart:
         return TrainedModel(folder.cold_start_model, summary)
 
 
-class Learner(Protocol):
+class ColdStartLearner(Protocol):
     """What the cold start needs of the learner."""
 
     async def cold_start_steps(self, first_step: int, num_steps: int) -> list[dict[str, float]]: ...
@@ -82,7 +82,7 @@ class Learner(Protocol):
 class ColdStartSteps:
     """Makes the optimiser steps of the cold start. Holds no tensors."""
 
-    def __init__(self, config: SftConfig, learner: Learner, folder: RunFolder, started_s: float) -> None:
+    def __init__(self, config: SftConfig, learner: ColdStartLearner, folder: RunFolder, started_s: float) -> None:
         """
         Args:
             started_s: when the phase began, by `time.perf_counter`; its time includes loading.

@@ -41,16 +41,7 @@ class Reinforce:
         session.control.begin("RL: loading")
         warn = session.warnings.add
         telemetry = await Telemetry.begin(session.config.telemetry, session.folder, session.resolved, warn)
-        training = _Training(self, session, telemetry)
-        resume_from = self.resume_from
-        for restarts_left in reversed(range(session.config.training.max_learner_restarts + 1)):
-            try:
-                result = await training.run(resume_from)
-                break
-            except* LearnerLostError as lost:
-                if session.control.is_stopping or not restarts_left:
-                    raise
-                resume_from = await fall_back(session, cause_of(lost))
+        result = await self._train(_Training(self, session, telemetry), session)
         await telemetry.close()
         session.control.raise_if_stopping()
         assert result is not None
@@ -58,6 +49,18 @@ class Reinforce:
         summary = summary_of(result, time.perf_counter() - started_s)
         session.folder.write_summary("rl", summary)
         return TrainedModel(session.folder.final_model, summary)
+
+    async def _train(self, training: "_Training", session: Session) -> HeldOutReport | None:
+        """Train, with a new learner from the last checkpoint when one is lost; None: the run was stopped."""
+        resume_from, restarts_left = self.resume_from, session.config.training.max_learner_restarts
+        while True:
+            try:
+                return await training.run(resume_from)
+            except* LearnerLostError as lost:
+                if session.control.is_stopping or not restarts_left:
+                    raise
+                resume_from = await fall_back(session, cause_of(lost))
+                restarts_left -= 1
 
 
 class _Training:

@@ -79,7 +79,7 @@ def prepare(config: RunConfig, folder: RunFolder, needs: Needs, console: Console
 def _prepare(config: RunConfig, folder: RunFolder, needs: Needs, console: Console) -> Prepared:
     if needs.data:
         with progress_bars(console) as bars:
-            task = bars.add_task("scenes and questions", total=None, note="")
+            task = bars.add_task("data", total=None, note="")
             prepare_data(
                 config,
                 folder,

@@ -17,31 +17,41 @@ from learner.description import describe_correction, describe_update
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        (LearnerConfig(), "token importance weights truncated at 2, no rejection, PPO clip 0.2/0.3, dual clip 3"),
+        (LearnerConfig(), "token importance weights truncated at 2, no rejection"),
         (
             LearnerConfig(importance=NoImportance(), rejection=TokenRejection(high=4.0)),
-            "no importance weights, tokens rejected outside ratios 0.5 to 4, PPO clip 0.2/0.3, dual clip 3",
+            "no importance weights, tokens rejected outside ratios 0.5 to 4",
         ),
         (
-            LearnerConfig(
-                importance=SequenceImportance(cap=1.5),
-                rejection=SequenceRejection(high=1.0002),
-                policy_loss=GspoLoss(),
-                aggregation=SequenceMean(),
-            ),
-            "sequence importance weights truncated at 1.5, responses rejected outside mean ratios 0.99 to 1.0002, "
-            "GSPO clip 0.0003/0.0004, no dual clip",
+            LearnerConfig(importance=SequenceImportance(cap=1.5), rejection=SequenceRejection(high=1.0002)),
+            "sequence importance weights truncated at 1.5, responses rejected outside mean ratios 0.99 to 1.0002",
         ),
     ],
 )
-def test_the_correction_is_told_in_one_sentence(config: LearnerConfig, sentence: str) -> None:
+def test_the_correction_is_described_in_one_sentence(config: LearnerConfig, sentence: str) -> None:
     assert describe_correction(config) == sentence
 
 
-def test_the_update_is_told_in_one_sentence() -> None:
-    assert describe_update(LearnerConfig()) == "advantage (r - mean) / std of the group, all tokens weigh the same"
-    config = LearnerConfig(advantage=DrGrpoAdvantage(), aggregation=ConstantLength(normalizer_tokens=128))
-    assert describe_update(config) == "advantage r - mean of the group, a response is its sum over 128 tokens"
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        (
+            LearnerConfig(),
+            "advantage (r - mean) / std of the group, PPO clip 0.2/0.3, dual clip 3, all tokens weigh the same",
+        ),
+        (
+            LearnerConfig(advantage=DrGrpoAdvantage(), aggregation=ConstantLength(normalizer_tokens=128)),
+            "advantage r - mean of the group, PPO clip 0.2/0.3, dual clip 3, a response is its sum over 128 tokens",
+        ),
+        (
+            LearnerConfig(policy_loss=GspoLoss(), aggregation=SequenceMean()),
+            "advantage (r - mean) / std of the group, GSPO clip 0.0003/0.0004, no dual clip, "
+            f"{SequenceMean().describe()}",
+        ),
+    ],
+)
+def test_the_update_is_described_in_one_sentence(config: LearnerConfig, sentence: str) -> None:
+    assert describe_update(config) == sentence
 
 
 @pytest.mark.parametrize(
