@@ -37,7 +37,7 @@ class Work:
     """What was done between two steps, whichever step the groups belong to."""
 
     counts: Counts
-    num_reissued: int
+    num_groups_reissued: int
     """Groups that were asked for again because a member failed."""
     num_tokens: int
     """Generated, in responses that were scored."""
@@ -72,7 +72,7 @@ class GroupMaker:
         self._clock = StageClock()
         self._failures = FailureTally()
         self._num_tokens = 0
-        self._num_reissued = 0
+        self._num_groups_reissued = 0
 
     @property
     def num_workers(self) -> int:
@@ -91,7 +91,7 @@ class GroupMaker:
         for attempt in range(1, self._config.on_failure.max_reissues + 1):
             if not group.failures:
                 break
-            self._num_reissued += 1
+            self._num_groups_reissued += 1
             group = await self._attempt(feed, index, attempt)
             failures += group.failures
         return replace(group, failures=failures)
@@ -142,8 +142,8 @@ class GroupMaker:
                 f"reasons since the run began:\n{self._failures.describe(3)}"
             )
         num_tokens, self._num_tokens = self._num_tokens, 0
-        num_reissued, self._num_reissued = self._num_reissued, 0
-        return Work(counts, num_reissued, num_tokens, self._clock.take(), self._clock.take_stretches())
+        num_groups_reissued, self._num_groups_reissued = self._num_groups_reissued, 0
+        return Work(counts, num_groups_reissued, num_tokens, self._clock.take(), self._clock.take_stretches())
 
     def describe_failures(self) -> str:
         """How many responses failed since training began, and why; empty where none did."""

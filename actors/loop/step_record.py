@@ -91,7 +91,7 @@ class StepRecorder:
             **work.counts._asdict(),
             **filter_counts(batch.filtered, self._config.filter),
             **step.measured,
-            "groups_reissued": work.num_reissued,
+            "groups_reissued": work.num_groups_reissued,
             "rollout_tokens_per_s": work.num_tokens / max(work.stages_s["rollout"], 1e-9),
             "time/wait_s": timer.seconds("wait"),
             "time/rollout_s": work.stages_s["rollout"],

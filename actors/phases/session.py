@@ -118,7 +118,7 @@ class Session:
             progress=self.control.progress,
             version=self.trainer.version if self.trainer is not None else None,
             workers=self._workers(),
-            num_reissued=self._rollouts.num_reissued if self._rollouts is not None else 0,
+            num_responses_reissued=self._rollouts.num_responses_reissued if self._rollouts is not None else 0,
             correction=describe_correction(self.config.learner),
             waits=self.waits.current(),
             num_warnings=self.warnings.count,

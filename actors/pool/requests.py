@@ -62,7 +62,7 @@ class Requests:
         self._queue: deque[tuple[int, asyncio.Future[Seats]]] = deque()
         self._nobody: ExitStack | None = None
         """Holds the entry in `waits` while requests wait and nobody serves."""
-        self.num_reissued = 0
+        self.num_responses_reissued = 0
         """Responses that were asked for again because their worker left before it had given them."""
 
     async def generate(self, requests: Sequence[RolloutRequest]) -> list[Trajectory | Failure]:
@@ -86,7 +86,7 @@ class Requests:
             responses = await self._ask(seats, [requests[index] for index in missing])
             is_again = True
             num_left = sum(response is None for response in responses)
-            self.num_reissued += num_left
+            self.num_responses_reissued += num_left
             attempt += num_left < len(responses)
             for index, response in zip(missing, responses, strict=True):
                 if response is not None:

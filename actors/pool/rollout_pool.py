@@ -139,6 +139,6 @@ class RolloutPool:
         return await self._requests.generate(requests)
 
     @property
-    def num_reissued(self) -> int:
+    def num_responses_reissued(self) -> int:
         """Responses that were asked for again because their worker left before it had given them."""
-        return self._requests.num_reissued
+        return self._requests.num_responses_reissued

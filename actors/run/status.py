@@ -41,7 +41,7 @@ class RunStatus:
     version: int | None
     """Version of the published weights; None before reinforcement learning."""
     workers: list[MemberStatus]
-    num_reissued: int
+    num_responses_reissued: int
     """Responses that were requested again because their worker left."""
     correction: str
     """The off-policy correction in use, in words."""

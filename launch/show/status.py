@@ -23,11 +23,11 @@ def status_lines(status: RunStatus) -> list[RenderableType]:
     """Phase, workers, who waits for whom, and the last warnings."""
     progress = status.progress
     version = "" if status.version is None else f", weights version {status.version}"
-    left = f"{status.num_reissued} responses were requested again because their worker had left"
+    left = f"{status.num_responses_reissued} responses were requested again because their worker had left"
     return [
         f"[bold]{progress.phase}[/] {progress.done}/{progress.total}{version}",
         workers_table(status.workers),
-        *([left] if status.num_reissued else []),
+        *([left] if status.num_responses_reissued else []),
         f"off-policy correction: {status.correction}",
         *(f"  {escape(str(wait))}" for wait in status.waits),
         *(f"[yellow]{escape(warning)}[/]" for warning in status.warnings[-3:]),

@@ -176,7 +176,7 @@ async def test_a_worker_that_leaves_finishes_what_it_was_asked_for() -> None:
     worker.answers.set()
     assert len(await asked) == 2
     await until(lambda: not states(pool))
-    assert (worker.is_stopped, pool.num_reissued) == (True, 0)
+    assert (worker.is_stopped, pool.num_responses_reissued) == (True, 0)
 
 
 async def test_what_a_leaving_worker_does_not_finish_in_time_is_asked_of_another_and_costs_no_attempt() -> None:
@@ -190,7 +190,7 @@ async def test_what_a_leaving_worker_does_not_finish_in_time_is_asked_of_another
     await until(lambda: bool(pool.roster.loaded))
     pool.roster.serve(pool.roster.loaded, 0)
     assert all(isinstance(response, Trajectory) for response in await asked)
-    assert pool.num_reissued == 2
+    assert pool.num_responses_reissued == 2
     await pool.shutdown()
 
 

@@ -6,7 +6,7 @@ def status(warnings: Warnings) -> RunStatus:
         progress=Progress(),
         version=None,
         workers=[],
-        num_reissued=0,
+        num_responses_reissued=0,
         correction="none",
         waits=[],
         num_warnings=warnings.count,

@@ -15,7 +15,7 @@ def make_status(phase: str, done: int = 0, warnings: list[str] | None = None) ->
         progress=Progress(phase, done, 4),
         version=None,
         workers=[],
-        num_reissued=0,
+        num_responses_reissued=0,
         correction="",
         waits=[],
         num_warnings=len(warnings),
