@@ -30,7 +30,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Failure:
-    """A response that could not be rolled out or scored. Counted, retried or left out; never a number in a baseline."""
+    """A response that could not be rolled out or scored. Counted and perhaps retried; never a number in a baseline."""
 
     stage: Literal["rollout", "score"]
     reason: str

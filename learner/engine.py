@@ -7,7 +7,7 @@ given whole to every rank, which works on its own share of it.
     passes          a batch cut into the passes of every rank
     supervised      a step on whole true responses (cold start)
     policy_update   an update on trajectories (reinforcement learning)
-    step            one optimiser step, left out if its loss or gradient is not finite
+    step            one optimiser step, skipped if its loss or gradient is not finite
 
 The loss of a mini-batch is a sum over its tokens, with weights fixed from the whole of it (`learner.aggregation`).
 DeepSpeed averages gradients over ranks, so each rank's share of the loss is multiplied by the number of ranks.
@@ -130,7 +130,7 @@ class LearnerEngine:
         return self._passes.response_logprobs(rows, self._temperature, of_model)
 
     def take_warnings(self) -> list[str]:
-        """Which steps were left out and why, since the last call; the same on every rank."""
+        """Which steps were skipped and why, since the last call; the same on every rank."""
         return self._steps.take_warnings()
 
     def save(self, folder: Path) -> None:

@@ -59,7 +59,7 @@ class TokenMeans:
         return self._sums_NG
 
     def restore(self, snapshot: Tensor) -> None:
-        """Forget what was added since `snapshot`, because the step was left out."""
+        """Forget what was added since `snapshot`, because the step was skipped."""
         self._sums_NG = snapshot
 
     def reduce(self, all_reduce: Callable[[Tensor], None]) -> None:

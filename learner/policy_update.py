@@ -67,7 +67,7 @@ class PolicyTraining:
 
         Raises:
             ValueError: the config asks for a KL penalty, and no reference was given.
-            NonFiniteError: too many steps in a row were left out; the samples are named.
+            NonFiniteError: too many steps in a row were skipped; the samples are named.
         """
         config = self._config
         if config.kl_coefficient > 0 and self._reference is None:

@@ -1,4 +1,4 @@
-"""One optimiser step through DeepSpeed: made, or left out on every rank if its loss or gradient is not finite."""
+"""One optimiser step through DeepSpeed: made, or skipped on every rank if its loss or gradient is not finite."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -39,7 +39,7 @@ class StepResult:
 
 
 class OptimizerSteps:
-    """Makes optimiser steps, and leaves out those that would destroy the weights.
+    """Makes optimiser steps, and skips those that would destroy the weights.
 
     All ranks decide alike without asking each other: a loss that is not finite makes the gradients of its rank not
     finite, and gradients are summed over ranks before they are checked.
@@ -54,7 +54,7 @@ class OptimizerSteps:
         self._engine = engine
         self._zero_stage = zero_stage
         self._max_nonfinite_steps = max_nonfinite_steps
-        self._num_left_out_in_a_row = 0
+        self._num_skipped_in_a_row = 0
         self._warnings: list[str] = []
 
     def make(
@@ -74,7 +74,7 @@ class OptimizerSteps:
             sample_ids: of the whole mini-batch, over all ranks.
 
         Raises:
-            NonFiniteError: on every rank, after too many steps in a row that were left out; names samples.
+            NonFiniteError: on every rank, after too many steps in a row that were skipped; names samples.
         """
         total = 0.0
         culprits: list[str] = []
@@ -92,10 +92,10 @@ class OptimizerSteps:
         norm = self._step()
         is_made = math.isfinite(norm)
         if is_made:
-            self._num_left_out_in_a_row = 0
+            self._num_skipped_in_a_row = 0
         else:
             means.restore(before)
-            self._leave_out(culprits, sample_ids)
+            self._skip(culprits, sample_ids)
         return StepResult(is_made, total, norm)
 
     def advance_schedule(self, num_steps: int) -> None:
@@ -104,7 +104,7 @@ class OptimizerSteps:
             self._engine.lr_scheduler.step()
 
     def take_warnings(self) -> list[str]:
-        """Which steps were left out since the last call, and why."""
+        """Which steps were skipped since the last call, and why."""
         warnings, self._warnings = self._warnings, []
         return warnings
 
@@ -149,7 +149,7 @@ class OptimizerSteps:
             self._engine.skipped_steps += 1
         return norm
 
-    def _leave_out(self, culprits: list[str], sample_ids: Sequence[str]) -> None:
+    def _skip(self, culprits: list[str], sample_ids: Sequence[str]) -> None:
         everywhere: list[list[str]] = [[] for _ in range(dist.get_world_size())]
         dist.all_gather_object(everywhere, culprits)
         named = sorted({sample_id for part in everywhere for sample_id in part})
@@ -159,15 +159,15 @@ class OptimizerSteps:
             else f"the gradient is not finite in a mini-batch of {_listed(sample_ids)}"
         )
         self.advance_schedule(1)
-        self._num_left_out_in_a_row += 1
-        if self._num_left_out_in_a_row > self._max_nonfinite_steps:
+        self._num_skipped_in_a_row += 1
+        if self._num_skipped_in_a_row > self._max_nonfinite_steps:
             raise NonFiniteError(
-                f"{what}. {self._num_left_out_in_a_row} optimiser steps in a row were left out "
+                f"{what}. {self._num_skipped_in_a_row} optimiser steps in a row were skipped "
                 f"(learner.max_nonfinite_steps={self._max_nonfinite_steps}); the weights are those before them. If the "
                 "samples are fine, resume from the last checkpoint with a lower learning rate"
             )
         self._warnings.append(
-            f"optimiser step {self._engine.global_steps} was left out, and the weights are as before: {what}"
+            f"optimiser step {self._engine.global_steps} was skipped, and the weights are as before: {what}"
         )
 
 

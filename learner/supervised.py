@@ -46,12 +46,12 @@ class SupervisedTraining:
 
         Returns:
             `loss`, `grad_norm`, `learning_rate`, `num_tokens`; `nonfinite_steps`, which is 1 if loss or gradient is
-            not finite, so that the step is left out and has no loss, norm or means; `padding_share`, the share of
+            not finite, so that the step is skipped and has no loss, norm or means; `padding_share`, the share of
             padding in the tokens of all micro-batches; `nll` and `entropy`, means over tokens, also by path as `lor/…`,
             `dtr/…` and `direct/…`; `rows/<task>`, the rows of each task.
 
         Raises:
-            NonFiniteError: too many steps in a row were left out; the samples are named.
+            NonFiniteError: too many steps in a row were skipped; the samples are named.
         """
         batch = self._passes.cut(rows, [range(len(rows))])
         (mini_batch,) = batch.mini_batches

@@ -34,7 +34,7 @@ class FailureTally:
         self._reported = Counts(0, 0, 0)
 
     def add(self, num_responses: int, failures: Sequence[Failure], sample_id: str = "") -> None:
-        """Count `num_responses`, including those that failed. All answer the sample `sample_id`, which is left out of
+        """Count `num_responses`, including those that failed. All answer the sample `sample_id`, which is cut from
         the reasons."""
         self.num_responses += num_responses
         self.num_failures += len(failures)

@@ -103,13 +103,13 @@ class LearnerGroup:
 
     async def cold_start_steps(self, first_step: int, num_steps: int) -> list[dict[str, float]]:
         steps = await self._call(self._deadlines.update_s, LearnerRank.cold_start_steps, first_step, num_steps)
-        await self._report_left_out(steps)
+        await self._report_skipped(steps)
         return steps
 
     async def update(self, groups: list[Group]) -> dict[str, float]:
         # One copy in the object store for all ranks.
         metrics = await self._call(self._deadlines.update_s, LearnerRank.update, ray.put(groups))
-        await self._report_left_out([metrics])
+        await self._report_skipped([metrics])
         return metrics
 
     async def connect(self, engines: Mapping[str, EnginePort]) -> None:
@@ -152,7 +152,7 @@ class LearnerGroup:
         first = {"learner-0": call(self._ranks[0], LearnerRank.address)}
         return (await answers(first, self._deadlines.start_s, waiter="coordinator", what="its address"))[0]
 
-    async def _report_left_out(self, metrics: Sequence[Mapping[str, float]]) -> None:
+    async def _report_skipped(self, metrics: Sequence[Mapping[str, float]]) -> None:
         if any(one["nonfinite_steps"] for one in metrics):
             for warning in await self._call(self._deadlines.update_s, LearnerRank.take_warnings):
                 self._report(warning)

@@ -133,7 +133,7 @@ class LearnerRank:
         return metrics
 
     def take_warnings(self) -> list[str]:
-        """Optimiser steps that were left out since the last call, and why."""
+        """Optimiser steps that were skipped since the last call, and why."""
         return self._engine.take_warnings()
 
     # -- weights out -------------------------------------------------------------------------------------------------

@@ -62,11 +62,11 @@ def main(root: Path, rank: int, num_ranks: int, port: int, zero_stage: int, out:
 
     engine = start()
     first = {n: t.clone() for n, t in DeepSpeedWeightSource(engine.vlm, torch.float32)}
-    # One rank's gradient, and then one rank's loss, are not finite: all leave the step out.
-    left_out = []
+    # One rank's gradient, and then one rank's loss, are not finite: all skip the step.
+    skipped = []
     for where in ("gradient", "loss"):
         with poisoned(engine.vlm, where) if rank == num_ranks - 1 else nullcontext():
-            left_out.append(engine.sft_step(sft_rows(samples, encoder)))
+            skipped.append(engine.sft_step(sft_rows(samples, encoder)))
     untouched = {n: t.clone() for n, t in DeepSpeedWeightSource(engine.vlm, torch.float32)}
     calls = HeadCalls(engine._engine.module)
     sft = engine.sft_step(sft_rows(samples, encoder))
@@ -84,7 +84,7 @@ def main(root: Path, rank: int, num_ranks: int, port: int, zero_stage: int, out:
     packed.pack(max_bytes=200_000)
     model_logprobs = engine.response_logprobs(rows, of_model=True)
     result = {
-        "left_out": left_out,
+        "skipped": skipped,
         "warnings": engine.take_warnings(),
         "is_untouched": all(torch.equal(untouched[name], weight) for name, weight in first.items()),
         "model_logprobs": model_logprobs,

@@ -53,8 +53,8 @@ def test_two_ranks_equal_one(world: ToyWorld, tmp_path: Path, alone: dict[str, A
     assert first["head_calls"]["needed"] != second["head_calls"]["needed"]
     assert first["head_calls"]["made"] == second["head_calls"]["made"] > second["head_calls"]["needed"]
     assert (first["is_untouched"], second["is_untouched"]) == (True, True)
-    assert first["left_out"] == second["left_out"]
-    assert [step["nonfinite_steps"] for step in first["left_out"]] == [1, 1]
+    assert first["skipped"] == second["skipped"]
+    assert [step["nonfinite_steps"] for step in first["skipped"]] == [1, 1]
     assert first["warnings"] == second["warnings"]
     assert ["the gradient is not" in first["warnings"][0], "the loss is not" in first["warnings"][1]] == [True, True]
     for phase in ("sft", "rl"):

@@ -1,4 +1,4 @@
-"""Steps whose loss or gradient is not finite are left out, in every stage and precision, up to a bound."""
+"""Steps whose loss or gradient is not finite are skipped, in every stage and precision, up to a bound."""
 
 import math
 from pathlib import Path
@@ -29,7 +29,7 @@ def laid_out(zero_stage: int, dtype: str = "float32", **changes: object) -> Lear
 
 @pytest.mark.parametrize("where", ["gradient", "loss"])
 @pytest.mark.parametrize(("zero_stage", "dtype"), LAYOUTS)
-def test_a_step_that_is_not_finite_is_left_out_counted_and_said(
+def test_a_step_that_is_not_finite_is_skipped_counted_and_reported(
     world: ToyWorld, start_engine: StartEngine, zero_stage: int, dtype: str, where: Where
 ) -> None:
     engine = start_engine(laid_out(zero_stage, dtype))
@@ -43,7 +43,7 @@ def test_a_step_that_is_not_finite_is_left_out_counted_and_said(
     assert not {"loss", "grad_norm", "nll"} & set(spoilt)
     assert all(map(math.isfinite, spoilt.values()))
     (warning,) = engine.take_warnings()
-    assert f"optimiser step 2 was left out, and the weights are as before: the {where} is not finite" in warning
+    assert f"optimiser step 2 was skipped, and the weights are as before: the {where} is not finite" in warning
     assert "sample-" in warning
     assert engine.take_warnings() == []
     # The next one is made as if nothing had been, with the same moments.
@@ -55,7 +55,7 @@ def test_a_step_that_is_not_finite_is_left_out_counted_and_said(
 
 
 @pytest.mark.parametrize("zero_stage", [0, 2])
-def test_an_infinite_loss_is_left_out_though_its_gradient_be_finite(
+def test_a_step_of_infinite_loss_is_skipped_even_if_its_gradient_is_finite(
     world: ToyWorld, start_engine: StartEngine, zero_stage: int
 ) -> None:
     engine = start_engine(make_config(zero_stage))
@@ -72,7 +72,7 @@ def test_an_infinite_loss_is_left_out_though_its_gradient_be_finite(
     assert_same_weights(weights_of(engine), before, atol=0)
 
 
-def test_of_an_update_only_the_mini_batch_that_is_not_finite_is_left_out(
+def test_of_an_update_only_the_mini_batch_that_is_not_finite_is_skipped(
     world: ToyWorld, start_engine: StartEngine
 ) -> None:
     engine = start_engine(make_config(optimizer_steps_per_batch=2, kl_coefficient=0.0))
@@ -141,7 +141,7 @@ def test_a_cosine_comes_down_over_the_planned_updates_also_where_they_make_fewer
     engine.close()
 
 
-def test_a_step_that_is_left_out_moves_the_rate_on_in_every_stage(world: ToyWorld, start_engine: StartEngine) -> None:
+def test_a_step_that_is_skipped_moves_the_rate_on_in_every_stage(world: ToyWorld, start_engine: StartEngine) -> None:
     chains = sft_rows(world.samples, world.encoder)
     for zero_stage in (0, 2):
         config = make_config(zero_stage)

@@ -126,5 +126,5 @@ def free_port() -> int:
 
 
 def num_optimizer_steps(engine: LearnerEngine) -> int:
-    """Optimiser steps made so far, those before a loaded checkpoint included; those left out are not."""
+    """Optimiser steps made so far, those before a loaded checkpoint included; skipped ones are not."""
     return int(engine._engine.global_steps - engine._engine.skipped_steps)

@@ -18,7 +18,7 @@ class Advantage(Algorithm):
         """One advantage for each reward, in order; all 0 in a group of one.
 
         Args:
-            rewards_G: the rewards of a group's scored responses; failures are left out, never counted as 0.
+            rewards_G: the rewards of a group's scored responses; a failed response has none, not one of 0.
             whole_G: the whole rewards, where `rewards_G` is only a part of each (`learner.credit=spans`). All parts
                 are measured on the scale of the whole, so that their advantages add up to its advantages.
 

@@ -279,7 +279,7 @@ def test_a_failures_row_names_its_sample(tmp_path: Path) -> None:
     assert all(row["sample_id"] == samples[row["path"], row["group"]] for row in failed)
 
 
-def test_failed_members_are_left_out_of_their_group_and_counted(tmp_path: Path) -> None:
+def test_a_group_is_trained_on_without_its_failed_members_and_they_are_counted(tmp_path: Path) -> None:
     rig = Rig(tmp_path, failing=1, max_failure_share=0.5).run()
     assert all(len(group.trajectories) == 3 for batch in rig.learner.batches for group in batch)
     assert sum(step["num_failures"] for step in rig.steps) >= 6 * 5

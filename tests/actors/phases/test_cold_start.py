@@ -14,15 +14,15 @@ pytestmark = pytest.mark.anyio
 
 
 class CountingLearner:
-    def __init__(self, left_out: int = -1) -> None:
+    def __init__(self, skipped: int = -1) -> None:
         self.made: list[int] = []
         self.saved: dict[int, Mapping[str, object]] = {}
-        self._left_out = left_out
+        self._skipped = skipped
 
     async def cold_start_steps(self, first_step: int, num_steps: int) -> list[dict[str, float]]:
         numbers = range(first_step, first_step + num_steps)
         self.made += numbers
-        return [{"num_tokens": 1.0} if number == self._left_out else {"loss": float(number)} for number in numbers]
+        return [{"num_tokens": 1.0} if number == self._skipped else {"loss": float(number)} for number in numbers]
 
     async def load_checkpoint(self, folder: Path) -> None: ...
 
@@ -38,7 +38,7 @@ def make(root: Path, learner: CountingLearner) -> tuple[ColdStartSteps, RunFolde
 
 
 async def test_every_step_is_made_once_recorded_and_saved_when_due(tmp_path: Path) -> None:
-    learner = CountingLearner(left_out=3)
+    learner = CountingLearner(skipped=3)
     steps, folder = make(tmp_path, learner)
     seen: list[int] = []
     await steps.restore(None)

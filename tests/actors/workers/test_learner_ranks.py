@@ -80,8 +80,8 @@ def test_a_learner_without_engines_knows_no_version() -> None:
     assert engine.versions == [None, None]
 
 
-class OneLeftOut(LearnerGroup):
-    """Ranks that leave out one step of each call."""
+class OneSkipped(LearnerGroup):
+    """Ranks that skip one step of each call."""
 
     def __init__(self, report: Any) -> None:
         self._report = report
@@ -90,15 +90,15 @@ class OneLeftOut(LearnerGroup):
     async def _call(self, timeout_s: float, method: Callable[..., Any], *args: object, **kwargs: object) -> Any:
         return {
             LearnerRank.cold_start_steps: [{"nonfinite_steps": 0.0}, {"nonfinite_steps": 1.0}],
-            LearnerRank.take_warnings: ["optimiser step 2 was left out"],
+            LearnerRank.take_warnings: ["optimiser step 2 was skipped"],
         }[method]
 
 
 @pytest.mark.anyio
-async def test_an_optimiser_step_that_was_left_out_is_reported_to_the_run() -> None:
+async def test_an_optimiser_step_that_was_skipped_is_reported_to_the_run() -> None:
     told: list[str] = []
-    await OneLeftOut(told.append).cold_start_steps(0, 2)
-    assert told == ["optimiser step 2 was left out"]
+    await OneSkipped(told.append).cold_start_steps(0, 2)
+    assert told == ["optimiser step 2 was skipped"]
 
 
 @pytest.mark.parametrize("rank_of_learner", [0, 1])
