@@ -90,14 +90,14 @@ class Receiver:
         self.buffer = torch.zeros(num_bytes, dtype=torch.uint8)
         return num_bytes
 
-    def init_transfer(self, info: dict[str, Any]) -> None:
+    def join_transfer(self, info: dict[str, Any]) -> None:
         self.engine.init_transfer_engine(self.engine.parse_init_info(info))
 
-    def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> None:
+    def start_update(self, unchanged: Mapping[str, int], hashed: Sequence[str]) -> None:
         self.checksums.expect(hashed)
         self.engine.start_weight_update()
 
-    def update_weights(self, info: dict[str, Any]) -> None:
+    def receive_weights(self, info: dict[str, Any]) -> None:
         self.engine.update_weights(info)
 
     def finish_update(self, version: int) -> None:
@@ -115,7 +115,7 @@ class Receiver:
     def receive_raw(self) -> None:
         self.raw.broadcast(self.buffer)
 
-    def leave(self) -> None:
+    def leave_transfer(self) -> None:
         self.engine.shutdown()
         self.raw.close()
 
@@ -147,17 +147,17 @@ class ProcessPort:
         )
         self.process.start()
 
-    def init_transfer(self, init_info: dict[str, Any]) -> "Future[None]":
-        return self.call("init_transfer", init_info)
+    def join_transfer(self, init_info: dict[str, Any]) -> "Future[None]":
+        return self.call("join_transfer", init_info)
 
     def leave_transfer(self) -> "Future[None]":
-        return self.call("leave")
+        return self.call("leave_transfer")
 
-    def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> "Future[None]":
-        return self.call("start_update", left_out, hashed)
+    def start_update(self, unchanged: Mapping[str, int], hashed: Sequence[str]) -> "Future[None]":
+        return self.call("start_update", unchanged, hashed)
 
-    def update_weights(self, update_info: dict[str, Any]) -> "Future[None]":
-        return self.call("update_weights", update_info)
+    def receive_weights(self, update_info: dict[str, Any]) -> "Future[None]":
+        return self.call("receive_weights", update_info)
 
     def finish_update(self, version: int) -> "Future[None]":
         return self.call("finish_update", version)
@@ -232,7 +232,7 @@ class Arms:
         return time.perf_counter() - started_s
 
     def close(self) -> None:
-        for future in [port.call("leave") for port in self._ports]:
+        for future in [port.call("leave_transfer") for port in self._ports]:
             future.result()
         self._sender.close()
         self._raw.close()

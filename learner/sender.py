@@ -29,12 +29,12 @@ class WeightChannel(Protocol):
             hashed: names of the tensors to compute checksums of.
         """
 
-    def send(self, version: int, left_out: Mapping[str, int]) -> Mapping[str, str]:
+    def send(self, version: int, unchanged: Mapping[str, int]) -> Mapping[str, str]:
         """Send what was packed and the rest; returns once every engine has put it to use.
 
         Args:
             version: what engines call these weights from then on.
-            left_out: number of elements, by name, of each weight that is not sent because it has not changed.
+            unchanged: number of elements, by name, of each weight that is not sent because it has not changed.
 
         Returns:
             BLAKE3 by name of the hashed tensors; empty on ranks that do not send.
@@ -85,7 +85,7 @@ class WeightSender:
         if self._packed_version != version:
             self.pack(version)
         self._packed_version = None
-        checksums = self._channel.send(version, self._weights.left_out)
+        checksums = self._channel.send(version, self._weights.unchanged)
         receipt = PushReceipt(num_bytes=self._weights.num_bytes, checksums=dict(checksums))
         if self._is_first:
             self._weights, self._is_first = self._weights.trained(), False

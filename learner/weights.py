@@ -29,7 +29,7 @@ class DeepSpeedWeightSource(WeightSource):
             vlm: the module under `Policy.vlm`, whose names vLLM's `load_weights` knows.
             wire_dtype: the number format in which weights are sent; the engine's own saves a conversion.
             bucket_bytes: how much is gathered at once under ZeRO-3; a larger weight is gathered alone.
-            only_trained: leave out frozen weights.
+            only_trained: without the frozen weights.
         """
         self._vlm = vlm
         self._all = named_weights(vlm)
@@ -46,8 +46,8 @@ class DeepSpeedWeightSource(WeightSource):
         return [(name, weight) for name, weight in self._all if weight.requires_grad or not self._only_trained]
 
     @property
-    def left_out(self) -> dict[str, int]:
-        """Number of elements, by name, of each weight that is not sent."""
+    def unchanged(self) -> dict[str, int]:
+        """Number of elements, by name, of each weight that is not sent because it is frozen."""
         sent = {name for name, _ in self._weights}
         return {name: full_numel(parameter) for name, parameter in self._all if name not in sent}
 

@@ -39,25 +39,25 @@ class ExpectedWeights:
             counts[_HEAD] = counts[embedding]
         return cls(counts)
 
-    def check(self, names: Sequence[str], shapes: Sequence[Sequence[int]], left_out: Mapping[str, int]) -> None:
+    def check(self, names: Sequence[str], shapes: Sequence[Sequence[int]], unchanged: Mapping[str, int]) -> None:
         """
         Args:
             names, shapes: those of the tensors that the update brings.
-            left_out: number of elements, by name, of each weight that the sender leaves out because it has not changed.
+            unchanged: number of elements, by name, of each weight that is not sent because it has not changed.
 
         Raises:
             IncompleteUpdateError: both together are not the whole model.
         """
         num_elements, wanted = sum(map(math.prod, shapes)), sum(self.num_elements_by_name.values())
-        accounted = [*names, *left_out]
+        accounted = [*names, *unchanged]
         has_head = _HEAD not in self.num_elements_by_name or any(name.endswith(_HEAD) for name in accounted)
-        if num_elements + sum(left_out.values()) == wanted and has_head and len(set(accounted)) == len(accounted):
+        if num_elements + sum(unchanged.values()) == wanted and has_head and len(set(accounted)) == len(accounted):
             return
         missing = sorted(set(self.num_elements_by_name) - set(accounted))
         raise IncompleteUpdateError(
-            f"the update brings {num_elements} weights in {len(names)} tensors and leaves out "
-            f"{sum(left_out.values())}, the checkpoint has {wanted} in {len(self.num_elements_by_name)}; without a "
-            f"counterpart of the same name: {missing[:5] or 'none'}"
+            f"the update brings {num_elements} weights in {len(names)} tensors and leaves {sum(unchanged.values())} "
+            f"unchanged, the checkpoint has {wanted} in {len(self.num_elements_by_name)}; without a counterpart of the "
+            f"same name: {missing[:5] or 'none'}"
         )
 
 

@@ -5,8 +5,8 @@
     trajectory = await engine.generate(request)
     await engine.shutdown()
 
-A push, as methods of `engine.update`: `join` (once per group) → `pause` → `start` → `receive` → `finish` → `resume`;
-then `engine.canary_logprobs`.
+A push, as methods of `engine.update`: `join_transfer` (once per group) → `pause` → `start_update` →
+`receive_weights` → `finish_update` → `resume`; then `engine.canary_logprobs`.
 """
 
 import asyncio

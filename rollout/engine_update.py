@@ -1,12 +1,12 @@
 """An engine's part in weight pushes, as a state machine over vLLM's own calls.
 
-    GENERATING ──pause──▶ PAUSED ──start──▶ RECEIVING ──given up──▶ MIXED
-        ▲                 │    ▲               │   ▲                  │
-        └─────resume──────┘    └────finish─────┘   └──────start───────┘
+    GENERATING ──pause──▶ PAUSED ──start_update──▶ RECEIVING ──given up──▶ MIXED
+        ▲                 │    ▲                      │   ▲                  │
+        └─────resume──────┘    └────finish_update─────┘   └───start_update───┘
 
 Between pause and resume nothing is submitted and nothing is scheduled; responses in flight wait, and continue under the
-new weights, each token labelled with the version that made it. Between start and finish weights may be partly old and
-partly new, and the engine does not resume; only a whole update leads out.
+new weights, each token labelled with the version that made it. Between `start_update` and `finish_update` weights may
+be partly old and partly new, and the engine does not resume; only a whole update leads out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ _NEXT = {
 class _Arrivals:
     """The tensors that an open update has brought so far."""
 
-    left_out: Mapping[str, int]
+    unchanged: Mapping[str, int]
     names: list[str] = field(default_factory=list)
     shapes: list[list[int]] = field(default_factory=list)
 
@@ -116,25 +116,25 @@ class EngineUpdate:
             self._move(UpdateState.GENERATING)
             self._submissions.lock.release()
 
-    async def join(self, init_info: dict[str, Any]) -> None:
+    async def join_transfer(self, init_info: dict[str, Any]) -> None:
         """Leave the present transfer group, if any, and join the one that `init_info` describes."""
         from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
 
-        await self.leave()
+        await self.leave_transfer()
         await self._deadlines.transfer(
-            "join the transfer group", self._vllm.init_weight_transfer_engine(WeightTransferInitRequest(init_info))
+            "join_transfer", self._vllm.init_weight_transfer_engine(WeightTransferInitRequest(init_info))
         )
 
-    async def leave(self) -> None:
+    async def leave_transfer(self) -> None:
         """Leave the transfer group; an update that is open is given up."""
         await self._give_up()
-        await self._deadlines.transfer("leave the transfer group", self._vllm.shutdown_weight_transfer_engine())
+        await self._deadlines.transfer("leave_transfer", self._vllm.shutdown_weight_transfer_engine())
 
-    async def start(self, left_out: Mapping[str, int], hashed: Sequence[str] = ()) -> None:
+    async def start_update(self, unchanged: Mapping[str, int], hashed: Sequence[str] = ()) -> None:
         """Prepare for new weights.
 
         Args:
-            left_out: number of elements, by name, of each weight that the update will not bring because it has not
+            unchanged: number of elements, by name, of each weight that the update will not bring because it has not
                 changed.
             hashed: names of the tensors that the update will be verified by (`received_checksums`).
 
@@ -144,13 +144,13 @@ class EngineUpdate:
         if not self.is_paused:
             raise TransferError(f"engine {self._name} is generating; pause it before an update")
         await self._give_up()
-        self._arrivals = _Arrivals(left_out)
+        self._arrivals = _Arrivals(unchanged)
         self._move(UpdateState.RECEIVING)
         expect = self._vllm.collective_rpc("expect_checksums", args=(list(hashed),))
         await self._deadlines.control("choose checksums", expect)
-        await self._deadlines.transfer("start an update", self._vllm.start_weight_update())
+        await self._deadlines.transfer("start_update", self._vllm.start_weight_update())
 
-    async def receive(self, update_info: dict[str, Any]) -> None:
+    async def receive_weights(self, update_info: dict[str, Any]) -> None:
         """Receive tensors, described by `names`, `dtype_names` and `shapes`; several calls may make an update.
 
         Raises:
@@ -162,13 +162,13 @@ class EngineUpdate:
         self._require_open()
         if isinstance(self._config.transfer, GlooTransferConfig):
             # All comes in one call: refuse before receiving rather than after.
-            self._expected.check(update_info["names"], update_info["shapes"], self._arrivals.left_out)
+            self._expected.check(update_info["names"], update_info["shapes"], self._arrivals.unchanged)
         self._arrivals.names += update_info["names"]
         self._arrivals.shapes += update_info["shapes"]
         request = WeightTransferUpdateRequest(update_info)
-        await self._deadlines.transfer("receive weights", self._vllm.update_weights(request))
+        await self._deadlines.transfer("receive_weights", self._vllm.update_weights(request))
 
-    async def finish(self, version: int) -> None:
+    async def finish_update(self, version: int) -> None:
         """Put the received weights to use, call them `version`, and drop all that was computed with the old ones.
 
         Raises:
@@ -176,8 +176,8 @@ class EngineUpdate:
             IncompleteUpdateError: a tensor is missing.
         """
         self._require_open()
-        self._expected.check(self._arrivals.names, self._arrivals.shapes, self._arrivals.left_out)
-        await self._deadlines.transfer("finish the update", self._vllm.finish_weight_update(str(version)))
+        self._expected.check(self._arrivals.names, self._arrivals.shapes, self._arrivals.unchanged)
+        await self._deadlines.transfer("finish_update", self._vllm.finish_weight_update(str(version)))
         recompute = self._config.in_flight_kv == "recompute"
         # With "keep" this does nothing while responses are in flight, and the salt of prompts does its work.
         reset_prefix = self._vllm.reset_prefix_cache(reset_running_requests=recompute)

@@ -39,17 +39,17 @@ class RayReceiver:
     num_ranks: int
     actor: ray.actor.ActorHandle
 
-    def init_transfer(self, init_info: dict[str, Any]) -> Future[None]:
-        return call(self.actor, RolloutWorker.init_transfer, init_info).future()
+    def join_transfer(self, init_info: dict[str, Any]) -> Future[None]:
+        return call(self.actor, RolloutWorker.join_transfer, init_info).future()
 
     def leave_transfer(self) -> Future[None]:
         return call(self.actor, RolloutWorker.leave_transfer).future()
 
-    def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> Future[None]:
-        return call(self.actor, RolloutWorker.start_update, left_out, hashed).future()
+    def start_update(self, unchanged: Mapping[str, int], hashed: Sequence[str]) -> Future[None]:
+        return call(self.actor, RolloutWorker.start_update, unchanged, hashed).future()
 
-    def update_weights(self, update_info: dict[str, Any]) -> Future[None]:
-        return call(self.actor, RolloutWorker.update_weights, update_info).future()
+    def receive_weights(self, update_info: dict[str, Any]) -> Future[None]:
+        return call(self.actor, RolloutWorker.receive_weights, update_info).future()
 
     def finish_update(self, version: int) -> Future[None]:
         return call(self.actor, RolloutWorker.finish_update, version).future()

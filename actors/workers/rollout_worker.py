@@ -113,20 +113,20 @@ class RolloutWorker:
 
     # -- asked by the learner, see `WeightReceiver` ------------------------------------------------------------------
 
-    async def init_transfer(self, init_info: dict[str, Any]) -> None:
-        await self._engine.update.join(init_info)
+    async def join_transfer(self, init_info: dict[str, Any]) -> None:
+        await self._engine.update.join_transfer(init_info)
 
     async def leave_transfer(self) -> None:
-        await self._engine.update.leave()
+        await self._engine.update.leave_transfer()
 
-    async def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> None:
-        await self._engine.update.start(left_out, hashed)
+    async def start_update(self, unchanged: Mapping[str, int], hashed: Sequence[str]) -> None:
+        await self._engine.update.start_update(unchanged, hashed)
 
-    async def update_weights(self, update_info: dict[str, Any]) -> None:
-        await self._engine.update.receive(update_info)
+    async def receive_weights(self, update_info: dict[str, Any]) -> None:
+        await self._engine.update.receive_weights(update_info)
 
     async def finish_update(self, version: int) -> None:
-        await self._engine.update.finish(version)
+        await self._engine.update.finish_update(version)
 
     async def shutdown(self) -> None:
         await self._engine.shutdown()

@@ -37,13 +37,13 @@ class TransferChannel:
         self._hashed = tuple(hashed)
         self._packed.pack(self._pack_bytes, self._hashed, weights)
 
-    def send(self, version: int, left_out: Mapping[str, int]) -> Mapping[str, str]:
+    def send(self, version: int, unchanged: Mapping[str, int]) -> Mapping[str, str]:
         """Send what was packed and the rest as `version`; returns the checksums of the hashed tensors.
 
         Raises:
             TransferError: an engine or the connection failed; open a new channel before the next push.
         """
-        with self._client.sending(WeightUpdate(version, left_out, self._hashed)):
+        with self._client.sending(WeightUpdate(version, unchanged, self._hashed)):
             self._trainer.send_weights()
         return self._packed.checksums
 

@@ -14,6 +14,8 @@ from rollout.errors import TransferError, WorkersFailedError, in_one_line
 
 # After a worker has failed, how long the others have to report failures of their own.
 _GRACE_S = 1.0
+# A rest that is shorter than the whole time by less than this is called the whole time.
+_MOMENT_S = 0.01
 
 
 class WeightReceiver(Protocol):
@@ -27,16 +29,16 @@ class WeightReceiver(Protocol):
     def num_ranks(self) -> int:
         """Engine ranks behind it: its tensor-parallel size."""
 
-    def init_transfer(self, init_info: dict[str, Any]) -> Future[None]:
+    def join_transfer(self, init_info: dict[str, Any]) -> Future[None]:
         """Join the transfer group that `init_info` describes."""
 
     def leave_transfer(self) -> Future[None]:
         """Leave the transfer group."""
 
-    def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> Future[None]:
-        """Prepare for new weights; see `EngineUpdate.start`."""
+    def start_update(self, unchanged: Mapping[str, int], hashed: Sequence[str]) -> Future[None]:
+        """Prepare for new weights; see `EngineUpdate.start_update`."""
 
-    def update_weights(self, update_info: dict[str, Any]) -> Future[None]:
+    def receive_weights(self, update_info: dict[str, Any]) -> Future[None]:
         """Receive tensors."""
 
     def finish_update(self, version: int) -> Future[None]:
@@ -49,7 +51,7 @@ class WeightUpdate:
 
     version: int
     """What they call the weights that follow."""
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    unchanged: Mapping[str, int] = field(default_factory=dict)
     """Number of elements, by name, of each weight that has not changed and does not follow."""
     hashed: Sequence[str] = ()
     """Names of the tensors that the push is verified by."""
@@ -107,18 +109,18 @@ class FanOutClient:
         def invite(receiver: WeightReceiver) -> Future[None]:
             # A backend without ranks (CUDA IPC) must not be given any.
             ranks = {"rank_offset": offsets[receiver.name]} if "rank_offset" in init_info else {}
-            return receiver.init_transfer({**init_info, **ranks})
+            return receiver.join_transfer({**init_info, **ranks})
 
-        self._on_all("init_transfer", invite)
+        self._on_all("join_transfer", invite)
 
     def start_weight_update(self) -> None:
         update = self.update
         self._update_ends_s = time.monotonic() + self._timeout_s
         hashed = sorted(update.hashed)
-        self._on_all("start_update", lambda receiver: receiver.start_update(update.left_out, hashed), self._left_s())
+        self._on_all("start_update", lambda receiver: receiver.start_update(update.unchanged, hashed), self._left_s())
 
     def update_weights(self, update_info: Any) -> None:
-        self._on_all("update_weights", lambda receiver: receiver.update_weights(update_info), self._left_s())
+        self._on_all("receive_weights", lambda receiver: receiver.receive_weights(update_info), self._left_s())
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
         version = self.update.version if weight_version is None else int(weight_version)
@@ -135,13 +137,18 @@ class FanOutClient:
     def _on_all(
         self, step: str, start: Callable[[WeightReceiver], Future[None]], timeout_s: float | None = None
     ) -> None:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
         calls = {start(receiver): receiver.name for receiver in self._receivers}
-        done, pending = wait(calls, self._timeout_s if timeout_s is None else timeout_s, FIRST_EXCEPTION)
+        done, pending = wait(calls, timeout_s, FIRST_EXCEPTION)
         failed = any(call.exception() for call in done)
         if failed:
             done, pending = wait(calls, _GRACE_S)
         causes = {calls[call]: in_one_line(error) for call in done if (error := call.exception())}
         if not failed:
-            causes = {calls[call]: f"no answer within {self._timeout_s:g} s" for call in pending}
+            causes = {calls[call]: f"no answer within {self._in_words(timeout_s)}" for call in pending}
         if causes:
             raise WorkersFailedError(step, causes)
+
+    def _in_words(self, waited_s: float) -> str:
+        whole, waited = f"{self._timeout_s:g} s", f"{round(waited_s, 2):g} s"
+        return whole if self._timeout_s - waited_s < _MOMENT_S else f"{waited}, the rest of the update's {whole}"

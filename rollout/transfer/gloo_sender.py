@@ -127,7 +127,7 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
             names=[meta.name for meta in metas],
             dtype_names=[str(meta.dtype).removeprefix("torch.") for meta in metas],
             shapes=[list(meta.shape) for meta in metas],
-            is_whole=not self._client.update.left_out,
+            is_whole=not self._client.update.unchanged,
         )
         self._client.start_weight_update()
         received = in_background(self._client.update_weights, asdict(update))

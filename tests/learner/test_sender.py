@@ -26,10 +26,10 @@ class RememberingChannel:
         self.packed.append({name: tensor.flatten()[0].item() for name, tensor in weights})
         self.hashed.append(set(hashed))
 
-    def send(self, version: int, left_out: Mapping[str, int]) -> Mapping[str, str]:
+    def send(self, version: int, unchanged: Mapping[str, int]) -> Mapping[str, str]:
         if self.failure is not None:
             raise self.failure
-        self.sent.append((version, left_out))
+        self.sent.append((version, unchanged))
         return {name: f"{self.packed[-1][name]:g}" for name in self.hashed[-1]}
 
     def close(self) -> None:

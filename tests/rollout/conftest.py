@@ -88,10 +88,10 @@ class TinyWorld:
 class PolicySource(WeightSource):
     """All parameters of a policy, the tied head too."""
 
-    def __init__(self, policy: Policy, left_out: Sequence[str] = ()) -> None:
+    def __init__(self, policy: Policy, without: Sequence[str] = ()) -> None:
         head = policy.vlm.get_parameter("lm_head.weight")
         tensors: dict[str, torch.Tensor] = {**dict(policy.vlm.named_parameters()), "lm_head.weight": head}
-        self._tensors = {name: tensor for name, tensor in tensors.items() if name not in left_out}
+        self._tensors = {name: tensor for name, tensor in tensors.items() if name not in without}
 
     def metadata(self) -> list[ParamMeta]:
         return [ParamMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in self._tensors.items()]
@@ -120,31 +120,31 @@ class EngineHost:
 
     # As a `WeightReceiver`:
 
-    def init_transfer(self, init_info: dict[str, Any]) -> Future[None]:
-        return self.submit(self.engine.update.join(init_info))
+    def join_transfer(self, init_info: dict[str, Any]) -> Future[None]:
+        return self.submit(self.engine.update.join_transfer(init_info))
 
     def leave_transfer(self) -> Future[None]:
-        return self.submit(self.engine.update.leave())
+        return self.submit(self.engine.update.leave_transfer())
 
-    def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> Future[None]:
-        return self.submit(self.engine.update.start(left_out, hashed))
+    def start_update(self, unchanged: Mapping[str, int], hashed: Sequence[str]) -> Future[None]:
+        return self.submit(self.engine.update.start_update(unchanged, hashed))
 
-    def update_weights(self, update_info: dict[str, Any]) -> Future[None]:
-        return self.submit(self.engine.update.receive(update_info))
+    def receive_weights(self, update_info: dict[str, Any]) -> Future[None]:
+        return self.submit(self.engine.update.receive_weights(update_info))
 
     def finish_update(self, version: int) -> Future[None]:
-        return self.submit(self.engine.update.finish(version))
+        return self.submit(self.engine.update.finish_update(version))
 
     def push(
         self, policy: Policy, version: int, source: "PolicySource | DeepSpeedWeightSource | None" = None
     ) -> dict[str, str]:
         """A whole push of a policy's weights through a transfer group of their own; the checksums sent."""
         weights = source or PolicySource(policy)
-        left_out = weights.left_out if isinstance(weights, DeepSpeedWeightSource) else {}
+        unchanged = weights.unchanged if isinstance(weights, DeepSpeedWeightSource) else {}
         channel = channel_to([self], weights)
         channel.pack(weights, [meta.name for meta in weights.metadata()])
         self.run(self.engine.update.pause())
-        checksums = channel.send(version, left_out)
+        checksums = channel.send(version, unchanged)
         self.run(self.engine.update.resume())
         return dict(checksums)
 

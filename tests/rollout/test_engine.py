@@ -183,7 +183,7 @@ def test_an_update_without_the_tied_head_is_refused_and_a_whole_one_repairs(
 ) -> None:
     disturb(policy, 0.05)
     with pytest.raises(WorkersFailedError, match=r"lm_head\.weight"):
-        host.push(policy, version=60, source=PolicySource(policy, left_out=["lm_head.weight"]))
+        host.push(policy, version=60, source=PolicySource(policy, without=["lm_head.weight"]))
     with pytest.raises(TransferError, match="mixture"):
         host.run(host.engine.update.resume())
     host.push(policy, version=61)
@@ -196,15 +196,15 @@ class VanishingWorker:
     name = "vanishing"
     num_ranks = 1
 
-    def init_transfer(self, info: dict[str, Any]) -> None:
+    def join_transfer(self, info: dict[str, Any]) -> None:
         store = dist.TCPStore(info["master_address"], info["master_port"], is_master=False)
         self._group = GlooGroup(store, info["master_address"], info["rank_offset"], info["world_size"], 5)
         self._bucket_bytes = info["bucket_bytes"]
 
-    def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> None:
+    def start_update(self, unchanged: Mapping[str, int], hashed: Sequence[str]) -> None:
         pass
 
-    def update_weights(self, info: dict[str, Any]) -> None:
+    def receive_weights(self, info: dict[str, Any]) -> None:
         for bucket in plan_buckets(GlooUpdateInfo(**info).metas(), self._bucket_bytes):
             self._group.broadcast(torch.empty(bucket.num_bytes, dtype=torch.uint8))
             if any("q_proj.weight" in slot.meta.name for slot in bucket.slots):
@@ -223,7 +223,7 @@ def test_a_member_that_dies_during_a_push_fails_it_and_the_survivor_takes_the_ne
     channel.pack(weights, hashed=())
     started = time.monotonic()
     with pytest.raises(WorkersFailedError, match="vanishing: ConnectionError: killed"):
-        channel.send(70, left_out={})
+        channel.send(70, unchanged={})
     assert time.monotonic() - started < 10
     host.push(policy, version=71)
     assert distance(world, policy, host.run(host.engine.generate(world.request(seed=1)))) < TOLERANCE
@@ -266,7 +266,7 @@ def test_a_request_waits_while_paused_and_the_probe_answers(host: EngineHost, wo
 
 def test_an_update_of_an_engine_that_is_not_paused_is_refused(host: EngineHost) -> None:
     with pytest.raises(TransferError, match="pause"):
-        host.run(host.engine.update.start({}))
+        host.run(host.engine.update.start_update({}))
 
 
 def test_a_missing_image_and_a_prompt_that_is_too_long_are_named(host: EngineHost, world: TinyWorld) -> None:

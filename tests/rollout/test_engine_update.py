@@ -120,12 +120,12 @@ def part(value: float, *names: str) -> dict[str, Any]:
 
 
 async def whole_update(engine: EngineUpdate, value: float, version: int) -> None:
-    await engine.join({"packed": True})
+    await engine.join_transfer({"packed": True})
     await engine.pause()
-    await engine.start({})
-    await engine.receive(part(value, "plain.weight", "plain.bias"))
-    await engine.receive(part(value, "processed.weight"))
-    await engine.finish(version)
+    await engine.start_update({})
+    await engine.receive_weights(part(value, "plain.weight", "plain.bias"))
+    await engine.receive_weights(part(value, "processed.weight"))
+    await engine.finish_update(version)
     await engine.resume()
 
 
@@ -145,24 +145,24 @@ def test_an_update_that_failed_is_given_up_and_the_next_attempt_succeeds(tmp_pat
         await whole_update(engine, 1.0, version=1)
         check(llm, 1.0)
         for _ in range(2):
-            await engine.join({"packed": True})
+            await engine.join_transfer({"packed": True})
             await engine.pause()
-            await engine.start({})
+            await engine.start_update({})
             if fault == "encoder":
                 llm.encodes = False
                 with pytest.raises(TypeError, match="not serializable"):
-                    await engine.receive(part(9.0, *SHAPES))
+                    await engine.receive_weights(part(9.0, *SHAPES))
                 llm.encodes = True
             elif fault == "second part":
                 # Of one layer half has come, and of the other nothing.
-                await engine.receive(part(9.0, "plain.weight"))
+                await engine.receive_weights(part(9.0, "plain.weight"))
                 broken = part(9.0, "processed.weight") | {"tensors": {"processed.weight": None}}
                 with pytest.raises(RuntimeError, match="not of this GPU"):
-                    await engine.receive(broken)
+                    await engine.receive_weights(broken)
             else:
                 llm.workers[1].weight_transfer_engine.update_weights = lambda info: 1 / 0
                 with pytest.raises(ZeroDivisionError):
-                    await engine.receive(part(9.0, "plain.weight"))
+                    await engine.receive_weights(part(9.0, "plain.weight"))
                 del llm.workers[1].weight_transfer_engine.update_weights
             with pytest.raises(TransferError, match="mixture"):
                 await engine.resume()
@@ -182,23 +182,23 @@ def test_an_update_goes_through_its_states_and_leaves_none_by_a_step_that_does_n
 
     async def scenario() -> None:
         with pytest.raises(TransferError, match="engine rollout-0 is generating; pause it"):
-            await engine.start({})
-        await step(engine.join({"packed": True}))
+            await engine.start_update({})
+        await step(engine.join_transfer({"packed": True}))
         await step(engine.pause())
         await step(engine.pause())
         with pytest.raises(TransferError, match="rollout-0 is paused, and receives no update"):
-            await engine.receive(part(1.0, *SHAPES))
-        await step(engine.start({}))
+            await engine.receive_weights(part(1.0, *SHAPES))
+        await step(engine.start_update({}))
         with pytest.raises(IncompleteUpdateError):
-            await engine.finish(1)
-        await step(engine.leave())
-        for late in (engine.receive(part(1.0, *SHAPES)), engine.finish(1)):
+            await engine.finish_update(1)
+        await step(engine.leave_transfer())
+        for late in (engine.receive_weights(part(1.0, *SHAPES)), engine.finish_update(1)):
             with pytest.raises(TransferError, match="rollout-0 is mixed, and receives no update"):
                 await late
-        await step(engine.join({"packed": True}))
-        await step(engine.start({}))
-        await step(engine.receive(part(1.0, *SHAPES)))
-        await step(engine.finish(1))
+        await step(engine.join_transfer({"packed": True}))
+        await step(engine.start_update({}))
+        await step(engine.receive_weights(part(1.0, *SHAPES)))
+        await step(engine.finish_update(1))
         await step(engine.resume())
 
     asyncio.run(scenario())
@@ -215,12 +215,12 @@ def test_requests_wait_from_pause_to_resume_and_share_no_cache_with_those_before
 
     async def scenario() -> None:
         before = submissions.salt
-        await engine.join({"packed": True})
+        await engine.join_transfer({"packed": True})
         await engine.pause()
         assert submissions.lock.locked()
-        await engine.start({})
-        await engine.receive(part(1.0, *SHAPES))
-        await engine.finish(1)
+        await engine.start_update({})
+        await engine.receive_weights(part(1.0, *SHAPES))
+        await engine.finish_update(1)
         assert submissions.lock.locked()
         assert submissions.salt != before
         await engine.resume()

@@ -60,11 +60,11 @@ async def test_an_error_of_the_callee_keeps_its_type_and_says_who_failed_doing_w
 async def test_a_call_within_a_call_names_both_and_the_innermost_cause() -> None:
     """An engine fails a learner that was called by the coordinator: each hop wraps what it was told."""
     with pytest.raises(TypeError) as inner:
-        await answer(raise_(crossed(TypeError("no"))), 60, waiter="learner-0", callee="rollout-1", what="init_transfer")
+        await answer(raise_(crossed(TypeError("no"))), 60, waiter="learner-0", callee="rollout-1", what="join_transfer")
     again = crossed(crossed(pickle.loads(pickle.dumps(inner.value))))
     with pytest.raises(TypeError) as outer:
         await answer(raise_(again), 60, waiter="coordinator", callee="learner-0", what="push")
-    assert in_one_line(outer.value) == "learner-0, push: rollout-1, init_transfer: TypeError: no"
+    assert in_one_line(outer.value) == "learner-0, push: rollout-1, join_transfer: TypeError: no"
     assert in_one_line(ExceptionGroup("loops", [ValueError("x"), outer.value])) == "ValueError: x"
 
 

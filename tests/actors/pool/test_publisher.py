@@ -129,10 +129,10 @@ async def test_a_new_transfer_group_is_formed_only_when_its_members_change() -> 
     await pool.shutdown()
 
 
-async def test_a_worker_that_dies_in_mid_push_is_left_out_and_the_push_repeated() -> None:
+async def test_a_push_is_repeated_without_the_worker_that_died_in_it() -> None:
     publisher, sender, pool, spawner = await make_publisher(2)
     await publish(publisher, 0)
-    sender.failures[2] = WorkersFailedError("update_weights", {"rollout-1": "connection lost"})
+    sender.failures[2] = WorkersFailedError("receive_weights", {"rollout-1": "connection lost"})
     metrics = await publish(publisher, 1)
     assert metrics["push_attempts"] == 2
     assert spawner.latest("rollout-0").version == 1

@@ -13,9 +13,9 @@ class Steps(Protocol):
     name: str
     num_ranks: int
 
-    def init_transfer(self, info: dict[str, Any]) -> None: ...
-    def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> None: ...
-    def update_weights(self, info: dict[str, Any]) -> None: ...
+    def join_transfer(self, info: dict[str, Any]) -> None: ...
+    def start_update(self, unchanged: Mapping[str, int], hashed: Sequence[str]) -> None: ...
+    def receive_weights(self, info: dict[str, Any]) -> None: ...
     def finish_update(self, version: int) -> None: ...
 
 
@@ -26,17 +26,17 @@ class ThreadReceiver:
         self._steps = steps
         self.name, self.num_ranks = steps.name, steps.num_ranks
 
-    def init_transfer(self, init_info: dict[str, Any]) -> Future[None]:
-        return in_background(self._steps.init_transfer, init_info)
+    def join_transfer(self, init_info: dict[str, Any]) -> Future[None]:
+        return in_background(self._steps.join_transfer, init_info)
 
     def leave_transfer(self) -> Future[None]:
         raise AssertionError("no test asks for this")
 
-    def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> Future[None]:
-        return in_background(self._steps.start_update, left_out, hashed)
+    def start_update(self, unchanged: Mapping[str, int], hashed: Sequence[str]) -> Future[None]:
+        return in_background(self._steps.start_update, unchanged, hashed)
 
-    def update_weights(self, update_info: dict[str, Any]) -> Future[None]:
-        return in_background(self._steps.update_weights, update_info)
+    def receive_weights(self, update_info: dict[str, Any]) -> Future[None]:
+        return in_background(self._steps.receive_weights, update_info)
 
     def finish_update(self, version: int) -> Future[None]:
         return in_background(self._steps.finish_update, version)

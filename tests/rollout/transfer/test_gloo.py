@@ -64,7 +64,7 @@ class Receiver:
         self.ranks: list[int] = []
         self._groups: list[GlooGroup] = []
 
-    def init_transfer(self, fields: dict[str, Any]) -> None:
+    def join_transfer(self, fields: dict[str, Any]) -> None:
         if self.fault == "refuses":
             raise PermissionError("not me")
         if self.fault == "absent":
@@ -80,10 +80,10 @@ class Receiver:
         store = dist.TCPStore(info.master_address, info.master_port, is_master=False)
         return GlooGroup(store, info.master_address, rank, info.world_size, info.timeout_s)
 
-    def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> None:
+    def start_update(self, unchanged: Mapping[str, int], hashed: Sequence[str]) -> None:
         self.tensors.clear()
 
-    def update_weights(self, fields: dict[str, Any]) -> None:
+    def receive_weights(self, fields: dict[str, Any]) -> None:
         if self.fault == "silent":
             time.sleep(30)
         if self.fault == "dies":
@@ -251,7 +251,7 @@ def test_a_worker_that_does_not_answer_is_named() -> None:
     client = FanOutClient(
         [ThreadReceiver(Receiver("quick")), ThreadReceiver(Receiver("sleepy", fault="silent"))], timeout_s=0.2
     )
-    with pytest.raises(WorkersFailedError, match=r"'update_weights'.*sleepy: no answer within 0\.2 s"):
+    with pytest.raises(WorkersFailedError, match=r"'receive_weights'.*sleepy: no answer within 0\.2 s"):
         client.update_weights({"names": [], "dtype_names": [], "shapes": []})
 
 

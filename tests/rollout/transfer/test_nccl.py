@@ -93,17 +93,17 @@ class Receiver:
         self.tensors: dict[str, torch.Tensor] = {}
         self.version: int | None = None
 
-    def init_transfer(self, fields: dict[str, Any]) -> None:
+    def join_transfer(self, fields: dict[str, Any]) -> None:
         if self.fault == "refuses":
             raise PermissionError("not me")
         if self.fault == "absent":
             time.sleep(30)
         self.invitation = fields
 
-    def start_update(self, left_out: Mapping[str, int], hashed: Sequence[str]) -> None:
+    def start_update(self, unchanged: Mapping[str, int], hashed: Sequence[str]) -> None:
         self.tensors.clear()
 
-    def update_weights(self, fields: dict[str, Any]) -> None:
+    def receive_weights(self, fields: dict[str, Any]) -> None:
         assert self.group is not None
         for index in range(len(fields["names"])):
             if index == 2 and self.fault == "dies":
@@ -171,7 +171,7 @@ def test_every_receiver_is_invited_with_the_deadline_and_gets_every_tensor() -> 
     ("fault", "told", "least_s", "most_s"),
     [
         ("dies", "bad: ConnectionError: killed", 0.0, 2.5),
-        ("hangs", r"bad: no answer within 1 s", 0.9, 4.0),
+        ("hangs", r"bad: no answer within (1|0\.9\d) s", 0.9, 4.0),
     ],
 )
 def test_a_member_that_dies_or_hangs_in_a_push_is_named_and_the_sender_lives_on(
@@ -196,8 +196,8 @@ def test_a_member_that_dies_or_hangs_in_a_push_is_named_and_the_sender_lives_on(
 
 def test_a_receiver_that_dies_after_the_last_tensor_was_sent_fails_the_push_too() -> None:
     class DiesLate(Receiver):
-        def update_weights(self, fields: dict[str, Any]) -> None:
-            super().update_weights(fields)
+        def receive_weights(self, fields: dict[str, Any]) -> None:
+            super().receive_weights(fields)
             raise ConnectionError("killed")
 
     with pytest.raises(WorkersFailedError, match="late: ConnectionError: killed"):
