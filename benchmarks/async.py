@@ -152,7 +152,7 @@ class Learner:
         await asyncio.sleep(self._update_s)
         return {}
 
-    async def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None: ...
+    async def save_checkpoint(self, step: int, loop_state: Mapping[str, object]) -> None: ...
 
     async def connect(self, engines: Mapping[str, EnginePort]) -> None:
         self._engines = [engine for engine in engines.values() if isinstance(engine, Engine)]

@@ -247,7 +247,7 @@ class SimulatedLearner:
         self.num_trained += sum(len(group.trajectories) for group in groups)
         return {"loss": 0.0}
 
-    async def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None:
+    async def save_checkpoint(self, step: int, loop_state: Mapping[str, object]) -> None:
         await asyncio.sleep(self._world.update_s)
 
     async def connect(self, engines: Mapping[str, EnginePort]) -> None:

@@ -43,12 +43,12 @@ class CheckpointStore:
         self._rank = rank
         self._barrier = barrier
 
-    def save(self, step: int, trainer_state: Mapping[str, object], write: Callable[[Path], None]) -> Path:
+    def save(self, step: int, loop_state: Mapping[str, object], write: Callable[[Path], None]) -> Path:
         """Write the checkpoint of `step`; every rank calls this with the same arguments.
 
         Args:
             step: names the checkpoint; a checkpoint of the same step is replaced.
-            trainer_state: JSON values, given back by `read_trainer_state`; rank 0's counts.
+            loop_state: JSON values, given back by `read_loop_state`; rank 0's counts.
             write: writes this rank's files into a folder (`LearnerEngine.save`).
         """
         temporary, final = self._root / f"{_TEMPORARY}step-{step:06d}", self._root / f"step-{step:06d}"
@@ -62,7 +62,7 @@ class CheckpointStore:
             write(temporary)
             self._barrier()
             if self._rank == 0:
-                (temporary / _STATE).write_text(json.dumps(trainer_state, indent=1))
+                (temporary / _STATE).write_text(json.dumps(loop_state, indent=1))
                 _commit(temporary, final)
         except Exception as error:  # any error: half a checkpoint must not fill the disk
             self._give_up(error, temporary)
@@ -168,8 +168,8 @@ def alternative(checkpoint: Path) -> str:
     return "There is no good one before it"
 
 
-def read_trainer_state(checkpoint: Path) -> dict[str, Any]:
-    """The `trainer_state` that `CheckpointStore.save` was called with.
+def read_loop_state(checkpoint: Path) -> dict[str, Any]:
+    """The `loop_state` that `CheckpointStore.save` was called with.
 
     Raises:
         CheckpointError: the file is missing or damaged.

@@ -13,7 +13,7 @@ from actors.phases.phase import TrainedModel
 from actors.phases.session import Session
 from actors.run.run_folder import RunFolder
 from evaluation.held_out_report import summary_of
-from learner.checkpoint_store import read_trainer_state
+from learner.checkpoint_store import read_loop_state
 from learner.config import SftConfig
 
 # Optimiser steps in one call to the learner; progress is updated after each call.
@@ -76,7 +76,7 @@ class ColdStartLearner(Protocol):
 
     async def load_checkpoint(self, folder: Path) -> None: ...
 
-    async def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None: ...
+    async def save_checkpoint(self, step: int, loop_state: Mapping[str, object]) -> None: ...
 
 
 class ColdStartSteps:
@@ -108,7 +108,7 @@ class ColdStartSteps:
         """Continue from a checkpoint of a cold start that was stopped; None: begin with the first step."""
         if checkpoint is not None:
             await self._learner.load_checkpoint(checkpoint)
-            state = read_trainer_state(checkpoint)
+            state = read_loop_state(checkpoint)
             self.losses, self._earlier_s = list(state["losses"]), state["seconds"]
         self._folder.truncate_cold_start_metrics(len(self.losses))
 

@@ -21,7 +21,7 @@ from actors.run.telemetry import Telemetry
 from actors.workers.learner_group import LearnerGroup, LearnerLostError
 from evaluation.exam import Exam
 from evaluation.held_out_report import HeldOutReport, summary_of
-from learner.checkpoint_store import newest_whole, read_trainer_state
+from learner.checkpoint_store import newest_whole, read_loop_state
 from rollout.errors import cause_of
 
 
@@ -92,7 +92,7 @@ class _Training:
         session.trainer = trainer = self._make_trainer(learner, rollouts, publisher)
         if resume_from is not None:
             await learner.load_checkpoint(resume_from)
-            trainer.restore(read_trainer_state(resume_from))
+            trainer.restore(read_loop_state(resume_from))
             session.folder.truncate_metrics(trainer.version)
         try:
             # Whatever the engines hold (their first weights, another phase's, or newer ones), they get the learner's.
@@ -127,7 +127,7 @@ async def fall_back(session: Session, lost: BaseException) -> Path | None:
     resume_from, faults = await asyncio.to_thread(newest_whole, session.folder.checkpoints)  # slow
     for fault in faults:
         session.warnings.add(f"checkpoint not used: {fault}")
-    last_step = read_trainer_state(resume_from)["step"] if resume_from else 0
+    last_step = read_loop_state(resume_from)["step"] if resume_from else 0
     reached = session.trainer.version if session.trainer else 0
     session.warnings.add(
         f"{lost}; a new learner continues from step {last_step}, so {reached - last_step} steps are repeated"

@@ -43,7 +43,7 @@ class NoLearner:
     async def update(self, groups: list[Group]) -> Mapping[str, float]:
         return {}
 
-    async def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None:
+    async def save_checkpoint(self, step: int, loop_state: Mapping[str, object]) -> None:
         """There is nothing to save."""
 
 

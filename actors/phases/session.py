@@ -15,7 +15,7 @@ from actors.run.run_folder import RunFolder
 from actors.run.status import RunStatus, Warnings
 from actors.workers.learner_group import LearnerGroup
 from actors.workers.learner_rank import LearnerSpec
-from learner.checkpoint_store import read_trainer_state
+from learner.checkpoint_store import read_loop_state
 from learner.config import LearnerConfig
 from learner.description import describe_correction
 from spatial.sample import SpatialSample
@@ -55,7 +55,7 @@ class Session:
             config = self.config.rollout
             stores = (images,) if images else self.folder.image_stores
             self._rollouts = make_rollouts(self.config, checkpoint, stores, self.waits, self.warnings.add)
-            state = read_trainer_state(resume_from) if resume_from is not None else {}
+            state = read_loop_state(resume_from) if resume_from is not None else {}
             size = first_size(config, state)
             if size != config.num_workers:
                 self.warnings.add(

@@ -101,9 +101,9 @@ class QueueScaling:
         return None
 
 
-def first_size(config: RolloutConfig, trainer_state: Mapping[str, Any]) -> int:
-    """Workers to begin with: the number wanted when `trainer_state` was written, within the config's bounds."""
-    asked = trainer_state.get("num_rollout_workers", config.num_workers)
+def first_size(config: RolloutConfig, loop_state: Mapping[str, Any]) -> int:
+    """Workers to begin with: the number wanted when `loop_state` was written, within the config's bounds."""
+    asked = loop_state.get("num_rollout_workers", config.num_workers)
     return min(max(asked, config.min_workers), config.max_workers)
 
 

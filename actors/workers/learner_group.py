@@ -130,8 +130,8 @@ class LearnerGroup:
         """Send the weights as `version`."""
         return await self._call(self._deadlines.push_s, LearnerRank.push, version)
 
-    async def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None:
-        await self._call(self._deadlines.save_s, LearnerRank.save_checkpoint, step, trainer_state)
+    async def save_checkpoint(self, step: int, loop_state: Mapping[str, object]) -> None:
+        await self._call(self._deadlines.save_s, LearnerRank.save_checkpoint, step, loop_state)
 
     async def load_checkpoint(self, folder: Path) -> None:
         await self._call(self._deadlines.save_s, LearnerRank.load_checkpoint, folder)

@@ -193,8 +193,8 @@ class LearnerRank:
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 
-    def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None:
-        self._store().save(step, trainer_state, self._engine.save)
+    def save_checkpoint(self, step: int, loop_state: Mapping[str, object]) -> None:
+        self._store().save(step, loop_state, self._engine.save)
 
     def load_checkpoint(self, folder: Path) -> None:
         self._engine.load(folder)

@@ -48,10 +48,10 @@ def check_resumable(checkpoint: Path, command: str, config: RunConfig) -> None:
     Raises:
         CheckpointError: it is of another command, it is damaged, or it is laid out by other settings.
     """
-    from learner.checkpoint_store import read_trainer_state
+    from learner.checkpoint_store import read_loop_state
     from learner.training_state import check_layout
 
-    state = read_trainer_state(checkpoint)
+    state = read_loop_state(checkpoint)
     wanted = {"train": ("step", "lanes"), "cold-start": ("losses", "seconds")}[command]
     if missing := [key for key in wanted if key not in state]:
         raise CheckpointError(

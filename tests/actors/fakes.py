@@ -91,8 +91,8 @@ class FakeLearner:
         await asyncio.sleep(0.002)
         return {"kl_reference": 0.0}
 
-    async def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None:
-        self.saved[step] = trainer_state
+    async def save_checkpoint(self, step: int, loop_state: Mapping[str, object]) -> None:
+        self.saved[step] = loop_state
 
 
 class FakePublisher:

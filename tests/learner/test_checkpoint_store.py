@@ -11,7 +11,7 @@ from learner.checkpoint_store import (
     alternative,
     list_checkpoints,
     newest_whole,
-    read_trainer_state,
+    read_loop_state,
     verify,
 )
 from vlm import files
@@ -41,7 +41,7 @@ def newest(root: Path) -> Path:
 def test_the_newest_stay_and_the_last_is_found(root: Path) -> None:
     assert [path.name for path in list_checkpoints(root)] == ["step-000006", "step-000009"]
     assert newest(root).name == "step-000009"
-    assert read_trainer_state(newest(root)) == {"step": 9, "cursor": [1, 2]}
+    assert read_loop_state(newest(root)) == {"step": 9, "cursor": [1, 2]}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_write_that_dies_leaves_the_last_one_in_place(root: Path) -> None:
 
 def test_the_same_step_again_replaces_it(root: Path) -> None:
     CheckpointStore(root, keep=2).save(9, {"step": 9, "again": True}, write_weights)
-    assert read_trainer_state(newest(root))["again"] is True
+    assert read_loop_state(newest(root))["again"] is True
     assert not list(root.glob(".tmp-*"))
 
 
@@ -122,7 +122,7 @@ def test_a_manifest_that_lists_no_checkpoint_is_named(root: Path, manifest: str)
 def test_a_damaged_state_is_named(root: Path, state: str) -> None:
     (root / "step-000009" / "trainer_state.json").write_text(state)
     with pytest.raises(CheckpointError, match=r"step-000009: the file trainer_state\.json"):
-        read_trainer_state(root / "step-000009")
+        read_loop_state(root / "step-000009")
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(root: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_checkpoint_that_a_person_moved_and_linked_to_is_theirs(root: Path, tm
     store = CheckpointStore(root, keep=1)
     store.save(6, {"step": 6}, write_weights)
     assert not (root / "step-000006").is_symlink()
-    assert read_trainer_state(moved)["cursor"] == [1, 2]
+    assert read_loop_state(moved)["cursor"] == [1, 2]
     (root / "step-000003").symlink_to(moved)
     store.save(12, {}, write_weights)
     assert [path.name for path in list_checkpoints(root)] == ["step-000012"]

@@ -26,8 +26,8 @@ class CountingLearner:
 
     async def load_checkpoint(self, folder: Path) -> None: ...
 
-    async def save_checkpoint(self, step: int, trainer_state: Mapping[str, object]) -> None:
-        self.saved[step] = dict(trainer_state)
+    async def save_checkpoint(self, step: int, loop_state: Mapping[str, object]) -> None:
+        self.saved[step] = dict(loop_state)
 
 
 def make(root: Path, learner: CountingLearner) -> tuple[ColdStartSteps, RunFolder]:
