@@ -103,7 +103,7 @@ class Comparison(StrictModel):
     """This model compared with another on the questions that both answered."""
 
     baseline: str
-    """The checkpoint of the other model."""
+    """The folder of the other model."""
     path: ReasoningPath
     mode: Mode
     num_questions: int
@@ -116,7 +116,8 @@ class Comparison(StrictModel):
 
 
 class Report(StrictModel):
-    """The whole file. Two keys keep the names of the first version: `marks` and `outcomes`."""
+    """The whole file. Three keys keep the names of the first version: `checkpoint` (the model's folder),
+    `marks` and `outcomes`."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -155,7 +156,7 @@ class Report(StrictModel):
             raise ReportError(f"{file}: {field}: {first['msg']}; give the results.json of an evaluation") from None
 
 
-def make_report(exam: Exam, responses: Responses[Response], checkpoint: str, settings: Settings) -> Report:
+def make_report(exam: Exam, responses: Responses[Response], model: str, settings: Settings) -> Report:
     """Score the responses by the exam's rule."""
     questions = {question.sample.sample_id: question for question in exam.questions}
     hashes = {name: _hash(question.sample) for name, question in questions.items()}
@@ -165,7 +166,7 @@ def make_report(exam: Exam, responses: Responses[Response], checkpoint: str, set
     )
     return Report(
         title=exam.rule.title,
-        checkpoint=checkpoint,
+        checkpoint=model,
         settings=settings,
         num_questions=len(questions),
         num_rejects=len(exam.rejects),

@@ -43,7 +43,7 @@ class LearnerEngine:
 
     def __init__(
         self,
-        checkpoint: Path,
+        model_folder: Path,
         encoder: PromptEncoder,
         config: LearnerConfig,
         *,
@@ -60,8 +60,8 @@ class LearnerEngine:
         """Load, join the other ranks, and let DeepSpeed lay out the model.
 
         Args:
-            checkpoint: a Hugging Face folder that training starts from.
-            encoder: turns samples into inputs, with the same checkpoint's processor.
+            model_folder: a Hugging Face folder that training starts from.
+            encoder: turns samples into inputs, with the same model's processor.
             config: settings; `config.num_ranks` must be `world_size`.
             rank: this process among `world_size`.
             world_size: processes of the learner.
@@ -73,21 +73,21 @@ class LearnerEngine:
             temperature: of the policy: what the engines sample at.
 
         Raises:
-            CheckpointError: a checkpoint lacks a weight or has a wrong one.
+            CheckpointError: the model folder lacks a weight or has a wrong one.
             ValueError: settings that do not fit together.
             RuntimeError: `on_gpu`, and PyTorch has no GPU to offer.
         """
         if config.num_ranks != world_size:
             raise ValueError(f"learner.num_ranks={config.num_ranks}, but there are {world_size} ranks")
         require_device(on_gpu)
-        self._checkpoint = checkpoint
+        self._model_folder = model_folder
         self._config = config
         self._temperature = temperature
         self.attention = resolve_attention(config.deepspeed, on_gpu)
         timeout_s = config.deepspeed.collective_timeout_s
         join_process_group(rank, world_size, master_address, master_port, timeout_s, on_gpu)
         _log.info("learner rank %d of %d: attention %s; %s", rank, world_size, self.attention, config.deepspeed)
-        self._engine = lay_out_policy(checkpoint, config, self.attention, total_steps, on_gpu)
+        self._engine = lay_out_policy(model_folder, config, self.attention, total_steps, on_gpu)
         frozen = None
         if reference is not None and config.kl_coefficient > 0:
             frozen = lay_out_reference(reference, config, self.attention, self.device, on_gpu)
@@ -163,7 +163,7 @@ class LearnerEngine:
             NonFiniteError: a weight is not finite; nothing is written.
         """
         check_weights(self.vlm, folder)
-        export_model(self.vlm, self._checkpoint, folder, is_writer=self._passes.rank == 0)
+        export_model(self.vlm, self._model_folder, folder, is_writer=self._passes.rank == 0)
         self.barrier()
 
     def close(self) -> None:

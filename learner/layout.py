@@ -1,6 +1,6 @@
 """How DeepSpeed lays out the policy and the reference over the ranks.
 
-Left out on purpose: building a model already partitioned (`deepspeed.zero.Init`). Each rank loads the whole checkpoint
+Left out on purpose: building a model already partitioned (`deepspeed.zero.Init`). Each rank loads the whole model
 to host memory once, and ZeRO-3 splits it from there.
 """
 
@@ -53,15 +53,15 @@ def deepspeed_settings(config: DeepSpeedConfig, max_grad_norm: float, on_gpu: bo
 
 
 def lay_out_policy(
-    checkpoint: Path, config: LearnerConfig, attention: Attention, total_steps: int | None, on_gpu: bool
+    model_folder: Path, config: LearnerConfig, attention: Attention, total_steps: int | None, on_gpu: bool
 ) -> Any:
     """The DeepSpeed engine around the policy in training, with its optimiser and learning rate.
 
     Args:
-        checkpoint: a Hugging Face folder.
+        model_folder: a Hugging Face folder.
         total_steps: planned optimiser steps, for a schedule that ends.
     """
-    policy = _load(checkpoint, config.deepspeed, attention)
+    policy = _load(model_folder, config.deepspeed, attention)
     vlm: Any = policy.vlm
     freeze(vlm, config)
     if config.deepspeed.activation_checkpointing:

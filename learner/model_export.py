@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from learner.whole_weights import whole_weights
-from vlm.checkpoints import load_processor
 from vlm.files import follow_umask
+from vlm.model_folders import load_processor
 
 _GATHER_BYTES = 256 * 2**20
 
@@ -15,7 +15,7 @@ def export_model(vlm: Any, source: Path, folder: Path, is_writer: bool) -> None:
 
     Args:
         vlm: the model in training.
-        source: the checkpoint that training started from; its tokenizer and processor are written again.
+        source: the model folder that training started from; its tokenizer and processor are written again.
         folder: made if missing.
         is_writer: true on exactly one rank.
     """

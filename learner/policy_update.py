@@ -71,7 +71,7 @@ class PolicyTraining:
         """
         config = self._config
         if config.kl_coefficient > 0 and self._reference is None:
-            raise ValueError(f"learner.kl_coefficient={config.kl_coefficient} needs a reference checkpoint")
+            raise ValueError(f"learner.kl_coefficient={config.kl_coefficient} needs a reference model")
         if not rows:  # all were left out, as truncated: nothing is learned, and the rate goes by the plan
             self._steps.advance_schedule(self._steps_per_update)
             self.num_updates += 1

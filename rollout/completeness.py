@@ -15,24 +15,24 @@ _EMBEDDING = "embed_tokens.weight"
 
 @dataclass(frozen=True)
 class ExpectedWeights:
-    """What an update must bring: every weight of the checkpoint, and the head even if it is tied to the embeddings.
+    """What an update must bring: every weight of the model folder, and the head even if it is tied to the embeddings.
 
-    Checkpoint and learner may name a tensor differently, so elements are counted; names only help to say what is
+    Model folder and learner may name a tensor differently, so elements are counted; names only help to say what is
     missing.
     """
 
     num_elements_by_name: dict[str, int] = field(repr=False)
 
     @classmethod
-    def of_checkpoint(cls, folder: Path) -> Self:
-        """Read the headers of a checkpoint's safetensors files.
+    def of_model(cls, folder: Path) -> Self:
+        """Read the headers of a model folder's safetensors files.
 
         Raises:
             FileNotFoundError: there are none.
         """
         files = sorted(folder.glob("*.safetensors"))
         if not files:
-            raise FileNotFoundError(f"checkpoint {folder} has no *.safetensors file")
+            raise FileNotFoundError(f"model folder {folder} has no *.safetensors file")
         counts = {name: count for file in files for name, count in _read_header(file)}
         embedding = next((name for name in counts if name.endswith(_EMBEDDING)), None)
         if embedding is not None and _is_tied(folder) and not any(name.endswith(_HEAD) for name in counts):
@@ -56,8 +56,8 @@ class ExpectedWeights:
         missing = sorted(set(self.num_elements_by_name) - set(accounted))
         raise IncompleteUpdateError(
             f"the update brings {num_elements} weights in {len(names)} tensors and leaves {sum(unchanged.values())} "
-            f"unchanged, the checkpoint has {wanted} in {len(self.num_elements_by_name)}; without a counterpart of the "
-            f"same name: {missing[:5] or 'none'}"
+            f"unchanged, the model folder has {wanted} in {len(self.num_elements_by_name)}; without a counterpart of "
+            f"the same name: {missing[:5] or 'none'}"
         )
 
 

@@ -1,6 +1,6 @@
 """One vLLM engine: requests in, trajectories out, weights in. A plain class, which may run in any process.
 
-    engine = RolloutEngine(EngineSpec(checkpoint, images, PromptConfig(), EngineConfig(), name="rollout-0"))
+    engine = RolloutEngine(EngineSpec(model, images, PromptConfig(), EngineConfig(), name="rollout-0"))
     await engine.start()
     trajectory = await engine.generate(request)
     await engine.shutdown()
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class EngineSpec:
     """What an engine is made from."""
 
-    checkpoint: Path
+    model: Path
     """A local folder in Hugging Face layout; its weights are version 0 until others are pushed."""
     images: ImageStore
     prompt: PromptConfig
@@ -79,12 +79,12 @@ class RolloutEngine:
         """Nothing is started yet.
 
         Raises:
-            FileNotFoundError: the checkpoint has no safetensors file.
+            FileNotFoundError: the model folder has no safetensors file.
         """
         self.name = spec.name
         self.usage = EngineUsage()
         self._spec = spec
-        self._expected = ExpectedWeights.of_checkpoint(spec.checkpoint)
+        self._expected = ExpectedWeights.of_model(spec.model)
         self._deadlines = EngineDeadlines(spec.name, spec.config)
         self._children = ChildProcesses()
         self._loaded: Loaded | None = None
@@ -106,7 +106,7 @@ class RolloutEngine:
 
     @property
     def encoder(self) -> "PromptEncoder":
-        """Makes the prompts of its checkpoint."""
+        """Makes the prompts of its model."""
         return self._ready.encoder
 
     @property
@@ -121,7 +121,7 @@ class RolloutEngine:
         return self._loaded
 
     async def start(self) -> None:
-        """Load the checkpoint and start vLLM's processes (28 s on CPU for a tiny model).
+        """Load the model and start vLLM's processes (28 s on CPU for a tiny model).
 
         Raises:
             EngineStartError: it cannot start, and why.
@@ -153,9 +153,9 @@ class RolloutEngine:
         from rollout.generation import Generation
         from vlm.prompt import PromptEncoder
 
-        encoder = PromptEncoder(spec.checkpoint, spec.images, spec.prompt)
+        encoder = PromptEncoder(spec.model, spec.images, spec.prompt)
         vllm = AsyncLLM.from_engine_args(
-            AsyncEngineArgs(**engine_arguments(spec.checkpoint, spec.config, spec.on_gpu)),
+            AsyncEngineArgs(**engine_arguments(spec.model, spec.config, spec.on_gpu)),
             stat_loggers=[usage_logger(self.usage)],
         )
         submissions = Submissions()

@@ -6,7 +6,7 @@ from typing import Any
 from rollout.config import EngineConfig
 
 
-def engine_arguments(checkpoint: Path, config: EngineConfig, on_gpu: bool) -> dict[str, Any]:
+def engine_arguments(model: Path, config: EngineConfig, on_gpu: bool) -> dict[str, Any]:
     """Arguments of vLLM's `AsyncEngineArgs` for a config."""
     from vllm.config import WeightTransferConfig
 
@@ -21,7 +21,7 @@ def engine_arguments(checkpoint: Path, config: EngineConfig, on_gpu: bool) -> di
         }
     )
     return {
-        "model": str(checkpoint),
+        "model": str(model),
         "dtype": config.dtype,
         "tensor_parallel_size": config.tensor_parallel_size,
         # By default vLLM, inside an actor, would have Ray place the ranks in bundles of one GPU each. The actor's

@@ -27,7 +27,7 @@ class Generation:
 
     Args:
         vllm: loaded.
-        encoder: of the checkpoint that it has loaded.
+        encoder: of the model that it has loaded.
         config: of the engine.
         name: the engine's.
         top_p: below 1, log-probabilities are those of the truncated distribution (see `SamplingConfig`).

@@ -13,7 +13,7 @@ from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 from rollout.config import GlooTransferConfig, NcclTransferConfig
 from rollout.processes import die_with_parent
 from rollout.start_errors import record_errors
-from vlm import checkpoints  # noqa: F401 - makes the configurations of the models with region tokens known
+from vlm import model_folders  # noqa: F401 - makes the configurations of the models with region tokens known
 from vlm.families import FAMILIES
 
 

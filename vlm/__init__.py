@@ -1,1 +1,1 @@
-"""The spatial VLM that learner and engine share: families, checkpoints, regions, prompts."""
+"""The spatial VLM that learner and engine share: families, model folders, regions, prompts."""

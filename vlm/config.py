@@ -42,7 +42,7 @@ class TinyModelConfig(StrictModel):
 
 
 class CheckpointModelConfig(StrictModel):
-    """An existing checkpoint of one of the families in `vlm.families`: Qwen3-VL or Qwen2.5-VL."""
+    """An existing model folder of one of the families in `vlm.families`: Qwen3-VL or Qwen2.5-VL."""
 
     type: Literal["checkpoint"] = "checkpoint"
     path: str

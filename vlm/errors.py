@@ -2,4 +2,4 @@
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be used; the message names the file and the problem."""
+    """A model folder or a checkpoint of training cannot be used; the message names the file and the problem."""

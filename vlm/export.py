@@ -5,8 +5,8 @@ from typing import Any
 
 from spatial.prompts import instruction
 from spatial.sample import ReasoningPath
-from vlm.checkpoints import knows_regions, load_processor
 from vlm.config import PromptConfig
+from vlm.model_folders import knows_regions, load_processor
 
 PROMPT_FILE = "sr_real_prompt.json"
 """The prompt settings that the model was trained with."""
@@ -72,7 +72,7 @@ print(processor.answer(inputs, model.generate(**inputs, max_new_tokens=512)))
 
 With sr-real installed beside vLLM, `vllm serve FOLDER --trust-request-mm-kwargs` serves it, regions included.
 """
-_PLAIN = """An ordinary checkpoint of its family: load it with `AutoModelForImageTextToText` and `AutoProcessor`.
+_PLAIN = """An ordinary model folder of its family: load it with `AutoModelForImageTextToText` and `AutoProcessor`.
 """
 _PATHS = """
 | path | regions in the prompt | instruction after the question |

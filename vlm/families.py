@@ -227,10 +227,10 @@ FAMILIES = (QWEN3_VL, QWEN2_5_VL)
 
 
 def family_of(model_type: str, source: object = "the model") -> Family:
-    """The family of a checkpoint, by the `model_type` of its config.json, with region tokens or without.
+    """The family of a model, by the `model_type` of its config.json, with region tokens or without.
 
     Args:
-        source: how the error names the checkpoint.
+        source: how the error names the model.
 
     Raises:
         CheckpointError: no known family has this `model_type`.

@@ -12,11 +12,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vlm.checkpoints import load_model_config, model_class
 from vlm.config import LOGIT_ROWS as _LOGIT_ROWS
 from vlm.errors import CheckpointError
 from vlm.families import family_of
 from vlm.hub.region_inputs import RegionInputs
+from vlm.model_folders import load_model_config, model_class
 from vlm.prompt import VisionInputs
 
 # Far below any real logit, but finite, so that no entropy contains 0 × infinity.
@@ -169,21 +169,21 @@ def load_policy(
     dtype: torch.dtype = torch.float32,
     attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa",
 ) -> Policy:
-    """Load a checkpoint of one of the known families.
+    """Load a model folder of one of the known families.
 
     Raises:
         CheckpointError: it is of another family; or a weight is missing, unknown or has another shape. (transformers
             would leave a missing one randomly initialised, with a log line.)
     """
     config = load_model_config(folder)
-    family = family_of(config.model_type, f"checkpoint {folder}")
+    family = family_of(config.model_type, f"model folder {folder}")
     vlm, info = model_class(config).from_pretrained(
         str(folder), config=config, dtype=dtype, attn_implementation=attention, output_loading_info=True
     )
     faults = {name: sorted(map(str, info[name])) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if any(faults.values()):
         listed = "; ".join(f"{name.replace('_', ' ')}: {', '.join(keys[:5])}" for name, keys in faults.items() if keys)
-        raise CheckpointError(f"checkpoint {folder} does not fit its own config.json: {listed}")
+        raise CheckpointError(f"model folder {folder} does not fit its own config.json: {listed}")
     _multiply_patches(family.patch_embedding(vlm))
     return Policy(vlm)
 

@@ -13,10 +13,10 @@ from PIL import Image
 
 from spatial.images import ImageStore
 from spatial.sample import BadImageError, ImageRef, ReasoningPath, Region, SpatialSample
-from vlm.checkpoints import load_processor
 from vlm.config import PromptConfig, RegionStyle
 from vlm.hub.region_inputs import RegionInputs, coverage
 from vlm.hub.region_prompts import REGION
+from vlm.model_folders import load_processor
 from vlm.regions import describe_boxes, describe_points, draw_marks, region_label, relative_box
 from vlm.sample_regions import RegionSpec, positions_in_3d, region_inputs, shapes_of
 
@@ -57,16 +57,16 @@ def question_text(sample: SpatialSample, path: ReasoningPath, config: PromptConf
 
 
 class PromptEncoder:
-    """Turns samples into prompts, and prompts into token ids and pixel values, with the checkpoint's own processor."""
+    """Turns samples into prompts, and prompts into token ids and pixel values, with the model's own processor."""
 
     def __init__(
         self,
-        checkpoint: Path | str,
+        model_folder: Path | str,
         images: ImageStore,
         config: PromptConfig,
         max_cached_bytes: int = _MAX_CACHED_BYTES,
     ) -> None:
-        self._processor = load_processor(checkpoint)
+        self._processor = load_processor(model_folder)
         self._images = images
         self._config = config
         self.tokenizer = self._processor.tokenizer
@@ -74,8 +74,8 @@ class PromptEncoder:
         region_token_id = self.tokenizer.get_vocab().get(REGION)
         if config.has_region_tokens and region_token_id is None:
             raise ValueError(
-                f"checkpoint {checkpoint} has no {REGION} token; give it one with vlm.checkpoints.add_regions, or "
-                "draw regions as marks (prompt.regions=marks)"
+                f"model folder {model_folder} has no {REGION} token; give it one with vlm.model_folders.add_regions, "
+                "or draw regions as marks (prompt.regions=marks)"
             )
         self._region_token_id = region_token_id
         self.banned_token_ids: tuple[int, ...] = (
@@ -92,7 +92,7 @@ class PromptEncoder:
         self.pad_token_id: int = self.tokenizer.pad_token_id
         if self.pad_token_id == self.end_token_id:
             raise ValueError(
-                f"checkpoint {checkpoint}: pad_token_id equals eos_token_id ({self.end_token_id}), so the end of a "
+                f"model folder {model_folder}: pad_token_id equals eos_token_id ({self.end_token_id}), so the end of a "
                 "response could not be learned; give the tokenizer a separate padding token"
             )
         # The members of a group and the micro-batches of an update need the same prompts repeatedly.

@@ -1,4 +1,4 @@
-"""A tiny model of any family: an ordinary checkpoint folder that transformers and vLLM both load.
+"""A tiny model of any family: an ordinary model folder that transformers and vLLM both load.
 
 Left out on purpose: video, and any text that its corpus does not contain (unknown words become one unknown token).
 """
@@ -12,11 +12,11 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor, Qwen3VLVideoProcessor
 
-from vlm.checkpoints import region_config, region_processor
 from vlm.config import TinyModelConfig
 from vlm.families import QWEN3_VL, Family
 from vlm.files import follow_umask
 from vlm.hub.region_prompts import REGION
+from vlm.model_folders import region_config, region_processor
 
 PAD, UNKNOWN, END, ASSISTANT = "<|pad|>", "<|unk|>", "<|im_end|>", "<|im_start|>"
 IMAGE, VIDEO, VISION_START, VISION_END = "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"

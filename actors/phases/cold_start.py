@@ -26,7 +26,7 @@ _NUM_LOSSES = 200
 class ColdStart:
     """Teach a model the true responses, and evaluate the result."""
 
-    checkpoint: Path
+    model: Path
     """The model to teach."""
     resume_from: Path | None = None
     """A checkpoint of a cold start that was stopped, with the same settings; None: begin with the first step."""
@@ -38,11 +38,11 @@ class ColdStart:
         learner, rollouts = await asyncio.gather(
             session.start_learner(
                 config.for_cold_start(),
-                self.checkpoint,
+                self.model,
                 total_steps=config.sft.steps,
                 checkpoints=folder.cold_start_checkpoints,
             ),
-            session.start_rollouts(self.checkpoint),
+            session.start_rollouts(self.model),
         )
         steps = ColdStartSteps(config.sft, learner, folder, started_s)
         num_responses = await learner.load_chains(

@@ -19,7 +19,7 @@ from spatial.sample import SpatialSample
 class Evaluate:
     """Collect a model's answers to questions; they are scored elsewhere."""
 
-    checkpoint: Path
+    model: Path
     """The model, a Hugging Face folder."""
     samples: Sequence[SpatialSample]
     """The questions."""
@@ -32,8 +32,8 @@ class Evaluate:
         session.control.begin("loading engines")
         # Engines of an evaluation before hold that one's weights, and there is no learner to push others.
         await session.end_rollouts()
-        rollouts = await session.start_rollouts(self.checkpoint, images=self.images)
-        session.control.begin(f"questions to {self.checkpoint.name}")
+        rollouts = await session.start_rollouts(self.model, images=self.images)
+        session.control.begin(f"questions to {self.model.name}")
         sampling = _sampling(self.config, session)
         async with beside(rollouts.roster.serve_as_loaded()):
             questions = questions_of(self.samples, self.config)

@@ -17,7 +17,7 @@ from spatial.sample import ReasoningPath, SpatialSample
 class LearnerOnly:
     """Make one update for each recorded step, without engines."""
 
-    checkpoint: Path
+    model: Path
     """The model to update, a Hugging Face folder; also the reference of the KL penalty."""
     recorded: Path
     """The `trajectories` folder of a run."""
@@ -28,9 +28,9 @@ class LearnerOnly:
         files = sorted(self.recorded.glob("step-*.jsonl"))
         learner = await session.start_learner(
             session.config.learner,
-            self.checkpoint,
+            self.model,
             total_steps=len(files) * session.config.steps_per_update,
-            reference=self.checkpoint,
+            reference=self.model,
         )
         samples = {sample.sample_id: sample for sample in session.samples("train")}
         session.control.begin("learner only", len(files))

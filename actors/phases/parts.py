@@ -22,7 +22,7 @@ from spatial.sample import SpatialSample
 
 def make_rollouts(
     config: SessionConfig,
-    checkpoint: Path,
+    model: Path,
     images: tuple[Path, ...],
     waits: Waits,
     report: Callable[[str], None],
@@ -30,10 +30,10 @@ def make_rollouts(
     """The pool of engines, to be started.
 
     Args:
-        checkpoint: the weights that engines load when they start.
+        model: the weights that engines load when they start.
         images: the stores that hold the images of the prompts.
     """
-    spec = RolloutSpec(checkpoint, images, config.prompt, config.rollout)
+    spec = RolloutSpec(model, images, config.prompt, config.rollout)
     return RolloutPool(
         lambda name, number: RolloutWorkerHandle(spec, name, number, config.cluster.deadlines, report),
         config.rollout.health,

@@ -29,7 +29,7 @@ from rollout.errors import cause_of
 class Reinforce:
     """Train a model by reinforcement along both paths, and evaluate the result."""
 
-    checkpoint: Path
+    model: Path
     """The model to start from, a Hugging Face folder; also the reference of the KL penalty."""
     resume_from: Path | None = None
     """The training checkpoint to continue from; None: begin with the first step."""
@@ -72,7 +72,7 @@ class _Training:
         self._telemetry = telemetry
         self._scaling = make_scaling(session.config.rollout)
         self._rewards = make_reward_pool(session.config, session.warnings.add)
-        self._engines = asyncio.ensure_future(session.start_rollouts(phase.checkpoint, phase.resume_from))
+        self._engines = asyncio.ensure_future(session.start_rollouts(phase.model, phase.resume_from))
         self._graders = asyncio.ensure_future(self._rewards.start())
 
     async def run(self, resume_from: Path | None) -> HeldOutReport | None:
@@ -81,10 +81,10 @@ class _Training:
         Raises:
             ExceptionGroup: of `LearnerLostError`, when a rank died or hung; the engines and reward workers stay.
         """
-        session, config, checkpoint = self._session, self._session.config, self._phase.checkpoint
+        session, config, model = self._session, self._session.config, self._phase.model
         steps = config.training.num_steps * config.steps_per_update
         learner, rollouts, _ = await asyncio.gather(
-            session.start_learner(config.learner, checkpoint, total_steps=steps, reference=checkpoint),
+            session.start_learner(config.learner, model, total_steps=steps, reference=model),
             self._engines,
             self._graders,
         )

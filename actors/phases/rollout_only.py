@@ -16,14 +16,14 @@ from flow.group import Group
 class RolloutOnly:
     """Feed, roll out, score and record; one model answers every step."""
 
-    checkpoint: Path
+    model: Path
     """The model, a Hugging Face folder."""
 
     async def run(self, session: Session) -> None:
         config = session.config
         session.control.begin("rollout only: loading engines")
         rewards = make_reward_pool(config, session.warnings.add)
-        rollouts, _ = await asyncio.gather(session.start_rollouts(self.checkpoint), rewards.start())
+        rollouts, _ = await asyncio.gather(session.start_rollouts(self.model), rewards.start())
         session.trainer = trainer = make_trainer(
             session,
             rollouts,

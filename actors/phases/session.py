@@ -42,19 +42,19 @@ class Session:
     # -- for phases --------------------------------------------------------------------------------------------------
 
     async def start_rollouts(
-        self, checkpoint: Path, resume_from: Path | None = None, images: Path | None = None
+        self, model: Path, resume_from: Path | None = None, images: Path | None = None
     ) -> RolloutPool:
         """The engines. The first phase starts them; later phases get the same ones and push their weights into them.
 
         Args:
-            checkpoint: the weights that engines load when they start.
+            model: the weights that engines load when they start.
             resume_from: a training checkpoint; engines start with as many workers as the run had then.
             images: the store of the images, if not the run's own.
         """
         if self._rollouts is None:
             config = self.config.rollout
             stores = (images,) if images else self.folder.image_stores
-            self._rollouts = make_rollouts(self.config, checkpoint, stores, self.waits, self.warnings.add)
+            self._rollouts = make_rollouts(self.config, model, stores, self.waits, self.warnings.add)
             state = read_loop_state(resume_from) if resume_from is not None else {}
             size = first_size(config, state)
             if size != config.num_workers:
@@ -74,7 +74,7 @@ class Session:
     async def start_learner(
         self,
         config: LearnerConfig,
-        checkpoint: Path,
+        model: Path,
         total_steps: int,
         reference: Path | None = None,
         checkpoints: Path | None = None,
@@ -83,7 +83,7 @@ class Session:
 
         Args:
             config: the run's own settings, or those of its cold start.
-            checkpoint: the weights that training starts from.
+            model: the weights that training starts from.
             total_steps: planned optimiser steps.
             reference: the weights that the KL penalty compares with.
             checkpoints: where its training state is kept, if not in the folder of reinforcement learning.
@@ -91,7 +91,7 @@ class Session:
         whole = self.config
         spec = LearnerSpec(
             config=config,
-            checkpoint=checkpoint,
+            model=model,
             reference=reference,
             images=self.folder.images,
             prompt=whole.prompt,

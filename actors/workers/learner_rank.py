@@ -31,7 +31,7 @@ class LearnerSpec:
     """What every rank is made from."""
 
     config: LearnerConfig
-    checkpoint: Path
+    model: Path
     """The weights that training starts from."""
     reference: Path | None
     """The weights that the KL penalty refers to; None without one."""
@@ -84,11 +84,9 @@ class LearnerRank:
         spec = self._spec
         if spec.num_threads is not None:
             torch.set_num_threads(spec.num_threads)
-        self._encoder = PromptEncoder(
-            spec.checkpoint, ImageStore(spec.images, spec.prompt.image_cache_mib), spec.prompt
-        )
+        self._encoder = PromptEncoder(spec.model, ImageStore(spec.images, spec.prompt.image_cache_mib), spec.prompt)
         self._engine = LearnerEngine(
-            spec.checkpoint,
+            spec.model,
             self._encoder,
             spec.config,
             rank=self._rank,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class RolloutSpec:
     """What every worker of a pool is made from."""
 
-    checkpoint: Path
+    model: Path
     """The weights that an engine starts with; it does not serve before it has been synced."""
     images: tuple[Path, ...]
     """Image stores, searched in this order."""
@@ -61,7 +61,7 @@ class RolloutWorker:
         spec = self._spec
         self._engine = RolloutEngine(
             EngineSpec(
-                checkpoint=spec.checkpoint,
+                model=spec.model,
                 images=ImageStore(spec.images[0], spec.prompt.image_cache_mib, also=spec.images[1:]),
                 prompt=spec.prompt,
                 config=spec.rollout.engine,

@@ -154,7 +154,7 @@ def train(
     overrides: Overrides = None,
     config: Config = None,
     accept: AcceptChanges = False,
-    checkpoint: Annotated[
+    model: Annotated[
         Path | None,
         typer.Option(
             "--from",
@@ -195,7 +195,7 @@ def train(
     if resume_from is not None:
         check_resumable(resume_from, "train", settings)
         check_data(folder, accept)
-    start = start_of_training(folder, checkpoint, resume_from is not None, accept)
+    start = start_of_training(folder, model, resume_from is not None, accept)
     with Driver(settings, console, Needs(phases=["train"])) as driver:
         driver.train(start, resume_from)
     print_summary(driver.folder, console)
@@ -233,7 +233,7 @@ def export(
 
 @app.command("rollout-only")
 def rollout_only(
-    checkpoint: Annotated[Path, typer.Option("--from", help="Model (a Hugging Face folder) that responds.")],
+    model: Annotated[Path, typer.Option("--from", help="Model (a Hugging Face folder) that responds.")],
     overrides: Overrides = None,
     config: Config = None,
     run: RunOption = None,
@@ -245,15 +245,15 @@ def rollout_only(
     from launch.run.driver import Driver
     from launch.run.ready import Needs
 
-    checkpoint = model_folder(checkpoint, "--from")
+    model = model_folder(model, "--from")
     with Driver(config_for(USE, config, with_run(overrides, run), console), console, Needs(phases=["train"])) as driver:
-        driver.rollout_only(checkpoint)
+        driver.rollout_only(model)
     console.print(f"recorded {driver.folder.trajectories}")
 
 
 @app.command("learner-only")
 def learner_only(
-    checkpoint: Annotated[Path, typer.Option("--from", help="Model (a Hugging Face folder) to update.")],
+    model: Annotated[Path, typer.Option("--from", help="Model (a Hugging Face folder) to update.")],
     recorded: Annotated[Path, typer.Option("--trajectories", help="RUN/trajectories of a run, or of rollout-only.")],
     overrides: Overrides = None,
     config: Config = None,
@@ -265,9 +265,9 @@ def learner_only(
     """
     from launch.run.driver import Driver
 
-    checkpoint, recorded = model_folder(checkpoint, "--from"), trajectories_folder(recorded, "--trajectories")
+    model, recorded = model_folder(model, "--from"), trajectories_folder(recorded, "--trajectories")
     with Driver(config_for(USE, config, with_run(overrides, run), console), console) as driver:
-        updates = driver.learner_only(checkpoint, recorded)
+        updates = driver.learner_only(model, recorded)
     for number, metrics in enumerate(updates, start=1):
         shown = ("loss", "grad_norm", "kl_reference", "kl_rollout_learner", "clip_fraction", "ess")
         console.print(f"update {number}: " + "  ".join(f"{key} {metrics[key]:.4g}" for key in shown if key in metrics))

@@ -20,13 +20,13 @@ from spatial.sample import ReasoningPath
 if TYPE_CHECKING:
     from evaluation.benchmarks.benchmark import Benchmark
     from evaluation.report import Comparison, PathFigures, Report
-    from launch.run.evaluations import CheckpointReport
+    from launch.run.evaluations import ModelReport
 
 
 def evaluate(
     overrides: Overrides = None,
     config: Config = None,
-    checkpoint: Annotated[
+    model: Annotated[
         list[Path] | None,
         typer.Option(
             "--checkpoint",
@@ -63,7 +63,7 @@ def evaluate(
 ) -> None:
     """Evaluate models on held-out questions or a benchmark, with 95 % intervals, by path and task.
 
-    Writes RUN/evaluations/NAME-CHECKPOINT/results.json and page.html. Several models are asked the same questions and
+    Writes RUN/evaluations/NAME-MODEL/results.json and page.html. Several models are asked the same questions and
     compared question by question.
 
     Examples: sr-real evaluate run=runs/mine ·
@@ -71,10 +71,10 @@ def evaluate(
     """
     if folder is not None and not folder.exists() and (folder.is_absolute() or len(folder.parts) != 2):
         raise ConfigError(f"--folder {folder}: there is no such folder")  # and it is not a name on the hub either
-    checkpoints = None if not checkpoint else [model_folder(path, "--checkpoint") for path in checkpoint]
-    settings = config_for(USE, config, with_run_of(checkpoints or (), config, with_run(overrides, run)), console)
+    named = None if not model else [model_folder(path, "--checkpoint") for path in model]
+    settings = config_for(USE, config, with_run_of(named or (), config, with_run(overrides, run)), console)
     evaluation = evaluation_of(settings, paths, samples, temperature, limit, is_benchmark=benchmark is not None)
-    models = checkpoints_of(checkpoints, Path(settings.run))
+    models = models_of(named, Path(settings.run))
     if (benchmark is None) != (folder is None):
         raise ConfigError("--benchmark and --folder (with its files) need each other: give both or neither")
 
@@ -86,7 +86,7 @@ def evaluate(
     except ReportError as error:
         raise ConfigError(str(error)) from None
     request = EvaluationRequest(
-        checkpoints=models,
+        models=models,
         evaluation=evaluation,
         benchmark=None if benchmark is None else benchmark_of(benchmark, frames),
         folder=folder,
@@ -132,16 +132,16 @@ def evaluation_of(
     return found
 
 
-def checkpoints_of(given: Sequence[Path] | None, run: Path) -> tuple[Path, ...]:
+def models_of(given: Sequence[Path] | None, run: Path) -> tuple[Path, ...]:
     """The models' folders.
 
     Raises:
         ConfigError: one is not a model's folder, or is given twice.
     """
-    checkpoints = tuple(model_folder(path, "--checkpoint") for path in given or [run / "final_model"])
-    if len(set(checkpoints)) < len(checkpoints):
+    models = tuple(model_folder(path, "--checkpoint") for path in given or [run / "final_model"])
+    if len(set(models)) < len(models):
         raise ConfigError("--checkpoint: the same folder is given twice; give different models to compare")
-    return checkpoints
+    return models
 
 
 def benchmark_of(name: str, num_frames: int | None) -> "Benchmark":
@@ -162,8 +162,8 @@ def benchmark_of(name: str, num_frames: int | None) -> "Benchmark":
         raise ConfigError(f"--frames {num_frames}: {error}") from None
 
 
-def print_reports(reports: Sequence["CheckpointReport"], console: Console) -> None:
-    """The figures of all checkpoints, then their comparisons, then the files."""
+def print_reports(reports: Sequence["ModelReport"], console: Console) -> None:
+    """The figures of all models, then their comparisons, then the files."""
     from launch.show.summary import print_phases
 
     summaries = {Path(each.report.checkpoint).name: each.summary for each in reports if each.summary is not None}

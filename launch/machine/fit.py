@@ -108,7 +108,7 @@ def examine_config(
     if config.model.type != "checkpoint":
         return [*findings, Finding("model", "ok", "a tiny one, built when the run starts; it fits anywhere")]
     try:
-        shape = ModelShape.of_checkpoint(config.model.path, learner)
+        shape = ModelShape.of_model(config.model.path, learner)
     except (ConfigError, OSError, ValueError) as error:
         # Only its memory cannot be checked.
         advice = "fix that first, or give another (model.path); until then memory cannot be checked"

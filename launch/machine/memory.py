@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.machine.findings import GIB, Finding
-from launch.settings.model_paths import find_checkpoint
+from launch.settings.model_paths import find_model
 from learner.config import DeepSpeedConfig, LearnerConfig
 from rollout.config import EngineConfig, GlooTransferConfig, NcclTransferConfig, TransferConfig
 from vlm.config import LOGIT_ROWS
@@ -41,19 +41,19 @@ class ModelShape:
     vocab_size: int
 
     @classmethod
-    def of_checkpoint(cls, folder: Path | str, learner: LearnerConfig) -> "ModelShape":
-        """From a checkpoint's config.json alone: no weight is read or made.
+    def of_model(cls, folder: Path | str, learner: LearnerConfig) -> "ModelShape":
+        """From a model folder's config.json alone: no weight is read or made.
 
         Raises:
-            ConfigError: there is no such checkpoint, here or in the hub's cache; the network is not asked.
+            ConfigError: there is no such model, here or in the hub's cache; the network is not asked.
         """
         import torch
         from transformers import AutoConfig, AutoModelForImageTextToText
 
         from learner.freezing import freeze
-        from vlm import checkpoints  # noqa: F401 - makes models with region tokens known to transformers
+        from vlm import model_folders  # noqa: F401 - makes models with region tokens known to transformers
 
-        config: Any = AutoConfig.from_pretrained(find_checkpoint(str(folder)))
+        config: Any = AutoConfig.from_pretrained(find_model(str(folder)))
         with torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(config)
         freeze(model, learner)

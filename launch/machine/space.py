@@ -17,7 +17,7 @@ _WIDTH_BYTES = {"float32": 4, "bfloat16": 2}
 
 def count_parameters(model: Path, learner: LearnerConfig) -> tuple[int, int]:
     """(all, those that are trained) of a model folder, from the headers of its files; no weight is read."""
-    family = family_of(json.loads((model / "config.json").read_text())["model_type"], f"checkpoint {model}")
+    family = family_of(json.loads((model / "config.json").read_text())["model_type"], f"model folder {model}")
     sizes: dict[str, int] = {}
     for file in model.glob("*.safetensors"):
         with file.open("rb") as content:

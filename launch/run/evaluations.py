@@ -1,4 +1,4 @@
-"""Evaluations of checkpoints, on a benchmark or on the run's own held-out questions: ask, score, compare, write."""
+"""Evaluations of models, on a benchmark or on the run's own held-out questions: ask, score, compare, write."""
 
 import hashlib
 import re
@@ -42,7 +42,7 @@ from spatial.images import ImageStore
 class EvaluationRequest:
     """What to evaluate, and on which questions."""
 
-    checkpoints: tuple[Path, ...]
+    models: tuple[Path, ...]
     evaluation: EvaluationConfig
     benchmark: Benchmark | None = None
     """None: the run's own held-out questions."""
@@ -55,8 +55,8 @@ class EvaluationRequest:
 
 
 @dataclass(frozen=True)
-class CheckpointReport:
-    """One checkpoint's report and its folder."""
+class ModelReport:
+    """One model's report and its folder."""
 
     report: Report
     folder: Path
@@ -64,10 +64,10 @@ class CheckpointReport:
     """The same figures as in `summary.json`; None for a benchmark."""
 
 
-def run_evaluations(config: RunConfig, request: EvaluationRequest, console: Console) -> list[CheckpointReport]:
-    """Ask every checkpoint the same questions, one checkpoint after the other, through the engine pool.
+def run_evaluations(config: RunConfig, request: EvaluationRequest, console: Console) -> list[ModelReport]:
+    """Ask every model the same questions, one model after the other, through the engine pool.
 
-    Each checkpoint's results.json, page.html and config.json are written as soon as it has answered; comparisons are
+    Each model's results.json, page.html and config.json are written as soon as it has answered; comparisons are
     added at the end.
 
     Raises:
@@ -83,30 +83,30 @@ def run_evaluations(config: RunConfig, request: EvaluationRequest, console: Cons
     if request.benchmark is not None:
         assert request.folder is not None
         exam = read_exam(config, request.benchmark, request.folder, request.limit, images, console)
-    reports: list[CheckpointReport] = []
+    reports: list[ModelReport] = []
     from launch.run.start_checks import check_questions  # loads torch: not needed to refuse a faulty config
 
     with Driver(config, console, Needs(data=request.benchmark is None, model=False)) as run:
         if exam is None:
             exam = _own_exam(config, request.evaluation, run_folder)
         check_fit(exam, request.evaluation.paths, config)
-        check_questions(config, exam.samples, request.evaluation.paths, request.checkpoints[0], images)
-        for checkpoint in request.checkpoints:
-            responses = run.evaluate(checkpoint, exam.samples, request.evaluation, images)
-            with console.status(f"figures of {checkpoint.name}, with their intervals"):
-                reports.append(_report(config, request, exam, responses, checkpoint, run_folder))
+        check_questions(config, exam.samples, request.evaluation.paths, request.models[0], images)
+        for model in request.models:
+            responses = run.evaluate(model, exam.samples, request.evaluation, images)
+            with console.status(f"figures of {model.name}, with their intervals"):
+                reports.append(_report(config, request, exam, responses, model, run_folder))
             _write(reports[-1], exam, images)
             (reports[-1].folder / "config.json").write_text(config.model_dump_json(indent=1) + "\n")
     with console.status("comparisons"):
         return [_with_comparisons(each, reports, request, exam, images, console) for each in reports]
 
 
-def slug(checkpoint: Path, run: Path) -> str:
-    """The name of a checkpoint's folder of results: its path in the run, or its name with a hash if it is elsewhere."""
-    inside = checkpoint.is_relative_to(run)
-    parts = checkpoint.relative_to(run).parts if inside else checkpoint.parts[-2:]
+def slug(model: Path, run: Path) -> str:
+    """The name of a model's folder of results: its path in the run, or its name with a hash if it is elsewhere."""
+    inside = model.is_relative_to(run)
+    parts = model.relative_to(run).parts if inside else model.parts[-2:]
     name = re.sub(r"[^\w.-]+", "_", "-".join(parts)).strip("_") or "model"
-    return name if inside else f"{name}-{hashlib.sha256(str(checkpoint).encode()).hexdigest()[:6]}"
+    return name if inside else f"{name}-{hashlib.sha256(str(model).encode()).hexdigest()[:6]}"
 
 
 def _own_exam(config: RunConfig, evaluation: EvaluationConfig, folder: RunFolder) -> Exam:
@@ -120,9 +120,9 @@ def _report(
     request: EvaluationRequest,
     exam: Exam,
     responses: Responses[Response],
-    checkpoint: Path,
+    model: Path,
     folder: RunFolder,
-) -> CheckpointReport:
+) -> ModelReport:
     evaluation, training = request.evaluation, config.rollout.sampling
     settings = Settings(
         benchmark=exam.rule.name,
@@ -136,10 +136,10 @@ def _report(
         limit=request.limit,
         prompt=config.prompt.model_dump(mode="json"),
     )
-    report = make_report(exam, responses, str(checkpoint), settings)
+    report = make_report(exam, responses, str(model), settings)
     summary = _summary(config, exam, responses) if request.benchmark is None else None
-    target = folder.evaluations / f"{exam.rule.name}-{slug(checkpoint, folder.root)}"
-    return CheckpointReport(report, target, summary)
+    target = folder.evaluations / f"{exam.rule.name}-{slug(model, folder.root)}"
+    return ModelReport(report, target, summary)
 
 
 def _summary(config: RunConfig, exam: Exam, responses: Responses[Response]) -> dict[str, Any]:
@@ -157,14 +157,14 @@ def _summary(config: RunConfig, exam: Exam, responses: Responses[Response]) -> d
 
 
 def _with_comparisons(
-    this: CheckpointReport,
-    reports: Sequence[CheckpointReport],
+    this: ModelReport,
+    reports: Sequence[ModelReport],
     request: EvaluationRequest,
     exam: Exam,
     images: Path,
     console: Console,
-) -> CheckpointReport:
-    """`this` report, compared with the baseline and with each checkpoint that was named before it."""
+) -> ModelReport:
+    """`this` report, compared with the baseline and with each model that was named before it."""
     earlier = [first.report for first, second in combinations(reports, 2) if second is this]
     baselines = [*([request.baseline] if request.baseline is not None else []), *earlier]
     if not baselines:
@@ -180,11 +180,11 @@ def _with_comparisons(
             comparisons += compare_reports(exam, baseline, this.report)
         except ReportError as error:
             raise ConfigError(str(error)) from None
-    compared = CheckpointReport(this.report.replace(comparisons=tuple(comparisons)), this.folder, this.summary)
+    compared = ModelReport(this.report.replace(comparisons=tuple(comparisons)), this.folder, this.summary)
     _write(compared, exam, images)
     return compared
 
 
-def _write(this: CheckpointReport, exam: Exam, images: Path) -> None:
+def _write(this: ModelReport, exam: Exam, images: Path) -> None:
     this.report.write(this.folder / "results.json")
     write_page(this.folder / "page.html", this.report, exam, ImageStore(images))

@@ -11,7 +11,7 @@ from launch.machine.doctor import HOME_ADVICE
 from launch.machine.inspection import find_version, home_fault, ray_needs_home
 from launch.run.record import own_config
 from launch.settings.config import ConfigError, FileDataConfig, RunConfig, SceneDataConfig
-from launch.settings.model_paths import find_checkpoint
+from launch.settings.model_paths import find_model
 from launch.settings.targets import check_writable
 from spatial.dataset import open_samples
 from spatial.images import ImageStore
@@ -73,7 +73,7 @@ def check_model(config: RunConfig) -> None:
         ConfigError: it is not there.
     """
     if not isinstance(config.model, TinyModelConfig):
-        find_checkpoint(config.model.path)
+        find_model(config.model.path)
 
 
 def check_data(config: RunConfig) -> None:
@@ -180,24 +180,24 @@ def _check_files(config: RunConfig, folder: RunFolder) -> None:
 def prepare_base_model(config: RunConfig, folder: RunFolder) -> Path:
     """The folder of the model that a run starts from.
 
-    A tiny one is built (once) around the words of its data; a checkpoint that knows no region tokens is copied (once)
+    A tiny one is built (once) around the words of its data; a model that knows no region tokens is copied (once)
     and given them, if the prompts use them. One that was made for another config is set aside and made again.
     """
     from transformers.utils import logging
 
-    from vlm.checkpoints import add_regions, knows_regions
+    from vlm.model_folders import add_regions, knows_regions
     from vlm.tiny import build_tiny_checkpoint
 
     logging.disable_progress_bar()
     model = config.model
     if not isinstance(model, TinyModelConfig):
-        checkpoint = find_checkpoint(model.path)
-        _check_words(config, folder, checkpoint)
-        if not config.prompt.has_region_tokens or knows_regions(checkpoint):
-            return Path(checkpoint)
-        recipe = {"model": checkpoint, "seed": config.seed}
+        model_folder = find_model(model.path)
+        _check_words(config, folder, model_folder)
+        if not config.prompt.has_region_tokens or knows_regions(model_folder):
+            return Path(model_folder)
+        recipe = {"model": model_folder, "seed": config.seed}
         if not _is_made(folder, recipe):
-            add_regions(checkpoint, folder.base_model, config.seed)
+            add_regions(model_folder, folder.base_model, config.seed)
     else:
         recipe = {
             "model": model.model_dump(mode="json"),
@@ -227,11 +227,11 @@ def _recipe_of_own(folder: RunFolder, recipe: Mapping[str, object]) -> Mapping[s
     if own is None:
         return None
     model = own["model"]
-    asked = model if model["type"] == "tiny" else find_checkpoint(model["path"])
+    asked = model if model["type"] == "tiny" else find_model(model["path"])
     return {**recipe, "model": asked, "seed": own["seed"], **({"data": own["data"]} if "data" in recipe else {})}
 
 
-def _check_words(config: RunConfig, folder: RunFolder, checkpoint: str) -> None:
+def _check_words(config: RunConfig, folder: RunFolder, model_folder: str) -> None:
     """A tokenizer of whole words, such as the tiny base's, must know every word of the data.
 
     Raises:
@@ -239,7 +239,7 @@ def _check_words(config: RunConfig, folder: RunFolder, checkpoint: str) -> None:
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
     if tokenizer.unk_token_id is None:
         return
     texts = list(islice(_texts(config, folder), _NUM_TEXTS_CHECKED))
@@ -253,7 +253,7 @@ def _check_words(config: RunConfig, folder: RunFolder, checkpoint: str) -> None:
     if unknown:
         shown = ", ".join(map(repr, sorted(unknown)[:10]))
         raise ConfigError(
-            f"model {checkpoint}: its tokenizer does not know {len(unknown)} words of the data, such as "
+            f"model {model_folder}: its tokenizer does not know {len(unknown)} words of the data, such as "
             f"{shown}; use other data, another model, or a tiny one built around the data, with all of it trained: "
             f"{TINY_INSTEAD}"
         )

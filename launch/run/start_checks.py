@@ -62,20 +62,20 @@ _SPECIAL = Cause(
 Check = Callable[[SpatialSample], Fault | None]
 
 
-def check_samples(config: RunConfig, folder: RunFolder, checkpoint: Path, phases: Collection[LearningPhase]) -> None:
+def check_samples(config: RunConfig, folder: RunFolder, model: Path, phases: Collection[LearningPhase]) -> None:
     """Find samples that cannot be used, record them, and check that enough are left for the run.
 
     Args:
-        checkpoint: whose processor makes the prompts.
+        model: whose processor makes the prompts.
         phases: what the command does with the samples.
 
     Raises:
         BadDataError: more samples cannot be used than `max_bad_share` allows.
-        ConfigError: the checkpoint cannot be asked with the config's prompts, or no sample is left for a task or a path
+        ConfigError: the model cannot be asked with the config's prompts, or no sample is left for a task or a path
             that the config asks for.
     """
     images = ImageStore(folder.images)
-    encoder = _make_encoder(config, checkpoint, images)
+    encoder = _make_encoder(config, model, images)
     checks = [_images_fit(config), _response_fits(config, encoder), _without_special_tokens(encoder)]
     left_out: list[LeftOut] = []
     for split in SPLITS:
@@ -88,9 +88,9 @@ def check_samples(config: RunConfig, folder: RunFolder, checkpoint: Path, phases
     folder.write_left_out(left_out)
 
 
-def _make_encoder(config: RunConfig, checkpoint: Path, images: ImageStore) -> PromptEncoder:
+def _make_encoder(config: RunConfig, model: Path, images: ImageStore) -> PromptEncoder:
     try:
-        return PromptEncoder(checkpoint, images, config.prompt)
+        return PromptEncoder(model, images, config.prompt)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
@@ -183,20 +183,20 @@ def _images_fit(config: RunConfig) -> Check:
 
 
 def check_questions(
-    config: RunConfig, samples: Sequence[SpatialSample], paths: Sequence[ReasoningPath], checkpoint: Path, images: Path
+    config: RunConfig, samples: Sequence[SpatialSample], paths: Sequence[ReasoningPath], model: Path, images: Path
 ) -> None:
     """Whether questions that are no part of the run's data leave room for their responses.
 
     Args:
         paths: which they are asked through.
-        checkpoint: which is asked.
+        model: which is asked.
         images: the store with their images.
 
     Raises:
         BadDataError: more do not than `max_bad_share` allows.
-        ConfigError: the checkpoint cannot be asked with the config's prompts.
+        ConfigError: the model cannot be asked with the config's prompts.
     """
-    check = _response_fits(config, _make_encoder(config, checkpoint, ImageStore(images)), paths)
+    check = _response_fits(config, _make_encoder(config, model, ImageStore(images)), paths)
     faults = {sample.sample_id: fault for sample in samples if (fault := check(sample))}
     if faults:
         summary = _summary(Path("questions"), faults, len(samples), config)

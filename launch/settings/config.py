@@ -64,7 +64,7 @@ class RunConfig(SessionConfig):
     run: Annotated[str, Field(min_length=1)] = "runs/run"
     """The run's folder. Everything it writes goes there."""
     model: ModelConfig
-    """The base model: a checkpoint, or a tiny one that is built when the run starts."""
+    """The base model: a model folder, or a tiny one that is built when the run starts."""
     data: DataConfig
     """Where samples come from: generated scenes, or files."""
     dashboard: DashboardConfig = DashboardConfig()

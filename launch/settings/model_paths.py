@@ -35,7 +35,7 @@ def model_folder(path: Path, flag: str) -> Path:
     raise ConfigError(f"{flag} {path} is not a model folder: it has no config.json")
 
 
-def find_checkpoint(path: str) -> str:
+def find_model(path: str) -> str:
     """What `model.path` means: a folder here, one that comes with this program (`assets/…`), or a name in the hub's
     cache.
 

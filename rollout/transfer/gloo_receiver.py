@@ -27,7 +27,7 @@ from rollout.transfer.reload import abandon_reload
 
 
 class GlooWeightTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
-    """Receives weights in checkpoint format and loads them, layer by layer where vLLM converts them.
+    """Receives weights in the format of a model folder and loads them, layer by layer where vLLM converts them.
 
     Weights that do not come stay as they are. After an update that failed, some layers are new and some old.
     """

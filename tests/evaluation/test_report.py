@@ -19,10 +19,10 @@ QUESTIONS = [make_question(f"q{number}", "depth" if number % 4 else "count") for
 EXAM = make_exam(*QUESTIONS)
 
 
-def results_of(right: Sequence[bool], exam: Exam = EXAM, checkpoint: str = "model") -> Report:
+def results_of(right: Sequence[bool], exam: Exam = EXAM, model: str = "model") -> Report:
     names = [question.sample.sample_id for question in exam.questions]
     letters = {name: "A" if is_right else "B" for name, is_right in zip(names, right, strict=True)}
-    return make_report(exam, answered(letters), checkpoint, SETTINGS)
+    return make_report(exam, answered(letters), model, SETTINGS)
 
 
 def test_figures_stand_within_their_intervals_and_these_are_in_the_file(tmp_path: Path) -> None:
@@ -105,8 +105,8 @@ def test_several_responses_to_a_question_are_rounds_whose_figures_are_averaged()
 
 
 def test_two_models_are_compared_on_the_questions_that_both_answered() -> None:
-    before = results_of([number < 10 for number in range(40)], checkpoint="before")
-    after = results_of([number < 30 for number in range(40)], checkpoint="after")
+    before = results_of([number < 10 for number in range(40)], model="before")
+    after = results_of([number < 30 for number in range(40)], model="after")
     (found,) = compare_reports(EXAM, before, after)
     assert (found.baseline, found.num_questions, found.num_lost, found.num_won) == ("before", 40, 0, 20)
     assert found.mcnemar_p == pytest.approx(2 / 2**20)

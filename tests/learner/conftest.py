@@ -11,16 +11,16 @@ from learner.config import LearnerConfig
 from learner.engine import LearnerEngine
 from spatial.images import ImageStore
 from spatial.sample import SpatialSample
-from tests.learner.toy import free_port, make_checkpoint, make_encoder, make_samples
+from tests.learner.toy import free_port, make_encoder, make_model, make_samples
 from vlm.prompt import PromptEncoder
 
 
 @dataclass(frozen=True)
 class ToyWorld:
-    """A checkpoint, another one with the same vocabulary as reference, and 10 samples in two lengths a path."""
+    """A model folder, another one with the same vocabulary as reference, and 10 samples in two lengths a path."""
 
     root: Path
-    checkpoint: Path
+    model: Path
     reference: Path
     encoder: PromptEncoder
     samples: list[SpatialSample]
@@ -30,8 +30,8 @@ class ToyWorld:
 def world(tmp_path_factory: pytest.TempPathFactory) -> ToyWorld:
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("learner")
-    make_checkpoint(root / "tiny")
-    make_checkpoint(root / "reference", seed=1)
+    make_model(root / "tiny")
+    make_model(root / "reference", seed=1)
     store = ImageStore(root / "images")
     return ToyWorld(
         root, root / "tiny", root / "reference", make_encoder(root / "tiny", store), make_samples(store, 10)
@@ -47,9 +47,7 @@ def start_engine(world: ToyWorld) -> Iterator[StartEngine]:
     engines: list[LearnerEngine] = []
 
     def start(config: LearnerConfig) -> LearnerEngine:
-        engine = LearnerEngine(
-            world.checkpoint, world.encoder, config, master_port=free_port(), reference=world.reference
-        )
+        engine = LearnerEngine(world.model, world.encoder, config, master_port=free_port(), reference=world.reference)
         engines.append(engine)
         return engine
 

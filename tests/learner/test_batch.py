@@ -248,7 +248,7 @@ def test_the_gradient_does_not_depend_on_the_cut(world: ToyWorld, config: Learne
     collator = Collator(world.encoder, rows)
     lengths = [len(row.response_token_ids) for row in rows]
     weights = dict(enumerate(config.aggregation.token_weights(lengths)))
-    policy = load_policy(world.checkpoint)
+    policy = load_policy(world.model)
 
     def gradient(num_ranks: int, max_rows: int | None, max_tokens: int | None = None) -> tuple[float, torch.Tensor]:
         policy.zero_grad()

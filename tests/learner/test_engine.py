@@ -27,8 +27,8 @@ from tests.learner.toy import (
     TINY,
     free_port,
     gradient_sized,
-    make_checkpoint,
     make_config,
+    make_model,
     num_optimizer_steps,
     sft_rows,
     training_rows,
@@ -55,7 +55,7 @@ def assert_same_weights(left: dict[str, Tensor], right: dict[str, Tensor], atol:
 
 def plain(world: ToyWorld, **changes: Any) -> PlainLearner:
     config = gradient_sized(make_config(**changes))
-    return PlainLearner(load_policy(world.checkpoint), load_policy(world.reference), world.encoder, config)
+    return PlainLearner(load_policy(world.model), load_policy(world.reference), world.encoder, config)
 
 
 def plain_weights(learner: PlainLearner) -> dict[str, Tensor]:
@@ -164,7 +164,7 @@ def test_gspo_and_other_choices_train(world: ToyWorld, start_engine: StartEngine
 
 
 def test_a_penalty_without_a_reference_is_refused(world: ToyWorld) -> None:
-    engine = LearnerEngine(world.checkpoint, world.encoder, make_config(kl_coefficient=0.1))
+    engine = LearnerEngine(world.model, world.encoder, make_config(kl_coefficient=0.1))
     with pytest.raises(ValueError, match="needs a reference"):
         engine.policy_update(training_rows(world.samples, world.encoder))
     engine.close()
@@ -172,7 +172,7 @@ def test_a_penalty_without_a_reference_is_refused(world: ToyWorld) -> None:
 
 def test_a_wrong_number_of_ranks_is_refused(world: ToyWorld) -> None:
     with pytest.raises(ValueError, match=r"learner.num_ranks=2"):
-        LearnerEngine(world.checkpoint, world.encoder, make_config(num_ranks=2))
+        LearnerEngine(world.model, world.encoder, make_config(num_ranks=2))
 
 
 def test_the_policy_is_the_model_at_the_temperature_that_engines_sample_at(world: ToyWorld) -> None:
@@ -181,7 +181,7 @@ def test_the_policy_is_the_model_at_the_temperature_that_engines_sample_at(world
     with torch.no_grad():
         expected = [reference._logprobs(reference.policy, row, temperature=0.7).tolist() for row in rows]
     engine = LearnerEngine(
-        world.checkpoint, world.encoder, make_config(kl_coefficient=0.0), master_port=free_port(), temperature=0.7
+        world.model, world.encoder, make_config(kl_coefficient=0.0), master_port=free_port(), temperature=0.7
     )
     found = engine.response_logprobs(rows)
     engine.close()
@@ -205,7 +205,7 @@ def test_the_weight_source_yields_whole_weights_and_the_tied_head(
     world: ToyWorld, start_engine: StartEngine, zero_stage: int
 ) -> None:
     source = DeepSpeedWeightSource(start_engine(make_config(zero_stage)).vlm, torch.float32, bucket_bytes=50_000)
-    expected = load_policy(world.checkpoint).vlm.state_dict()
+    expected = load_policy(world.model).vlm.state_dict()
     found = dict(source)
     assert [(meta.name, meta.shape, meta.dtype) for meta in source.metadata()] == [
         (name, tuple(tensor.shape), tensor.dtype) for name, tensor in source
@@ -300,7 +300,7 @@ def test_an_exported_model_may_be_read_by_whom_other_files_may_be(
 
 
 @pytest.mark.parametrize("zero_stage", [0, 3])
-def test_an_export_is_a_plain_checkpoint(
+def test_an_export_is_a_plain_model_folder(
     world: ToyWorld, start_engine: StartEngine, tmp_path: Path, zero_stage: int
 ) -> None:
     engine = start_engine(make_config(zero_stage))
@@ -316,8 +316,8 @@ def test_an_export_is_a_plain_checkpoint(
 def test_a_checkpoint_of_another_model_is_refused_by_key(
     world: ToyWorld, start_engine: StartEngine, tmp_path: Path
 ) -> None:
-    make_checkpoint(tmp_path / "shallow", model=TINY.replace(text_layers=1))
-    make_checkpoint(tmp_path / "narrow", model=TINY.replace(text_width=32))
+    make_model(tmp_path / "shallow", model=TINY.replace(text_layers=1))
+    make_model(tmp_path / "narrow", model=TINY.replace(text_width=32))
     engine = start_engine(make_config())
     for name, message in (("shallow", r"the key model.*layers\.1.* is missing"), ("narrow", r"has shape \[.*32\]")):
         other = LearnerEngine(tmp_path / name, world.encoder, make_config(kl_coefficient=0.0))
@@ -354,7 +354,7 @@ def test_bfloat16_keeps_float32_masters(world: ToyWorld, start_engine: StartEngi
 def test_a_frozen_part_stays_and_all_others_move(world: ToyWorld, start_engine: StartEngine, part: Part) -> None:
     engine = start_engine(make_config(freeze=(part,)))
     engine.sft_step(sft_rows(world.samples, world.encoder))
-    before, after = load_policy(world.checkpoint).vlm.state_dict(), weights_of(engine)
+    before, after = load_policy(world.model).vlm.state_dict(), weights_of(engine)
     moved = {QWEN3_VL.part_of(name) for name in after if not torch.equal(before[name], after[name])}
     assert moved == {"vision", "projector", "region", "language"} - {part}
 
@@ -362,7 +362,7 @@ def test_a_frozen_part_stays_and_all_others_move(world: ToyWorld, start_engine: 
 def test_only_the_last_layer_and_the_final_norm_move(world: ToyWorld, start_engine: StartEngine) -> None:
     engine = start_engine(make_config(freeze=("vision", "projector", "region"), last_language_layers=1))
     engine.sft_step(sft_rows(world.samples, world.encoder))
-    before, after = load_policy(world.checkpoint).vlm.state_dict(), weights_of(engine)
+    before, after = load_policy(world.model).vlm.state_dict(), weights_of(engine)
     moved = {name for name in after if not torch.equal(before[name], after[name])}
     last = ("model.language_model.layers.1.", "model.language_model.norm.")
     assert moved == {name for name in after if name.startswith(last)}

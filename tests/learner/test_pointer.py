@@ -24,8 +24,8 @@ RESPONSE = "<answer>blue cone</answer>"
 
 class Scene:
     def __init__(self, folder: Path) -> None:
-        self.checkpoint = folder / "model"
-        build_tiny_checkpoint(self.checkpoint, [QUESTION, RESPONSE, " red cube answer blue cone"], TINY, seed=0)
+        self.model = folder / "model"
+        build_tiny_checkpoint(self.model, [QUESTION, RESPONSE, " red cube answer blue cone"], TINY, seed=0)
         store = ImageStore(folder / "images")
         pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
         self.sample = SpatialSample(
@@ -43,7 +43,7 @@ class Scene:
             ),
             chains={ReasoningPath.DIRECT: RESPONSE},
         )
-        self.encoder = PromptEncoder(self.checkpoint, store, PromptConfig(instructions="short"))
+        self.encoder = PromptEncoder(self.model, store, PromptConfig(instructions="short"))
         self.row = SftRow.from_chain(self.sample, ReasoningPath.DIRECT, self.encoder)
         self.ids = [*self.row.prompt_token_ids, *self.row.response_token_ids]
 
@@ -74,7 +74,7 @@ def test_each_mention_points_at_the_tokens_that_its_object_touches(scene: Scene)
 
 @pytest.mark.parametrize(("layer", "head"), [(0, 0), (1, 1)])
 def test_the_watched_attention_is_the_models_own(scene: Scene, layer: int, head: int) -> None:
-    policy = load_policy(scene.checkpoint, attention="eager")
+    policy = load_policy(scene.model, attention="eager")
     pointer = Pointer(policy.vlm, PointerConfig(layer=layer, head=head))
     batch = scene.batch()
     mentions = [Mention(0, len(scene.ids) - 2, (3, 5, 6)), Mention(0, 9, (3, 20))]
@@ -97,7 +97,7 @@ def test_the_watched_attention_is_the_models_own(scene: Scene, layer: int, head:
 @pytest.mark.stack
 def test_the_loss_teaches_the_head_where_to_look(scene: Scene) -> None:
     config = make_config(sft=SftConfig(pointer=PointerConfig(weight=1.0)))
-    engine = LearnerEngine(scene.checkpoint, scene.encoder, config, master_port=free_port())
+    engine = LearnerEngine(scene.model, scene.encoder, config, master_port=free_port())
     try:
         losses = [engine.sft_step([scene.row])["pointer"] for _ in range(12)]
     finally:
@@ -115,7 +115,7 @@ def test_the_loss_is_a_mean_over_mentions_however_the_batch_is_cut(scene: Scene)
     for max_rows in (2, 1):
         config = make_config(sft=SftConfig(pointer=PointerConfig(weight=1.0)))
         config = config.replace(deepspeed=config.deepspeed.replace(micro_batch_rows=max_rows))
-        engine = LearnerEngine(scene.checkpoint, scene.encoder, config, master_port=free_port())
+        engine = LearnerEngine(scene.model, scene.encoder, config, master_port=free_port())
         found.append(engine.sft_step(rows))
         engine.close()
     whole, cut = found
@@ -124,7 +124,7 @@ def test_the_loss_is_a_mean_over_mentions_however_the_batch_is_cut(scene: Scene)
 
 
 def test_a_pointer_needs_a_layer_and_a_head_that_exist(scene: Scene) -> None:
-    vlm = load_policy(scene.checkpoint).vlm
+    vlm = load_policy(scene.model).vlm
     with pytest.raises(ValueError, match=r"layer=7, head=0, but the model has 2 layers of 2 heads"):
         Pointer(vlm, PointerConfig(layer=7))
     with pytest.raises(ValueError, match="neither ZeRO 3 nor"):

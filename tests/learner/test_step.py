@@ -132,7 +132,7 @@ def test_a_cosine_comes_down_over_the_planned_updates_also_where_they_make_fewer
     config = make_config(optimizer_steps_per_batch=4, kl_coefficient=0.0)
     config = config.replace(optimizer=config.optimizer.replace(schedule="cosine", warmup_steps=0, final_fraction=0.1))
     engine = LearnerEngine(
-        world.checkpoint, world.encoder, config, master_port=free_port(), total_steps=3 * 4, steps_per_update=4
+        world.model, world.encoder, config, master_port=free_port(), total_steps=3 * 4, steps_per_update=4
     )
     rows = training_rows(world.samples[:num_rows], world.encoder)
     rates = [engine.policy_update(rows)["learning_rate"] for _ in range(3)]

@@ -1,4 +1,4 @@
-"""A toy problem for the learner's tests: noise images, a tiny checkpoint, responses of several lengths."""
+"""A toy problem for the learner's tests: noise images, a tiny model, responses of several lengths."""
 
 import random
 import socket
@@ -51,14 +51,14 @@ def make_samples(store: ImageStore, num_samples: int) -> list[SpatialSample]:
     ]
 
 
-def make_checkpoint(folder: Path, seed: int = 0, model: TinyModelConfig = TINY) -> None:
-    """A checkpoint whose vocabulary covers the toy texts."""
+def make_model(folder: Path, seed: int = 0, model: TinyModelConfig = TINY) -> None:
+    """A model folder whose vocabulary covers the toy texts."""
     texts = [QUESTION + " red point blue point think detect", *(chain(path, n) for path in PATHS for n in range(10))]
     build_tiny_checkpoint(folder, texts, model, seed)
 
 
-def make_encoder(checkpoint: Path, store: ImageStore) -> PromptEncoder:
-    return PromptEncoder(checkpoint, store, PromptConfig(instructions="short"))
+def make_encoder(model: Path, store: ImageStore) -> PromptEncoder:
+    return PromptEncoder(model, store, PromptConfig(instructions="short"))
 
 
 def sft_rows(samples: list[SpatialSample], encoder: PromptEncoder) -> list[SftRow]:

@@ -45,9 +45,9 @@ PROMPT = PromptConfig(instructions="short", region_depth=True, lor_regions="mark
 
 @dataclass(frozen=True)
 class TinyWorld:
-    """A checkpoint, an image store, and samples with one image each."""
+    """A model folder, an image store, and samples with one image each."""
 
-    checkpoint: Path
+    model: Path
     images: ImageStore
     samples: tuple[SpatialSample, ...]
     encoder: PromptEncoder
@@ -189,10 +189,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
 
 @contextmanager
 def running_host(world: TinyWorld, **settings: Any) -> Iterator[EngineHost]:
-    """An engine of `world`'s checkpoint, loaded, and ended with the block; `settings` of its `EngineConfig`."""
+    """An engine of `world`'s model, loaded, and ended with the block; `settings` of its `EngineConfig`."""
     config = EngineConfig(max_model_len=512, max_num_seqs=16, kv_cache_gib=0.25, transfer=TRANSFER, **settings)
     engine = RolloutEngine(
-        EngineSpec(world.checkpoint, world.images, PROMPT, config, "rollout-0", cpu_cores=(0,), on_gpu=ON_GPU)
+        EngineSpec(world.model, world.images, PROMPT, config, "rollout-0", cpu_cores=(0,), on_gpu=ON_GPU)
     )
     host = EngineHost(engine)
     try:
@@ -210,5 +210,5 @@ def host(world: TinyWorld) -> Iterator[EngineHost]:
 
 @pytest.fixture
 def policy(world: TinyWorld) -> Policy:
-    """The checkpoint's weights, for the test to change."""
-    return load_policy(world.checkpoint)
+    """The model's weights, for the test to change."""
+    return load_policy(world.model)

@@ -301,7 +301,7 @@ def test_shutdown_leaves_no_child_process(host: EngineHost) -> None:
 
 def test_an_engine_that_cannot_start_says_why_in_the_words_of_the_process_that_failed(world: TinyWorld) -> None:
     config = EngineConfig(max_model_len=512, kv_cache_gib=1e-6)
-    engine = RolloutEngine(EngineSpec(world.checkpoint, world.images, PROMPT, config, "rollout-0"))
+    engine = RolloutEngine(EngineSpec(world.model, world.images, PROMPT, config, "rollout-0"))
     with pytest.raises(EngineStartError, match=r"^ValueError: No available memory for the cache blocks"):
         asyncio.run(engine.start())
     assert engine.child_pids == []

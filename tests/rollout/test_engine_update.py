@@ -19,7 +19,7 @@ from rollout.engine_update import EngineUpdate, UpdateState
 from rollout.errors import IncompleteUpdateError, TransferError
 from rollout.submissions import Submissions
 from rollout.worker_extension import TransferWorkerExtension
-from tests.rollout.test_parts import write_checkpoint
+from tests.rollout.test_parts import write_model
 from tests.rollout.transfer.test_gloo import TwoLayers
 
 SHAPES = {"plain.weight": [8, 8], "plain.bias": [8], "processed.weight": [8, 8]}
@@ -105,7 +105,7 @@ class PlayedLlm:
 
 
 def make_update(folder: Path, llm: PlayedLlm) -> EngineUpdate:
-    expected = ExpectedWeights.of_checkpoint(write_checkpoint(folder, SHAPES, is_tied=False))
+    expected = ExpectedWeights.of_model(write_model(folder, SHAPES, is_tied=False))
     config = EngineConfig(transfer=IpcTransferConfig())
     return EngineUpdate("rollout-0", llm, config, expected, Submissions(), EngineDeadlines("rollout-0", config))
 

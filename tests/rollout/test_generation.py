@@ -165,7 +165,7 @@ def test_a_request_that_does_not_fit_is_refused_before_it_is_submitted(world: Ti
 
 
 def test_an_engine_that_is_not_loaded_says_so(world: TinyWorld) -> None:
-    engine = RolloutEngine(EngineSpec(world.checkpoint, world.images, PROMPT, EngineConfig(), "rollout-0"))
+    engine = RolloutEngine(EngineSpec(world.model, world.images, PROMPT, EngineConfig(), "rollout-0"))
     with pytest.raises(RuntimeError, match="engine rollout-0 is not loaded: `start` comes first"):
         asyncio.run(engine.generate(world.request()))
     asyncio.run(engine.shutdown())  # never raises
@@ -184,7 +184,7 @@ def test_after_its_shutdown_an_engine_holds_vllm_no_longer(world: TinyWorld) -> 
         vllm = Ending()
         generation, submissions = make_generation(world, vllm)
         config = EngineConfig()
-        engine = RolloutEngine(EngineSpec(world.checkpoint, world.images, PROMPT, config, "rollout-0"))
+        engine = RolloutEngine(EngineSpec(world.model, world.images, PROMPT, config, "rollout-0"))
         deadlines = EngineDeadlines("rollout-0", config)
         update = EngineUpdate("rollout-0", vllm, config, ExpectedWeights({}), submissions, deadlines)
         engine._loaded = Loaded(vllm, world.encoder, generation, update)

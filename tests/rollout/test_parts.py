@@ -156,7 +156,7 @@ def test_errors_survive_pickling() -> None:
     assert failed.causes == {"rollout-1": "gone"}
 
 
-def write_checkpoint(folder: Path, shapes: dict[str, list[int]], is_tied: bool) -> Path:
+def write_model(folder: Path, shapes: dict[str, list[int]], is_tied: bool) -> Path:
     header = json.dumps(
         {name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()}
     )
@@ -167,7 +167,7 @@ def write_checkpoint(folder: Path, shapes: dict[str, list[int]], is_tied: bool) 
 
 def test_an_update_must_bring_all_weights_and_a_tied_head_too(tmp_path: Path) -> None:
     shapes = {"model.embed_tokens.weight": [10, 4], "model.layers.0.weight": [4, 4]}
-    expected = ExpectedWeights.of_checkpoint(write_checkpoint(tmp_path, shapes, is_tied=True))
+    expected = ExpectedWeights.of_model(write_model(tmp_path, shapes, is_tied=True))
     expected.check([*shapes, "lm_head.weight"], [*shapes.values(), [10, 4]], {})
     # A learner may call a tensor otherwise.
     expected.check(["embed_tokens.weight", "layers.0.weight", "lm_head.weight"], [[10, 4], [4, 4], [10, 4]], {})
@@ -179,7 +179,7 @@ def test_an_update_must_bring_all_weights_and_a_tied_head_too(tmp_path: Path) ->
 
 def test_an_update_may_leave_out_what_its_sender_names(tmp_path: Path) -> None:
     shapes = {"embed_tokens.weight": [10, 4], "layers.0.weight": [4, 4]}
-    expected = ExpectedWeights.of_checkpoint(write_checkpoint(tmp_path, shapes, is_tied=True))
+    expected = ExpectedWeights.of_model(write_model(tmp_path, shapes, is_tied=True))
     expected.check(["layers.0.weight"], [[4, 4]], {"embed_tokens.weight": 40, "lm_head.weight": 40})
     with pytest.raises(
         IncompleteUpdateError, match=r"brings 16 weights in 1 tensors and leaves 40 unchanged, .* has 96"
@@ -189,9 +189,9 @@ def test_an_update_may_leave_out_what_its_sender_names(tmp_path: Path) -> None:
         expected.check([], [], {"embed_tokens.weight": 40, "lm_head.weight": 40})
 
 
-def test_a_checkpoint_without_safetensors_is_refused(tmp_path: Path) -> None:
+def test_a_model_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="safetensors"):
-        ExpectedWeights.of_checkpoint(tmp_path)
+        ExpectedWeights.of_model(tmp_path)
 
 
 def test_an_image_with_other_regions_is_another_image(world: TinyWorld) -> None:

@@ -9,9 +9,9 @@ import torch
 
 from flow.trajectory import RolloutRequest, Trajectory
 from spatial.sample import ReasoningPath, Region, SpatialSample
-from vlm.checkpoints import add_regions
 from vlm.config import TinyModelConfig
 from vlm.families import FAMILIES, QWEN3_VL
+from vlm.model_folders import add_regions
 from vlm.policy import Policy, load_policy
 from vlm.prompt import PromptEncoder
 from vlm.tiny import build_tiny_checkpoint
@@ -40,7 +40,7 @@ def family(request: pytest.FixtureRequest, world: TinyWorld, tmp_path_factory: p
     texts = [QUESTION + " red point: blue point: detect think", RESPONSE]
     build_tiny_checkpoint(folder / "plain", texts, TinyModelConfig(), seed=0, family=request.param, with_regions=False)
     add_regions(folder / "plain", folder / "model", seed=0)
-    return replace(world, checkpoint=folder / "model", encoder=PromptEncoder(folder / "model", world.images, PROMPT))
+    return replace(world, model=folder / "model", encoder=PromptEncoder(folder / "model", world.images, PROMPT))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def differences(host: EngineHost, world: TinyWorld, policy: Policy) -> list[floa
 
 
 def test_engine_and_learner_agree_before_and_after_a_push(host: EngineHost, family: TinyWorld) -> None:
-    policy = load_policy(family.checkpoint)
+    policy = load_policy(family.model)
     assert max(differences(host, family, policy)) < TOLERANCE
     with torch.no_grad():
         for name, parameter in policy.vlm.named_parameters():

@@ -1,4 +1,4 @@
-"""A checkpoint of ours behind vLLM's own OpenAI-compatible server, with nothing of this project but its plugin."""
+"""A model of ours behind vLLM's own OpenAI-compatible server, with nothing of this project but its plugin."""
 
 import base64
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ RED = Region(mark="red", box_xyxy_px=(16.0, 32.0, 96.0, 112.0))
 @pytest.fixture(scope="module")
 def url(world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("server") / "log"
-    with vllm_server(world.checkpoint, log, "--max-model-len=512", "--trust-request-mm-kwargs") as address:
+    with vllm_server(world.model, log, "--max-model-len=512", "--trust-request-mm-kwargs") as address:
         yield f"{address}/chat/completions"
 
 
@@ -57,7 +57,7 @@ def test_the_server_answers_about_a_region_as_the_learner_would(url: str, world:
     row = PolicyRow(prompt, token_ids, world.encoder.vision_inputs(sample, ReasoningPath.DTR))
     batch = PolicyBatch.collate([row], world.encoder.pad_token_id, world.encoder.image_token_id)
     with torch.no_grad():
-        mine, _ = load_policy(world.checkpoint)(batch, bans=False)
+        mine, _ = load_policy(world.model)(batch, bans=False)
     assert logprobs == pytest.approx(mine[batch.response_mask].tolist(), abs=TOLERANCE)
 
 

@@ -13,10 +13,10 @@ from torch import nn
 from learner.config import LearnerConfig, PointerConfig
 from learner.freezing import freeze
 from learner.pointer import Pointer
-from vlm.checkpoints import add_regions, model_class, region_config
 from vlm.config import TinyModelConfig
 from vlm.errors import CheckpointError
 from vlm.families import FAMILIES, QWEN2_5_VL, QWEN3_VL, Family, family_of
+from vlm.model_folders import add_regions, model_class, region_config
 from vlm.policy import load_policy
 from vlm.tiny import build_tiny_checkpoint, build_tokenizer, model_config
 
@@ -81,9 +81,9 @@ def test_the_last_layers_are_trained_with_the_norm_after_them(family: Family) ->
     assert trained == {name for name, _ in model.named_parameters() if name.startswith(first)} != set()
 
 
-def test_a_checkpoint_of_no_known_family_is_refused_with_the_families_there_are() -> None:
-    with pytest.raises(CheckpointError, match=r"checkpoint /x has the model_type 'llava'.* Qwen3-VL \(qwen3_vl\),"):
-        family_of("llava", "checkpoint /x")
+def test_a_model_of_no_known_family_is_refused_with_the_families_there_are() -> None:
+    with pytest.raises(CheckpointError, match=r"model folder /x has the model_type 'llava'.* Qwen3-VL \(qwen3_vl\),"):
+        family_of("llava", "model folder /x")
 
 
 def test_the_pointer_loss_is_refused_where_a_familys_attention_is_not_known(tmp_path: Path) -> None:

@@ -88,9 +88,9 @@ def run_stranger(asked: dict[str, object], tmp_path: Path, code: str = STRANGER)
 
 class World:
     def __init__(self, folder: Path) -> None:
-        self.checkpoint = folder / "model"
-        build_tiny_checkpoint(self.checkpoint, TEXTS, TINY, seed=0)
-        describe_model(self.checkpoint, PROMPT)
+        self.model = folder / "model"
+        build_tiny_checkpoint(self.model, TEXTS, TINY, seed=0)
+        describe_model(self.model, PROMPT)
         store = ImageStore(folder / "images")
         rng = np.random.default_rng(0)
         pixels = [rng.integers(0, 255, (128, 128, 3), dtype=np.uint8) for _ in range(2)]
@@ -98,8 +98,8 @@ class World:
         self.files = [folder / f"{index}.png" for index in range(2)]
         for file, values in zip(self.files, pixels, strict=True):
             Image.fromarray(values).save(file)
-        self.encoder = PromptEncoder(self.checkpoint, store, PROMPT)
-        self.policy = load_policy(self.checkpoint)
+        self.encoder = PromptEncoder(self.model, store, PROMPT)
+        self.policy = load_policy(self.model)
         self.response = self.encoder.response_token_ids(RESPONSE)
 
     def sample(self, *regions: Region, num_images: int = 1) -> SpatialSample:
@@ -151,7 +151,7 @@ def test_without_this_project_plain_transformers_answers_as_the_learner_does(wor
     ]
     done = run_stranger(
         {
-            "folder": str(world.checkpoint),
+            "folder": str(world.model),
             "question": QUESTION,
             "banned": list(world.encoder.banned_token_ids),
             "cases": [world.case(*pair) for pair in asked],
@@ -171,9 +171,7 @@ def test_without_this_project_plain_transformers_answers_as_the_learner_does(wor
 
 def test_without_its_code_plain_transformers_refuses_the_model(world: World, tmp_path: Path) -> None:
     code = STRANGER.replace("trust_remote_code=True", "trust_remote_code=False")
-    done = run_stranger(
-        {"folder": str(world.checkpoint), "question": QUESTION, "cases": [], "banned": []}, tmp_path, code
-    )
+    done = run_stranger({"folder": str(world.model), "question": QUESTION, "cases": [], "banned": []}, tmp_path, code)
     assert done.returncode != 0
     assert "trust_remote_code=True" in done.stderr
 

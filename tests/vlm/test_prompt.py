@@ -45,7 +45,7 @@ def make_sample(store: ImageStore, seed: int = 0, **changes: object) -> SpatialS
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory, store: ImageStore) -> Path:
+def model_folder(tmp_path_factory: pytest.TempPathFactory, store: ImageStore) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     sample = make_sample(store)
     texts = [question_text(sample, path, PROMPT) for path in (ReasoningPath.LOR, ReasoningPath.DTR)] + [RESPONSE]
@@ -54,8 +54,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, store: ImageStore) -> P
 
 
 @pytest.fixture(scope="module")
-def encoder(checkpoint: Path, store: ImageStore) -> PromptEncoder:
-    return PromptEncoder(checkpoint, store, PROMPT)
+def encoder(model_folder: Path, store: ImageStore) -> PromptEncoder:
+    return PromptEncoder(model_folder, store, PROMPT)
 
 
 def test_a_response_survives_its_tokens(encoder: PromptEncoder) -> None:
@@ -87,9 +87,11 @@ def test_the_sides_prompt_equals_the_processors_own(encoder: PromptEncoder, stor
 
 
 @pytest.mark.parametrize("ask", ["encode", "vision_inputs"])
-def test_an_error_about_an_image_names_its_sample_in_every_process(checkpoint: Path, tmp_path: Path, ask: str) -> None:
+def test_an_error_about_an_image_names_its_sample_in_every_process(
+    model_folder: Path, tmp_path: Path, ask: str
+) -> None:
     store = ImageStore(tmp_path)
-    encoder = PromptEncoder(checkpoint, store, PROMPT)
+    encoder = PromptEncoder(model_folder, store, PROMPT)
     good, bad = make_sample(store, seed=1), make_sample(store, seed=2)
     bad = bad.replace(images=(*good.images, *bad.images))
     file = store.path(bad.images[1])
@@ -102,8 +104,8 @@ def test_an_error_about_an_image_names_its_sample_in_every_process(checkpoint: P
         getattr(encoder, ask)(bad, ReasoningPath.LOR)
 
 
-def test_an_error_about_a_depth_map_names_its_sample(checkpoint: Path, store: ImageStore) -> None:
-    encoder = PromptEncoder(checkpoint, store, PROMPT.replace(regions="tokens", region_depth=True))
+def test_an_error_about_a_depth_map_names_its_sample(model_folder: Path, store: ImageStore) -> None:
+    encoder = PromptEncoder(model_folder, store, PROMPT.replace(regions="tokens", region_depth=True))
     lost = DepthRef(sha256="0" * 64, width_px=128, height_px=128)
     with pytest.raises(BadImageError, match=r"sample s3: depths\.0: depth 000000000000… is not in the image store"):
         encoder.prompt_token_ids(make_sample(store, seed=3, depths=(lost,)), ReasoningPath.DTR)
@@ -154,9 +156,9 @@ def test_moving_a_region_changes_the_pixels_that_the_tower_sees(encoder: PromptE
 
 @pytest.mark.parametrize("style", ["marks", "points"])
 def test_regions_may_be_tokens_through_one_path_and_words_through_the_other(
-    checkpoint: Path, store: ImageStore, style: Literal["marks", "points"]
+    model_folder: Path, store: ImageStore, style: Literal["marks", "points"]
 ) -> None:
-    encoder = PromptEncoder(checkpoint, store, PromptConfig(instructions="short", lor_regions=style))
+    encoder = PromptEncoder(model_folder, store, PromptConfig(instructions="short", lor_regions=style))
     sample = make_sample(store)
     lor, dtr = (encoder.vision_inputs(sample, path) for path in (ReasoningPath.LOR, ReasoningPath.DTR))
     assert torch.equal(lor.pixel_values, dtr.pixel_values) == (style == "points")
@@ -179,12 +181,12 @@ def test_many_samples_at_once_give_what_each_gives_alone(encoder: PromptEncoder,
         assert inputs.image_grid_thw.tolist() == alone.image_grid_thw.tolist()
 
 
-def test_pixels_are_kept_up_to_a_number_of_bytes_the_latest_ones(checkpoint: Path, store: ImageStore) -> None:
+def test_pixels_are_kept_up_to_a_number_of_bytes_the_latest_ones(model_folder: Path, store: ImageStore) -> None:
     small = make_sample(store, 0)
     one_bytes = (
-        PromptEncoder(checkpoint, store, PromptConfig()).vision_inputs(small, ReasoningPath.DTR).pixel_values.nbytes
+        PromptEncoder(model_folder, store, PromptConfig()).vision_inputs(small, ReasoningPath.DTR).pixel_values.nbytes
     )
-    encoder = PromptEncoder(checkpoint, store, PromptConfig(), max_cached_bytes=3 * one_bytes)
+    encoder = PromptEncoder(model_folder, store, PromptConfig(), max_cached_bytes=3 * one_bytes)
     samples = [make_sample(store, seed) for seed in range(5)]
     first = [encoder.vision_inputs(sample, ReasoningPath.DTR) for sample in samples]
     again = [encoder.vision_inputs(sample, ReasoningPath.DTR) for sample in reversed(samples)]
@@ -196,9 +198,9 @@ def test_pixels_are_kept_up_to_a_number_of_bytes_the_latest_ones(checkpoint: Pat
 
 
 def test_logprobs_are_those_of_the_plain_model_over_tokens_that_may_be_sampled(
-    encoder: PromptEncoder, checkpoint: Path, store: ImageStore
+    encoder: PromptEncoder, model_folder: Path, store: ImageStore
 ) -> None:
-    policy = load_policy(checkpoint)
+    policy = load_policy(model_folder)
     samples = [make_sample(store, seed) for seed in range(2)]
     responses = [encoder.response_token_ids(RESPONSE), encoder.response_token_ids("<think></think>")]
     rows = [
@@ -232,9 +234,9 @@ def test_logprobs_are_those_of_the_plain_model_over_tokens_that_may_be_sampled(
 
 
 def test_more_calls_of_the_head_than_response_tokens_change_nothing(
-    encoder: PromptEncoder, checkpoint: Path, store: ImageStore
+    encoder: PromptEncoder, model_folder: Path, store: ImageStore
 ) -> None:
-    policy = load_policy(checkpoint)
+    policy = load_policy(model_folder)
     sample = make_sample(store)
     response = encoder.response_token_ids("<think></think>")
     row = PolicyRow(
@@ -259,9 +261,9 @@ def test_more_calls_of_the_head_than_response_tokens_change_nothing(
 
 
 def test_rows_of_one_prompt_share_its_image_and_get_what_they_would_alone(
-    checkpoint: Path, encoder: PromptEncoder, store: ImageStore
+    model_folder: Path, encoder: PromptEncoder, store: ImageStore
 ) -> None:
-    policy = load_policy(checkpoint)
+    policy = load_policy(model_folder)
     one, other = (make_sample(store, seed) for seed in range(2))
     order = [one, other, one, one]
     responses = [encoder.response_token_ids(f"{RESPONSE}{'<answer>' * number}") for number in range(4)]
@@ -298,7 +300,7 @@ def test_the_mask_keeps_the_end_token_and_drops_padding(encoder: PromptEncoder, 
     assert encoder.pad_token_id != encoder.end_token_id
 
 
-def test_a_checkpoint_that_lacks_a_weight_is_refused_by_its_name(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_model_that_lacks_a_weight_is_refused_by_its_name(model_folder: Path, tmp_path: Path) -> None:
     import shutil
 
     from safetensors.torch import load_file, save_file
@@ -306,7 +308,7 @@ def test_a_checkpoint_that_lacks_a_weight_is_refused_by_its_name(checkpoint: Pat
     from vlm.errors import CheckpointError
 
     broken = tmp_path / "broken"
-    shutil.copytree(checkpoint, broken)
+    shutil.copytree(model_folder, broken)
     weights = load_file(broken / "model.safetensors")
     name = next(key for key in weights if key.endswith("mlp.up_proj.weight"))
     del weights[name]

@@ -9,12 +9,12 @@ import torch
 
 from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, ReasoningPath, Region, SpatialSample
-from vlm.checkpoints import add_regions, knows_regions
 from vlm.config import PromptConfig, TinyModelConfig
 from vlm.errors import CheckpointError
 from vlm.families import FAMILIES, Family
 from vlm.hub.region_encoder import RegionEncoder, region_tokens
 from vlm.hub.region_inputs import RegionInputs
+from vlm.model_folders import add_regions, knows_regions
 from vlm.policy import PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import PromptEncoder
 from vlm.region_position import NUM_POSITION_FEATURES
@@ -34,13 +34,13 @@ RED, BLUE, GREEN = (
 
 class World:
     def __init__(self, folder: Path) -> None:
-        self.checkpoint = folder / "model"
-        build_tiny_checkpoint(self.checkpoint, TEXTS, TINY, seed=0)
+        self.model = folder / "model"
+        build_tiny_checkpoint(self.model, TEXTS, TINY, seed=0)
         self.store = ImageStore(folder / "images")
         rng = np.random.default_rng(0)
         self.images = [self.store.put(rng.integers(0, 255, (128, 128, 3), dtype=np.uint8)) for _ in range(2)]
-        self.encoder = PromptEncoder(self.checkpoint, self.store, PROMPT)
-        self.policy = load_policy(self.checkpoint)
+        self.encoder = PromptEncoder(self.model, self.store, PROMPT)
+        self.policy = load_policy(self.model)
 
     def row(self, regions: Sequence[Region], num_images: int = 1) -> PolicyRow:
         sample = SpatialSample(
@@ -128,7 +128,7 @@ def test_a_region_pools_the_features_of_its_own_image() -> None:
 
 
 def test_gradients_reach_the_projector_and_the_tower_through_a_region(world: World) -> None:
-    policy = load_policy(world.checkpoint)
+    policy = load_policy(world.model)
     logprobs, _ = policy(world.batch(world.row([RED])))
     logprobs.sum().backward()
     for name in (
@@ -146,9 +146,7 @@ def test_more_region_tokens_than_regions_are_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.title)
-def test_a_checkpoint_gains_regions_and_stays_the_same_without_them(
-    family: Family, world: World, tmp_path: Path
-) -> None:
+def test_a_model_gains_regions_and_stays_the_same_without_them(family: Family, world: World, tmp_path: Path) -> None:
     build_tiny_checkpoint(tmp_path / "plain", TEXTS, TINY, seed=1, family=family, with_regions=False)
     assert not knows_regions(tmp_path / "plain")
     add_regions(tmp_path / "plain", tmp_path / "regions", seed=0)

@@ -43,7 +43,7 @@ RegionQwen2_5_VLConfig.register_for_auto_class("AutoConfig")
 RegionQwen2_5_VLProcessor.register_for_auto_class("AutoProcessor")
 RegionQwen2_5_VLForConditionalGeneration.register_for_auto_class("AutoModelForImageTextToText")
 
-# Weights in checkpoints of Qwen2.5-VL have older names than its modules. transformers renames them for its own classes
+# Published weights of Qwen2.5-VL have older names than its modules. transformers renames them for its own classes
 # only; these are its rules (`conversion_mapping.py`), except that the region encoder keeps its name.
 register_checkpoint_conversion_mapping(
     RegionQwen2_5_VLForConditionalGeneration.__name__,

@@ -43,7 +43,7 @@ def make_rank(version: int | None) -> tuple[LearnerRank, FakeEngine]:
     nowhere = Path("nowhere")
     spec = LearnerSpec(
         config=LearnerConfig(),
-        checkpoint=nowhere,
+        model=nowhere,
         reference=None,
         images=nowhere,
         prompt=PromptConfig(),

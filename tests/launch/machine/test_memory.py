@@ -130,7 +130,7 @@ def test_host_memory_that_is_not_there_fails() -> None:
 
 
 def test_only_what_computes_on_the_host_takes_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ModelShape, "of_checkpoint", lambda path, learner: SHAPE)
+    monkeypatch.setattr(ModelShape, "of_model", lambda path, learner: SHAPE)
 
     def found(*overrides: str) -> dict[str, str]:
         config = load_config("qwen3vl_8gpu", overrides)
@@ -178,7 +178,7 @@ def test_a_model_that_is_not_there_is_one_finding_among_the_others(
 
 
 def test_this_machines_gpus_bound_what_is_on_it_and_nothing_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ModelShape, "of_checkpoint", lambda path, learner: SHAPE)
+    monkeypatch.setattr(ModelShape, "of_model", lambda path, learner: SHAPE)
 
     def found(num_gpus: int, *overrides: str) -> dict[str, str]:
         node = LocalNode({"GPU": num_gpus}, local_gpu_gib=141.0)
@@ -220,7 +220,7 @@ def test_room_is_counted_node_by_node() -> None:
 
 
 def test_the_preset_of_8_b_fits_the_cluster_that_it_is_written_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ModelShape, "of_checkpoint", lambda path, learner: SHAPE)
+    monkeypatch.setattr(ModelShape, "of_model", lambda path, learner: SHAPE)
     learners = Node({"CPU": 96, "GPU": 8, "learner": 8, "accelerator_type:A100-80G": 1})
     rollouts = [Node({"CPU": 96, "GPU": 8, "rollout": 8, "accelerator_type:A100-40G": 1})] * 2
     config = load_config("cluster_8b")
@@ -236,11 +236,11 @@ def test_the_preset_of_8_b_fits_the_cluster_that_it_is_written_for(monkeypatch: 
     assert [f.status for f in small] == ["ok", "fail", "ok"]
 
 
-def test_the_demos_model_is_measured_from_its_checkpoint() -> None:
+def test_the_demos_model_is_measured_from_its_folder() -> None:
     config = load_config("demo")
     findings = {f.name: f.detail for f in examine_config(config, [])}
     # 1.2 M parameters, of which the cold start's freezing is not RL's: one layer and a norm are trained.
-    shape = ModelShape.of_checkpoint("assets/tiny-base", config.learner)
+    shape = ModelShape.of_model("assets/tiny-base", config.learner)
     weights = sum(file.stat().st_size for file in Path("assets/tiny-base").glob("*.safetensors"))
     assert 0 < shape.num_trained < shape.num_parameters / 4
     # Our projector for regions is counted with what fragments take: of so small a model it is 4 %.

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from evaluation.benchmarks.vsi import Vsi
 from evaluation.report import Report, compare_reports, make_report
 from launch.commands.cli import app
-from launch.commands.evaluate_cli import benchmark_of, checkpoints_of, evaluation_of, print_comparison, print_figures
+from launch.commands.evaluate_cli import benchmark_of, evaluation_of, models_of, print_comparison, print_figures
 from launch.run.evaluations import slug
 from launch.run.exams import check_fit
 from launch.settings.config import ConfigError, load_config
@@ -51,16 +51,16 @@ def model_folder(folder: Path) -> Path:
     return folder
 
 
-def test_a_checkpoint_must_be_a_models_folder_and_be_named_once(tmp_path: Path) -> None:
+def test_a_model_to_evaluate_must_be_a_model_folder_and_be_named_once(tmp_path: Path) -> None:
     model = model_folder(tmp_path / "final_model")
-    assert checkpoints_of(None, tmp_path) == (model,)
+    assert models_of(None, tmp_path) == (model,)
     with pytest.raises(ConfigError, match="not a model folder"):
-        checkpoints_of([tmp_path], tmp_path)
+        models_of([tmp_path], tmp_path)
     with pytest.raises(ConfigError, match="given twice"):
-        checkpoints_of([model, tmp_path / "." / "final_model"], tmp_path)
+        models_of([model, tmp_path / "." / "final_model"], tmp_path)
 
 
-def test_checkpoints_of_the_run_are_filed_by_name_and_others_told_apart(tmp_path: Path) -> None:
+def test_models_of_the_run_are_filed_by_name_and_others_told_apart(tmp_path: Path) -> None:
     assert slug(tmp_path / "final_model", tmp_path) == "final_model"
     names = {slug(Path(f"/models/{run}/run/final model"), tmp_path) for run in "ab"}
     assert len(names) == 2
