@@ -98,11 +98,11 @@ class TrainingConfig(StrictModel):
     max_learner_restarts: Annotated[int, Field(ge=0)] = 3
     """How many times a run replaces a learner that died or hung; the new one starts from the last checkpoint."""
     evaluate_every: Annotated[int, Field(ge=0)] = 0
-    """Steps between two evaluations on held-out questions, answered greedily while training continues; 0: none."""
+    """Steps between two evaluations on validation questions, answered greedily while training continues; 0: none."""
     evaluate_questions: Annotated[int, Field(ge=1)] = 50
     """Questions per trained path in such an evaluation: the first ones of the validation split."""
     benchmarks: tuple[BenchmarkConfig, ...] = ()
-    """Benchmarks to ask in each such evaluation, after the held-out questions."""
+    """Benchmarks to ask in each such evaluation, after the validation questions."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 10
     """Steps between checkpoints; the last step always makes one."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2

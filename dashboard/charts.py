@@ -43,7 +43,7 @@ class Chart:
 CHARTS = (
     Chart("Reward", {"reward_mean": ""}, by_path=True),
     Chart("Accuracy", {"accuracy_mean": ""}, by_path=True),
-    Chart("Accuracy on held-out questions, greedy", {"accuracy": ""}, by_path=True, prefix="validation/"),
+    Chart("Accuracy on validation questions, greedy", {"accuracy": ""}, by_path=True, prefix="validation/"),
     *(
         Chart(f"{benchmark.title}, greedy", {"overall": ""}, by_path=True, prefix=f"validation/{name}/")
         for name, benchmark in BENCHMARKS.items()

@@ -55,7 +55,7 @@ class CompleteStep:
     timer: StepTimer
     """With the parts "wait", "update" and "push"."""
     measured: Mapping[str, float]
-    """What the learner, the push and the held-out questions measured."""
+    """What the learner, the push and the validation questions measured."""
 
 
 class StepRecorder:

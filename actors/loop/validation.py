@@ -1,4 +1,4 @@
-"""Held-out questions during training: the engines that roll out answer them, beside the prompts of training.
+"""Validation questions, asked during training: the engines that roll out answer them, beside the prompts of training.
 
 Training is not affected: the questions have seeds of their own, are in no lane and no count, and are answered by the
 weights that are served at the time, as training's prompts are. An evaluation that fails, or is not done when the next
@@ -25,7 +25,7 @@ from spatial.sample import ReasoningPath, SpatialSample
 
 T = TypeVar("T")
 
-# Largest share of what engines generate at once that held-out questions may take.
+# Largest share of what engines generate at once that validation questions may take.
 _SHARE_OF_ENGINES = 0.25
 
 
@@ -77,7 +77,7 @@ class Validation:
     async def _evaluate(self, version: int) -> None:
         try:
             numbers = await self._ask()
-        except Exception as error:  # whatever it is: held-out questions never stop training
+        except Exception as error:  # whatever it is: validation questions never stop training
             self._skip(version, in_one_line(error))
         else:
             self._numbers = {f"validation/{name}": value for name, value in numbers.items()}
@@ -87,7 +87,7 @@ class Validation:
 
     def _skip(self, version: int, reason: str) -> None:
         self._num_skipped += 1
-        self._report(f"held-out questions at version {version} are skipped: {reason}")
+        self._report(f"validation questions at version {version} are skipped: {reason}")
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class _Questions(Generic[T]):
     ) -> None:
         """
         Args:
-            name: what messages call them ("held-out questions", "questions of CV-Bench").
+            name: what messages call them ("validation questions", "questions of CV-Bench").
             keep: as for `evaluation.responses.ask`.
         """
         self.name = name
@@ -183,11 +183,11 @@ def make_validation(
     def by_path(those: Sequence[SpatialSample], limit: int | None = None) -> dict[ReasoningPath, list[SpatialSample]]:
         return {path: list(islice((sample for sample in those if path in sample.paths), limit)) for path in paths}
 
-    held_out = by_path(samples, training.evaluate_questions)
+    chosen_by_path = by_path(samples, training.evaluate_questions)
     if training.evaluate_every:
-        for path in (path for path, chosen in held_out.items() if not chosen):
-            report(f"no held-out question may be asked through path '{path}': it has no validation curve")
-    own = _Questions("held-out questions", held_out, _Answer.of, sampling)
+        for path in (path for path, chosen in chosen_by_path.items() if not chosen):
+            report(f"no validation question may be asked through path '{path}': it has no validation curve")
+    own = _Questions("validation questions", chosen_by_path, _Answer.of, sampling)
     benchmarks = [
         (exam, _Questions(f"questions of {exam.rule.title}", by_path(exam.samples), Response.of, sampling))
         for exam in exams

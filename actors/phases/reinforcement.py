@@ -34,7 +34,7 @@ class Reinforce:
     resume_from: Path | None = None
     """The training checkpoint to continue from; None: begin with the first step."""
     exams: tuple[Exam, ...] = ()
-    """Benchmarks that are asked every `training.evaluate_every` steps, beside the held-out questions."""
+    """Benchmarks that are asked every `training.evaluate_every` steps, beside the validation questions."""
 
     async def run(self, session: Session) -> TrainedModel:
         started_s = time.perf_counter()

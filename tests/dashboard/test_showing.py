@@ -67,7 +67,7 @@ def test_a_chart_has_a_curve_for_each_path_and_run_and_only_for_what_was_measure
     assert not has_numbers(by_title["Gradient norm"], {"a": a})
 
 
-def test_held_out_questions_have_a_chart_with_a_point_for_each_time_they_were_asked(tmp_path: Path) -> None:
+def test_validation_questions_have_a_chart_with_a_point_for_each_time_they_were_asked(tmp_path: Path) -> None:
     chart = next(chart for chart in CHARTS if chart.prefix == "validation/")
     metrics = MetricsTable(tmp_path / "metrics.jsonl")
     lines = [{"step": 1, "validation/lor/accuracy": 0.25}, {"step": 2}, {"step": 3, "validation/lor/accuracy": 0.75}]

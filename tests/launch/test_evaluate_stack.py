@@ -1,4 +1,4 @@
-"""`sr-real evaluate` and held-out questions during training, on real Ray, vLLM and DeepSpeed with a tiny model."""
+"""`sr-real evaluate` and validation questions during training, on real Ray, vLLM and DeepSpeed with a tiny model."""
 
 import json
 from pathlib import Path

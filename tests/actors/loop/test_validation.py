@@ -1,4 +1,4 @@
-"""Held-out questions during training: their numbers, and that training takes no notice of them."""
+"""Validation questions, asked during training: their numbers, and that training takes no notice of them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ def asking(ask: Callable[[], Awaitable[Mapping[str, float]]], said: list[str]) -
 
 
 def of_training(step: Mapping[str, object]) -> dict[str, object]:
-    """A step's numbers without those of time and of the held-out questions."""
+    """A step's numbers without those of time and of the validation questions."""
     timed = ("time/", "validation/", "rollout_tokens_per_s")
     return {name: value for name, value in step.items() if not name.startswith(timed)}
 
@@ -43,7 +43,7 @@ def texts(rig: Rig) -> list[list[str]]:
     return [[t.response_text for group in batch for t in group.trajectories] for batch in rig.learner.batches]
 
 
-def test_training_is_the_same_with_and_without_held_out_questions(tmp_path: Path) -> None:
+def test_training_is_the_same_with_and_without_validation_questions(tmp_path: Path) -> None:
     without = Rig(tmp_path / "without").run()
     rig = Rig(tmp_path / "with", validation=answering).run()
     assert any("validation/lor/accuracy" in step for step in rig.steps)
@@ -80,7 +80,7 @@ def test_an_evaluation_that_fails_is_said_and_counted_and_training_goes_on(tmp_p
 
     rig = Rig(tmp_path, validation=asking(fail, said)).run()
     assert len(rig.learner.batches) == 6
-    assert said[0] == "held-out questions at version 0 are skipped: ValueError: no such image"
+    assert said[0] == "validation questions at version 0 are skipped: ValueError: no such image"
     assert [step["validation/skipped"] for step in rig.steps] == [1, 2, 3, 4, 5, 6]
 
 
@@ -98,7 +98,7 @@ def test_one_that_is_late_is_alone_and_training_neither_waits_for_it_nor_ends_wi
     rig = Rig(tmp_path, validation=asking(hang, said))
     asyncio.run(asyncio.wait_for(rig.trainer.run(), 5))
     assert len(rig.learner.batches) == 6
-    assert said[0] == "held-out questions at version 1 are skipped: that of version 0 is still under way"
+    assert said[0] == "validation questions at version 1 are skipped: that of version 0 is still under way"
     assert [step["validation/skipped"] for step in rig.steps] == [0, 1, 2, 3, 4, 5]
 
 
@@ -142,20 +142,20 @@ def test_a_question_that_failed_is_told_and_not_asked_again() -> None:
     first, second = asyncio.run(validation._ask()), asyncio.run(validation._ask())
     assert asked.count("held-1") == 2  # once through each path
     assert said == [
-        "2 held-out questions could not be answered and are not asked again, such as held-1 through lor: "
+        "2 validation questions could not be answered and are not asked again, such as held-1 through lor: "
         "the prompt is too long"
     ]
     assert (first["failures"], second["failures"], second["lor/num_questions"]) == (2, 2, 3)
 
 
-def test_a_path_without_a_held_out_question_is_told_when_training_begins() -> None:
+def test_a_path_without_a_validation_question_is_told_when_training_begins() -> None:
     said: list[str] = []
     only_lor = [make_sample("held", paths=(ReasoningPath.LOR,))]
     make_validation(config(1), only_lor, [], FakeRollouts().generate, said.append)
-    assert said == ["no held-out question may be asked through path 'dtr': it has no validation curve"]
+    assert said == ["no validation question may be asked through path 'dtr': it has no validation curve"]
 
 
-def test_a_benchmark_is_asked_after_the_held_out_questions_and_marked_by_its_own_rule() -> None:
+def test_a_benchmark_is_asked_after_the_validation_questions_and_marked_by_its_own_rule() -> None:
     right = {"q0": "A", "q1": "B", "q2": "A"}
     exam = make_exam(make_question("q0"), make_question("q1"), make_question("q2", task="depth"))
     said: list[str] = []
