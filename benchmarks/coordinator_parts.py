@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import threading
 import time
 import types
 from collections import defaultdict
@@ -29,27 +30,34 @@ PROMPT_TOKEN_IDS = tuple(range(1000, 1024))
 TEXT = "<think>the red point is nearer than the blue one: its centre lies at 2.03 m</think><answer>A</answer>"
 
 
+class _Stages(threading.local):
+    """The stages that a thread is in, and its CPU seconds when it last changed them."""
+
+    def __init__(self) -> None:
+        self.open: list[str] = []
+        self.since_s = time.thread_time()
+
+
 class Meter:
-    """CPU seconds of this thread by stage. Time in a stage within another counts for the inner one only."""
+    """CPU seconds by stage, of every thread. Time in a stage within another counts for the inner one only."""
 
     def __init__(self) -> None:
         self.spent_s: dict[str, float] = defaultdict(float)
-        self._open: list[str] = []
-        self._since_s = time.thread_time()
+        self._stages = _Stages()
 
     def enter(self, stage: str) -> None:
         self._account()
-        self._open.append(stage)
+        self._stages.open.append(stage)
 
     def leave(self) -> None:
         self._account()
-        self._open.pop()
+        self._stages.open.pop()
 
     def _account(self) -> None:
         now_s = time.thread_time()
-        if self._open:
-            self.spent_s[self._open[-1]] += now_s - self._since_s
-        self._since_s = now_s
+        if self._stages.open:
+            self.spent_s[self._stages.open[-1]] += now_s - self._stages.since_s
+        self._stages.since_s = now_s
 
     def count(self, owner: object, method: str, stage: str) -> None:
         """Count the CPU time of `owner.method` as `stage` from now on."""
