@@ -10,7 +10,6 @@ from typing import Any
 from actors.loop.training import Trainer
 from actors.loop.validation import make_validation
 from actors.phases.evaluation import evaluate_held_out
-from actors.phases.loops import make_trainer
 from actors.phases.parts import make_publisher, make_reward_pool, serving_learner
 from actors.phases.phase import TrainedModel
 from actors.phases.session import Session
@@ -89,7 +88,7 @@ class _Training:
             self._graders,
         )
         publisher = make_publisher(config, session.folder, learner, rollouts)
-        session.trainer = trainer = self._make_trainer(learner, rollouts, publisher)
+        trainer = self._make_trainer(learner, rollouts, publisher)
         if resume_from is not None:
             await learner.load_checkpoint(resume_from)
             trainer.restore(read_loop_state(resume_from))
@@ -118,7 +117,7 @@ class _Training:
                 follow_load(self._scaling, rollouts, metrics, warn)
 
         validation = make_validation(config, session.samples("validation"), self._phase.exams, rollouts.generate, warn)
-        return make_trainer(session, rollouts, self._rewards, learner, publisher, on_step, validation)
+        return session.make_trainer(rollouts, self._rewards, learner, publisher, on_step, validation)
 
 
 async def fall_back(session: Session, lost: BaseException) -> Path | None:

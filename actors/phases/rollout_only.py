@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.cluster.tasks import beside
-from actors.phases.loops import make_trainer
 from actors.phases.parts import make_reward_pool
 from actors.phases.session import Session
 from flow.group import Group
@@ -24,8 +23,7 @@ class RolloutOnly:
         session.control.begin("rollout only: loading engines")
         rewards = make_reward_pool(config, session.warnings.add)
         rollouts, _ = await asyncio.gather(session.start_rollouts(self.model), rewards.start())
-        session.trainer = trainer = make_trainer(
-            session,
+        trainer = session.make_trainer(
             rollouts,
             rewards,
             NoLearner(),

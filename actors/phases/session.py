@@ -1,10 +1,16 @@
 """What the phases of a run share: engines, the run's folder, waits, progress and warnings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from actors.config import SessionConfig
-from actors.loop.training import Trainer
+from actors.loop.books import Books
+from actors.loop.group_maker import GroupMaker, Rewards, Rollouts
+from actors.loop.lane import make_lanes
+from actors.loop.step_record import StepRecorder
+from actors.loop.training import Learner, Publisher, Trainer
+from actors.loop.validation import Validation
 from actors.phases.control import PhaseControl
 from actors.phases.parts import make_rollouts, samples_of
 from actors.pool.member import MemberStatus
@@ -38,8 +44,6 @@ class Session:
         self.trainer: Trainer | None = None
         """The training loops of this phase, or of the last one that had some."""
         self._rollouts: RolloutPool | None = None
-
-    # -- for phases --------------------------------------------------------------------------------------------------
 
     async def start_rollouts(
         self, model: Path, resume_from: Path | None = None, images: Path | None = None
@@ -107,11 +111,36 @@ class Session:
         await learner.start()
         return learner
 
+    def make_trainer(
+        self,
+        rollouts: Rollouts,
+        rewards: Rewards,
+        learner: Learner,
+        publisher: Publisher,
+        on_step: Callable[[Mapping[str, Any]], None],
+        validation: Validation | None = None,
+    ) -> Trainer:
+        """The training loops of a phase over the run's training samples, at their beginning; `stop` reaches them.
+
+        Args:
+            on_step: called with each step's metrics.
+        """
+        config, training = self.config, self.config.training
+        self.trainer = Trainer(
+            training,
+            books=Books(make_lanes(self.samples("train"), training, config.seed), training.filter),
+            groups=GroupMaker(training, config.rollout.sampling, rollouts, rewards, self.waits, self.warnings.add),
+            learner=learner,
+            publisher=publisher,
+            recorder=StepRecorder(training, self.folder, on_step),
+            waits=self.waits,
+            validation=validation,
+        )
+        return self.trainer
+
     def samples(self, split: str) -> Sequence[SpatialSample]:
         """The samples of "train", "validation" or "test" that the run can use."""
         return samples_of(self.config, self.folder, split)
-
-    # -- for people --------------------------------------------------------------------------------------------------
 
     def status(self) -> RunStatus:
         return RunStatus(

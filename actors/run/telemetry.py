@@ -64,9 +64,9 @@ class Telemetry:
         for row in first_responses(recorded.read_bytes().splitlines(), self._config.num_samples):
             score = row["score"]
             image = wandb.Image(images.load(row["images"][0]))
-            marks = (score["total"], score["accuracy"], score["format"], score["center"])
+            parts = (score["total"], score["accuracy"], score["format"], score["center"])
             truth = json.dumps(row["truth"])
-            table.add_data(step, row["path"], row["kind"], image, row["prompt"], truth, row["response"], *marks)
+            table.add_data(step, row["path"], row["kind"], image, row["prompt"], truth, row["response"], *parts)
         return {"samples": table}
 
     async def close(self) -> None:

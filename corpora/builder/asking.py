@@ -13,7 +13,7 @@ import numpy as np
 from corpora.builder.annotated import AnnotatedImage
 from corpora.builder.config import BuildConfig
 from spatial.questions.choosing import choose_all
-from spatial.questions.kind import Kind, Named
+from spatial.questions.kind import Kind, Named, RingKind
 from spatial.questions.kinds import KINDS
 from spatial.questions.question import Question, Subject
 from spatial.questions.voices import FULL, Style
@@ -71,7 +71,7 @@ def _ask_marked(
         if not kind.is_clear(things, image, style):
             continue
         # Of answers on a ring, the one that comes nearest to the wanted one is asked for: else a few hours win.
-        distance = kind.ring_distance(things, wanted, style) if kind.num_on_ring else 0
+        distance = kind.ring_distance(things, wanted, style) if isinstance(kind, RingKind) else 0
         if distance in found:
             continue
         question = kind.ask(Subject.all_marked(things, marks), image, style, rng)
@@ -80,7 +80,7 @@ def _ask_marked(
             reason = "rounding"
             continue
         found[distance] = example
-        if not kind.num_on_ring:
+        if not isinstance(kind, RingKind):
             break
     return found[min(found)] if found else reason
 

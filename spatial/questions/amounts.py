@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from spatial.questions.kind import Kind
+from spatial.questions.kind import ReasonedKind, RingKind
 from spatial.questions.measures import Quantity, clock_hour, mean_depth_m, step_m
 from spatial.questions.question import Question, Subject
 from spatial.questions.scene import KnownObject, KnownScene
@@ -19,7 +19,7 @@ _WRITTEN_HOUR_DEG = 14.0
 
 
 @dataclass(frozen=True)
-class Length(Kind):
+class Length(ReasonedKind):
     """How much of a quantity one object has, in metres to two decimals."""
 
     quantity: Quantity
@@ -41,7 +41,7 @@ class Length(Kind):
 
 
 @dataclass(frozen=True)
-class Distance(Kind):
+class Distance(ReasonedKind):
     """How far the centres of two objects are from each other."""
 
     def has_clear_answer(self, things: tuple[KnownObject, ...], scene: KnownScene, style: Style) -> bool:
@@ -70,10 +70,10 @@ class Distance(Kind):
 
 
 @dataclass(frozen=True)
-class Direction(Kind):
+class Direction(RingKind):
     """At which clock hour the second object is, for someone at the first who faces away from the camera."""
 
-    num_on_ring: ClassVar[int] = 12
+    num_on_ring = 12
 
     def has_clear_answer(self, things: tuple[KnownObject, ...], scene: KnownScene, style: Style) -> bool:
         one, other = things

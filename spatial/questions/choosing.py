@@ -5,7 +5,7 @@ from collections import Counter
 from itertools import permutations
 from typing import TYPE_CHECKING
 
-from spatial.questions.kind import Kind, Named, Together
+from spatial.questions.kind import Kind, Named, RingKind, Together
 from spatial.questions.scene import EVERY_NAME, KnownObject, KnownScene
 from spatial.questions.voices import Style
 
@@ -30,7 +30,7 @@ def choose_subjects(kind: Kind, scene: KnownScene, style: Style, rng: "Generator
     ]
     if not choices:
         return None
-    if kind.num_on_ring:
+    if isinstance(kind, RingKind):
         wanted, order = int(rng.integers(kind.num_on_ring)), rng.random(len(choices))
         ranked = sorted(range(len(choices)), key=lambda i: (kind.ring_distance(choices[i], wanted, style), order[i]))
         return choices[ranked[0]]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spatial.questions.kind import Kind, Together
+from spatial.questions.kind import ReasonedKind, Together
 from spatial.questions.measures import Quantity, X, front_m, mean_depth_m
 from spatial.questions.question import Question, Subject
 from spatial.questions.scene import KnownObject, KnownScene
@@ -50,7 +50,7 @@ def is_larger(one: KnownObject, other: KnownObject, style: Style) -> bool:
 
 
 @dataclass(frozen=True)
-class Side(Kind):
+class Side(ReasonedKind):
     """On which of two sides of the second object the first one is."""
 
     quantity: Quantity
@@ -79,7 +79,7 @@ class Side(Kind):
 
 
 @dataclass(frozen=True)
-class Superlative(Kind):
+class Superlative(ReasonedKind):
     """Which of the objects has most, or least, of a quantity."""
 
     quantity: Quantity

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spatial.questions.kind import Kind
+from spatial.questions.kind import ReasonedKind
 from spatial.questions.question import Question, Subject, multiple_choice
 from spatial.questions.scene import KnownObject, KnownScene
 from spatial.questions.voices import Style
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Count(Kind):
+class Count(ReasonedKind):
     """How many objects there are: in view, or of a category."""
 
     def ask(self, subjects: tuple[Subject, ...], scene: KnownScene, style: Style, rng: "Generator") -> Question:
@@ -29,7 +29,7 @@ class Count(Kind):
 
 
 @dataclass(frozen=True)
-class Exists(Kind):
+class Exists(ReasonedKind):
     """Whether a thing of some name is in view."""
 
     def has_clear_answer(self, things: tuple[KnownObject, ...], scene: KnownScene, style: Style) -> bool:

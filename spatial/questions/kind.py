@@ -49,7 +49,7 @@ class Phrasing:
 
 @dataclass(frozen=True)
 class Kind(ABC):
-    """A kind of question. A voice in which it has no phrasing does not ask it."""
+    """A kind of question, answered at once. A voice in which it has no phrasing does not ask it."""
 
     name: str
     _: KW_ONLY
@@ -57,12 +57,6 @@ class Kind(ABC):
     """How the procedural scenes ask it."""
     full: Phrasing | None = None
     """How it is asked about annotated images."""
-
-    is_reasoned: ClassVar[bool] = True
-    """Whether it is asked through LOR and DTR; else it is answered at once only."""
-    num_on_ring: ClassVar[int] = 0
-    """Number of answers that lie in a ring (12 hours). One of them is drawn before the objects are chosen, since
-    chance alone would favour a few. 0: the answers lie in no ring."""
 
     def phrasing(self, voice: VoiceName) -> Phrasing:
         """
@@ -88,35 +82,19 @@ class Kind(ABC):
         """Whether what the question compares differs by the margins of the style."""
         return True
 
-    def ring_place(self, things: tuple[KnownObject, ...], style: Style) -> int:
-        """The place of the answer about clear objects in the ring of answers."""
-        raise NotImplementedError(f"the answers of kind '{self.name}' lie in no ring")
-
-    def ring_distance(self, things: tuple[KnownObject, ...], wanted: int, style: Style) -> int:
-        """How far the answer about clear objects lies from the wanted one."""
-        around = (self.ring_place(things, style) - wanted) % self.num_on_ring
-        return min(around, self.num_on_ring - around)
-
     @abstractmethod
     def ask(self, subjects: tuple[Subject, ...], scene: KnownScene, style: Style, rng: "Generator") -> Question:
         """The question about subjects whose answer is clear."""
 
-    def think(self, question: Question, style: Style, path: ReasoningPath) -> str | None:
-        """The thought that leads to the answer; None where its numbers, as written, lead to another answer or none."""
-        raise NotImplementedError(f"kind '{self.name}' is answered at once only")
-
     def chain(self, question: Question, style: Style, path: ReasoningPath) -> str | None:
-        """The whole true response through `path`; None where rounding its numbers makes the answer unclear."""
-        if path is ReasoningPath.DIRECT:
-            return format_response(path, answer=question.answer_text)
-        think = self.think(question, style, path)
-        if think is None:
-            return None
-        detect = None
-        if path is ReasoningPath.DTR:
-            names = [f"{subject.thing.category} ({subject.name})" for subject in question.subjects]
-            detect = format_detect_block([subject.thing.center_m for subject in question.subjects], names)
-        return format_response(path, think=think, answer=question.answer_text, detect=detect)
+        """The whole true response through `path`; None where rounding its numbers makes the answer unclear.
+
+        Raises:
+            ValueError: the kind is not asked through this path.
+        """
+        if path is not ReasoningPath.DIRECT:
+            raise ValueError(f"kind '{self.name}' is answered at once only")
+        return format_response(path, answer=question.answer_text)
 
     def _stem(self, subjects: tuple[Subject, ...], style: Style) -> str:
         return self.phrasing(style.voice.name).stem.format(*(subject.name for subject in subjects))
@@ -128,3 +106,41 @@ class Kind(ABC):
     def _choice(self, subjects: tuple[Subject, ...], style: Style, options: Sequence[str], verdict: str) -> Question:
         """A question with options, each written before its letter: `left (A) or right (B)`."""
         return multiple_choice(self.name, subjects, self._stem(subjects, style), options, verdict)
+
+
+@dataclass(frozen=True)
+class ReasonedKind(Kind):
+    """A kind of question that is also asked through LOR and DTR."""
+
+    @abstractmethod
+    def think(self, question: Question, style: Style, path: ReasoningPath) -> str | None:
+        """The thought that leads to the answer; None where its numbers, as written, lead to another answer or none."""
+
+    def chain(self, question: Question, style: Style, path: ReasoningPath) -> str | None:
+        if path is ReasoningPath.DIRECT:
+            return super().chain(question, style, path)
+        think = self.think(question, style, path)
+        if think is None:
+            return None
+        detect = None
+        if path is ReasoningPath.DTR:
+            names = [f"{subject.thing.category} ({subject.name})" for subject in question.subjects]
+            detect = format_detect_block([subject.thing.center_m for subject in question.subjects], names)
+        return format_response(path, think=think, answer=question.answer_text, detect=detect)
+
+
+@dataclass(frozen=True)
+class RingKind(ReasonedKind):
+    """A kind whose answers lie in a ring, as the hours of a clock do. One of them is drawn before the objects are
+    chosen, because chance alone would favour a few."""
+
+    num_on_ring: ClassVar[int]
+
+    @abstractmethod
+    def ring_place(self, things: tuple[KnownObject, ...], style: Style) -> int:
+        """The place of the answer about clear objects in the ring of answers."""
+
+    def ring_distance(self, things: tuple[KnownObject, ...], wanted: int, style: Style) -> int:
+        """How far the answer about clear objects lies from the wanted one."""
+        around = (self.ring_place(things, style) - wanted) % self.num_on_ring
+        return min(around, self.num_on_ring - around)

@@ -1,7 +1,8 @@
 """The kinds of question. A new one is an entry here: the configs take their lists of kinds from this table.
 
 With a brief phrasing the procedural scenes ask it, with a full one the builder asks it about annotated images. A kind
-that fits none of the classes (`Side`, `Superlative`, `Length`, …) gets one of its own, a `Kind` with `ask` and `think`.
+that fits none of the classes (`Side`, `Superlative`, `Length`, …) gets one of its own: a `ReasonedKind` with `ask` and
+`think`, or a `Kind` with `ask` alone, which is answered at once.
 """
 
 from spatial.questions.amounts import Direction, Distance, Length

@@ -6,7 +6,7 @@ sides. Lists run from left to right in the picture.
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from spatial.grammar import Box3D, decimals, format_box
 from spatial.places import format_box_2d, format_places
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 class AllPlaces(Kind):
     """The names and centres of all objects."""
 
-    is_reasoned: ClassVar[bool] = False
-
     def ask(self, subjects: tuple[Subject, ...], scene: KnownScene, style: Style, rng: "Generator") -> Question:
         centers_m = {subject.name: _written(subject.thing.center_m) for subject in subjects}
         return self._open_question(subjects, style, PlacesAnswer(centers_m=centers_m), format_places(centers_m))
@@ -34,8 +32,6 @@ class AllPlaces(Kind):
 @dataclass(frozen=True)
 class _OneObject(Kind):
     """What is known of one object."""
-
-    is_reasoned: ClassVar[bool] = False
 
     @abstractmethod
     def answer(self, thing: KnownObject, scene: KnownScene) -> tuple[Answer, str]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from spatial.questions.kind import Named
+from spatial.questions.kind import Named, ReasonedKind
 from spatial.questions.kinds import KINDS, most_subjects
 from spatial.sample import Mark
 from spatial.strict import StrictModel
@@ -13,7 +13,7 @@ from spatial.strict import StrictModel
 Family = Literal["tabletop", "room"]
 
 _BRIEF = {name: (kind, kind.brief) for name, kind in KINDS.items() if kind.brief is not None}
-_REASONED = {name: phrasing for name, (kind, phrasing) in _BRIEF.items() if kind.is_reasoned}
+_REASONED = {name: phrasing for name, (kind, phrasing) in _BRIEF.items() if isinstance(kind, ReasonedKind)}
 
 REGION_KINDS = tuple(name for name, phrasing in _REASONED.items() if isinstance(phrasing.subjects, Named))
 """Kinds that refer to one or two objects: marked regions through DTR, objects by colour and shape through LOR."""

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from corpora.builder.config import KINDS as BUILDER_KINDS
+from spatial.questions.kind import ReasonedKind
 from spatial.questions.kinds import KINDS
 from spatial.scenes.config import DIRECT_KINDS, LOR_KINDS, REGION_KINDS, ROOM, WHOLE_SCENE_KINDS, SceneConfig
 
@@ -18,7 +19,7 @@ def test_the_defaults_ask_all_kinds() -> None:
 def test_the_lists_of_kinds_are_those_of_the_table() -> None:
     """A new kind of question is an entry in `spatial.questions.kinds` and in no other list."""
     assert sorted(DIRECT_KINDS) == sorted(name for name, kind in KINDS.items() if kind.brief is not None)
-    assert set(LOR_KINDS) == {name for name in DIRECT_KINDS if KINDS[name].is_reasoned}
+    assert set(LOR_KINDS) == {name for name in DIRECT_KINDS if isinstance(KINDS[name], ReasonedKind)}
     assert set(WHOLE_SCENE_KINDS) == {"count", "exists", "nearest", "leftmost"}
     assert set(REGION_KINDS) == set(LOR_KINDS) - set(WHOLE_SCENE_KINDS)
     assert sorted(BUILDER_KINDS) == sorted(name for name, kind in KINDS.items() if kind.full is not None)

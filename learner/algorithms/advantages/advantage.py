@@ -27,11 +27,13 @@ class Advantage(Algorithm):
         """
         if not all(map(math.isfinite, rewards_G)):
             raise ValueError(f"rewards of a group must be finite, got {list(rewards_G)}")
+        if len(rewards_G) == 1:
+            return [0.0]
         return self.formula(rewards_G, rewards_G if whole_G is None else whole_G)
 
     @abstractmethod
     def formula(self, rewards_G: Sequence[float], whole_G: Sequence[float]) -> list[float]:  # noqa: N803
-        """See `of_group`; the rewards are finite."""
+        """See `of_group`; the rewards are finite, and two or more."""
 
 
 def centered(values: Sequence[float]) -> list[float]:
