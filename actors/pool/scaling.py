@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from actors.pool.member import State
 from actors.pool.rollout_pool import RolloutPool
-from rollout.config import QueueScalingConfig, RolloutConfig
+from rollout.config import FixedScalingConfig, QueueScalingConfig, RolloutConfig
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,11 @@ def first_size(config: RolloutConfig, loop_state: Mapping[str, Any]) -> int:
 
 def make_scaling(config: RolloutConfig) -> QueueScaling | None:
     """The rule that changes the pool's size; None if the size is fixed."""
-    if config.scaling.type == "fixed":
-        return None
-    return QueueScaling(config.scaling, config.min_workers, config.max_workers)
+    match config.scaling:
+        case FixedScalingConfig():
+            return None
+        case QueueScalingConfig():
+            return QueueScaling(config.scaling, config.min_workers, config.max_workers)
 
 
 def follow_load(

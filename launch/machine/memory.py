@@ -13,7 +13,7 @@ from typing import Any
 from launch.machine.findings import GIB, Finding
 from launch.settings.model_paths import find_model
 from learner.config import DeepSpeedConfig, LearnerConfig
-from rollout.config import EngineConfig, GlooTransferConfig, NcclTransferConfig, TransferConfig
+from rollout.config import EngineConfig, GlooTransferConfig, IpcTransferConfig, NcclTransferConfig, TransferConfig
 from vlm.config import LOGIT_ROWS
 
 SPARE_SHARE = 0.1
@@ -124,15 +124,22 @@ def _activation_bytes(shape: ModelShape, layout: DeepSpeedConfig, max_row_tokens
 def _push_bytes(transfer: TransferConfig, sent_bytes: float, largest_bytes: float) -> float:
     """On the sender's GPU: weights packed before the pause, and the buffers that travel, which for CUDA IPC hold the
     largest tensor. gloo packs in host memory."""
-    if isinstance(transfer, GlooTransferConfig):
-        return 0.0
-    buffer_bytes = max(_buffer_bytes(transfer), largest_bytes) if transfer.type == "ipc" else _buffer_bytes(transfer)
-    return min(transfer.pack_gib * GIB, sent_bytes) + buffer_bytes
+    packed_bytes = min(transfer.pack_gib * GIB, sent_bytes)
+    match transfer:
+        case GlooTransferConfig():
+            return 0.0
+        case NcclTransferConfig():
+            return packed_bytes + _buffer_bytes(transfer)
+        case IpcTransferConfig():
+            return packed_bytes + max(_buffer_bytes(transfer), largest_bytes)
 
 
 def _buffer_bytes(transfer: TransferConfig) -> float:
-    number = transfer.num_buffers if isinstance(transfer, NcclTransferConfig) else 1
-    return number * transfer.bucket_mb * 1e6
+    match transfer:
+        case GlooTransferConfig() | IpcTransferConfig():
+            return transfer.bucket_mb * 1e6
+        case NcclTransferConfig():
+            return transfer.num_buffers * transfer.bucket_mb * 1e6
 
 
 def engine_needs(shape: ModelShape, config: EngineConfig) -> list[Need]:

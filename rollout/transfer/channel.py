@@ -116,38 +116,41 @@ def trainer_init_info(
     """
     bucket_bytes = int(config.bucket_mb * _MEGABYTE)
     # Only the backend that is used is imported.
-    if isinstance(config, GlooTransferConfig):
-        from rollout.transfer.gloo_sender import GlooTrainerInitInfo
+    match config:
+        case GlooTransferConfig():
+            from rollout.transfer.gloo_sender import GlooTrainerInitInfo
 
-        return GlooTrainerInitInfo(
-            rank=rank,
-            master_address=master_address,
-            master_port=master_port,
-            world_size=world_size,
-            bucket_bytes=bucket_bytes,
-            timeout_s=timeout_s,
-        )
-    if isinstance(config, NcclTransferConfig):
-        from rollout.transfer.nccl import NcclTrainerInitInfo
+            return GlooTrainerInitInfo(
+                rank=rank,
+                master_address=master_address,
+                master_port=master_port,
+                world_size=world_size,
+                bucket_bytes=bucket_bytes,
+                timeout_s=timeout_s,
+            )
+        case NcclTransferConfig():
+            from rollout.transfer.nccl import NcclTrainerInitInfo
 
-        return NcclTrainerInitInfo(
-            rank=rank,
-            master_address=master_address,
-            master_port=master_port,
-            world_size=world_size,
-            packed=True,
-            packed_buffer_size_bytes=bucket_bytes,
-            packed_num_buffers=config.num_buffers,
-            timeout_s=timeout_s,
-        )
-    from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
+            return NcclTrainerInitInfo(
+                rank=rank,
+                master_address=master_address,
+                master_port=master_port,
+                world_size=world_size,
+                packed=True,
+                packed_buffer_size_bytes=bucket_bytes,
+                packed_num_buffers=config.num_buffers,
+                timeout_s=timeout_s,
+            )
+        case IpcTransferConfig():
+            from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 
-    if largest_tensor_bytes > bucket_bytes:
-        # vLLM's buffer holds every tensor whole, and would refuse this one in the middle of the first push.
-        _log.warning(
-            "rollout.engine.transfer.bucket_mb=%g is less than the largest tensor: the shared buffer has %.0f MB",
-            config.bucket_mb,
-            largest_tensor_bytes / _MEGABYTE,
-        )
-        bucket_bytes = largest_tensor_bytes
-    return IPCTrainerInitInfo(rank=rank, packed=True, packed_buffer_size_bytes=bucket_bytes)
+            if largest_tensor_bytes > bucket_bytes:
+                # vLLM's buffer holds every tensor whole, and would refuse this one in the middle of the first push.
+                _log.warning(
+                    "rollout.engine.transfer.bucket_mb=%g is less than the largest tensor: "
+                    "the shared buffer has %.0f MB",
+                    config.bucket_mb,
+                    largest_tensor_bytes / _MEGABYTE,
+                )
+                bucket_bytes = largest_tensor_bytes
+            return IPCTrainerInitInfo(rank=rank, packed=True, packed_buffer_size_bytes=bucket_bytes)

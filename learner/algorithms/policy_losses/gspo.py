@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class GspoLoss(PolicyLoss):
     """One ratio for each response, the exponential of its mean log-ratio, arXiv 2507.18071. Its clip range is far
-    narrower, and every response weighs the same: it needs `aggregation: {type: sequence_mean}`."""
+    narrower, and responses should weigh the same: set `aggregation: {type: sequence_mean}`; a token mean is refused."""
 
     type: Literal["gspo"] = "gspo"
     clip_low: Fraction = 3e-4
