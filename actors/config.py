@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from actors.layouts import LayoutConfig, Rooms, SplitLayoutConfig
 from evaluation.config import EvaluationConfig
 from learner.config import LearnerConfig
 from rewards.config import RewardConfig
@@ -183,8 +184,10 @@ class ClusterConfig(StrictModel):
     it, the worker is replaced. Processes that a grader starts do not count. null: no bound."""
     learner_rank_cpus: Annotated[float, Field(ge=0)] = 0.5
     """Ray CPUs of one learner rank."""
+    layout: LayoutConfig = SplitLayoutConfig()
+    """Whether learner and engines have cards of their own (`split`), or share every card (`shared`)."""
     learner_rank_gpus: Annotated[float, Field(ge=0)] = 0
-    """Ray GPUs of one learner rank: 1 on a GPU cluster."""
+    """Ray GPUs of one learner rank: 1 on a GPU cluster. In a shared layout it need not be given."""
     learner_resources: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Custom Ray resources of one learner rank, such as {learner: 1}; it then runs only on nodes that offer them."""
     learner_threads: Annotated[int, Field(ge=1)] | None = None
@@ -193,9 +196,14 @@ class ClusterConfig(StrictModel):
     deadlines: DeadlineConfig = DeadlineConfig()
     """Longest waits."""
 
+    @property
+    def learner_on_gpu(self) -> bool:
+        """Whether learner ranks compute on GPUs."""
+        return self.layout.type == "shared" or self.learner_rank_gpus > 0
+
     def threads_of_rank(self, num_ranks: int) -> int | None:
         """CPU threads of a rank: as set, or an equal share of this machine's cores; None: PyTorch's choice."""
-        if self.learner_threads is not None or self.learner_rank_gpus:
+        if self.learner_threads is not None or self.learner_on_gpu:
             return self.learner_threads
         return max(1, len(os.sched_getaffinity(0)) // num_ranks)
 
@@ -244,10 +252,29 @@ class SessionConfig(StrictModel):
         return min(self.learner.optimizer_steps_per_batch, num_responses)
 
     @property
+    def engines_on_gpu(self) -> bool:
+        """Whether engines compute on GPUs."""
+        return self.cluster.layout.type == "shared" or self.rollout.gpus_per_worker > 0
+
+    @property
+    def rooms(self) -> tuple[Rooms, ...]:
+        """The parts of nodes that learner ranks and engines reserve."""
+        cluster, ranks = self.cluster, self.learner.num_ranks
+        gpus = cluster.learner_rank_gpus if cluster.layout.type == "split" else 0
+        asked = {"CPU": cluster.learner_rank_cpus, "GPU": gpus} | cluster.learner_resources
+        rank = {name: amount for name, amount in asked.items() if amount}
+        return cluster.layout.rooms(ranks, rank, self.rollout)
+
+    @property
+    def max_workers(self) -> int:
+        """Most rollout workers that the run may have."""
+        return self.cluster.layout.max_workers(self.learner.num_ranks, self.rollout)
+
+    @property
     def num_cpus(self) -> float:
         """CPUs that all actors of the run together reserve, with the most rollout workers that it may have."""
         return (
-            self.rollout.max_workers * self.rollout.cpus_per_worker
+            self.max_workers * self.rollout.cpus_per_worker
             + self.learner.num_ranks * self.cluster.learner_rank_cpus
             + self.cluster.num_reward_workers * self.cluster.reward_worker_cpus
         )
@@ -255,9 +282,15 @@ class SessionConfig(StrictModel):
     @property
     def custom_resources(self) -> dict[str, float]:
         """Custom Ray resources that they reserve."""
-        workers = {name: self.rollout.max_workers * own for name, own in self.rollout.resources_per_worker.items()}
+        workers = {name: self.max_workers * own for name, own in self.rollout.resources_per_worker.items()}
         ranks = {name: self.learner.num_ranks * own for name, own in self.cluster.learner_resources.items()}
         return {name: workers.get(name, 0.0) + ranks.get(name, 0.0) for name in workers | ranks}
+
+    @model_validator(mode="after")
+    def _the_layout_carries_both(self) -> Self:
+        cluster, ranks = self.cluster, self.learner.num_ranks
+        cluster.layout.check(ranks, cluster.learner_rank_gpus, self.rollout, self.training.max_staleness)
+        return self
 
     @model_validator(mode="after")
     def _a_failed_transfer_costs_no_learner(self) -> Self:

@@ -193,7 +193,8 @@ class RolloutConfig(StrictModel):
     cpus_per_worker: Annotated[int, Field(ge=1)] = 1
     """CPU cores reserved for a worker."""
     gpus_per_worker: Annotated[int, Field(ge=0)] = 0
-    """GPUs reserved for a worker; 0 runs it on CPU."""
+    """GPUs reserved for a worker: `engine.tensor_parallel_size`, or 0 to run it on CPU. In a shared layout
+    (`cluster.layout`) it need not be given."""
     resources_per_worker: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Custom Ray resources of a worker, such as {rollout: 1}; workers then run only on nodes that offer them."""
 
@@ -208,16 +209,6 @@ class RolloutConfig(StrictModel):
             raise ValueError(
                 f"gpus_per_worker={self.gpus_per_worker}, but engine.tensor_parallel_size="
                 f"{self.engine.tensor_parallel_size}; a worker needs one GPU for each rank, or none"
-            )
-        if self.gpus_per_worker == 0 and self.engine.transfer.type != "gloo":
-            raise ValueError(
-                f"engine.transfer.type={self.engine.transfer.type!r} needs GPUs, but gpus_per_worker=0; give "
-                f"rollout.gpus_per_worker={self.engine.tensor_parallel_size} or rollout.engine.transfer.type=gloo"
-            )
-        if self.gpus_per_worker == 0 and self.cpus_per_worker < self.engine.tensor_parallel_size:
-            raise ValueError(
-                f"cpus_per_worker={self.cpus_per_worker} is less than engine.tensor_parallel_size="
-                f"{self.engine.tensor_parallel_size}; every rank needs a core"
             )
         if self.sampling.max_response_tokens >= self.engine.max_model_len:
             raise ValueError(

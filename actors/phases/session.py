@@ -105,7 +105,7 @@ class Session:
             steps_per_update=whole.steps_per_update,
             temperature=whole.rollout.sampling.temperature,
             num_threads=whole.cluster.threads_of_rank(config.num_ranks),
-            on_gpu=whole.cluster.learner_rank_gpus > 0,
+            on_gpu=whole.cluster.learner_on_gpu,
         )
         learner = LearnerGroup(spec, whole.cluster, whole.rollout.engine, self.warnings.add)
         await learner.start()

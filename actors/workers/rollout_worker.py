@@ -32,6 +32,8 @@ class RolloutSpec:
     """Image stores, searched in this order."""
     prompt: PromptConfig
     rollout: RolloutConfig
+    on_gpu: bool
+    """Whether engines compute on GPUs or on CPUs."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class RolloutWorker:
                 name=self._name,
                 cpu_cores=self._cpu_cores,
                 top_p=spec.rollout.sampling.top_p,
-                on_gpu=spec.rollout.gpus_per_worker > 0,
+                on_gpu=spec.on_gpu,
             )
         )
         await self._engine.start()

@@ -68,12 +68,11 @@ def check_room(name: str, bundle: Mapping[str, float], number: int, nodes: Seque
 
 def requirements_of(config: RunConfig) -> Requirements:
     """What a config asks of the machine that starts it."""
-    learner_gpus, engine_gpus = config.cluster.learner_rank_gpus, config.rollout.gpus_per_worker
-    num_gpus = config.learner.num_ranks * learner_gpus + config.rollout.num_workers * engine_gpus
+    num_gpus = sum(rooms.number * rooms.bundle.get("GPU", 0.0) for rooms in config.rooms)
     return Requirements(
         num_gpus=0 if config.cluster.address else math.ceil(num_gpus),
-        learner_on_gpu=learner_gpus > 0,
-        engines_on_gpu=engine_gpus > 0,
+        learner_on_gpu=config.cluster.learner_on_gpu,
+        engines_on_gpu=config.engines_on_gpu,
         nccl=config.rollout.engine.transfer.type == "nccl",
         flash_attention=config.learner.deepspeed.attention == "flash_attention_2",
     )
@@ -95,16 +94,14 @@ def examine_config(
         available_bytes: of this machine's memory, where all of the run would be on it; else None.
     """
     learner, rollout, cluster = config.learner, config.rollout, config.cluster
-    of_rank = {"CPU": cluster.learner_rank_cpus, "GPU": cluster.learner_rank_gpus, **cluster.learner_resources}
-    of_worker = {"CPU": rollout.cpus_per_worker, "GPU": rollout.gpus_per_worker, **rollout.resources_per_worker}
-    findings = []
-    for name, bundle, number in (
-        ("learner ranks", of_rank, learner.num_ranks),
-        ("rollout workers", of_worker, rollout.num_workers),
-    ):
-        is_cluster = cluster.address is not None
-        if nodes and (is_cluster or bundle["GPU"]):
-            findings.append(check_room(name, bundle, number, nodes, may_grow=is_cluster))
+    is_cluster = cluster.address is not None
+    findings = [
+        check_room(whose, bundle, number, nodes, may_grow=is_cluster)
+        for whose, bundle, number in config.rooms
+        if nodes and (is_cluster or "GPU" in bundle)
+    ]
+    # In a shared layout both live in the same rooms.
+    of_rank, of_worker = config.rooms[0].bundle, config.rooms[-1].bundle
     if config.model.type != "checkpoint":
         return [*findings, Finding("model", "ok", "a tiny one, built when the run starts; it fits anywhere")]
     try:
@@ -116,12 +113,12 @@ def examine_config(
     needs = learner_needs(shape, learner, rollout.engine)
     findings.append(Finding("model", "ok", f"{_count(shape.num_parameters)} parameters, {_trained(shape)} trained"))
     on_host: dict[str, float] = {}
-    if cluster.learner_rank_gpus:
+    if cluster.learner_on_gpu:
         gpu_gib = gpu_gib or _smallest_gpu(nodes, of_rank)
         findings.append(check_learner(needs, gpu_gib))
     else:
         on_host["learner"] = learner.num_ranks * total(needs)
-    if rollout.gpus_per_worker:
+    if config.engines_on_gpu:
         rollout_gpu_gib = rollout_gpu_gib or _smallest_gpu(nodes, of_worker) or gpu_gib
         findings.append(check_engine(shape, rollout.engine, rollout_gpu_gib))
     else:

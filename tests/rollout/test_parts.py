@@ -50,8 +50,6 @@ def test_top_p_below_one_needs_consent() -> None:
     ("fields", "told"),
     [
         ({"gpus_per_worker": 2}, "gpus_per_worker=2"),
-        ({"engine": EngineConfig(transfer=IpcTransferConfig())}, "needs GPUs"),
-        ({"engine": EngineConfig(tensor_parallel_size=2)}, "cpus_per_worker=1"),
         ({"engine": EngineConfig(max_model_len=256)}, "no room for a prompt"),
     ],
 )

@@ -139,7 +139,7 @@ def test_only_what_computes_on_the_host_takes_its_memory(monkeypatch: pytest.Mon
     assert found() == {"model": "ok", "learner's GPU": "fail", "engine's GPU": "ok"}
     on_host = ["rollout.gpus_per_worker=0", "rollout.engine.transfer={type: gloo}"]
     assert found(*on_host) == {"model": "ok", "learner's GPU": "fail", "memory for tensors": "fail"}
-    assert found("cluster.learner_rank_gpus=0") == {
+    assert found("cluster.learner_rank_gpus=0", "rollout.engine.transfer={type: gloo}") == {
         "model": "ok",
         "engine's GPU": "ok",
         "memory for tensors": "fail",
