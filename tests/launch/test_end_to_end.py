@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,10 @@ SMALL = [
     "rewards.custom=tests.launch.rewards_for_tests:parity",
     "rollout.sampling.max_response_tokens=24",
     "evaluation={num_questions: 6, num_samples: 2}",
+    # A schedule that ends would be another one for a run that is asked for more steps.
+    "learner.optimizer.schedule=constant",
 ]
+NUM_STEPS = 6
 
 
 def command(*arguments: str) -> list[str]:
@@ -69,11 +73,32 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def await_true(process: "subprocess.Popen[str]", condition: Callable[[], bool], timeout_s: float = 400) -> None:
+    """Wait for a condition that the process brings about; fails with its output if it ends before."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.communicate()[0][-6000:]
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
+
+
+def await_steps(process: "subprocess.Popen[str]", folder: Path, number: int) -> None:
+    await_true(process, lambda: (folder / "metrics.jsonl").exists() and len(metrics(folder)) >= number)
+
+
+def assert_nothing_is_left(family: list[psutil.Process]) -> None:
+    """No process of these tests is alive, nor one of `family`."""
+    alive = [p for p in psutil.process_iter(["pid", "cmdline"]) if _is_ours(p)]
+    assert alive == [], [p.info for p in alive]
+    _, left = psutil.wait_procs(family, timeout=5)
+    assert [process for process in left if _is_alive(process)] == []
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A finished small demo: its folder, and what the terminal showed."""
     folder = tmp_path_factory.mktemp("runs") / "demo"
-    return folder, run("demo", f"run={folder}", "training.num_steps=2", *SMALL)
+    return folder, run("demo", f"run={folder}", f"training.num_steps={NUM_STEPS}", *SMALL)
 
 
 def test_a_demo_leaves_a_complete_run_folder(demo: tuple[Path, str]) -> None:
@@ -81,7 +106,7 @@ def test_a_demo_leaves_a_complete_run_folder(demo: tuple[Path, str]) -> None:
     names = ["config.json", "metrics.jsonl", "summary.json", "summary.png", "images", "trajectories", "checkpoints"]
     assert [name for name in names if not (folder / name).exists()] == []
     assert "Figures" in output
-    assert json.loads((folder / "config.json").read_text())["training"]["num_steps"] == 2
+    assert json.loads((folder / "config.json").read_text())["training"]["num_steps"] == NUM_STEPS
     summary = json.loads((folder / "summary.json").read_text())
     promised = """lor_accuracy dtr_accuracy lor_accuracy_greedy dtr_accuracy_greedy format_rate center_error_m_median
         seconds"""
@@ -97,7 +122,7 @@ def test_metrics_hold_every_promised_key_and_learning_happens(demo: tuple[Path, 
         groups_trained groups_filtered num_failures staleness_mean staleness_max kl_reference kl_rollout_learner
         clip_fraction grad_norm rollout_tokens_per_s time/step_s time/rollout_s time/score_s time/update_s time/push_s
         time/pack_s time/rollout_pause_s canary_difference push_bytes"""
-    assert [row["step"] for row in rows] == [1, 2]
+    assert [row["step"] for row in rows] == list(range(1, NUM_STEPS + 1))
     for row in rows:
         assert set(promised.split()) <= set(row)
         assert row["grad_norm"] > 0
@@ -115,26 +140,6 @@ def test_trajectories_tell_what_was_asked_answered_and_scored(demo: tuple[Path, 
         assert {"prompt", "path", "response", "score", "version_spans", "images"} <= set(row)
         assert all(version == 1 for version, _ in row["version_spans"])
         assert (folder / "images" / row["images"][0][:2] / f"{row['images'][0]}.png").exists()
-
-
-def test_six_steps_equal_three_and_a_resume_and_three(demo: tuple[Path, str], tmp_path: Path) -> None:
-    start_model = demo[0] / "cold_start_model"
-    # A schedule that ends would be another one for three steps than for six.
-    constant = "learner.optimizer.schedule=constant"
-    common = ["train", "--from", str(start_model), *SMALL, constant, "training.checkpoint_every=3"]
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    run(*common, f"run={whole}", "training.num_steps=6")
-    run(*common, f"run={parts}", "training.num_steps=3")
-    record = (parts / "config.json").read_bytes()
-    said = run(*common, f"run={parts}", "training.num_steps=6", "--resume")
-    assert "training.num_steps: 3 → 6" in said
-    assert (parts / "config.json").read_bytes() == record
-    assert [row["step"] for row in metrics(parts)] == [1, 2, 3, 4, 5, 6]
-    for one, other in zip(metrics(whole), metrics(parts), strict=True):
-        for key in ("lor/reward_mean", "dtr/reward_mean", "lor/response_tokens_mean", "groups_trained"):
-            assert one[key] == other[key], (one["step"], key)
-        for key in ("kl_reference", "grad_norm", "loss"):
-            assert one[key] == pytest.approx(other[key], rel=1e-2, abs=1e-6), (one["step"], key)
 
 
 def test_two_learner_ranks_and_two_engines_train_asynchronously(demo: tuple[Path, str], tmp_path: Path) -> None:
@@ -156,32 +161,49 @@ def test_two_learner_ranks_and_two_engines_train_asynchronously(demo: tuple[Path
     assert engines == {"rollout-0", "rollout-1"}
 
 
-def test_ctrl_c_writes_a_checkpoint_and_leaves_no_process(demo: tuple[Path, str], tmp_path: Path) -> None:
-    folder = tmp_path / "stopped"
-    process = start(
-        "train", "--from", str(demo[0] / "cold_start_model"), f"run={folder}", *SMALL, "training.num_steps=10000"
-    )
-    deadline_s = time.monotonic() + 300
-    while not (folder / "metrics.jsonl").exists() or len(metrics(folder)) < 2:
-        assert process.poll() is None, process.communicate()[0][-6000:]
-        assert time.monotonic() < deadline_s
-        time.sleep(0.2)
-    second = start("train", "--from", str(demo[0] / "cold_start_model"), f"run={folder}", *SMALL)
+@pytest.fixture(scope="module")
+def stopped(demo: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
+    """A run like the demo's that Ctrl-C ended after a few steps: the command for it, and its folder."""
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
+    ours = ["train", "--from", str(demo[0] / "cold_start_model"), f"run={folder}", *SMALL]
+    process = start(*ours, "training.num_steps=10000")
+    await_true(process, (folder / "config.json").exists)
+    second = start(*ours)
     refused, _ = second.communicate(timeout=120)
     assert second.returncode == 2, refused[-6000:]
     assert "is in use by `sr-real train --from" in " ".join(refused.split())
+    await_steps(process, folder, 2)
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) > 4
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output[-6000:]
     assert f"sr-real train --resume --from {demo[0] / 'cold_start_model'} run={folder}" in output
+    assert_nothing_is_left(family)
+    return ours, folder
+
+
+def test_ctrl_c_writes_a_checkpoint_of_the_last_step(stopped: tuple[list[str], Path]) -> None:
+    _, folder = stopped
     steps = [int(path.name.removeprefix("step-")) for path in (folder / "checkpoints").glob("step-*")]
-    assert max(steps) >= 2
-    alive = [p for p in psutil.process_iter(["pid", "cmdline"]) if _is_ours(p)]
-    assert alive == [], [p.info for p in alive]
-    _, left = psutil.wait_procs(family, timeout=5)
-    assert [process for process in left if _is_alive(process)] == []
+    assert max(steps) == metrics(folder)[-1]["step"]
+    assert 2 <= max(steps) < NUM_STEPS
+
+
+def test_a_stopped_and_resumed_run_makes_the_steps_of_one_that_was_never_stopped(
+    demo: tuple[Path, str], stopped: tuple[list[str], Path]
+) -> None:
+    ours, folder = stopped
+    record = (folder / "config.json").read_bytes()
+    told = run(*ours, f"training.num_steps={NUM_STEPS}", "--resume")
+    assert f"training.num_steps: 10000 → {NUM_STEPS}" in told
+    assert (folder / "config.json").read_bytes() == record
+    assert [row["step"] for row in metrics(folder)] == list(range(1, NUM_STEPS + 1))
+    for one, other in zip(metrics(demo[0]), metrics(folder), strict=True):
+        for key in ("lor/reward_mean", "dtr/reward_mean", "lor/response_tokens_mean", "groups_trained"):
+            assert one[key] == other[key], (one["step"], key)
+        for key in ("kl_reference", "grad_norm", "loss"):
+            assert one[key] == pytest.approx(other[key], rel=1e-2, abs=1e-6), (one["step"], key)
 
 
 def test_an_engine_of_two_ranks_learns_and_a_sigterm_to_the_whole_group_ends_all_after_a_checkpoint(
@@ -194,11 +216,7 @@ def test_an_engine_of_two_ranks_learns_and_a_sigterm_to_the_whole_group_ends_all
         "rollout.engine.verify_every=1",
         own_session=True,
     )
-    deadline_s = time.monotonic() + 400
-    while not (folder / "metrics.jsonl").exists() or len(metrics(folder)) < 2:
-        assert process.poll() is None, process.communicate()[0][-6000:]
-        assert time.monotonic() < deadline_s
-        time.sleep(0.2)
+    await_steps(process, folder, 2)
     family = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
@@ -211,10 +229,7 @@ def test_an_engine_of_two_ranks_learns_and_a_sigterm_to_the_whole_group_ends_all
         assert row["push_attempts"] == 1
         assert row["canary_difference"] < 1e-3
         assert abs(row["kl_rollout_learner"]) < 1e-4
-    alive = [p for p in psutil.process_iter(["pid", "cmdline"]) if _is_ours(p)]
-    assert alive == [], [p.info for p in alive]
-    _, left = psutil.wait_procs(family, timeout=5)
-    assert [process for process in left if _is_alive(process)] == []
+    assert_nothing_is_left(family)
 
 
 def test_a_stopped_cold_start_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -222,12 +237,7 @@ def test_a_stopped_cold_start_goes_on_where_it_was(tmp_path: Path) -> None:
     long = ["learner.sft.steps=60", "learner.sft.checkpoint_every=20"]
     run("cold-start", f"run={whole}", *SMALL, *long)
     process = start("cold-start", f"run={parts}", *SMALL, *long)
-    checkpoints = parts / "cold_start_checkpoints"
-    deadline_s = time.monotonic() + 300
-    while not list(checkpoints.glob("step-*")):
-        assert process.poll() is None, process.communicate()[0][-6000:]
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
+    await_true(process, lambda: any((parts / "cold_start_checkpoints").glob("step-*")))
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output[-6000:]
