@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAMS = sorted((Path(__file__).parents[2] / "benchmarks").glob("*.py"))
+PROGRAMS = sorted((Path(__file__).parents[2] / "benchmarks").rglob("*.py"))
 
 
 def foreign_privates(tree: ast.AST) -> list[tuple[int, str]]:

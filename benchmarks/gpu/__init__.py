@@ -1,0 +1,1 @@
+"""What one card shows of the whole program, in eight parts: see `benchmarks/gpu/__main__.py`."""

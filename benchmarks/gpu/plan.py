@@ -1,0 +1,61 @@
+"""Which parts there are, which process measures which, in what order and how long each may take."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+PARTS = {
+    "probe": "card, matrix product, copy speed, versions, attention that was chosen",
+    "parity": "log-probabilities of learner and engine: both families, fp32 and bf16, 0, 1 and 5 regions",
+    "push": "a whole push of weights, over CUDA IPC and over NCCL: GB/s, pause",
+    "engine": "tokens/s through RolloutEngine, against raw vLLM and without regions",
+    "learner": "an update: tokens/s, share of the card's peak, memory, for several layouts",
+}
+"""What each part measures, in order of worth."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A method of a job's session."""
+
+    part: str
+    """The part that it belongs to; "" for what several need, such as loading."""
+    method: str
+    seconds: float
+    """Its deadline, on a card of 2024 and on a laptop alike."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A process, and what it does in order."""
+
+    name: str
+    session: str
+    """`module:class`; the class is made with the `Bench`, see `benchmarks.gpu.session`."""
+    stages: tuple[Stage, ...]
+
+
+JOBS = (
+    Job("probe", "benchmarks.gpu.probe:Probe", (Stage("probe", "probe", 90),)),
+    Job("parity", "benchmarks.gpu.parity:Parity", (Stage("parity", "parity", 180),)),
+    Job(
+        "graphs-ipc",
+        "benchmarks.gpu.served:GraphsOverIpc",
+        (Stage("", "load", 180), Stage("engine", "engine", 60), Stage("push", "push", 60)),
+    ),
+    Job(
+        "eager-nccl",
+        "benchmarks.gpu.served:EagerOverNccl",
+        (Stage("", "load", 120), Stage("push", "push", 60), Stage("engine", "engine", 60)),
+    ),
+    Job("learner", "benchmarks.gpu.learning:Learning", (Stage("learner", "learner", 150),)),
+)
+
+
+def chosen_jobs(jobs: Sequence[Job], only: Collection[str] | None) -> list[Job]:
+    """The jobs, with the stages of some parts and what those need; a job without any is left out."""
+    chosen = []
+    for job in jobs:
+        stages = tuple(stage for stage in job.stages if not only or stage.part in only or not stage.part)
+        if any(stage.part for stage in stages):
+            chosen.append(replace(job, stages=stages))
+    return chosen

@@ -1,0 +1,200 @@
+"""One engine of 2 B parameters beside the weights of its learner: tokens/s, and whole pushes while it generates."""
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.gpu.figures import FigureFile
+from benchmarks.gpu.machine import Bench
+
+if TYPE_CHECKING:
+    from learner.sender import WeightSender
+
+NUM_PUSHES = 4
+ENGINE_S = 30.0
+"""For the rounds of tokens/s; one that has begun is finished."""
+
+
+class Served:
+    """An engine in a child process of vLLM's, and the policy in this one, on the same card."""
+
+    transfer: str
+    is_eager: bool
+
+    def __init__(self, bench: Bench, figures: FigureFile) -> None:
+        self._bench = bench
+        self._figures = figures
+        self._engine: Any = None
+        self._sender: WeightSender | None = None
+
+    def warm(self) -> None:
+        import vllm.v1.engine.async_llm  # noqa: F401 - the imports alone
+
+        import benchmarks.gpu.engine_thread
+        import benchmarks.gpu.models  # noqa: F401
+        import learner.sender  # noqa: F401
+
+    @property
+    def _title(self) -> str:
+        return "eager" if self.is_eager else "graphs"
+
+    def load(self) -> None:
+        """Make the model, and start the engine."""
+        import torch
+
+        from benchmarks.gpu import models
+        from benchmarks.gpu.engine_thread import EngineThread
+        from rollout.config import EngineConfig, GlooTransferConfig, IpcTransferConfig, NcclTransferConfig
+        from spatial.images import ImageStore
+
+        bench = self._bench
+        self._device = "cuda" if bench.on_gpu else "cpu"
+        self._dtype = torch.bfloat16 if bench.on_gpu else torch.float32
+        self._shape = models.QWEN3_VL_TOY if bench.toy else models.QWEN3_VL_2B
+        self._images = ImageStore(bench.work / "images")
+        started_s = time.perf_counter()
+        self._folder = models.build_model(bench.work / self._shape.name, self._shape, self._dtype, self._device)
+        if bench.on_gpu:
+            torch.cuda.empty_cache()
+        built_s = time.perf_counter()
+        transfers = {"ipc": IpcTransferConfig, "nccl": NcclTransferConfig}
+        self._config = EngineConfig(
+            dtype="bfloat16" if bench.on_gpu else "float32",
+            max_model_len=512 if bench.toy else 2048,
+            max_num_seqs=16 if bench.toy else 256,
+            kv_cache_gib=0.25,
+            gpu_memory_utilization=0.5,
+            enforce_eager=self.is_eager or not bench.on_gpu,
+            transfer=transfers[self.transfer]() if bench.on_gpu else GlooTransferConfig(),
+            transfer_timeout_s=60.0,
+        )
+        # NCCL refuses two processes of one card, unless it takes them for two machines.
+        os.environ["NCCL_HOSTID"] = "engine"
+        self._engine = EngineThread(self._folder, self._images, self._config, bench.on_gpu)
+        self._engine.start()
+        os.environ["NCCL_HOSTID"] = "learner"
+        note = f"the model in {built_s - started_s:.1f} s more"
+        self._figures.add("engine", f"{self._title}: start", time.perf_counter() - built_s, "s", note=note)
+
+    def engine(self) -> None:
+        """Ours, raw vLLM, and ours without regions, in turns."""
+        from benchmarks.gpu.asked import make_requests, make_samples
+        from benchmarks.rollout import Arms
+
+        num_groups, max_tokens = (2, 8) if self._bench.toy else (32, 256)
+        arms = Arms(self._engine.engine)
+        best: dict[str, float] = {}
+        ends_s, index = time.monotonic() + ENGINE_S, 0
+        while index < 2 or (time.monotonic() < ends_s and not self._bench.toy):
+            samples = make_samples(self._images, num_groups, self._shape.image_px, 2, seed=1000 + index)
+            requests = make_requests(samples, max_tokens)
+            arms.prepare_raw(requests)
+            order = [("ours", arms.ours), ("raw", arms.raw), ("plain", arms.plain)]
+            for name, arm in order if index % 2 else order[::-1]:
+                self._engine.run(arms.forget())
+                started_s = time.perf_counter()
+                num_tokens = self._engine.run(arm(requests))
+                if index:  # the first round does not count
+                    best[name] = max(best.get(name, 0.0), num_tokens / (time.perf_counter() - started_s))
+            index += 1
+        note = f"best of {index - 1} rounds of {num_groups} groups of 8, at most {max_tokens} tokens each"
+        self._add("engine", f"{self._title}: tokens against raw", best["ours"], "tokens/s", best["raw"], note)
+        self._add("engine", f"{self._title}: regions against none", best["ours"], "tokens/s", best["plain"], note)
+
+    def push(self) -> None:
+        """Pushes while responses are under way; the first brings and checks every tensor."""
+        import torch
+
+        from learner.sender import WeightSender
+        from learner.weights import DeepSpeedWeightSource
+        from rollout.transfer.channel import open_channel
+        from vlm.policy import load_policy
+
+        policy = load_policy(self._folder, self._dtype).to(self._device)
+        weights = DeepSpeedWeightSource(policy.vlm, self._dtype)
+        started_s = time.perf_counter()
+        channel = open_channel(
+            [self._engine],
+            weights,
+            self._config.transfer,
+            rank=0,
+            device=self._device,
+            address="127.0.0.1",
+            timeout_s=60.0,
+        )
+        self._add("push", f"{self.transfer}: group", time.perf_counter() - started_s, "s")
+        self._sender = WeightSender(channel, weights, self._config.verify_every)
+        found = [self._one_push(self._sender, version) for version in range(1, NUM_PUSHES + 1)]
+        pack_s, push_s, pause_s, num_bytes = min(found[1:], key=lambda one: one[1])
+        copy = _copy_bytes_per_s(torch.device(self._device), num_bytes)
+        gigabytes = num_bytes / 1e9
+        note = f"{gigabytes:.2f} GB; the reference copies them on the device"
+        self._add("push", f"{self.transfer}: speed", gigabytes / push_s, "GB/s", copy / 1e9, note)
+        self._add("push", f"{self.transfer}: pause", pause_s, "s", note=f"push alone {push_s:.3f} s")
+        self._add("push", f"{self.transfer}: packing before the pause", pack_s, "s")
+        self._add("push", f"{self.transfer}: first push", found[0][1], "s", note="every tensor hashed on both sides")
+
+    def _one_push(self, sender: "WeightSender", version: int) -> tuple[float, float, float, int]:
+        """Seconds of packing, of the push, of the pause; bytes."""
+        from benchmarks.gpu.asked import make_requests, make_samples
+
+        engine = self._engine.engine
+        samples = make_samples(self._images, 2 if self._bench.toy else 8, self._shape.image_px, 2, seed=version)
+        requests = make_requests(samples, 32 if self._bench.toy else 200)
+        under_way = [self._engine.submit(engine.generate(request)) for request in requests]
+        started_s = time.perf_counter()
+        sender.pack(version)
+        packed_s = time.perf_counter()
+        time.sleep(0.0 if self._bench.toy else 0.7)
+        paused_s = time.perf_counter()
+        self._engine.run(engine.update.pause())
+        pushed_s = time.perf_counter()
+        receipt = sender.push(version)
+        ended_s = time.perf_counter()
+        self._engine.run(engine.update.resume())
+        resumed_s = time.perf_counter()
+        for received in self._engine.run(engine.update.received_checksums()):
+            if received != receipt.checksums:
+                raise RuntimeError(f"push {version}: the engine has other weights than were sent")
+        responses = [future.result(120) for future in under_way]
+        if version == NUM_PUSHES:
+            across = sum(len(response.version_spans) > 1 for response in responses)
+            self._add("push", f"{self.transfer}: responses under way during a push", across, "", len(responses))
+        return packed_s - started_s, ended_s - pushed_s, resumed_s - paused_s, receipt.num_bytes
+
+    def _add(
+        self, part: str, name: str, value: float, unit: str, reference: float | None = None, note: str = ""
+    ) -> None:
+        self._figures.add(part, name, value, unit, reference=reference, note=note)
+
+    def close(self) -> None:
+        if self._sender is not None:
+            self._sender.close()
+        if self._engine is not None:
+            self._engine.close()
+
+
+class GraphsOverIpc(Served):
+    transfer = "ipc"
+    is_eager = False
+
+
+class EagerOverNccl(Served):
+    transfer = "nccl"
+    is_eager = True
+
+
+def _copy_bytes_per_s(device: Any, num_bytes: int) -> float:
+    """Bytes copied a second on the device."""
+    import torch
+
+    source = torch.empty(num_bytes, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    best_s = float("inf")
+    for _ in range(4):
+        started_s = time.perf_counter()
+        target.copy_(source)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        best_s = min(best_s, time.perf_counter() - started_s)
+    return num_bytes / best_s
