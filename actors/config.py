@@ -193,6 +193,9 @@ class ClusterConfig(StrictModel):
     learner_threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads of one learner rank; null: the machine's cores divided by the number of ranks, or on GPUs PyTorch's
     choice."""
+    peak_tflops: Annotated[float, Field(gt=0)] | None = None
+    """What one learner card can do at most, in TFLOP/s of matrix products in the learner's number format; MFU is a
+    share of it. null: what the card's maker states, for the kinds that `learner/cards.py` knows."""
     deadlines: DeadlineConfig = DeadlineConfig()
     """Longest waits."""
 

@@ -29,6 +29,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from actors.cluster.card_meter import CardTrack
 from actors.cluster.tasks import beside
 from actors.config import GroupFilterConfig, TrainingConfig
 from actors.loop.books import Books
@@ -81,6 +82,9 @@ class Engine:
     async def start(self) -> None: ...
 
     async def probe(self) -> None: ...
+
+    async def card_tracks(self) -> list[CardTrack]:
+        return []
 
     async def stop(self) -> None: ...
 

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from actors.cluster.calls import DeadlineError, answer
+from actors.cluster.card_meter import CardTrack
 from actors.config import DeadlineConfig
 from actors.pool.worker import EnginePort, WorkerDiedError, WorkerLateError
 from flow.group import Group
@@ -141,6 +142,9 @@ class SimulatedWorker:
 
     async def probe(self) -> None:
         await self._answer(self._sleep(self._world.control_s), DEADLINES.probe_s, "a token")
+
+    async def card_tracks(self) -> list[CardTrack]:
+        return []
 
     async def pause(self) -> None:
         await self._step("pause")

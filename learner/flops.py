@@ -14,10 +14,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from learner.config import LearnerConfig
 from vlm.families import family_of
+
+if TYPE_CHECKING:
+    # It brings torch.
+    from learner.batch import Row
 
 _PATCH_EMBEDDING = "model.visual.patch_embed."
 _NUMBER = re.compile(r"\.(\d+)\.")
@@ -143,6 +147,16 @@ def update_flops(model: ModelFlops, rows: Sequence[RowSize], config: LearnerConf
     if model.vision_is_trained:
         images += num_forward * model.of_images(rows, is_training=False)
     return text + images
+
+
+def row_sizes(rows: "Iterable[Row]", image_token_id: int) -> list[RowSize]:
+    """The sizes of the rows of a batch; those of one sample through one path share a prompt."""
+    return [
+        RowSize.of_tokens(
+            row.prompt_token_ids, len(row.response_token_ids), image_token_id, (row.sample.sample_id, row.path)
+        )
+        for row in rows
+    ]
 
 
 def mfu(flops: float, seconds: float, num_cards: float, peak_tflops: float) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 from actors.config import TrainingConfig
 from actors.loop.books import Batch
+from actors.loop.card_metrics import CardWatch, StepFacts
 from actors.loop.filtering import filter_counts
 from actors.loop.group_maker import Work
 from actors.loop.step_metrics import step_metrics
@@ -61,11 +62,19 @@ class CompleteStep:
 class StepRecorder:
     """Writes responses, metrics and the timeline of each step."""
 
-    def __init__(self, config: TrainingConfig, folder: RunFolder, on_step: Callable[[Mapping[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        folder: RunFolder,
+        on_step: Callable[[Mapping[str, Any]], None],
+        cards: CardWatch | None = None,
+    ) -> None:
         """
         Args:
             on_step: called with each step's metrics, as they are written.
+            cards: asked about each step; None: nothing runs on GPUs.
         """
+        self._cards = cards
         self._config = config
         self._folder = folder
         self._on_step = on_step
@@ -77,7 +86,10 @@ class StepRecorder:
         recorded = [entry for entry in complete if self._config.is_recorded(entry[0].index)]
         # In a thread: a step's responses may be many megabytes, and engines want new prompts meanwhile.
         await asyncio.to_thread(self._folder.write_trajectories, step.version, recorded)
-        metrics = finite(self._metrics(step))
+        metrics = self._metrics(step)
+        if self._cards is not None:
+            metrics |= await self._cards.metrics(self._facts(step, metrics))
+        metrics = finite(metrics)
         self._folder.append_metrics(metrics)
         self._folder.append_timeline(step.version, self._spans(step))
         self._on_step(metrics)
@@ -100,6 +112,23 @@ class StepRecorder:
             "time/push_s": timer.seconds("push"),
             "time/step_s": timer.step_s,
         }
+
+    def _facts(self, step: CompleteStep, metrics: Mapping[str, Any]) -> StepFacts:
+        """What the figures of the cards depend on."""
+        spans: dict[str, list[tuple[float, float]]] = {}
+        for _, what, start_s, end_s in self._spans(step):
+            spans.setdefault(what, []).append((start_s, end_s))
+        trained = [trajectory for group in step.batch.trained for trajectory in group.trajectories]
+        tflop = metrics.get("gpu/update_tflop")
+        return StepFacts(
+            step_s=metrics["time/step_s"],
+            generate_s=metrics["time/rollout_s"],
+            update_s=metrics["time/update_s"],
+            num_trained_tokens=sum(len(t.prompt_token_ids) + len(t.response_token_ids) for t in trained),
+            num_generated_tokens=step.work.num_tokens,
+            update_flops=None if tflop is None else tflop * 1e12,
+            spans=spans,
+        )
 
     def _spans(self, step: CompleteStep) -> list[tuple[str, str, float, float]]:
         """What each loop did in a step: loop, what, begin and end in Unix time."""

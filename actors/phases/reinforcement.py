@@ -117,7 +117,12 @@ class _Training:
                 follow_load(self._scaling, rollouts, metrics, warn)
 
         validation = make_validation(config, session.samples("validation"), self._phase.exams, rollouts.generate, warn)
-        return session.make_trainer(rollouts, self._rewards, learner, publisher, on_step, validation)
+        cards = [
+            source
+            for source, is_on_gpu in ((learner, config.cluster.learner_on_gpu), (rollouts, config.engines_on_gpu))
+            if is_on_gpu
+        ]
+        return session.make_trainer(rollouts, self._rewards, learner, publisher, on_step, validation, cards)
 
 
 async def fall_back(session: Session, lost: BaseException) -> Path | None:

@@ -29,6 +29,7 @@ class RolloutOnly:
             NoLearner(),
             NoPublisher(),
             on_step=lambda metrics: session.control.advance(metrics["step"], metrics),
+            cards=[rollouts] if config.engines_on_gpu else [],
         )
         session.control.begin("rollout only", config.training.num_steps, saves=True)
         async with beside(rollouts.roster.serve_as_loaded()):

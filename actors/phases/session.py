@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from actors.cluster.card_meter import CardSource
 from actors.config import SessionConfig
 from actors.loop.books import Books
+from actors.loop.card_metrics import CardWatch
 from actors.loop.group_maker import GroupMaker, Rewards, Rollouts
 from actors.loop.lane import make_lanes
 from actors.loop.step_record import StepRecorder
@@ -119,20 +121,23 @@ class Session:
         publisher: Publisher,
         on_step: Callable[[Mapping[str, Any]], None],
         validation: Validation | None = None,
+        cards: Sequence[CardSource] = (),
     ) -> Trainer:
         """The training loops of a phase over the run's training samples, at their beginning; `stop` reaches them.
 
         Args:
             on_step: called with each step's metrics.
+            cards: who has GPUs and can tell about them.
         """
         config, training = self.config, self.config.training
+        watch = CardWatch(tuple(cards), config.learner.deepspeed.dtype, config.cluster.peak_tflops) if cards else None
         self.trainer = Trainer(
             training,
             books=Books(make_lanes(self.samples("train"), training, config.seed), training.filter),
             groups=GroupMaker(training, config.rollout.sampling, rollouts, rewards, self.waits, self.warnings.add),
             learner=learner,
             publisher=publisher,
-            recorder=StepRecorder(training, self.folder, on_step),
+            recorder=StepRecorder(training, self.folder, on_step, watch),
             waits=self.waits,
             validation=validation,
         )

@@ -4,14 +4,16 @@
 workers come from a function.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 
+from actors.cluster.card_meter import CardTrack
 from actors.pool.caretaker import Caretaker
 from actors.pool.member import MemberStatus, State
 from actors.pool.requests import Requests
 from actors.pool.roster import Roster
 from actors.pool.waits import Waits
-from actors.pool.worker import Worker
+from actors.pool.worker import Worker, WorkerError
 from flow.score import Failure
 from flow.trajectory import RolloutRequest, Trajectory
 from rollout.config import HealthConfig
@@ -131,6 +133,15 @@ class RolloutPool:
 
     def status(self) -> list[MemberStatus]:
         return [MemberStatus.of(member) for member in self.roster.members]
+
+    async def card_tracks(self) -> list[CardTrack]:
+        """What the cards of its loaded workers did since the last call; a worker that does not tell is left out."""
+        asked = [member.worker.card_tracks() for member in self.roster.loaded if member.worker is not None]
+        told = await asyncio.gather(*asked, return_exceptions=True)
+        for error in told:
+            if isinstance(error, BaseException) and not isinstance(error, WorkerError):
+                raise error
+        return [track for tracks in told if not isinstance(tracks, BaseException) for track in tracks]
 
     # -- requests ----------------------------------------------------------------------------------------------------
 

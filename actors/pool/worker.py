@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from actors.cluster.card_meter import CardTrack
 from flow.score import Failure
 from flow.trajectory import RolloutRequest, Trajectory
 from rollout.canary import Canary
@@ -38,6 +39,9 @@ class EnginePort(Protocol):
 
     async def probe(self) -> Vitals | None:
         """Have the engine generate a token: one that only answers is not healthy. Returns its latest numbers."""
+
+    async def card_tracks(self) -> list[CardTrack]:
+        """How busy its cards were, and how full their memory, since the last call; empty without GPUs."""
 
     async def pause(self) -> None:
         """Stop scheduling; responses in flight are kept, new requests wait."""

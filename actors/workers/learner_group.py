@@ -3,12 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import ray
 
 from actors.cluster.calls import DeadlineError, answers, call, why_gone
+from actors.cluster.card_meter import CardTrack
 from actors.cluster.placement import await_room, runtime_env
 from actors.config import ClusterConfig
 from actors.pool.worker import EnginePort
@@ -111,6 +113,17 @@ class LearnerGroup:
         metrics = await self._call(self._deadlines.update_s, LearnerRank.update, ray.put(groups))
         await self._report_skipped([metrics])
         return metrics
+
+    async def card_tracks(self) -> list[CardTrack]:
+        """What each rank's card did since the last call; empty if one of them does not tell in time."""
+        calls = {name: call(rank, LearnerRank.card_tracks) for name, rank in zip(self._names, self._ranks, strict=True)}
+        try:
+            of_ranks = await answers(calls, self._deadlines.probe_s, waiter="coordinator", what="its card's figures")
+        except (DeadlineError, ray.exceptions.RayError) as error:
+            # They are for people; the next call that training needs finds out what is wrong.
+            _log.warning("the learner's cards could not be asked: %s", error)
+            return []
+        return list(chain.from_iterable(of_ranks))
 
     async def connect(self, engines: Mapping[str, EnginePort]) -> None:
         """Leave the present transfer group and form one with `engines`."""

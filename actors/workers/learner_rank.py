@@ -3,11 +3,13 @@
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ray
 
+from actors.cluster.card_meter import CardMeter, CardTrack, start_meter
 from flow.group import Group
 from flow.receipt import PushReceipt
 from learner.config import LearnerConfig
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     # They bring torch, DeepSpeed and vLLM, which load in the rank's process and not in the coordinator's.
     from learner.checkpoint_store import CheckpointStore
     from learner.engine import LearnerEngine
+    from learner.flops import ModelFlops
     from learner.sender import WeightSender
     from learner.sft import SftBatches
     from vlm.prompt import PromptEncoder
@@ -66,6 +69,9 @@ class LearnerRank:
         # Of the present weights: the version that engines were given last, plus one for each update since, because
         # there may be no engine to push to. None before the first push.
         self._version: int | None = None
+        # On GPUs alone.
+        self._meter: CardMeter | None = None
+        self._flops: ModelFlops | None = None
 
     def address(self) -> tuple[str, int]:
         """This node's address and a free port on it."""
@@ -99,7 +105,22 @@ class LearnerRank:
             steps_per_update=spec.steps_per_update,
             temperature=spec.temperature,
         )
+        if spec.on_gpu:
+            from learner.flops import ModelFlops
+
+            self._flops = ModelFlops.of_model(self._engine.vlm)
+            self._meter = start_meter(f"learner-{self._rank}", partial(torch.cuda.memory_reserved, self._engine.device))
         return self._engine.attention
+
+    def card_tracks(self) -> list[CardTrack]:
+        """How busy its card was, and how full its memory, since the last call; empty without a GPU."""
+        if self._meter is None:
+            return []
+        import torch
+
+        peak_bytes = torch.cuda.max_memory_allocated(self._engine.device)
+        torch.cuda.reset_peak_memory_stats(self._engine.device)
+        return self._meter.take(peak_bytes)
 
     # -- cold start --------------------------------------------------------------------------------------------------
 
@@ -126,6 +147,11 @@ class LearnerRank:
         config, tokenizer = self._spec.config, self._encoder.tokenizer
         rows = [row for group in groups for row in group_rows(group, config, tokenizer)]
         metrics = self._engine.policy_update(rows, self._version)
+        if self._flops is not None:
+            from learner.flops import row_sizes, update_flops
+
+            sizes = row_sizes(rows, self._encoder.image_token_id)
+            metrics["gpu/update_tflop"] = update_flops(self._flops, sizes, config) / 1e12
         if self._version is not None:
             self._version += 1
         return metrics

@@ -13,6 +13,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from actors.cluster.calls import DeadlineError, answer, call, why_gone
+from actors.cluster.card_meter import CardTrack
 from actors.cluster.placement import NoRoomError, await_room, runtime_env
 from actors.config import DeadlineConfig
 from actors.pool.worker import CannotStartError, WorkerDiedError, WorkerError, WorkerLateError
@@ -119,6 +120,10 @@ class RolloutWorkerHandle:
     async def probe(self) -> Vitals:
         what = "a token, to see that it is well"
         return await self._answer(call(self._actor, RolloutWorker.probe), self._deadlines.probe_s, what)
+
+    async def card_tracks(self) -> list[CardTrack]:
+        what = "its cards' figures"
+        return await self._answer(call(self._actor, RolloutWorker.card_tracks), self._deadlines.probe_s, what)
 
     async def pause(self) -> None:
         await self._step(RolloutWorker.pause)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import ray
 
+from actors.cluster.card_meter import CardMeter, CardTrack, start_meter
 from flow.score import Failure
 from flow.trajectory import RolloutRequest, Trajectory
 from rollout.canary import Canary
@@ -54,6 +55,7 @@ class RolloutWorker:
         self._spec = spec
         self._name = name
         self._cpu_cores = cpu_cores
+        self._meter: CardMeter | None = None
 
     async def start(self) -> "Processes":
         """Load the engine; returns its processes, for the coordinator to end if this one cannot."""
@@ -74,6 +76,9 @@ class RolloutWorker:
             )
         )
         await self._engine.start()
+        if spec.on_gpu:
+            # Only now: it brings vLLM, which reads its environment when it is imported.
+            self._meter = start_meter(self._name)
         processes = map(psutil.Process, [os.getpid(), *self._engine.child_pids])
         return Processes(
             node_id=ray.get_runtime_context().get_node_id(),
@@ -85,6 +90,10 @@ class RolloutWorker:
         await self._engine.health_probe()
         processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
         return Vitals(self._engine.num_tokens, self._engine.usage, sum(map(_resident_bytes, processes)) / 2**30)
+
+    async def card_tracks(self) -> list[CardTrack]:
+        """How busy its cards were, and how full their memory, since the last call; empty without GPUs."""
+        return [] if self._meter is None else self._meter.take()
 
     async def generate(self, request: RolloutRequest) -> Trajectory | Failure:
         """One response, or a `Failure` if it could not be generated."""

@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
 
+from actors.cluster.card_meter import CardTrack
 from actors.pool.rollout_pool import RolloutPool
 from actors.pool.worker import CannotStartError, EnginePort, WorkerDiedError, WorkerError
 from flow.receipt import PushReceipt
@@ -86,6 +87,10 @@ class FakeWorker:
         await self._pass("probe")
         if self.has_no_engine:
             raise WorkerError(f"{self.name}: the engine is gone")
+
+    async def card_tracks(self) -> list[CardTrack]:
+        await self._pass("card_tracks")
+        return [CardTrack(self.name, f"GPU-{self.number}", "NVIDIA H100", 80, ())]
 
     async def _step(self, what: str) -> None:
         """A step of a weight push."""

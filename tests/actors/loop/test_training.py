@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from actors.cluster.card_meter import CardSample, CardTrack
 from actors.config import GroupFilterConfig, ReissueConfig, TrainingConfig
 from actors.loop.books import Books
+from actors.loop.card_metrics import CardWatch
 from actors.loop.filtering import FilterCause, why_filtered
 from actors.loop.group_maker import GroupMaker, TooManyFailuresError
 from actors.loop.lane import make_lanes
@@ -46,6 +48,7 @@ class Rig:
         num_failing_issues: int | None = None,
         validation: Callable[[FakeRollouts], Validation] | None = None,
         report: Callable[[str], None] = lambda message: None,
+        cards: CardWatch | None = None,
         **config: object,
     ):
         settings = {
@@ -71,7 +74,7 @@ class Rig:
             ),
             learner=self.learner,
             publisher=FakePublisher(self.rollouts),
-            recorder=StepRecorder(self.config, self.folder, lambda metrics: self.steps.append(dict(metrics))),
+            recorder=StepRecorder(self.config, self.folder, lambda metrics: self.steps.append(dict(metrics)), cards),
             waits=waits,
             validation=None if validation is None else validation(self.rollouts),
         )
@@ -82,6 +85,26 @@ class Rig:
 
     def trained(self) -> list[list[tuple[str, int]]]:
         return [[(group.path.value, group.index) for group in batch] for batch in self.learner.batches]
+
+
+class OneCard:
+    """A card that is looked at all the time, and works half of it."""
+
+    async def card_tracks(self) -> list[CardTrack]:
+        now_s = time.time()
+        samples = tuple(CardSample(now_s - age / 10_000, 0.5, 8, 4) for age in reversed(range(10_000)))
+        return [CardTrack("learner-0", "GPU-a", "NVIDIA H100 80GB HBM3", 16, samples, peak_allocated_bytes=4)]
+
+
+def test_a_step_on_gpus_is_written_with_the_figures_of_its_cards_and_one_on_cpus_without(tmp_path: Path) -> None:
+    on_gpu = Rig(tmp_path / "gpu", num_steps=2, cards=CardWatch((OneCard(),), "bfloat16")).run()
+    lines = list(read_lines(on_gpu.folder.metrics))
+    assert [line["gpu/busy_update"] for line in lines] == [0.5, 0.5]
+    assert lines[0]["gpu/kind"] == "NVIDIA H100 80GB HBM3"
+    step, groups = lines[-1], on_gpu.learner.batches[-1]
+    num_tokens = sum(len(t.prompt_token_ids) + len(t.response_token_ids) for g in groups for t in g.trajectories)
+    assert step["gpu/tokens_per_s"] == pytest.approx(num_tokens / step["time/step_s"])
+    assert not any(name.startswith("gpu/") for step in Rig(tmp_path / "cpu", num_steps=1).run().steps for name in step)
 
 
 def test_every_batch_holds_each_paths_quota(tmp_path: Path) -> None:

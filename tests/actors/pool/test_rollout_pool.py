@@ -309,3 +309,11 @@ async def test_a_pool_that_is_scaled_to_nothing_while_it_loads_has_started() -> 
     assert pool.size == 0
     assert len(spawner.made["rollout-0"]) == 1  # none was made in the place of the one that was let go
     await pool.shutdown()
+
+
+async def test_the_cards_of_loaded_workers_are_told_of_and_a_worker_that_does_not_tell_is_left_out() -> None:
+    pool, spawner = await serving_pool(3)
+    assert [track.card for track in await pool.card_tracks()] == ["GPU-0", "GPU-1", "GPU-2"]
+    spawner.latest("rollout-1").fails_at.add("card_tracks")
+    assert [track.owner for track in await pool.card_tracks()] == ["rollout-0", "rollout-2"]
+    await pool.shutdown()
