@@ -86,13 +86,15 @@ QWEN2_5_VL_3B = Shape(
     text=_qwen2_5_text(2048, 36, 16, 2, 11008, 151936),
     vision=_vision(*(1280, 32, 16, 3420, 2048), fullatt_block_indexes=[7, 15, 23, 31], window_size=112),
 )
-# Heads as wide as the real ones, few layers: for what does not depend on size.
+# Heads as wide as the real ones, few layers: for what does not depend on size. Larger weights than usual, so that
+# probabilities are as unequal as a trained model's.
+_LARGE = {"initializer_range": 0.06}
 QWEN3_VL_SHALLOW = Shape(
     "qwen3-vl-shallow",
     QWEN3_VL,
     image_px=448,
     patch_px=16,
-    text=_qwen3_text(1024, 4, 8, 4, 3072, 8192),
+    text=_qwen3_text(1024, 4, 8, 4, 3072, 8192) | _LARGE,
     vision=_vision(*(512, 4, 8, 2048, 1024), num_position_embeddings=784, deepstack_visual_indexes=[1, 2]),
 )
 QWEN2_5_VL_SHALLOW = Shape(
@@ -100,7 +102,7 @@ QWEN2_5_VL_SHALLOW = Shape(
     QWEN2_5_VL,
     image_px=448,
     patch_px=14,
-    text=_qwen2_5_text(1024, 4, 8, 2, 3072, 8192),
+    text=_qwen2_5_text(1024, 4, 8, 2, 3072, 8192) | _LARGE,
     vision=_vision(*(640, 4, 8, 1710, 1024), fullatt_block_indexes=[1, 3], window_size=112),
 )
 QWEN3_VL_TOY = Shape("qwen3-vl-toy", QWEN3_VL, image_px=128, patch_px=16)
@@ -118,6 +120,7 @@ def build_model(folder: Path, shape: Shape, dtype: torch.dtype, device: str) -> 
     tokenizer = build_tokenizer(WORDS)
     tiny = TinyModelConfig(patch_size_px=shape.patch_px, image_size_px=shape.image_px)
     settings = model_config(tokenizer, tiny, shape.family).to_dict()
+    settings["text_config"].pop("layer_types", None)  # one for each of the tiny model's layers
     settings["text_config"] |= shape.text
     settings["vision_config"] |= shape.vision
     plain = shape.family.classes().plain_config.from_dict(settings)
