@@ -61,6 +61,31 @@ CHARTS = (
     ),
     Chart("Gradient norm", {"grad_norm": "norm"}),
     Chart("Tokens per second", {"rollout_tokens_per_s": "rollout"}),
+    Chart(
+        "Tokens per second and GPU",
+        {
+            "gpu/tokens_per_s": "whole step",
+            "gpu/generate_tokens_per_s": "generation",
+            "gpu/update_tokens_per_s": "update",
+        },
+    ),
+    Chart("MFU of the learner", {"gpu/mfu": "MFU"}),
+    Chart(
+        "GPUs at work, share of time",
+        {
+            "gpu/busy_mean": "all, whole step",
+            "gpu/busy_generate": "engines, generation",
+            "gpu/busy_update": "learner, update",
+        },
+    ),
+    Chart(
+        "GPU memory, GiB of the fullest",
+        {
+            "gpu/memory/learner_update_gib": "learner, update",
+            "gpu/memory/learner_tensors_gib": "learner's tensors",
+            "gpu/memory/engine_generate_gib": "engine, generation",
+        },
+    ),
 )
 
 _NEUTRAL = ("#7048e8", "#e8590c", "#0c8599")

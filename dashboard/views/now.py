@@ -13,12 +13,20 @@ from dash import Input, Output, html, no_update
 from actors.run.status import RunStatus
 from dashboard.alarms import Alarm, find_alarms
 from dashboard.board import TABS, TICK, Board
+from dashboard.metrics import Series
 from dashboard.run_view import RunView
 from dashboard.view import Page, View
 
 NAME = "now"
 _RECENT_STEPS = 20
 _PHASES = {"cold_start": "after cold start", "rl": "after RL"}
+_OF_CARDS = (
+    ("gpu/tokens_per_s", "tokens per second and GPU", "{:,.0f}"),
+    ("gpu/mfu", "MFU of the learner", "{:.1%}"),
+    ("gpu/busy_mean", "GPUs at work", "{:.0%}"),
+    ("gpu/memory/fullest_share", "memory of the fullest GPU", "{:.0%}"),
+)
+"""Of a run on GPUs: means over the last steps."""
 _SCORES = {
     "lor_accuracy": "LOR accuracy, sampled",
     "dtr_accuracy": "DTR accuracy, sampled",
@@ -84,11 +92,18 @@ def tiles(view: RunView, status: RunStatus | None) -> list[tuple[str, str, Seque
         ("time left", _left(view, step_s) if status is not None else "–", ()),
     ]
     for path in ("lor", "dtr"):
-        rewards = metrics.column(f"{path}/reward_mean")
-        rewards = rewards[~np.isnan(rewards)]
-        if len(rewards):
-            found.append((f"{path.upper()} reward", f"{rewards[-1]:.3f}", rewards[-60:].tolist()))
+        rewards = _last(metrics.column(f"{path}/reward_mean"))
+        if rewards:
+            found.append((f"{path.upper()} reward", f"{rewards[-1]:.3f}", rewards))
+    for name, title, shown in _OF_CARDS:
+        if name in metrics:
+            found.append((title, shown.format(_recent(view, name)), _last(metrics.column(name))))
     return found
+
+
+def _last(values: Series) -> list[float]:
+    """The values of the last steps that have one."""
+    return values[~np.isnan(values)][-60:].tolist()
 
 
 def _version(view: RunView, status: RunStatus | None) -> str:

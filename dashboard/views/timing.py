@@ -1,4 +1,4 @@
-"""Time: what each loop did in the last steps, how long pushes take, and which workers are slowest."""
+"""Time: what each loop did in the last steps, how long pushes take, what GPUs did, and which workers are slowest."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from dashboard.board import SCHEME, TABS, TICK, Board
 from dashboard.charts import push_figure, stage_figure, timeline_figure
 from dashboard.theme import scheme_of
 from dashboard.view import Page, View
+from dashboard.views.cards import card_tables
 
 NAME = "time"
 _CONFIG: Any = {"displaylogo": False, "responsive": True}
@@ -31,6 +32,7 @@ def _layout(board: Board) -> Any:
                 [dcc.Graph(id="stages", config=_CONFIG), dcc.Graph(id="pushes", config=_CONFIG)],
                 cols={"base": 1, "md": 2},
             ),
+            html.Div(id="cards"),
             html.Div(id="slowest"),
             dcc.Store(id="timing-drawn"),
         ]
@@ -44,6 +46,7 @@ def _register(page: Page) -> None:
         Output("timeline", "figure"),
         Output("stages", "figure"),
         Output("pushes", "figure"),
+        Output("cards", "children"),
         Output("slowest", "children"),
         Output("timing-drawn", "data"),
         Input(TICK, "n_intervals"),
@@ -54,7 +57,7 @@ def _register(page: Page) -> None:
     )
     def draw(_: int, tab: str, last_steps: str, scheme: str | None, drawn: str | None) -> Any:
         if tab != NAME:
-            return (no_update,) * 5
+            return (no_update,) * 6
         view = board.own
         view.refresh()
         theme = scheme_of(scheme)
@@ -62,11 +65,12 @@ def _register(page: Page) -> None:
         with view.lock:
             now = f"{view.metrics.generation} {view.metrics.num_steps} {last_steps} {scheme}"
             if now == drawn:
-                return (no_update,) * 5
+                return (no_update,) * 6
             return (
                 timeline_figure(view.timeline.last(int(last_steps)), theme),
                 stage_figure(view.metrics, theme),
                 push_figure(view.metrics, theme),
+                card_tables(view.metrics),
                 _slowest(status.workers) if status is not None else [],
                 now,
             )

@@ -98,6 +98,8 @@ def _note(metrics: dict[str, Any]) -> str:
         "lor/reward_mean": lambda value: f"LOR {value:.2f}",
         "dtr/reward_mean": lambda value: f"DTR {value:.2f}",
         "rollout_tokens_per_s": lambda value: f"{value:,.0f} tokens/s",
+        "gpu/tokens_per_s": lambda value: f"{value:,.0f} tokens/s a GPU",
+        "gpu/mfu": lambda value: f"MFU {value:.0%}",
     }
     shown = [show(metrics[name]) for name, show in names.items() if metrics.get(name) is not None]
     if metrics.get("num_failures"):

@@ -2,6 +2,8 @@
 
 import json
 import textwrap
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -43,8 +45,28 @@ def print_summary(folder: RunFolder, console: Console) -> None:
     summary = folder.read_summary()
     names = {"cold_start": "after cold start", "rl": "after RL"}
     print_phases({names[phase]: summary[phase] for phase in names if phase in summary}, console)
+    if of_cards := describe_cards(folder.read_metrics()):
+        console.print(of_cards, highlight=False)
     if "seconds_total" in summary:
         console.print(f"{summary['seconds_total'] / 60:.1f} minutes in all")
+
+
+def describe_cards(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """What the GPUs did, as means over the second half of the steps, when all is warm; empty for a run on CPUs."""
+    steps = [step for step in metrics if "gpu/num_cards" in step]
+    steps = steps[len(steps) // 2 :]
+    if not steps:
+        return ""
+    forms = {
+        "time/step_s": "{:.1f} s a step",
+        "gpu/tokens_per_s": "{:,.0f} tokens/s a GPU",
+        "gpu/mfu": "MFU of the learner {:.1%}",
+        "gpu/busy_mean": "GPUs at work {:.0%} of the time",
+        "gpu/memory/fullest_share": "fullest GPU {:.0%}",
+    }
+    found = {name: [step[name] for step in steps if step.get(name) is not None] for name in forms}
+    means = [form.format(fmean(found[name])) for name, form in forms.items() if found[name]]
+    return f"{steps[-1]['gpu/num_cards']} × {steps[-1]['gpu/kind']}: {', '.join(means)}"
 
 
 def print_phases(phases: dict[str, dict[str, Any]], console: Console) -> None:

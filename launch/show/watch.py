@@ -26,6 +26,10 @@ _SHOWN = {
     "dtr/response_tokens_mean": "DTR tokens",
     "kl_rollout_learner": "divergence",
     "time/step_s": "step, s",
+    "gpu/tokens_per_s": "tokens/s a GPU",
+    "gpu/mfu": "MFU",
+    "gpu/busy_mean": "GPUs at work",
+    "gpu/memory/fullest_share": "fullest GPU",
 }
 
 

@@ -62,3 +62,10 @@ def test_a_part_that_was_stopped_is_shown_as_far_as_it_came() -> None:
         raise RuntimeError("stopped")
     assert "2/4" in written.getvalue()
     assert "4/4" not in written.getvalue()
+
+
+def test_a_step_on_gpus_tells_its_speed_and_its_mfu() -> None:
+    written = StringIO()
+    metrics = {"lor/reward_mean": 0.2, "gpu/tokens_per_s": 7612.3, "gpu/mfu": 0.334}
+    PlainLog(Console(file=written)).show(Progress("RL", 1, 20, metrics))
+    assert written.getvalue().splitlines() == ["RL 1/20 LOR 0.20  7,612 tokens/s a GPU  MFU 33%"]
