@@ -6,7 +6,8 @@
     await engine.shutdown()
 
 A push, as methods of `engine.update`: `join_transfer` (once per group) → `pause` → `start_update` →
-`receive_weights` → `finish_update` → `resume`; then `engine.canary_logprobs`.
+`receive_weights` → `finish_update` → `resume`; then `engine.canary_logprobs`. An engine that takes turns with a learner
+on the same GPUs: `sleep`, and in the push that wakes it `wake_weights` before `start_update`.
 """
 
 import asyncio
@@ -54,6 +55,8 @@ class EngineSpec:
     """Below 1, log-probabilities are those of the truncated distribution (see `SamplingConfig`)."""
     on_gpu: bool = False
     """Whether it computes on the GPUs that this process sees, or on the CPU, whatever cards there are."""
+    can_sleep: bool = False
+    """Whether it gives its GPUs' memory back from time to time."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ class RolloutEngine:
 
         encoder = PromptEncoder(spec.model, spec.images, spec.prompt)
         vllm = AsyncLLM.from_engine_args(
-            AsyncEngineArgs(**engine_arguments(spec.model, spec.config, spec.on_gpu)),
+            AsyncEngineArgs(**engine_arguments(spec.model, spec.config, spec.on_gpu, spec.can_sleep)),
             stat_loggers=[usage_logger(self.usage)],
         )
         submissions = Submissions()

@@ -6,12 +6,16 @@ from typing import Any
 from rollout.config import EngineConfig
 
 
-def engine_arguments(model: Path, config: EngineConfig, on_gpu: bool) -> dict[str, Any]:
-    """Arguments of vLLM's `AsyncEngineArgs` for a config."""
+def engine_arguments(model: Path, config: EngineConfig, on_gpu: bool, can_sleep: bool = False) -> dict[str, Any]:
+    """Arguments of vLLM's `AsyncEngineArgs` for a config.
+
+    Args:
+        can_sleep: whether it is to give its GPUs' memory back from time to time.
+    """
     from vllm.config import WeightTransferConfig
 
     device = (
-        {"gpu_memory_utilization": config.gpu_memory_utilization}
+        {"gpu_memory_utilization": config.gpu_memory_utilization, "enable_sleep_mode": can_sleep}
         if on_gpu
         else {
             "kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30),

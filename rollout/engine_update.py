@@ -1,12 +1,14 @@
 """An engine's part in weight pushes, as a state machine over vLLM's own calls.
 
     GENERATING ──pause──▶ PAUSED ──start_update──▶ RECEIVING ──given up──▶ MIXED
-        ▲                 │    ▲                      │   ▲                  │
-        └─────resume──────┘    └────finish_update─────┘   └───start_update───┘
+        ▲                 │ │  ▲                      │   ▲                  │ ▲
+        └─────resume──────┘ │  └────finish_update─────┘   └───start_update───┘ │
+                            └──sleep──▶ ASLEEP ──────────wake_weights──────────┘
 
 Between pause and resume nothing is submitted and nothing is scheduled; responses in flight wait, and continue under the
 new weights, each token labelled with the version that made it. Between `start_update` and `finish_update` weights may
-be partly old and partly new, and the engine does not resume; only a whole update leads out.
+be partly old and partly new, and the engine does not resume; only a whole update leads out. An engine that sleeps has
+dropped its weights: the update after it brings those too that never change.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from rollout.completeness import ExpectedWeights
 from rollout.config import EngineConfig, GlooTransferConfig
 from rollout.deadlines import EngineDeadlines
-from rollout.errors import TransferError
+from rollout.engine_memory import EngineMemory
+from rollout.errors import IncompleteUpdateError, TransferError
 from rollout.submissions import Submissions
 
 if TYPE_CHECKING:
@@ -31,14 +34,17 @@ class UpdateState(StrEnum):
     PAUSED = "paused"
     RECEIVING = "receiving"
     MIXED = "mixed"
-    """An update was given up on the way."""
+    """An update was given up on the way, or weights were dropped."""
+    ASLEEP = "asleep"
+    """Its GPUs' memory is given back: no weights, no keys and values."""
 
 
 _NEXT = {
     UpdateState.GENERATING: {UpdateState.PAUSED},
-    UpdateState.PAUSED: {UpdateState.GENERATING, UpdateState.RECEIVING},
+    UpdateState.PAUSED: {UpdateState.GENERATING, UpdateState.RECEIVING, UpdateState.ASLEEP},
     UpdateState.RECEIVING: {UpdateState.PAUSED, UpdateState.MIXED},
     UpdateState.MIXED: {UpdateState.RECEIVING},
+    UpdateState.ASLEEP: {UpdateState.MIXED},
 }
 
 
@@ -84,6 +90,8 @@ class EngineUpdate:
         self._submissions = submissions
         self._deadlines = deadlines
         self._arrivals = _Arrivals({})
+        self._memory = EngineMemory(vllm, deadlines)
+        self._needs_every_weight = False
 
     @property
     def is_paused(self) -> bool:
@@ -111,10 +119,26 @@ class EngineUpdate:
         """
         if self.state in (UpdateState.RECEIVING, UpdateState.MIXED):
             raise TransferError(f"engine {self._name} holds a mixture of weights; it needs a whole update first")
+        if self.state is UpdateState.ASLEEP:
+            raise TransferError(f"engine {self._name} is asleep; wake it for an update first")
         if self.state is UpdateState.PAUSED:
+            await self._memory.wake_cache()
             await self._deadlines.control("resume", self._vllm.resume_generation())
             self._move(UpdateState.GENERATING)
             self._submissions.lock.release()
+
+    async def sleep(self) -> float:
+        """Give the GPUs' memory back; returns the GiB that each has gained. Generation pauses if it has not yet."""
+        await self.pause()
+        self._move(UpdateState.ASLEEP)
+        self._needs_every_weight = True
+        return await self._memory.fall_asleep()
+
+    async def wake_weights(self) -> None:
+        """Take memory for the weights again; an update must bring them. Does nothing if the engine is not asleep."""
+        if self.state is UpdateState.ASLEEP:
+            await self._memory.wake_weights()
+            self._move(UpdateState.MIXED)
 
     async def join_transfer(self, init_info: dict[str, Any]) -> None:
         """Leave the present transfer group, if any, and join the one that `init_info` describes."""
@@ -139,10 +163,18 @@ class EngineUpdate:
             hashed: names of the tensors that the update will be verified by (`received_checksums`).
 
         Raises:
-            TransferError: the engine is not paused.
+            TransferError: the engine is not paused, or asleep.
+            IncompleteUpdateError: some are unchanged, and the engine has dropped its weights.
         """
         if not self.is_paused:
             raise TransferError(f"engine {self._name} is generating; pause it before an update")
+        if self.state is UpdateState.ASLEEP:
+            raise TransferError(f"engine {self._name} is asleep; wake it before an update")
+        if self._needs_every_weight and unchanged:
+            raise IncompleteUpdateError(
+                f"engine {self._name} dropped its weights when it slept, and the update leaves out {len(unchanged)} of "
+                f"them as unchanged, {next(iter(unchanged))} among them"
+            )
         await self._give_up()
         self._arrivals = _Arrivals(unchanged)
         self._move(UpdateState.RECEIVING)
@@ -185,6 +217,7 @@ class EngineUpdate:
         await self._deadlines.control("reset the multimodal cache", self._vllm.reset_mm_cache())
         await self._deadlines.control("reset the encoder cache", self._vllm.reset_encoder_cache())
         self._submissions.weights_changed()
+        self._needs_every_weight = False
         self._move(UpdateState.PAUSED)
 
     async def weight_version(self) -> int:

@@ -1,12 +1,16 @@
-"""Methods that vLLM's worker processes get for weight updates: report checksums, give an update up."""
+"""Methods that vLLM's worker processes get for weight updates and for sleep between them: report checksums, give an
+update up, keep what sleep would lose."""
 
 from typing import Any
 
+import torch
+
+from rollout.beside_weights import BesideWeights, Span
 from rollout.transfer.checksums import ReceivedChecksums
 
 
 class TransferWorkerExtension:
-    """Mixed into vLLM's worker, so that an engine can report what it received, and give up an update.
+    """Mixed into vLLM's worker, so that an engine can report what it received, give up an update, and sleep.
 
     vLLM's own checksums name its fused parameters rather than the sender's, and miss linear layers on CPU: their
     weights are repacked into an opaque object, and the parameter that is hashed is left empty.
@@ -16,6 +20,7 @@ class TransferWorkerExtension:
     vllm_config: Any
     _weight_update_active: bool
     _received: ReceivedChecksums | None = None
+    _beside_weights: BesideWeights | None = None
 
     def expect_checksums(self, names: list[str]) -> None:
         """Choose the tensors to hash; call it before an update."""
@@ -42,3 +47,25 @@ class TransferWorkerExtension:
             engine.reset_weight_update_target()
             abandon_reload(engine.model, engine.model_config)
         self._weight_update_active = False
+
+    def free_bytes(self) -> int:
+        """Memory of this rank's GPU that nobody has."""
+        return int(torch.cuda.mem_get_info()[0])
+
+    def keep_beside_weights(self) -> int:
+        """Before sleep at level 2: copy to the host what would be lost and no update brings; returns its bytes."""
+        if self._beside_weights is None:
+            self._beside_weights = BesideWeights(self.weight_transfer_engine.model)
+        return self._beside_weights.keep(self._memory_of_weights())
+
+    def put_back_beside_weights(self) -> None:
+        """After waking for weights."""
+        assert self._beside_weights is not None
+        self._beside_weights.put_back()
+
+    def _memory_of_weights(self) -> list[Span]:
+        """What level 2 drops: vLLM loads a model into memory that it gives back and takes piece by piece."""
+        from vllm.device_allocator.cumem import CuMemAllocator
+
+        pieces = CuMemAllocator.get_instance().pointer_to_data
+        return [(start, start + data.handle[1]) for start, data in pieces.items() if data.tag == "weights"]

@@ -202,7 +202,7 @@ def test_an_update_goes_through_its_states_and_leaves_none_by_a_step_that_does_n
         await step(engine.resume())
 
     asyncio.run(scenario())
-    generating, paused, receiving, mixed = UpdateState
+    generating, paused, receiving, mixed, _asleep = UpdateState
     assert seen == [
         *(generating, generating, paused, paused, receiving),
         *(mixed, mixed, receiving, receiving, paused, generating),
