@@ -250,9 +250,8 @@ class SessionConfig(StrictModel):
 
     @property
     def steps_per_update(self) -> int:
-        """Optimiser steps of one update if none of its responses is missing; learning-rate schedules count with it."""
-        num_responses = sum(self.training.groups_per_step.values()) * self.training.group_size
-        return min(self.learner.optimizer_steps_per_batch, num_responses)
+        """Optimiser steps of one update if none of its groups is missing; learning-rate schedules count with it."""
+        return min(self.learner.optimizer_steps_per_batch, sum(self.training.groups_per_step.values()))
 
     @property
     def engines_on_gpu(self) -> bool:

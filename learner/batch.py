@@ -1,27 +1,25 @@
-"""From rows to padded micro-batches, the same number on every rank.
+"""From the rows of a batch to the tensors of a pass; `learner.plan` says which rows come together.
 
 Every rank gets all rows of a batch and works on its share. So each knows the token counts of a whole mini-batch
 without asking the others, and the weight of a token does not depend on how the batch was cut.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, Self
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from flow.trajectory import Trajectory
+from learner.plan import MicroPlan
 from spatial.sample import ReasoningPath, SpatialSample
-from vlm.policy import PolicyBatch, PolicyRow, head_calls
+from vlm.policy import PolicyBatch, PolicyRow
 from vlm.prompt import PromptEncoder
-
-# Largest share of padding in a micro-batch that `max_tokens` bounds. Lower means more, smaller passes.
-_MAX_PADDING_SHARE = 0.15
 
 
 class Row(Protocol):
@@ -110,6 +108,14 @@ class TrainingRow:
         return self.trajectory.response_token_ids
 
 
+def rows_by_group(rows: Sequence[TrainingRow]) -> list[list[int]]:
+    """The places of the rows of each group, in the order of their first rows."""
+    groups: dict[tuple[ReasoningPath, int], list[int]] = defaultdict(list)
+    for place, row in enumerate(rows):
+        groups[row.path, row.trajectory.group_id].append(place)
+    return list(groups.values())
+
+
 @dataclass(frozen=True, kw_only=True)
 class MicroBatch:
     """Rows of one forward pass. All tensors but `inputs` are "batch tokens", aligned with `inputs.response_mask`."""
@@ -137,104 +143,6 @@ class RlMicroBatch(MicroBatch):
 
     advantages: Float[Tensor, "batch tokens"]
     rollout_logprobs: Float[Tensor, "batch tokens"]
-
-
-@dataclass(frozen=True)
-class MicroPlan:
-    """The rows of one forward pass of one rank; those from `num_real` on only keep ranks in step."""
-
-    rows: tuple[int, ...]
-    num_real: int
-    num_head_calls: int = 1
-    """Calls of the head: as many as the longest of the passes needs that the ranks make at the same time."""
-
-
-def plan_micro_batches(
-    lengths: Sequence[int],
-    selected: Sequence[int],
-    num_ranks: int,
-    max_rows: int | None,
-    max_tokens: int | None = None,
-) -> list[list[MicroPlan]]:
-    """Divide a mini-batch: for each rank its micro-batches, the same number on each, largest first.
-
-    Rows are sorted by length and cut where a bound is met. Then the largest micro-batches are halved until every rank
-    has the same number: under ZeRO every pass is a collective, and the others would wait forever for a rank with fewer.
-    If all have a single row, some ranks get copies of a row that do not count. Micro-batches are dealt in order of
-    size, so that those that run at the same time have nearly the same number of tokens.
-
-    With `max_tokens`, padding is at most `_MAX_PADDING_SHARE` of every micro-batch, and so of the whole: halving can
-    only lower the sum.
-
-    Args:
-        lengths: tokens (prompt and response) of every row of the batch.
-        selected: the rows of this mini-batch, as indices into `lengths`.
-        num_ranks: ranks of the learner.
-        max_rows: most rows in one pass of one rank; None: no bound.
-        max_tokens: most tokens in such a pass, padding included; a longer row gets its own pass. None: no bound.
-    """
-
-    def num_tokens(part: Sequence[int]) -> int:
-        return len(part) * max(lengths[row] for row in part)
-
-    def fits(part: Sequence[int]) -> bool:
-        if max_rows is not None and len(part) > max_rows:
-            return False
-        real = sum(lengths[row] for row in part)
-        return max_tokens is None or num_tokens(part) <= min(max_tokens, real / (1 - _MAX_PADDING_SHARE))
-
-    parts: list[list[int]] = []
-    for row in sorted(selected, key=lambda row: (-lengths[row], row)):
-        if parts and fits([*parts[-1], row]):
-            parts[-1].append(row)
-        else:
-            parts.append([row])
-    while len(parts) % num_ranks and any(len(part) > 1 for part in parts):
-        largest = max((part for part in parts if len(part) > 1), key=num_tokens)
-        half = len(largest) // 2
-        parts.remove(largest)
-        parts += [largest[:half], largest[half:]]
-    parts.sort(key=num_tokens, reverse=True)
-    plans = [MicroPlan(tuple(part), num_real=len(part)) for part in parts]
-    plans += [MicroPlan((parts[-1][0],), num_real=0)] * (-len(plans) % num_ranks)
-    return [plans[rank::num_ranks] for rank in range(num_ranks)]
-
-
-def with_equal_head_calls(
-    plans: Sequence[Sequence[MicroPlan]], num_response_tokens: Sequence[int]
-) -> list[list[MicroPlan]]:
-    """The same micro-batches; those that run at the same time make the same number of calls of the head.
-
-    Under ZeRO-3 every call of a module is a collective. A pass with many response tokens calls the head more often than
-    one with few, and a rank that made fewer calls would wait forever in another collective than the rest.
-
-    Args:
-        plans: the micro-batches of every rank, equally many.
-        num_response_tokens: of every row of the batch.
-    """
-    rounds = [
-        max(head_calls(sum(num_response_tokens[row] for row in plan.rows)) for plan in at_once)
-        for at_once in zip(*plans, strict=True)
-    ]
-    return [[replace(plan, num_head_calls=number) for plan, number in zip(own, rounds, strict=True)] for own in plans]
-
-
-def padding_share(lengths: Sequence[int], plans: Iterable[MicroPlan]) -> float:
-    """The share of the tokens of some micro-batches that does not count: padding, and copies of rows.
-
-    Args:
-        lengths: tokens of every row of the batch.
-        plans: the micro-batches, of all ranks.
-    """
-    plans = list(plans)
-    real = sum(lengths[row] for plan in plans for row in plan.rows[: plan.num_real])
-    return 1 - real / sum(len(plan.rows) * max(lengths[row] for row in plan.rows) for plan in plans)
-
-
-def shuffle_into_mini_batches(num_rows: int, num_mini_batches: int, seed: Sequence[int]) -> list[list[int]]:
-    """Row indices in a seeded random order, cut into at most `num_mini_batches` parts of nearly equal size."""
-    order = np.random.default_rng(list(seed)).permutation(num_rows)
-    return [part.tolist() for part in np.array_split(order, min(num_mini_batches, num_rows))]
 
 
 class Collator:

@@ -30,7 +30,7 @@ class DeepSpeedConfig(StrictModel):
     """Most responses in one forward and backward pass of a rank; null: only `micro_batch_tokens` limits a pass."""
     micro_batch_tokens: Count | None = None
     """Most tokens per pass, padding included (rows × longest row). A longer row gets its own pass, and rows of similar
-    length go together. This bounds memory. null: only `micro_batch_rows` limits a pass."""
+    length go together, whole groups if they can. This bounds memory. null: only `micro_batch_rows` limits a pass."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of the weights during a pass; with bfloat16 the optimiser keeps float32 masters."""
     activation_checkpointing: bool = False
@@ -133,8 +133,8 @@ class LearnerConfig(StrictModel):
     entropy_coefficient: NotNegative = 0.0
     """Weight of a bonus on the policy's entropy in the loss; 0: none."""
     optimizer_steps_per_batch: Count = 4
-    """Mini-batches that a batch of trajectories is shuffled into, one optimiser step each; a batch with fewer responses
-    than this makes fewer."""
+    """Mini-batches that a batch of trajectories is shuffled into, one optimiser step each. A group stays whole, so a
+    batch with fewer groups than this makes fewer steps."""
     max_nonfinite_steps: Annotated[int, Field(ge=0)] = 3
     """How many optimiser steps in a row may be skipped because their loss or gradient is NaN or infinite. Each is
     reported and leaves the weights unchanged; one more stops the run."""

@@ -4,7 +4,7 @@ Every rank calls the same methods with the same arguments, in the same order: mo
 given whole to every rank, which works on its own share of it.
 
     layout          the policy and the reference, laid out over the ranks
-    passes          a batch cut into the passes of every rank
+    plan, passes    a batch cut into the passes of every rank
     supervised      a step on whole true responses (cold start)
     policy_update   an update on trajectories (reinforcement learning)
     step            one optimiser step, skipped if its loss or gradient is not finite
@@ -27,6 +27,7 @@ from learner.config import LearnerConfig
 from learner.layout import lay_out_policy, lay_out_reference, resolve_attention
 from learner.model_export import export_model
 from learner.passes import RankPasses
+from learner.plan import PassBounds
 from learner.policy_update import PolicyTraining
 from learner.process_group import join_process_group, require_device
 from learner.step import OptimizerSteps, check_weights
@@ -91,7 +92,8 @@ class LearnerEngine:
         frozen = None
         if reference is not None and config.kl_coefficient > 0:
             frozen = lay_out_reference(reference, config, self.attention, self.device, on_gpu)
-        self._passes = RankPasses(self._engine, encoder, config.deepspeed, rank, world_size)
+        bounds = PassBounds(config.deepspeed.micro_batch_rows, config.deepspeed.micro_batch_tokens)
+        self._passes = RankPasses(self._engine, encoder, bounds, rank, world_size)
         self._steps = OptimizerSteps(self._engine, config.deepspeed.zero_stage, config.max_nonfinite_steps)
         self._supervised = SupervisedTraining(self.vlm, encoder, self._passes, self._steps, config.sft.pointer)
         self._policy_training = PolicyTraining(

@@ -11,8 +11,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from learner.algorithms.aggregation import Aggregation
-from learner.batch import Collator, MicroPlan, Row, padding_share, plan_micro_batches, with_equal_head_calls
-from learner.config import DeepSpeedConfig
+from learner.batch import Collator, Row
+from learner.plan import MicroPlan, PassBounds, padding_share, plan_micro_batches, with_equal_head_calls
 from vlm.policy import PolicyBatch
 from vlm.prompt import PromptEncoder
 
@@ -44,20 +44,19 @@ class CutBatch:
 
     collator: Collator
     mini_batches: tuple[MiniBatch, ...]
+    bounds: PassBounds
 
     @property
     def padding_share(self) -> float:
         """The share of the batch's tokens that is padding, over all ranks."""
         passes = chain.from_iterable(mini_batch.passes for mini_batch in self.mini_batches)
-        return padding_share(self.collator.lengths, chain.from_iterable(passes))
+        return padding_share(self.collator.lengths, chain.from_iterable(passes), self.bounds)
 
 
 class RankPasses:
     """Cuts batches for all ranks, and makes the passes of this one."""
 
-    def __init__(
-        self, engine: Any, encoder: PromptEncoder, bounds: DeepSpeedConfig, rank: int, world_size: int
-    ) -> None:
+    def __init__(self, engine: Any, encoder: PromptEncoder, bounds: PassBounds, rank: int, world_size: int) -> None:
         """
         Args:
             engine: the DeepSpeed engine around the policy.
@@ -81,21 +80,24 @@ class RankPasses:
         """Where the weights are."""
         return self._engine.device
 
-    def cut(self, rows: Sequence[Row], mini_batches: Sequence[Sequence[int]]) -> CutBatch:
+    def cut(self, rows: Sequence[Row], mini_batches: Sequence[Sequence[Sequence[int]]]) -> CutBatch:
         """Cut a batch into passes for every rank.
 
         Args:
             rows: the whole batch, the same on every rank.
-            mini_batches: the rows of each optimiser step, as places in `rows`.
+            mini_batches: the groups of each optimiser step; the rows of a group, as places in `rows`, stay together.
         """
         collator = Collator(self._encoder, rows)
-        return CutBatch(collator, tuple(self._mini_batch(collator, rows, selected) for selected in mini_batches))
+        parts = tuple(self._mini_batch(collator, rows, groups) for groups in mini_batches)
+        return CutBatch(collator, parts, self._bounds)
 
-    def _mini_batch(self, collator: Collator, rows: Sequence[Row], selected: Sequence[int]) -> MiniBatch:
-        bounds = self._bounds
-        plans = plan_micro_batches(
-            collator.lengths, selected, self._world_size, bounds.micro_batch_rows, bounds.micro_batch_tokens
-        )
+    def cut_singly(self, rows: Sequence[Row]) -> CutBatch:
+        """Cut a batch into passes for every rank: one mini-batch, in which every row is a group of its own."""
+        return self.cut(rows, [[[row] for row in range(len(rows))]])
+
+    def _mini_batch(self, collator: Collator, rows: Sequence[Row], groups: Sequence[Sequence[int]]) -> MiniBatch:
+        selected = [row for group in groups for row in group]
+        plans = plan_micro_batches(collator.lengths, groups, self._world_size, self._bounds)
         return MiniBatch(
             rows=tuple(selected),
             sample_ids=tuple(rows[row].sample.sample_id for row in selected),
@@ -116,7 +118,7 @@ class RankPasses:
         Args:
             of_model: of the model itself, at temperature 1 and with no token banned, rather than of the policy.
         """
-        batch = self.cut(rows, [range(len(rows))])
+        batch = self.cut_singly(rows)
         policy = partial(_model_logprobs, self._engine) if of_model else self.policy
         mine: dict[int, list[float]] = {}
         passes = batch.mini_batches[0].passes[self.rank]

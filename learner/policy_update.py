@@ -9,11 +9,12 @@ from functools import partial
 
 from torch import Tensor
 
-from learner.batch import MicroPlan, TrainingRow, shuffle_into_mini_batches
+from learner.batch import TrainingRow, rows_by_group
 from learner.config import LearnerConfig
 from learner.metrics import TokenMeans, names_by_staleness
 from learner.objective import OFF_POLICY, policy_objective
 from learner.passes import CutBatch, ForwardPass, MiniBatch, RankPasses
+from learner.plan import MicroPlan, shuffle_into_mini_batches
 from learner.step import OptimizerSteps, StepResult, TrainingPass
 
 
@@ -49,7 +50,7 @@ class PolicyTraining:
         """Updates so far, those before a loaded checkpoint included: part of the seed of the next shuffle."""
 
     def update(self, rows: Sequence[TrainingRow], weight_version: int | None = None) -> dict[str, float]:
-        """`optimizer_steps_per_batch` optimiser steps on a batch (fewer if there are fewer rows); a collective.
+        """`optimizer_steps_per_batch` optimiser steps on a batch (fewer if there are fewer groups); a collective.
 
         Args:
             rows: the batch.
@@ -77,7 +78,8 @@ class PolicyTraining:
             self.num_updates += 1
             return self._steps.summary([], TokenMeans())
         seed = (config.seed, self.num_updates)
-        batch = self._passes.cut(rows, shuffle_into_mini_batches(len(rows), config.optimizer_steps_per_batch, seed))
+        groups = rows_by_group(rows)
+        batch = self._passes.cut(rows, shuffle_into_mini_batches(groups, config.optimizer_steps_per_batch, seed))
         # The first mini-batch is updated from the very weights that are the proximal policy: its own forward pass
         # yields the proximal log-probabilities.
         proximal = self._logprobs(self._passes.policy, batch, batch.mini_batches[1:])

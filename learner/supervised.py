@@ -6,11 +6,12 @@ from functools import cached_property, partial
 from typing import Any
 
 from learner.algorithms.aggregation import TokenMean
-from learner.batch import MicroPlan, SftRow
+from learner.batch import SftRow
 from learner.config import PointerConfig
 from learner.metrics import TokenMeans
 from learner.objective import sft_objective
 from learner.passes import RankPasses
+from learner.plan import MicroPlan
 from learner.pointer import Pointer, find_mentions
 from learner.step import OptimizerSteps, TrainingPass
 from spatial.tasks import task_of
@@ -53,7 +54,7 @@ class SupervisedTraining:
         Raises:
             NonFiniteError: too many steps in a row were skipped; the samples are named.
         """
-        batch = self._passes.cut(rows, [range(len(rows))])
+        batch = self._passes.cut_singly(rows)
         (mini_batch,) = batch.mini_batches
         weights = mini_batch.token_weights(TokenMean())
         mentions = [find_mentions([row], self._encoder) for row in rows] if self._pointer else []

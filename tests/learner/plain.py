@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from learner.batch import Row, TrainingRow, shuffle_into_mini_batches
+from learner.batch import Row, TrainingRow, rows_by_group
 from learner.config import LearnerConfig
+from learner.plan import shuffle_into_mini_batches
 from vlm.policy import Policy, PolicyBatch, PolicyRow
 from vlm.prompt import PromptEncoder
 
@@ -33,11 +34,12 @@ class PlainLearner:
     def policy_update(self, rows: Sequence[TrainingRow]) -> list[float]:
         """Returns the loss of every mini-batch."""
         config = self._config
-        parts = shuffle_into_mini_batches(len(rows), config.optimizer_steps_per_batch, seed=(config.seed, 0))
+        parts = shuffle_into_mini_batches(rows_by_group(rows), config.optimizer_steps_per_batch, seed=(config.seed, 0))
         with torch.no_grad():
             proximal = [self._logprobs(self.policy, row) for row in rows]
         return [
-            self._step(torch.cat([self._token_losses(rows[i], proximal[i]) for i in part]).mean()) for part in parts
+            self._step(torch.cat([self._token_losses(rows[i], proximal[i]) for group in part for i in group]).mean())
+            for part in parts
         ]
 
     def _token_losses(self, row: TrainingRow, proximal: Tensor) -> Tensor:

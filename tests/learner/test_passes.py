@@ -6,8 +6,8 @@ import pytest
 
 from learner.algorithms.aggregation import TokenMean
 from learner.batch import SftRow
-from learner.config import DeepSpeedConfig
 from learner.passes import CutBatch, RankPasses
+from learner.plan import PassBounds
 from tests.learner.conftest import ToyWorld
 from tests.learner.toy import sft_rows
 
@@ -20,9 +20,8 @@ def rows(world: ToyWorld) -> list[SftRow]:
 
 
 def cut(world: ToyWorld, rows: list[SftRow], rank: int, world_size: int) -> CutBatch:
-    return RankPasses(None, world.encoder, DeepSpeedConfig(micro_batch_rows=2), rank, world_size).cut(
-        rows, MINI_BATCHES
-    )
+    groups = [[[row] for row in selected] for selected in MINI_BATCHES]
+    return RankPasses(None, world.encoder, PassBounds(max_rows=2), rank, world_size).cut(rows, groups)
 
 
 def test_every_rank_cuts_a_batch_alike(world: ToyWorld, rows: list[SftRow]) -> None:

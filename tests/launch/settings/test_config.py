@@ -113,10 +113,10 @@ def test_another_type_takes_the_whole_place_of_the_one_before() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batches", "steps"), [("{lor: 1, dtr: 0}", 3), ("{lor: 2, dtr: 1}", 8), ("{lor: 24, dtr: 16}", 8)]
+    ("batches", "steps"), [("{lor: 1, dtr: 0}", 1), ("{lor: 2, dtr: 1}", 3), ("{lor: 24, dtr: 16}", 8)]
 )
 def test_steps_are_planned_as_many_as_a_batch_allows(batches: str, steps: int) -> None:
-    # 16 updates of 3 responses each allow 48 optimiser steps, not 128.
+    # A group is not divided among steps, so an update of three groups makes three.
     overrides = ["learner.optimizer_steps_per_batch=8", "training.group_size=3", f"training.groups_per_step={batches}"]
     assert load_config("demo", overrides).steps_per_update == steps
 
