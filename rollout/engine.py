@@ -158,7 +158,9 @@ class RolloutEngine:
 
         encoder = PromptEncoder(spec.model, spec.images, spec.prompt)
         vllm = AsyncLLM.from_engine_args(
-            AsyncEngineArgs(**engine_arguments(spec.model, spec.config, spec.on_gpu, spec.can_sleep)),
+            AsyncEngineArgs(
+                **engine_arguments(spec.model, spec.config, spec.on_gpu, spec.can_sleep, encoder.pixel_limits)
+            ),
             stat_loggers=[usage_logger(self.usage)],
         )
         submissions = Submissions()

@@ -4,13 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from rollout.config import EngineConfig
+from vlm.pixel_limits import PixelLimits
 
 
-def engine_arguments(model: Path, config: EngineConfig, on_gpu: bool, can_sleep: bool = False) -> dict[str, Any]:
+def engine_arguments(
+    model: Path, config: EngineConfig, on_gpu: bool, can_sleep: bool = False, pixels: PixelLimits | None = None
+) -> dict[str, Any]:
     """Arguments of vLLM's `AsyncEngineArgs` for a config.
 
     Args:
         can_sleep: whether it is to give its GPUs' memory back from time to time.
+        pixels: of the images of its prompts, which come resized; None if vLLM is to resize as the model's processor
+            does.
     """
     from vllm.config import WeightTransferConfig
 
@@ -34,6 +39,7 @@ def engine_arguments(model: Path, config: EngineConfig, on_gpu: bool, can_sleep:
         "max_model_len": config.max_model_len,
         "max_num_seqs": config.max_num_seqs,
         "limit_mm_per_prompt": {"image": config.max_images_per_prompt, "video": 0},
+        **({} if pixels is None else {"mm_processor_kwargs": {"images_kwargs": _of_resized(pixels)}}),
         "enforce_eager": config.enforce_eager,
         "weight_transfer_config": WeightTransferConfig(backend=config.transfer.backend),
         "worker_extension_cls": "rollout.worker_extension.TransferWorkerExtension",
@@ -46,3 +52,8 @@ def engine_arguments(model: Path, config: EngineConfig, on_gpu: bool, can_sleep:
         "use_tqdm_on_load": False,
         **device,
     }
+
+
+def _of_resized(pixels: PixelLimits) -> dict[str, Any]:
+    """For images that come in their final size. The limits are what vLLM plans its memory for."""
+    return {"do_resize": False, "min_pixels": pixels.min_pixels, "max_pixels": pixels.max_pixels}

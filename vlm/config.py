@@ -1,8 +1,8 @@
 """Settings of the model and of its prompts. Importing this needs no torch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from spatial.prompts import instruction
 from spatial.sample import ReasoningPath
@@ -73,6 +73,13 @@ class PromptConfig(StrictModel):
     """With "marks" and "points": coordinates in prompts are scaled to 0 … this number, whatever the image's size."""
     mark_width_px: Annotated[int, Field(ge=1)] = 2
     """With "marks": line width of the drawn boxes."""
+    min_pixels: Annotated[int, Field(ge=1)] | None = None
+    """Fewest pixels of an image when the model sees it; a smaller one is enlarged. null: as the model's own image
+    processor has it (65,536 with Qwen3-VL)."""
+    max_pixels: Annotated[int, Field(ge=1)] | None = None
+    """Most pixels of an image when the model sees it; a larger one is made smaller, then regions are drawn on it. An
+    image token stands for 32 × 32 pixels with Qwen3-VL (28 × 28 with Qwen2.5-VL), so that 400,000 pixels are at most
+    390 tokens. null: as the model's own image processor has it (16.8 million with Qwen3-VL)."""
     image_cache_mib: Annotated[int, Field(ge=0)] = 64
     """Memory for decoded images in each process, in MiB, so that the members of a group decode their image once."""
 
@@ -84,6 +91,15 @@ class PromptConfig(StrictModel):
                 raise ValueError(f"{path.value}: {text!r} contains '<|', which starts special tokens; remove it")
         return texts
 
+    @model_validator(mode="after")
+    def _pixels_can_be_both(self) -> Self:
+        if self.min_pixels is not None and self.max_pixels is not None and self.min_pixels > self.max_pixels:
+            raise ValueError(
+                f"min_pixels={self.min_pixels} is above max_pixels={self.max_pixels}, so no image could have a size: "
+                f"set prompt.min_pixels={self.max_pixels} or less, or prompt.max_pixels={self.min_pixels} or more"
+            )
+        return self
+
     def instruction(self, path: ReasoningPath) -> str:
         """The instruction that follows the question in a prompt of `path`."""
         return self.own_instructions.get(path) or instruction(path, self.instructions)
@@ -91,6 +107,11 @@ class PromptConfig(StrictModel):
     def regions_for(self, path: ReasoningPath) -> RegionStyle:
         """How a region is shown on `path`."""
         return self.lor_regions if path is ReasoningPath.LOR and self.lor_regions is not None else self.regions
+
+    @property
+    def has_pixel_budget(self) -> bool:
+        """Whether images are resized for these prompts, and not as the model's own processor does it."""
+        return self.min_pixels is not None or self.max_pixels is not None
 
     @property
     def has_region_tokens(self) -> bool:

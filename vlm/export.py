@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from spatial.prompts import instruction
 from spatial.sample import ReasoningPath
 from vlm.config import PromptConfig
 from vlm.model_folders import knows_regions, load_processor
+from vlm.shown_images import limits_of, set_limits
 
 PROMPT_FILE = "sr_real_prompt.json"
 """The prompt settings that the model was trained with."""
@@ -16,11 +16,16 @@ def describe_model(folder: Path, prompt: PromptConfig) -> None:
     """Write `sr_real_prompt.json`, the processor's settings and a model card into an exported model's folder."""
     (folder / PROMPT_FILE).write_text(prompt.model_dump_json(indent=1) + "\n")
     is_regional = knows_regions(folder)
-    if is_regional:
+    if is_regional or prompt.has_pixel_budget:
         processor = load_processor(folder)
-        processor.paths = prompts_of(prompt)
-        processor.coordinate_grid = prompt.coordinate_grid
-        processor.mark_width_px = prompt.mark_width_px
+        if is_regional:
+            processor.paths = prompts_of(prompt)
+            processor.coordinate_grid = prompt.coordinate_grid
+            processor.mark_width_px = prompt.mark_width_px
+            processor.marks_after_resizing = prompt.has_pixel_budget
+        if prompt.has_pixel_budget:
+            # Its own limits are those of the model that training started from.
+            set_limits(processor.image_processor, limits_of(processor.image_processor).within(prompt))
         processor.save_pretrained(folder)
     (folder / "README.md").write_text(_card(prompt, is_regional))
 
@@ -28,7 +33,7 @@ def describe_model(folder: Path, prompt: PromptConfig) -> None:
 def prompts_of(prompt: PromptConfig) -> dict[str, dict[str, Any]]:
     """For each path its instruction, and how its regions are shown."""
     return {
-        path.value: {"instruction": instruction(path, prompt.instructions), "regions": prompt.regions_for(path)}
+        path.value: {"instruction": prompt.instruction(path), "regions": prompt.regions_for(path)}
         for path in ReasoningPath
     }
 
@@ -44,7 +49,8 @@ def _card(settings: PromptConfig, is_regional: bool) -> str:
         f"| `{path}` | {prompt['regions']} | {prompt['instruction'].replace(chr(10), ' ')} |"
         for path, prompt in prompts_of(settings).items()
     )
-    return (_HEAD + (_REGIONAL if is_regional else _PLAIN) + _PATHS).format(rows=rows)
+    budget = _BUDGET if settings.has_pixel_budget else ""
+    return (_HEAD + (_REGIONAL if is_regional else _PLAIN) + _PATHS + budget).format(rows=rows)
 
 
 _HEAD = """---
@@ -78,4 +84,7 @@ _PATHS = """
 | path | regions in the prompt | instruction after the question |
 |---|---|---|
 {rows}
+"""
+_BUDGET = """
+The processor resizes images as in training. Where regions are marks, they were drawn on the resized image.
 """

@@ -17,8 +17,10 @@ from vlm.config import PromptConfig, RegionStyle
 from vlm.hub.region_inputs import RegionInputs, coverage
 from vlm.hub.region_prompts import REGION
 from vlm.model_folders import load_processor
-from vlm.regions import describe_boxes, describe_points, draw_marks, region_label, relative_box
+from vlm.pixel_limits import PixelLimits
+from vlm.regions import describe_boxes, describe_points, region_label, relative_box
 from vlm.sample_regions import RegionSpec, positions_in_3d, region_inputs, shapes_of
+from vlm.shown_images import ShownImages
 
 # Of cached pixel values. An image of 128 × 128 pixels takes 0.4 MB, one of a megapixel 23 MiB.
 _MAX_CACHED_BYTES = 512 * 2**20
@@ -67,7 +69,7 @@ class PromptEncoder:
         max_cached_bytes: int = _MAX_CACHED_BYTES,
     ) -> None:
         self._processor = load_processor(model_folder)
-        self._images = images
+        self._images = ShownImages(images, self._processor.image_processor, config)
         self._config = config
         self.tokenizer = self._processor.tokenizer
         self.image_token_id: int = self._processor.image_token_id
@@ -99,6 +101,11 @@ class PromptEncoder:
         self._vision: dict[tuple[object, ...], VisionInputs] = {}
         self._max_cached_bytes = max_cached_bytes
 
+    @property
+    def pixel_limits(self) -> PixelLimits | None:
+        """Pixels of an image when the model sees it; None without a budget, where the model's processor decides."""
+        return self._images.limits
+
     def encode(self, sample: SpatialSample, path: ReasoningPath) -> EncodedPrompt:
         """The prompt that asks `sample` through `path`.
 
@@ -126,22 +133,16 @@ class PromptEncoder:
         return self._config.regions_for(path) == "marks"
 
     def shown_images(self, sample: SpatialSample, path: ReasoningPath) -> tuple[Image.Image, ...]:
-        """The sample's images, with its regions drawn on them if `path` shows regions as marks.
+        """The sample's images within the budget of pixels, with its regions drawn if `path` shows them as marks.
 
         Raises:
             BadImageError: as `encode`.
         """
-        images = tuple(self._open(sample, index) for index in range(len(sample.images)))
-        if not self.draws_regions(path):
-            return images
-        return tuple(
-            draw_marks(image, sample.regions_of(index), self._config.mark_width_px)
-            for index, image in enumerate(images)
-        )
+        return tuple(self._shown_image(sample, index, self.draws_regions(path)) for index in range(len(sample.images)))
 
-    def _open(self, sample: SpatialSample, index: int) -> Image.Image:
+    def _shown_image(self, sample: SpatialSample, index: int, with_marks: bool) -> Image.Image:
         with _naming(sample, f"images.{index}"):
-            return self._images.open(sample.images[index])
+            return self._images.shown(sample, index, with_marks)
 
     def prompt_token_ids(self, sample: SpatialSample, path: ReasoningPath) -> tuple[int, ...]:
         """The prompt's tokens, each image placeholder expanded to the tokens of its image and of its regions."""
@@ -169,8 +170,7 @@ class PromptEncoder:
 
     @lru_cache(maxsize=4096)  # noqa: B019 - an encoder lives as long as its process
     def _num_image_tokens(self, width_px: int, height_px: int) -> int:
-        processor = self._processor.image_processor
-        return processor.get_number_of_image_patches(height_px, width_px, {}) // processor.merge_size**2
+        return self._images.num_tokens(width_px, height_px)
 
     def regions(self, sample: SpatialSample, path: ReasoningPath) -> tuple[tuple[RegionSpec, ...], ...]:
         """For each image its regions if they are tokens on `path`, otherwise none.
@@ -186,7 +186,7 @@ class PromptEncoder:
         shapes = shapes_of(sample, index)
         with_depth = self._config.region_depth
         with _naming(sample, f"depths.{index}"):
-            positions = positions_in_3d(sample, index, shapes, self._images) if with_depth else [()] * len(shapes)
+            positions = positions_in_3d(sample, index, shapes, self._images.store) if with_depth else [()] * len(shapes)
         return tuple(map(RegionSpec, map(self._label_ids, sample.regions_of(index)), shapes, positions))
 
     def _label_ids(self, region: Region) -> tuple[int, ...]:
@@ -237,7 +237,7 @@ class PromptEncoder:
         images = [self.shown_images(sample, path) for sample, path in asked]
         flat = [image for marked in images for image in marked]
         try:
-            inputs = self._processor.image_processor(images=flat, return_tensors="pt")
+            inputs = self._images.processed(flat)
         except ValueError as error:
             names = ", ".join(sample.sample_id for sample, _ in asked)
             raise BadImageError(f"the image processor refuses an image of sample(s) {names}: {error}") from error

@@ -20,9 +20,16 @@ def region_label(region: Region) -> str:
     return token_label(region.label)
 
 
-def draw_marks(image: Image.Image, regions: Sequence[Region], width_px: int) -> Image.Image:
-    """A copy of an RGB image with a box drawn around each region, in the colour of its mark."""
-    return region_prompts.draw_marks(image, [_shown(region, image.size) for region in regions], width_px)
+def draw_marks(
+    image: Image.Image, regions: Sequence[Region], width_px: int, size_px: tuple[int, int] | None = None
+) -> Image.Image:
+    """A copy of an RGB image with a box drawn around each region, in the colour of its mark.
+
+    Args:
+        size_px: width and height of the image that the regions' pixels are of, if `image` has been resized since.
+    """
+    shown = [_shown(region, size_px or image.size) for region in regions]
+    return region_prompts.draw_marks(image, shown, width_px)
 
 
 def describe_boxes(regions: Sequence[Region], images: Sequence[ImageRef], grid: int) -> str:

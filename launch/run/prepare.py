@@ -18,6 +18,7 @@ from spatial.images import ImageStore
 from spatial.program_hash import QUESTION_SOURCES, program_hash
 from spatial.scenes.build import build_dataset
 from vlm.config import TinyModelConfig
+from vlm.pixel_limits import PixelLimits
 
 _log = logging.getLogger(__name__)
 
@@ -67,13 +68,19 @@ def check_machine(config: RunConfig) -> None:
 
 
 def check_model(config: RunConfig) -> None:
-    """Look for the base model, before hours go into data.
+    """Look for the base model and whether it can see the prompts' images, before hours go into data.
 
     Raises:
-        ConfigError: it is not there.
+        ConfigError: it is not there, or cannot.
     """
-    if not isinstance(config.model, TinyModelConfig):
-        find_model(config.model.path)
+    if isinstance(config.model, TinyModelConfig):
+        return
+    limits = PixelLimits.of_folder(Path(find_model(config.model.path)))
+    try:
+        if limits is not None:
+            limits.within(config.prompt)
+    except ValueError as error:
+        raise ConfigError(f"model {config.model.path}: {error}") from None
 
 
 def check_data(config: RunConfig) -> None:

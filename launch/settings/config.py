@@ -6,10 +6,10 @@ Importing this needs neither torch nor Ray.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from actors.config import SessionConfig
 from dashboard.config import DashboardConfig
@@ -19,7 +19,8 @@ from launch.settings.yaml_text import read_yaml
 from rollout.config import SamplingConfig
 from spatial.scenes.config import Family, SceneConfig
 from spatial.strict import StrictModel
-from vlm.config import ModelConfig
+from vlm.config import ModelConfig, TinyModelConfig
+from vlm.pixel_limits import PixelLimits
 
 PRESETS = Path(__file__).parents[1] / "presets"
 
@@ -69,6 +70,12 @@ class RunConfig(SessionConfig):
     """Where samples come from: generated scenes, or files."""
     dashboard: DashboardConfig = DashboardConfig()
     """The page on which to watch and control the run."""
+
+    @model_validator(mode="after")
+    def _a_tiny_model_can_see_the_images(self) -> Self:
+        if isinstance(self.model, TinyModelConfig):
+            PixelLimits.of_tiny(self.model).within(self.prompt)
+        return self
 
 
 def find_config(file: Path | str) -> Path:

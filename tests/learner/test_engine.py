@@ -308,7 +308,7 @@ def test_an_export_is_a_plain_model_folder(
     engine.export(tmp_path / "plain")
     exported = load_policy(tmp_path / "plain")
     assert_same_weights(dict(exported.vlm.state_dict()), weights_of(engine), atol=0)
-    encoder = PromptEncoder(tmp_path / "plain", world.encoder._images, world.encoder._config)
+    encoder = PromptEncoder(tmp_path / "plain", world.encoder._images.store, world.encoder._config)
     sample = world.samples[0]
     assert encoder.prompt_token_ids(sample, sample.paths[0]) == world.encoder.prompt_token_ids(sample, sample.paths[0])
 

@@ -188,11 +188,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
 
 
 @contextmanager
-def running_host(world: TinyWorld, **settings: Any) -> Iterator[EngineHost]:
+def running_host(world: TinyWorld, prompt: PromptConfig = PROMPT, **settings: Any) -> Iterator[EngineHost]:
     """An engine of `world`'s model, loaded, and ended with the block; `settings` of its `EngineConfig`."""
     config = EngineConfig(max_model_len=512, max_num_seqs=16, kv_cache_gib=0.25, transfer=TRANSFER, **settings)
     engine = RolloutEngine(
-        EngineSpec(world.model, world.images, PROMPT, config, "rollout-0", cpu_cores=(0,), on_gpu=ON_GPU)
+        EngineSpec(world.model, world.images, prompt, config, "rollout-0", cpu_cores=(0,), on_gpu=ON_GPU)
     )
     host = EngineHost(engine)
     try:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from flow.trajectory import RolloutRequest, Trajectory
-from spatial.sample import ReasoningPath, Region, SpatialSample
+from spatial.sample import ImageRef, ReasoningPath, Region, SpatialSample
 from vlm.config import TinyModelConfig
 from vlm.families import FAMILIES, QWEN3_VL
 from vlm.model_folders import add_regions
@@ -20,6 +20,8 @@ from .conftest import PROMPT, QUESTION, RESPONSE, TOLERANCE, EngineHost, TinyWor
 
 pytestmark = pytest.mark.stack
 
+BUDGET = PROMPT.replace(min_pixels=2 * 32**2, max_pixels=128**2)
+"""It leaves images of 128 × 128 pixels as they are."""
 RED = Region(mark="red", box_xyxy_px=(4.0, 4.0, 50.0, 40.0))
 BLUE = Region(mark="blue", box_xyxy_px=(30.0, 20.0, 60.0, 62.0))
 FIVE = (
@@ -35,22 +37,22 @@ FIVE = (
 def family(request: pytest.FixtureRequest, world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
     """The same samples, asked of each family."""
     if request.param == QWEN3_VL:
-        return world
+        return replace(world, encoder=PromptEncoder(world.model, world.images, BUDGET))
     folder = tmp_path_factory.mktemp("family")
     texts = [QUESTION + " red point: blue point: detect think", RESPONSE]
     build_tiny_checkpoint(folder / "plain", texts, TinyModelConfig(), seed=0, family=request.param, with_regions=False)
     add_regions(folder / "plain", folder / "model", seed=0)
-    return replace(world, model=folder / "model", encoder=PromptEncoder(folder / "model", world.images, PROMPT))
+    return replace(world, model=folder / "model", encoder=PromptEncoder(folder / "model", world.images, BUDGET))
 
 
 @pytest.fixture(scope="module")
 def host(family: TinyWorld) -> Iterator[EngineHost]:
-    with running_host(family, max_images_per_prompt=2) as running:
+    with running_host(family, BUDGET, max_images_per_prompt=2) as running:
         yield running
 
 
 def samples(world: TinyWorld) -> list[SpatialSample]:
-    """0, 1, 5 regions on one image; two images with regions on one or on both."""
+    """0, 1, 5 regions on one image; two images with regions on one or on both; two that the budget resizes."""
     one, two = world.samples[0], world.samples[0].images + world.samples[1].images
     regions: Sequence[tuple[Region, ...]] = ((), (RED,), FIVE)
     single = [one.replace(sample_id=f"one-{len(own)}", regions=own) for own in regions]
@@ -63,7 +65,14 @@ def samples(world: TinyWorld) -> list[SpatialSample]:
         one.replace(sample_id="two-1", images=two, regions=(RED.replace(image_index=1),)),
         one.replace(sample_id="two-3", images=two, regions=both),
         one.replace(sample_id="two-0", images=two, regions=()),
+        one.replace(sample_id="resized", images=_large_and_small(world), regions=both),
     ]
+
+
+def _large_and_small(world: TinyWorld) -> tuple[ImageRef, ImageRef]:
+    random = np.random.default_rng(1)
+    large, small = (random.integers(0, 255, (*shape, 3), dtype=np.uint8) for shape in ((300, 500), (70, 66)))
+    return world.images.put(large), world.images.put(small)
 
 
 def roll_out(host: EngineHost, sample: SpatialSample, seed: int = 1) -> Trajectory:

@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
+from .image_sizes import resized
 from .region_inputs import REGION_TENSORS, RegionInputs
 from .region_prompts import REGION, ShownRegion, describe_boxes, describe_points, draw_marks, token_label
 
@@ -58,7 +59,8 @@ class ProcessorWithRegions:
     """List it before the family's own processor in the bases.
 
     `paths` holds for each reasoning path its `instruction` and the style of its `regions` ("tokens", "marks",
-    "points"); coordinates in prompts run from 0 to `coordinate_grid`; drawn boxes are `mark_width_px` wide.
+    "points"); coordinates in prompts run from 0 to `coordinate_grid`; drawn boxes are `mark_width_px` wide, and with
+    `marks_after_resizing` they are drawn on the image as the model sees it.
     """
 
     # The arguments are spelled out, because transformers reads the components of a processor from this signature.
@@ -71,6 +73,7 @@ class ProcessorWithRegions:
         paths: Any = None,
         coordinate_grid: int = 1000,
         mark_width_px: int = 2,
+        marks_after_resizing: bool = False,
         **kwargs: Any,
     ) -> None:
         parent: Any = super()
@@ -78,6 +81,7 @@ class ProcessorWithRegions:
         self.paths = dict(paths or {})
         self.coordinate_grid = coordinate_grid
         self.mark_width_px = mark_width_px
+        self.marks_after_resizing = marks_after_resizing
 
     def __call__(self: Any, images: Any = None, text: Any = None, regions: Any = None, **kwargs: Any) -> Any:
         """As the parent's call; `regions` holds the regions of each image, in the order of the images in `text`.
@@ -137,6 +141,9 @@ class ProcessorWithRegions:
         if len(regions) != len(images):
             raise ValueError(f"regions are given for {len(regions)} images, but there are {len(images)}")
         prompt = self.paths[path]
+        is_resized = prompt["regions"] == "marks" and self.marks_after_resizing
+        if is_resized:
+            images = [resized(image, self.image_processor) for image in images]
         shown = [
             [read_region(region, image.size, index) for region in own]
             for index, (image, own) in enumerate(zip(images, regions, strict=True))
@@ -152,7 +159,10 @@ class ProcessorWithRegions:
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
         has_tokens = prompt["regions"] == "tokens" and any(shown)
-        return self(images=images, text=[text], regions=regions if has_tokens else None, return_tensors="pt")
+        settings = {"do_resize": False} if is_resized else {}
+        return self(
+            images=images, text=[text], regions=regions if has_tokens else None, return_tensors="pt", **settings
+        )
 
     def answer(self: Any, inputs: Any, generated: Any) -> str:
         """The text that `model.generate(**inputs)` wrote, without the prompt and the end token."""

@@ -27,6 +27,14 @@ class ShownRegion:
     """Width and height of its image."""
     image_index: int = 0
 
+    def box_on(self, size_px: tuple[int, int]) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom in pixels of its image when that is resized to `size_px`, width and height."""
+        if size_px == self.image_size_px:
+            return self.box_xyxy_px
+        left, top, right, bottom = self.box_shares
+        width, height = size_px
+        return left * width, top * height, right * width, bottom * height
+
     @property
     def box_shares(self) -> tuple[float, float, float, float]:
         """Left, top, right, bottom as fractions of the image's sides."""
@@ -41,11 +49,11 @@ def token_label(label: str) -> str:
 
 
 def draw_marks(image: Image.Image, regions: Sequence[ShownRegion], width_px: int) -> Image.Image:
-    """A copy of an RGB image with a box drawn around each region, in the colour of its mark."""
+    """A copy of an RGB image, which may be resized, with a box around each region in the colour of its mark."""
     marked = image.copy()
     draw = ImageDraw.Draw(marked)
     for region in regions:
-        left, top, right, bottom = region.box_xyxy_px
+        left, top, right, bottom = region.box_on(image.size)
         # PIL's rectangle includes its last pixel; ours ends before `right` and `bottom`.
         draw.rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=region.colour, width=width_px)
     return marked
