@@ -14,6 +14,8 @@ from spatial.sample import ReasoningPath
 from spatial.strict import StrictModel
 from vlm.config import PromptConfig
 
+LEAST_UPDATE_S = 1800.0
+"""Seconds that an update may take at least, where its deadline is not set."""
 LEAST_PUSH_MARGIN_S = 30
 """Seconds that a weight transfer needs after its own deadline, to end and to name the engine that failed."""
 
@@ -147,8 +149,9 @@ class DeadlineConfig(StrictModel):
     replaced."""
     score_s: Annotated[float, Field(gt=0)] = 10
     """Scoring one group. Past it, the reward worker is killed and replaced, and each response is scored alone."""
-    update_s: Annotated[float, Field(gt=0)] = 1800
-    """One policy update."""
+    update_s: Annotated[float, Field(gt=0)] | None = None
+    """One policy update. null: half an hour, or on GPUs three times what `sr-real doctor` estimates for an update whose
+    responses all have their greatest length, if that is longer."""
     push_s: Annotated[float, Field(gt=0)] = 360
     """Each step of a weight push. Past it, the learner counts as lost, so this must be longer than
     `rollout.engine.transfer_timeout_s` by the time that a failed transfer needs to end (30 s)."""
@@ -165,9 +168,14 @@ class DeadlineConfig(StrictModel):
     some time after SIGTERM, set this to that time minus `stop_s`."""
 
     @property
+    def longest_update_s(self) -> float:
+        """`update_s`, or the least that it may stand for. What a run derives, it puts in the place of null."""
+        return LEAST_UPDATE_S if self.update_s is None else self.update_s
+
+    @property
     def until_checkpoint_s(self) -> float:
         """Longest time from the request to stop to its checkpoint."""
-        return self.update_s + self.push_s + self.save_s if self.finish_s is None else self.finish_s
+        return self.longest_update_s + self.push_s + self.save_s if self.finish_s is None else self.finish_s
 
 
 class ClusterConfig(StrictModel):
@@ -318,7 +326,7 @@ class SessionConfig(StrictModel):
                 "learner.deepspeed.collective_timeout_s",
                 self.learner.deepspeed.collective_timeout_s,
                 "update_s",
-                outer.update_s,
+                outer.longest_update_s,
             ),
         )
         for inner, inner_s, name, outer_s in nested:

@@ -13,37 +13,43 @@ class CardKind:
     bf16_tflops: float
     tf32_tflops: float
     """Of float32 matrices on tensor cores. It counts for float32 training whether or not PyTorch may use them."""
+    memory_gb_per_s: float
+    """Reading the card's own memory."""
     gib: float
+    link_gb_per_s: float
+    """To another card of the same node, one way: NVLink, or PCIe where it has none."""
 
     def peak_tflops(self, dtype: Literal["float32", "bfloat16"]) -> float:
         """Of matrix products in this number format."""
         return self.bf16_tflops if dtype == "bfloat16" else self.tf32_tflops
 
 
+_PCIE_4, _PCIE_5 = 32.0, 64.0
+
 CARDS = (
     # From NVIDIA's data sheets; the first whose words are all in a name counts.
-    CardKind(("GB200",), 2500, 1250, 186),
-    CardKind(("B200",), 2250, 1125, 180),
-    CardKind(("GH200",), 989, 494, 96),
-    CardKind(("H200",), 989, 494, 141),
-    CardKind(("H100", "PCIE"), 756, 378, 80),
-    CardKind(("H100", "NVL"), 835, 418, 94),
-    CardKind(("H100",), 989, 494, 80),
-    CardKind(("H800",), 989, 494, 80),
-    CardKind(("H20",), 148, 74, 96),
-    CardKind(("A100", "80G"), 312, 156, 80),
-    CardKind(("A100",), 312, 156, 40),
-    CardKind(("A800",), 312, 156, 80),
-    CardKind(("L40S",), 362, 183, 48),
-    CardKind(("L40",), 181, 90, 48),
-    CardKind(("L4",), 121, 60, 24),
-    CardKind(("A40",), 150, 75, 48),
-    CardKind(("A10G",), 70, 35, 24),
-    CardKind(("A10",), 125, 62, 24),
-    CardKind(("RTX", "5090"), 210, 105, 32),
-    CardKind(("RTX", "4090"), 165, 83, 24),
-    CardKind(("RTX", "3090"), 71, 36, 24),
-    CardKind(("A6000",), 155, 77, 48),
+    CardKind(("GB200",), 2500, 1250, 8000, 186, 900),
+    CardKind(("B200",), 2250, 1125, 7700, 180, 900),
+    CardKind(("GH200",), 989, 494, 4000, 96, 450),
+    CardKind(("H200",), 989, 494, 4800, 141, 450),
+    CardKind(("H100", "PCIE"), 756, 378, 2000, 80, _PCIE_5),
+    CardKind(("H100", "NVL"), 835, 418, 3900, 94, 300),
+    CardKind(("H100",), 989, 494, 3350, 80, 450),
+    CardKind(("H800",), 989, 494, 3350, 80, 200),
+    CardKind(("H20",), 148, 74, 4000, 96, 450),
+    CardKind(("A100", "80G"), 312, 156, 2000, 80, 300),
+    CardKind(("A100",), 312, 156, 1555, 40, 300),
+    CardKind(("A800",), 312, 156, 2000, 80, 200),
+    CardKind(("L40S",), 362, 183, 864, 48, _PCIE_4),
+    CardKind(("L40",), 181, 90, 864, 48, _PCIE_4),
+    CardKind(("L4",), 121, 60, 300, 24, _PCIE_4),
+    CardKind(("A40",), 150, 75, 696, 48, _PCIE_4),
+    CardKind(("A10G",), 70, 35, 600, 24, _PCIE_4),
+    CardKind(("A10",), 125, 62, 600, 24, _PCIE_4),
+    CardKind(("RTX", "5090"), 210, 105, 1790, 32, _PCIE_5),
+    CardKind(("RTX", "4090"), 165, 83, 1008, 24, _PCIE_4),
+    CardKind(("RTX", "3090"), 71, 36, 936, 24, _PCIE_4),
+    CardKind(("A6000",), 155, 77, 768, 48, _PCIE_4),
 )
 
 

@@ -104,13 +104,13 @@ class LearnerGroup:
         return await self._call(self._deadlines.start_s, LearnerRank.load_chains, file, max_bad_share, left_out)
 
     async def cold_start_steps(self, first_step: int, num_steps: int) -> list[dict[str, float]]:
-        steps = await self._call(self._deadlines.update_s, LearnerRank.cold_start_steps, first_step, num_steps)
+        steps = await self._call(self._deadlines.longest_update_s, LearnerRank.cold_start_steps, first_step, num_steps)
         await self._report_skipped(steps)
         return steps
 
     async def update(self, groups: list[Group]) -> dict[str, float]:
         # One copy in the object store for all ranks.
-        metrics = await self._call(self._deadlines.update_s, LearnerRank.update, ray.put(groups))
+        metrics = await self._call(self._deadlines.longest_update_s, LearnerRank.update, ray.put(groups))
         await self._report_skipped([metrics])
         return metrics
 
@@ -167,7 +167,7 @@ class LearnerGroup:
 
     async def _report_skipped(self, metrics: Sequence[Mapping[str, float]]) -> None:
         if any(one["nonfinite_steps"] for one in metrics):
-            for warning in await self._call(self._deadlines.update_s, LearnerRank.take_warnings):
+            for warning in await self._call(self._deadlines.longest_update_s, LearnerRank.take_warnings):
                 self._report(warning)
 
     async def _call(

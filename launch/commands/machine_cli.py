@@ -80,14 +80,24 @@ def doctor(
     rollout_gpu_gib: Annotated[
         float | None, typer.Option("--rollout-gpu-gib", help="Memory of one engine GPU, in GiB, if different.")
     ] = None,
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", help="Kind of the learner's GPUs, such as H100, if not this machine's.")
+    ] = None,
+    rollout_gpu: Annotated[
+        str | None, typer.Option("--rollout-gpu", help="Kind of the engines' GPUs, if different.")
+    ] = None,
+    response_tokens: Annotated[
+        int | None,
+        typer.Option("--response-tokens", help="Mean length of responses. Default: half of the greatest.", min=1),
+    ] = None,
     run: RunOption = None,
 ) -> None:
     """Check this machine and the installation, and say how to fix what fails.
 
     With --config it also computes the memory that the run needs on each GPU (weights, optimiser, activations, KV cache,
-    push buffers) and whether its cluster has it. Starts nothing.
+    push buffers), whether its cluster has it, and how long a step takes and what bounds it. Starts nothing.
 
-    Example: sr-real doctor --config qwen3vl_8gpu --gpu-gib 80
+    Example: sr-real doctor --config qwen3vl_8gpu --gpu H100
     """
     from launch.machine.doctor import run_doctor
     from launch.machine.findings import exit_status, print_findings
@@ -98,10 +108,11 @@ def doctor(
     if config is None:
         findings = run_doctor()
     else:
-        from launch.machine.fit import findings_for
+        from launch.machine.fit import Told, findings_for
 
         settings = load_config(config, overrides)
+        told = Told(gpu_gib, rollout_gpu_gib, gpu, rollout_gpu, response_tokens)
         with console.status(f"checking the needs of {config}"):
-            findings = findings_for(settings, gpu_gib, rollout_gpu_gib)
+            findings = findings_for(settings, told)
     print_findings(findings)
     raise typer.Exit(exit_status(findings))

@@ -10,8 +10,10 @@ from launch.machine.doctor import find_available_memory, run_doctor
 from launch.machine.findings import GIB, Finding
 from launch.machine.inspection import Requirements
 from launch.machine.memory import ModelShape, check_engine, check_learner, engine_needs, learner_needs, total
+from launch.machine.timing import ModelFacts, check_time
 from launch.settings.config import ConfigError, RunConfig
 from launch.settings.reward import check_reward
+from learner.cards import card_kind
 
 GPU_GIB = {
     "T4": 16,
@@ -37,10 +39,14 @@ class Node:
     resources: Mapping[str, float]
 
     @property
+    def gpu_kind(self) -> str | None:
+        """What Ray calls its GPUs, such as "A100-80G"; None where it has no name for them."""
+        return next((name.removeprefix(_KIND) for name in self.resources if name.startswith(_KIND)), None)
+
+    @property
     def gpu_gib(self) -> float | None:
         """None where its GPUs are of a kind that is not known."""
-        kinds = [name.removeprefix(_KIND) for name in self.resources if name.startswith(_KIND)]
-        return next((float(GPU_GIB[kind]) for kind in kinds if kind in GPU_GIB), None)
+        return float(GPU_GIB[self.gpu_kind]) if self.gpu_kind in GPU_GIB else None
 
     def holds(self, bundle: Mapping[str, float]) -> int:
         """The number of such bundles that it has room for."""
@@ -160,6 +166,14 @@ def _smallest_gpu(nodes: Sequence[Node], bundle: Mapping[str, float]) -> float |
     return min(known) if known and len(known) == len(sizes) else None
 
 
+def gpu_kind_for(nodes: Sequence[Node], bundle: Mapping[str, float]) -> str | None:
+    """The slowest kind of GPU among the nodes that could hold the bundle; None if one of them is not known."""
+    names = [node.gpu_kind or "" for node in nodes if node.holds(bundle)]
+    kinds = {name: card_kind(name) for name in names}
+    known = {name: kind.bf16_tflops for name, kind in kinds.items() if kind is not None}
+    return min(known, key=known.__getitem__) if known and len(known) == len(kinds) else None
+
+
 def find_nodes(address: str | None) -> list[Node]:
     """The nodes of a running cluster, or this machine's GPUs as one; empty where there are neither.
 
@@ -174,20 +188,29 @@ def find_nodes(address: str | None) -> list[Node]:
 
     try:
         join(address)
-        return [Node(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+        return nodes_of_ray()
     finally:
         with suppress(RuntimeError):
             ray.shutdown()
 
 
+def nodes_of_ray() -> list[Node]:
+    """Those of the cluster that this process has joined."""
+    import ray
+
+    return [Node(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
 def _this_machine() -> list[Node]:
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    command = ["nvidia-smi", "--query-gpu=memory.total,name", "--format=csv,noheader,nounits"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    sizes = [float(line) / 1024 for line in result.stdout.splitlines() if line.strip()]
-    return [LocalNode({"GPU": float(len(sizes))}, min(sizes))] if sizes else []
+    cards = [line.split(",", 1) for line in result.stdout.splitlines() if line.strip()]
+    if not cards:
+        return []
+    return [LocalNode({"GPU": float(len(cards))}, min(float(mib) for mib, _ in cards) / 1024, cards[0][1].strip())]
 
 
 @dataclass(frozen=True)
@@ -195,16 +218,38 @@ class LocalNode(Node):
     """This machine: its GPUs report their own size, and a run's own Ray offers whatever else is asked for."""
 
     local_gpu_gib: float
+    local_gpu_kind: str = ""
+    """As its driver calls them."""
 
     def holds(self, bundle: Mapping[str, float]) -> int:
         return super().holds({"GPU": bundle.get("GPU", 0)})
+
+    @property
+    def gpu_kind(self) -> str | None:
+        return self.local_gpu_kind or None
 
     @property
     def gpu_gib(self) -> float | None:
         return self.local_gpu_gib
 
 
-def findings_for(config: RunConfig, gpu_gib: float | None, rollout_gpu_gib: float | None) -> list[Finding]:
+@dataclass(frozen=True)
+class Told:
+    """What a person says about the machine that a config is for, where this one is another."""
+
+    gpu_gib: float | None = None
+    """Memory of a learner's GPU."""
+    rollout_gpu_gib: float | None = None
+    """Memory of an engine's GPU."""
+    gpu: str | None = None
+    """The kind of a learner's GPU, such as "H100"."""
+    rollout_gpu: str | None = None
+    """The kind of an engine's GPU."""
+    response_tokens: int | None = None
+    """Mean length of responses."""
+
+
+def findings_for(config: RunConfig, told: Told = Told()) -> list[Finding]:
     """All findings about this machine, this install and a config, whichever of them fail."""
     findings, nodes, address = run_doctor(required=requirements_of(config)), [], config.cluster.address
     try:
@@ -218,4 +263,24 @@ def findings_for(config: RunConfig, gpu_gib: float | None, rollout_gpu_gib: floa
     except ConfigError as error:
         findings.append(Finding("reward", "fail", str(error), "install what it needs, or choose another"))
     available_bytes = find_available_memory() if address is None else None
-    return [*findings, *examine_config(config, nodes, gpu_gib, rollout_gpu_gib, available_bytes)]
+    gpu_gib, rollout_gpu_gib = told.gpu_gib or _gib_of(told.gpu), told.rollout_gpu_gib or _gib_of(told.rollout_gpu)
+    findings += examine_config(config, nodes, gpu_gib, rollout_gpu_gib, available_bytes)
+    return [*findings, *examine_time(config, nodes, told)]
+
+
+def _gib_of(kind: str | None) -> float | None:
+    known = card_kind(kind or "")
+    return None if known is None else known.gib
+
+
+def examine_time(config: RunConfig, nodes: Sequence[Node], told: Told) -> list[Finding]:
+    """How long a step takes; nothing for a run that does not train a real model on GPUs."""
+    if config.model.type != "checkpoint" or not (config.cluster.learner_on_gpu and config.engines_on_gpu):
+        return []
+    try:
+        facts = ModelFacts.of_config(config, config.model.path)
+    except (ConfigError, OSError, ValueError):
+        return []  # `examine_config` has said why
+    of_learner = told.gpu or gpu_kind_for(nodes, config.rooms[0].bundle)
+    of_engine = told.rollout_gpu or told.gpu or gpu_kind_for(nodes, config.rooms[-1].bundle)
+    return check_time(config, facts, of_learner, of_engine, told.response_tokens)

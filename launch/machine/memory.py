@@ -42,22 +42,13 @@ class ModelShape:
 
     @classmethod
     def of_model(cls, folder: Path | str, learner: LearnerConfig) -> "ModelShape":
-        """From a model folder's config.json alone: no weight is read or made.
+        """From a model folder's config.json alone; see `empty_model`."""
+        return cls.of_empty(empty_model(folder, learner))
 
-        Raises:
-            ConfigError: there is no such model, here or in the hub's cache; the network is not asked.
-        """
-        import torch
-        from transformers import AutoConfig, AutoModelForImageTextToText
-
-        from learner.freezing import freeze
-        from vlm import model_folders  # noqa: F401 - makes models with region tokens known to transformers
-
-        config: Any = AutoConfig.from_pretrained(find_model(str(folder)))
-        with torch.device("meta"):
-            model = AutoModelForImageTextToText.from_config(config)
-        freeze(model, learner)
-        text = config.text_config
+    @classmethod
+    def of_empty(cls, model: Any) -> "ModelShape":
+        """Of a model whose weights may have no memory, and whose frozen parts are frozen."""
+        text = model.config.text_config
         head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         return cls(
             num_parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -68,6 +59,26 @@ class ModelShape:
             kv_size=text.num_key_value_heads * head_dim,
             vocab_size=text.vocab_size,
         )
+
+
+def empty_model(folder: Path | str, learner: LearnerConfig) -> Any:
+    """The model that a folder's config.json describes, without memory for its weights, and with the parts frozen that
+    the learner does not train.
+
+    Raises:
+        ConfigError: there is no such model, here or in the hub's cache; the network is not asked.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    from learner.freezing import freeze
+    from vlm import model_folders  # noqa: F401 - makes models with region tokens known to transformers
+
+    config: Any = AutoConfig.from_pretrained(find_model(str(folder)))
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    freeze(model, learner)
+    return model
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from actors.phases.client import CoordinatorClient, PhaseFailedError, PhaseUnder
 from actors.phases.phase import Phase
 from actors.run.run_folder import RunFolder
 from launch.run.attach import announce, namespace_of, withdraw
+from launch.run.deadlines import with_update_deadline
 from launch.run.outcomes import RunFailedError, RunLostError, Stopped
 from launch.settings.config import RunConfig
 from launch.show.progress import StatusDisplay
@@ -55,6 +56,7 @@ class LiveRun:
         config = self._config
         with ExitStack() as stack:
             stack.enter_context(ray_runtime(config.cluster, config.num_cpus, config.custom_resources))
+            config = self._config = with_update_deadline(config, self._console)
             # SIGTERM, by which schedulers end a job, is handled like Ctrl-C: a checkpoint first. It is set only now,
             # because Ray sets its own handlers.
             signal.signal(signal.SIGTERM, signal.default_int_handler)

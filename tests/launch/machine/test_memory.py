@@ -168,7 +168,7 @@ def test_a_model_that_is_not_there_is_one_finding_among_the_others(
 ) -> None:
     config = load_config("qwen3vl_8gpu", ["model.path=Nobody/No-Such-Model"])
     started_s = time.monotonic()
-    findings = {finding.name: finding for finding in findings_for(config, None, None)}
+    findings = {finding.name: finding for finding in findings_for(config)}
     # The network is not asked.
     assert time.monotonic() - started_s < 20
     assert findings["model"].status == "fail"
@@ -193,7 +193,7 @@ def test_this_machines_gpus_bound_what_is_on_it_and_nothing_else_does(monkeypatc
 
 
 def test_no_cluster_at_the_address_is_a_finding_too() -> None:
-    findings = findings_for(load_config("demo", ["cluster.address=127.0.0.1:1"]), None, None)
+    findings = findings_for(load_config("demo", ["cluster.address=127.0.0.1:1"]))
     (cluster,) = [finding for finding in findings if finding.name == "cluster"]
     assert (cluster.status, "127.0.0.1:1" in cluster.detail) == ("warn", True)
     assert any(finding.name == "memory for tensors" for finding in findings)

@@ -1,0 +1,178 @@
+"""Findings about time: the estimate of a step beside the last run that was measured, and the deadlines that follow."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from actors.config import LEAST_UPDATE_S
+from launch.machine.estimate import Estimator, StepEstimate, Workload, describe_step
+from launch.machine.findings import Finding
+from launch.machine.memory import ModelShape, empty_model
+from launch.settings.config import RunConfig
+from learner.cards import CARDS, CardKind, card_kind
+from learner.flops import ModelFlops
+from spatial.json_lines import read_lines
+
+DEADLINE_FACTOR = 3.0
+"""An update may take this many times what is estimated for responses of the greatest length."""
+_TEXT_TOKENS = 250
+"""Of a prompt with the full instructions, counted with Qwen's tokenizer; short ones have half."""
+_PIXELS = 1_000_000
+"""Of an image where no budget bounds it."""
+_RESPONSE_SHARE = 0.5
+"""Mean length of responses over the greatest, where nobody says."""
+_UNKNOWN_CARD = CardKind((), 100, 50, 600, 24, 32)
+"""What a card counts as whose kind is not known, when a deadline is chosen."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the arithmetic of time and memory asks of a model."""
+
+    shape: ModelShape
+    flops: ModelFlops
+    pixels_per_token: int
+    """Of an image token."""
+
+    @classmethod
+    def of_config(cls, config: RunConfig, model: Path | str) -> "ModelFacts":
+        """
+        Raises:
+            ConfigError: there is no such model.
+        """
+        found = empty_model(model, config.learner)
+        vision = found.config.vision_config
+        side_px = vision.patch_size * vision.spatial_merge_size
+        return cls(ModelShape.of_empty(found), ModelFlops.of_model(found), side_px**2)
+
+
+def assumed_workload(config: RunConfig, pixels_per_token: int, response_tokens: int | None = None) -> Workload:
+    """Lengths from the config: images fill their budget, and responses have half their greatest length.
+
+    Args:
+        response_tokens: of a response, where a person says.
+    """
+    pixels = min(config.prompt.max_pixels or _PIXELS, _PIXELS)
+    text_tokens = _TEXT_TOKENS if config.prompt.instructions == "full" else _TEXT_TOKENS // 2
+    longest = config.rollout.sampling.max_response_tokens
+    return Workload(text_tokens, pixels // pixels_per_token, response_tokens or max(1, int(longest * _RESPONSE_SHARE)))
+
+
+def check_time(
+    config: RunConfig,
+    facts: ModelFacts,
+    learner_card: str | None,
+    engine_card: str | None,
+    response_tokens: int | None = None,
+) -> list[Finding]:
+    """How long a step and the run take, and the update's deadline.
+
+    Args:
+        learner_card, engine_card: names of the cards, as their driver or Ray or a person gives them; None: not known.
+    """
+    kind, of_engines = card_kind(learner_card or ""), card_kind(engine_card or learner_card or "")
+    if kind is None or of_engines is None:
+        named = f"{learner_card} is of a kind without known peaks" if learner_card else "the kind of GPU is not known"
+        known = ", ".join(sorted({card.words[0] for card in CARDS}))
+        return [Finding("time of a step", "warn", named, f"give one that is known: --gpu H100 ({known})")]
+    work = assumed_workload(config, facts.pixels_per_token, response_tokens)
+    estimator = Estimator(config, facts.shape, facts.flops, kind, of_engines, work)
+    estimate = estimator.step()
+    detail = f"{describe_step(estimate, config.training.num_steps)}. Assumed: {work.describe()}"
+    findings = [Finding("time of a step", "ok", detail)]
+    if (measured := last_measured(Path(config.run).resolve().parent, kind)) is not None:
+        findings.append(Finding("last measured run", "ok", compare(measured, estimate)))
+    return [*findings, check_update_deadline(config, longest_update_s(estimator))]
+
+
+def longest_update_s(estimator: Estimator) -> float:
+    """The deadline of an update that is not set: `DEADLINE_FACTOR` times the estimate for responses of the greatest
+    length, and never less than half an hour."""
+    longest = estimator.config.rollout.sampling.max_response_tokens
+    return max(LEAST_UPDATE_S, DEADLINE_FACTOR * estimator.update(response_tokens=longest).seconds)
+
+
+def check_update_deadline(config: RunConfig, derived_s: float) -> Finding:
+    """Whether an update can be done within its deadline."""
+    name, set_s = "deadline of an update", config.cluster.deadlines.update_s
+    if set_s is None:
+        return Finding(name, "ok", f"{derived_s:,.0f} s")
+    needed_s = derived_s / DEADLINE_FACTOR
+    detail = f"cluster.deadlines.update_s={set_s:g}"
+    if derived_s > LEAST_UPDATE_S and set_s < needed_s:
+        advice = f"leave it out: {derived_s:,.0f} s then follow from the estimate"
+        longest = config.rollout.sampling.max_response_tokens
+        return Finding(name, "fail", f"{detail}, but one with responses of {longest:,} takes {needed_s:,.0f} s", advice)
+    return Finding(name, "ok", detail)
+
+
+def update_deadline_s(config: RunConfig, model: Path | str, card: str | None) -> float:
+    """See `longest_update_s`.
+
+    Args:
+        model: the folder of the model that is trained.
+        card: the kind of the learner's cards, if it is known.
+    """
+    facts = ModelFacts.of_config(config, model)
+    kind = card_kind(card or "") or _UNKNOWN_CARD
+    work = assumed_workload(config, facts.pixels_per_token)
+    return longest_update_s(Estimator(config, facts.shape, facts.flops, kind, kind, work))
+
+
+# -- what was measured -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    """What a run's last steps took."""
+
+    folder: Path
+    kind: str
+    figures: dict[str, float]
+    """Means of the metrics over the second half of its steps."""
+
+
+def last_measured(runs: Path, kind: CardKind) -> MeasuredRun | None:
+    """The run in this folder whose metrics are the newest of those on such cards; None if there is none."""
+    files = sorted(runs.glob("*/metrics.jsonl"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for file in files:
+        steps = [step for step in read_lines(file) if card_kind(str(step.get("gpu/kind", ""))) == kind]
+        if steps:
+            return MeasuredRun(file.parent, str(steps[-1]["gpu/kind"]), _means(steps[len(steps) // 2 :]))
+    return None
+
+
+def _means(steps: Sequence[dict[str, Any]]) -> dict[str, float]:
+    columns: dict[str, list[float]] = {}
+    for step in steps:
+        for name, value in step.items():
+            if isinstance(value, int | float):
+                columns.setdefault(name, []).append(value)
+    return {name: fmean(values) for name, values in columns.items()}
+
+
+def compare(measured: MeasuredRun, estimate: StepEstimate) -> str:
+    """The measured run's figures, each phase beside the estimate of this config."""
+    phases = {"generation": "time/rollout_s", "update": "time/update_s", "push": "time/push_s"}
+    told = [f"a step in {measured.figures.get('time/step_s', 0.0):.1f} s"]
+    told += [
+        f"{what} {measured.figures[name]:.1f} s (estimated here: {estimate.of(what):.1f} s)"
+        for what, name in phases.items()
+        if name in measured.figures
+    ]
+    forms = {"gpu/tokens_per_s": "{:,.0f} tokens/s a GPU", "gpu/mfu": "MFU {:.0%}"}
+    told += [form.format(measured.figures[name]) for name, form in forms.items() if name in measured.figures]
+    model = _model_of(measured.folder)
+    return f"{measured.folder.name}{f' ({model})' if model else ''} on {measured.kind}: {', '.join(told)}"
+
+
+def _model_of(run: Path) -> str:
+    """What a run trained, from its config; empty if that cannot be read."""
+    try:
+        model = json.loads((run / "config.json").read_text())["model"]
+        return str(model.get("path", model["type"]))
+    except (OSError, ValueError, KeyError):
+        return ""
