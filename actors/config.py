@@ -212,6 +212,11 @@ class ClusterConfig(StrictModel):
         """Whether learner ranks compute on GPUs."""
         return self.layout.type == "shared" or self.learner_rank_gpus > 0
 
+    @property
+    def takes_turns(self) -> bool:
+        """Whether engines sleep while the learner works."""
+        return self.layout.type == "shared" and self.layout.sleep
+
     def threads_of_rank(self, num_ranks: int) -> int | None:
         """CPU threads of a rank: as set, or an equal share of this machine's cores; None: PyTorch's choice."""
         if self.learner_threads is not None or self.learner_on_gpu:

@@ -98,6 +98,12 @@ class Engine:
         self._paused_s += time.perf_counter() - self._paused_since_s
         self._running.set()
 
+    async def sleep(self) -> float:
+        """It has nothing on a card."""
+        return 0.0
+
+    async def wake_weights(self) -> None: ...
+
     async def weight_version(self) -> int:
         return self.version
 
@@ -160,6 +166,10 @@ class Learner:
 
     async def connect(self, engines: Mapping[str, EnginePort]) -> None:
         self._engines = [engine for engine in engines.values() if isinstance(engine, Engine)]
+
+    async def put_away(self) -> float:
+        """It has nothing on a card."""
+        return 0.0
 
     async def pack(self, version: int) -> None: ...
 

@@ -152,6 +152,13 @@ class SimulatedWorker:
     async def resume(self) -> None:
         await self._step("resume")
 
+    async def sleep(self) -> float:
+        """It has nothing on a card."""
+        return 0.0
+
+    async def wake_weights(self) -> None:
+        """It has nothing on a card."""
+
     async def weight_version(self) -> int:
         await self._step("weight_version")
         return self.version
@@ -264,6 +271,10 @@ class SimulatedLearner:
 
     async def connect(self, engines: Mapping[str, EnginePort]) -> None:
         self._workers = [engine for engine in engines.values() if isinstance(engine, SimulatedWorker)]
+
+    async def put_away(self) -> float:
+        """It has nothing on a card."""
+        return 0.0
 
     async def pack(self, version: int) -> None:
         """Nothing is packed: a number travels."""

@@ -38,6 +38,9 @@ class DeepSpeedConfig(StrictModel):
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = "auto"
     """The implementation of attention. "auto": flash-attn with a GPU, bfloat16 and the package, else PyTorch's own
     (sdpa)."""
+    optimizer_offload: Literal["none", "cpu"] = "none"
+    """"cpu": float32 masters and moments stay in host memory, where each optimiser step is made: 12 bytes a weight less
+    on the GPUs, in return for a slower step. Needs zero_stage >= 1."""
     collective_timeout_s: Positive = 1500.0
     """Seconds after which a collective that waits for another rank ends the process. While ranks start, save or push,
     `cluster.deadlines` may end the wait earlier."""
@@ -54,6 +57,15 @@ class DeepSpeedConfig(StrictModel):
             raise ValueError(
                 "dtype=bfloat16 needs zero_stage >= 1: ZeRO 0 would accumulate gradients in bfloat16, "
                 "where small ones are lost"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _offload_has_a_partition(self) -> Self:
+        if self.optimizer_offload == "cpu" and self.zero_stage == 0:
+            raise ValueError(
+                "optimizer_offload=cpu needs zero_stage >= 1: ZeRO 0 has no float32 copies of the weights that could "
+                "lie in host memory; set zero_stage=1, or optimizer_offload=none"
             )
         return self
 

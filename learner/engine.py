@@ -14,6 +14,7 @@ DeepSpeed averages gradients over ranks, so each rank's share of the loss is mul
 """
 
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import torch.distributed as dist
 from learner.batch import Row, SftRow, TrainingRow
 from learner.checkpoint_store import alternative
 from learner.config import LearnerConfig
+from learner.host_memory import HostMemory, module_tensors, optimizer_tensors, release_cache
 from learner.layout import lay_out_policy, lay_out_reference, resolve_attention
 from learner.model_export import export_model
 from learner.passes import RankPasses
@@ -89,9 +91,11 @@ class LearnerEngine:
         join_process_group(rank, world_size, master_address, master_port, timeout_s, on_gpu)
         _log.info("learner rank %d of %d: attention %s; %s", rank, world_size, self.attention, config.deepspeed)
         self._engine = lay_out_policy(model_folder, config, self.attention, total_steps, on_gpu)
-        frozen = None
+        frozen: Any = None
         if reference is not None and config.kl_coefficient > 0:
             frozen = lay_out_reference(reference, config, self.attention, self.device, on_gpu)
+        self._optimizer_memory = HostMemory(lambda: optimizer_tensors(self._engine))
+        self._reference_memory = HostMemory(lambda: () if frozen is None else module_tensors(frozen), is_constant=True)
         bounds = PassBounds(config.deepspeed.micro_batch_rows, config.deepspeed.micro_batch_tokens)
         self._passes = RankPasses(self._engine, encoder, bounds, rank, world_size)
         self._steps = OptimizerSteps(self._engine, config.deepspeed.zero_stage, config.max_nonfinite_steps)
@@ -119,13 +123,37 @@ class LearnerEngine:
         """Wait for all ranks."""
         dist.barrier()
 
+    def put_away(self) -> float:
+        """Keep all that only an update needs (float32 masters, moments, gradients, the reference) in host memory, until
+        the next update brings it back; returns the GiB that the device has gained. Weights stay: they are sent."""
+        self._optimizer_memory.put_away()
+        self._reference_memory.put_away()
+        release_cache()
+        return (self._optimizer_memory.num_bytes + self._reference_memory.num_bytes) / 2**30
+
+    def release_cache(self) -> None:
+        """Give memory that is free here to other processes on the same card."""
+        release_cache()
+
+    def bring_back(self) -> dict[str, float]:
+        """Undo `put_away`, if it was called; returns the time that it took, as a metric. An update does so by
+        itself."""
+        if not self._optimizer_memory.is_away:
+            return {}
+        started_s = time.perf_counter()
+        self._optimizer_memory.fetch()
+        self._reference_memory.fetch()
+        return {"time/bring_back_s": time.perf_counter() - started_s}
+
     def sft_step(self, rows: Sequence[SftRow]) -> dict[str, float]:
         """One optimiser step of the cold start; its metrics (`SupervisedTraining.step`)."""
+        self.bring_back()
         return self._supervised.step(rows)
 
     def policy_update(self, rows: Sequence[TrainingRow], weight_version: int | None = None) -> dict[str, float]:
         """One update on a batch of trajectories; its metrics (`PolicyTraining.update`)."""
-        return self._policy_training.update(rows, weight_version)
+        metrics = self.bring_back()
+        return self._policy_training.update(rows, weight_version) | metrics
 
     def response_logprobs(self, rows: Sequence[Row], of_model: bool = False) -> list[list[float]]:
         """The present log-probability of every response token (`RankPasses.response_logprobs`)."""
@@ -143,7 +171,8 @@ class LearnerEngine:
         """
         check_weights(self.vlm, folder)
         counters = {"num_updates": self._policy_training.num_updates}
-        save_state(self._engine, self.vlm, folder, counters, self._config)
+        with self._optimizer_memory.readable():
+            save_state(self._engine, self.vlm, folder, counters, self._config)
 
     def load(self, folder: Path) -> None:
         """Continue from what `save` wrote. Under ZeRO-3 the engine must be fresh (DeepSpeed's condition).
@@ -152,6 +181,7 @@ class LearnerEngine:
             CheckpointError: a weight is missing or has another shape, or ranks or ZeRO stage differ; names the good
                 checkpoint before it, if there is one.
         """
+        self.bring_back()
         try:
             counters = load_state(self._engine, self.vlm, folder, self._config)
         except CheckpointError as error:

@@ -47,6 +47,9 @@ def deepspeed_settings(config: DeepSpeedConfig, max_grad_norm: float, on_gpu: bo
         "zero_allow_untested_optimizer": True,
         "steps_per_print": None,
     }
+    if config.optimizer_offload == "cpu":
+        # Steps are PyTorch's own: DeepSpeed's optimiser for CPUs would be compiled on the spot.
+        settings["zero_optimization"]["offload_optimizer"] = {"device": "cpu", "pin_memory": on_gpu}
     if config.dtype == "bfloat16":
         settings |= {"bf16": {"enabled": True}, "data_types": {"grad_accum_dtype": "fp32"}}
     return settings

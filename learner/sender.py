@@ -54,16 +54,20 @@ class WeightSender:
     pushes bring the trained weights and verify a share of them, a different one each time.
     """
 
-    def __init__(self, channel: WeightChannel, weights: DeepSpeedWeightSource, verify_every: int) -> None:
+    def __init__(
+        self, channel: WeightChannel, weights: DeepSpeedWeightSource, verify_every: int, always_whole: bool = False
+    ) -> None:
         """
         Args:
             channel: to engines whose weights are not known.
             weights: all weights of the model.
             verify_every: a later push compares one tensor in this many by checksum.
+            always_whole: whether later pushes too bring every weight, because the engines do not keep them.
         """
         self._channel = channel
         self._weights = weights
         self._verify_every = verify_every
+        self._always_whole = always_whole
         self._is_first = True
         self._packed_version: int | None = None
 
@@ -87,8 +91,9 @@ class WeightSender:
         self._packed_version = None
         checksums = self._channel.send(version, self._weights.unchanged)
         receipt = PushReceipt(num_bytes=self._weights.num_bytes, checksums=dict(checksums))
-        if self._is_first:
-            self._weights, self._is_first = self._weights.trained(), False
+        if self._is_first and not self._always_whole:
+            self._weights = self._weights.trained()
+        self._is_first = False
         return receipt
 
     def close(self) -> None:

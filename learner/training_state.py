@@ -24,6 +24,7 @@ def layout_settings(config: LearnerConfig) -> dict[str, Any]:
     return {
         "num_ranks": config.num_ranks,
         "zero_stage": config.deepspeed.zero_stage,
+        "optimizer_offload": config.deepspeed.optimizer_offload,
         "optimizer": config.optimizer.type,
         "freeze": sorted(config.freeze),
         "last_language_layers": config.last_language_layers,
@@ -31,7 +32,11 @@ def layout_settings(config: LearnerConfig) -> dict[str, Any]:
 
 
 # How they are called in the config, where the name differs.
-_KEYS = {"zero_stage": "deepspeed.zero_stage", "optimizer": "optimizer.type"}
+_KEYS = {
+    "zero_stage": "deepspeed.zero_stage",
+    "optimizer_offload": "deepspeed.optimizer_offload",
+    "optimizer": "optimizer.type",
+}
 
 
 def _layout(vlm: nn.Module, config: LearnerConfig) -> dict[str, Any]:

@@ -7,7 +7,7 @@
 
 A push, as methods of `engine.update`: `join_transfer` (once per group) → `pause` → `start_update` →
 `receive_weights` → `finish_update` → `resume`; then `engine.canary_logprobs`. An engine that takes turns with a learner
-on the same GPUs: `sleep`, and in the push that wakes it `wake_weights` before `start_update`.
+on the same GPUs: `engine.sleep`, and in the push that wakes it `wake_weights` before `start_update`.
 """
 
 import asyncio
@@ -91,6 +91,8 @@ class RolloutEngine:
         self._deadlines = EngineDeadlines(spec.name, spec.config)
         self._children = ChildProcesses()
         self._loaded: Loaded | None = None
+        self._probe = asyncio.Lock()
+        """Held during a probe, whose token an engine that falls asleep would keep until it wakes."""
 
     @property
     def child_pids(self) -> list[int]:
@@ -205,7 +207,16 @@ class RolloutEngine:
         Raises:
             Exception: the engine's processes have died.
         """
-        if self.update.is_paused:
-            await self.vllm.is_paused()
-        else:
-            await self._ready.generation.generate_one_token()
+        async with self._probe:
+            if self.update.is_paused:
+                await self.vllm.is_paused()
+            else:
+                await self._ready.generation.generate_one_token()
+
+    async def sleep(self) -> float:
+        """See `EngineUpdate.sleep`."""
+        await self._deadlines.control("wait for a probe", self._probe.acquire())
+        try:
+            return await self.update.sleep()
+        finally:
+            self._probe.release()

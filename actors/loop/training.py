@@ -7,6 +7,7 @@
     learn     groups → a new version      waits for: a full batch of every path       woken by: a completed group
     publish   version → engines           waits for: every engine's acknowledgement   woken by: a new version
 
+Where learner and engines take turns on the same cards, engines sleep while the learner learns, and a push wakes them.
 `max_staleness = 0` makes the same loops synchronous: a prompt is fed only when the weights that it will train are out.
 """
 
@@ -22,6 +23,7 @@ from actors.loop.group_maker import GroupMaker
 from actors.loop.lane import Lane
 from actors.loop.step_record import CompleteStep, StepRecorder, StepTimer
 from actors.loop.validation import Validation
+from actors.pool.turns import AllAtOnce, Turns
 from actors.pool.waits import Waits
 from flow.group import Group
 
@@ -55,6 +57,7 @@ class Trainer:
         publisher: Publisher,
         recorder: StepRecorder,
         waits: Waits,
+        turns: Turns | None = None,
         validation: Validation | None = None,
     ) -> None:
         self._config = config
@@ -64,6 +67,7 @@ class Trainer:
         self._publisher = publisher
         self._recorder = recorder
         self._waits = waits
+        self._turns = turns or AllAtOnce()
         self._validation = validation
         self._start: Start
         """Starts a task that ends with the loops."""
@@ -125,6 +129,7 @@ class Trainer:
             raise RuntimeError(f"step {self.version + 1}: {error}{self._groups.describe_failures()}") from None
 
     async def _learn_and_publish(self, batch: Batch, timer: StepTimer) -> None:
+        turn_metrics = await self._turns.begin_learning()
         with timer.part("learn", "update"), self._waits.on("learn", "the learner: an update"):
             learner_metrics = await self._learner.update(batch.trained)
         push = f"the engines: a push of version {self.version + 1}"
@@ -139,7 +144,7 @@ class Trainer:
                 batch=batch,
                 work=self._groups.take_work(self.version),
                 timer=timer,
-                measured={**learner_metrics, **push_metrics, **validation_metrics},
+                measured={**turn_metrics, **learner_metrics, **push_metrics, **validation_metrics},
             )
         )
 

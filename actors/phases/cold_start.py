@@ -35,14 +35,16 @@ class ColdStart:
         started_s = time.perf_counter()
         config, folder, control = session.config.learner, session.folder, session.control
         control.begin("cold start: loading")
+        engines = asyncio.ensure_future(session.start_rollouts(self.model))
         learner, rollouts = await asyncio.gather(
             session.start_learner(
                 config.for_cold_start(),
                 self.model,
                 total_steps=config.sft.steps,
                 checkpoints=folder.cold_start_checkpoints,
+                engines=engines,
             ),
-            session.start_rollouts(self.model),
+            engines,
         )
         steps = ColdStartSteps(config.sft, learner, folder, started_s)
         num_responses = await learner.load_chains(

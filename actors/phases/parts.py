@@ -33,7 +33,7 @@ def make_rollouts(
         model: the weights that engines load when they start.
         images: the stores that hold the images of the prompts.
     """
-    spec = RolloutSpec(model, images, config.prompt, config.rollout, config.engines_on_gpu)
+    spec = RolloutSpec(model, images, config.prompt, config.rollout, config.engines_on_gpu, config.cluster.takes_turns)
     return RolloutPool(
         lambda name, number: RolloutWorkerHandle(spec, name, number, config.cluster.deadlines, report),
         config.rollout.health,

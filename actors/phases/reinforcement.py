@@ -16,6 +16,7 @@ from actors.phases.session import Session
 from actors.pool.publisher import WeightPublisher
 from actors.pool.rollout_pool import RolloutPool
 from actors.pool.scaling import follow_load, make_scaling
+from actors.pool.turns import TakingTurns
 from actors.run.telemetry import Telemetry
 from actors.workers.learner_group import LearnerGroup, LearnerLostError
 from evaluation.exam import Exam
@@ -83,7 +84,7 @@ class _Training:
         session, config, model = self._session, self._session.config, self._phase.model
         steps = config.training.num_steps * config.steps_per_update
         learner, rollouts, _ = await asyncio.gather(
-            session.start_learner(config.learner, model, total_steps=steps, reference=model),
+            session.start_learner(config.learner, model, total_steps=steps, reference=model, engines=self._engines),
             self._engines,
             self._graders,
         )
@@ -122,7 +123,8 @@ class _Training:
             for source, is_on_gpu in ((learner, config.cluster.learner_on_gpu), (rollouts, config.engines_on_gpu))
             if is_on_gpu
         ]
-        return session.make_trainer(rollouts, self._rewards, learner, publisher, on_step, validation, cards)
+        turns = TakingTurns(rollouts.roster, session.waits) if config.cluster.takes_turns else None
+        return session.make_trainer(rollouts, self._rewards, learner, publisher, on_step, validation, cards, turns)
 
 
 async def fall_back(session: Session, lost: BaseException) -> Path | None:

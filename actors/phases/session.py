@@ -1,6 +1,6 @@
 """What the phases of a run share: engines, the run's folder, waits, progress and warnings."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from actors.phases.parts import make_rollouts, samples_of
 from actors.pool.member import MemberStatus
 from actors.pool.rollout_pool import RolloutPool
 from actors.pool.scaling import Steer, first_size, scale_pool, steer_pool
+from actors.pool.turns import TakingTurns, Turns
 from actors.pool.waits import Waits
 from actors.run.run_folder import RunFolder
 from actors.run.status import RunStatus, Warnings
@@ -84,8 +85,11 @@ class Session:
         total_steps: int,
         reference: Path | None = None,
         checkpoints: Path | None = None,
+        engines: Awaitable[RolloutPool] | None = None,
     ) -> LearnerGroup:
         """A learner for one phase, which ends it with `shutdown`.
+
+        Where it takes turns with engines, its turn begins before it loads, and ends with its first push.
 
         Args:
             config: the run's own settings, or those of its cold start.
@@ -93,7 +97,11 @@ class Session:
             total_steps: planned optimiser steps.
             reference: the weights that the KL penalty compares with.
             checkpoints: where its training state is kept, if not in the folder of reinforcement learning.
+            engines: those of the phase, which may be loading still.
         """
+        if engines is not None and self.config.cluster.takes_turns:
+            # An engine measures the memory of its cards when it loads, and must be alone there.
+            await TakingTurns((await engines).roster, self.waits).begin_learning()
         whole = self.config
         spec = LearnerSpec(
             config=config,
@@ -108,6 +116,7 @@ class Session:
             temperature=whole.rollout.sampling.temperature,
             num_threads=whole.cluster.threads_of_rank(config.num_ranks),
             on_gpu=whole.cluster.learner_on_gpu,
+            takes_turns=whole.cluster.takes_turns,
         )
         learner = LearnerGroup(spec, whole.cluster, whole.rollout.engine, self.warnings.add)
         await learner.start()
@@ -122,12 +131,14 @@ class Session:
         on_step: Callable[[Mapping[str, Any]], None],
         validation: Validation | None = None,
         cards: Sequence[CardSource] = (),
+        turns: Turns | None = None,
     ) -> Trainer:
         """The training loops of a phase over the run's training samples, at their beginning; `stop` reaches them.
 
         Args:
             on_step: called with each step's metrics.
             cards: who has GPUs and can tell about them.
+            turns: of learner and engines on the same cards; None: nobody waits for the other.
         """
         config, training = self.config, self.config.training
         watch = CardWatch(tuple(cards), config.learner.deepspeed.dtype, config.cluster.peak_tflops) if cards else None
@@ -139,6 +150,7 @@ class Session:
             publisher=publisher,
             recorder=StepRecorder(training, self.folder, on_step, watch),
             waits=self.waits,
+            turns=turns,
             validation=validation,
         )
         return self.trainer

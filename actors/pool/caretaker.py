@@ -88,16 +88,18 @@ class Caretaker:
         member.worker = self._spawn(member.name, place)
         member.reason = "waits for room in the cluster"
         await member.worker.place()
-        member.is_placed, member.reason = True, "loads its engine"
+        member.is_placed, member.reason = True, "waits for the learner to leave the cards"
         self._roster.notify()
+        await self._roster.wait_until(lambda: not self._roster.is_learners_turn)
+        member.is_on_cards, member.reason = True, "loads its engine"
         await member.worker.start()
         self._roster.move(member, State.STALE, "loaded, without the published weights")
         while True:
             await self._alarm(member, self._health.probe_every_s)
             if member.state is State.RETIRING:
                 return
-            if member.shall_restart:
-                raise WorkerError("a person asked for another in its place")
+            if member.replace_because is not None:
+                raise WorkerError(member.replace_because)
             await self._probe(member, member.worker)
 
     async def _probe(self, member: Member, worker: Worker) -> None:
@@ -125,6 +127,7 @@ class Caretaker:
         if member.worker is not None:
             await member.worker.kill()
         member.forget_worker()
+        self._roster.notify()
 
     async def _wait_to_restart(self, member: Member, is_hopeless: bool) -> None:
         """

@@ -100,8 +100,10 @@ class Member:
     """It takes part in a weight push, and must not leave before the end: the others would lose the push with it."""
     failures: list[str] = field(default_factory=list)
     """Reasons of its failures since it last answered a probe while serving."""
-    shall_restart: bool = False
-    """A person asked for another worker in its place."""
+    replace_because: str | None = None
+    """Why it must have another worker, though this one may still answer."""
+    is_on_cards: bool = False
+    """Its engine is loaded, or loads, and is not asleep: its cards' memory is its own."""
     is_quarantined: bool = False
     """It failed too many times in a row, and is not started again before `scale` is called."""
     pace: Pace = field(default_factory=Pace)
@@ -120,7 +122,8 @@ class Member:
     def forget_worker(self) -> None:
         """Its worker is gone; nothing is known of the next one."""
         self.worker, self.version, self.load, self.pace = None, None, 0, Pace()
-        self.shall_restart = self.is_placed = False
+        self.replace_because = None
+        self.is_placed = self.is_on_cards = False
         self.incarnation += 1
 
     @property

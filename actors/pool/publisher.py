@@ -28,6 +28,9 @@ class Sender(Protocol):
             engines: by name.
         """
 
+    async def put_away(self) -> float:
+        """Leave the cards to the engines, except for the weights; returns the GiB that a card has gained."""
+
     async def pack(self, version: int) -> None:
         """Make ready what the next push sends; the engines keep generating."""
 
@@ -44,6 +47,9 @@ class PushError(RuntimeError):
 class WeightPublisher:
     """Reconcile members → pack → pause and keep → send → every engine acknowledges version and checksums → resume →
     every engine finds the canary as likely as the learner does → serve.
+
+    Where learner and engines take turns on the same cards: the learner puts its optimiser away, engines wake for
+    weights before they are sent, and for keys and values when they resume.
 
     Args:
         max_attempts: how many times a push is tried, each time with the engines that are well, before the run ends.
@@ -71,9 +77,17 @@ class WeightPublisher:
         Raises:
             PushError: engines are alive, and none could be given the weights.
         """
+        turn = await self._end_learners_turn() if self._roster.is_learners_turn else {}
         metrics = await self._push_to(lambda: self._roster.loaded, version)
         self.version = version
-        return metrics
+        return {**turn, **metrics}
+
+    async def _end_learners_turn(self) -> Mapping[str, float]:
+        started_s = time.perf_counter()
+        gained_gib = await self._sender.put_away()
+        self._roster.is_learners_turn = False
+        self._roster.notify()
+        return {"time/put_away_s": time.perf_counter() - started_s, "memory/learner_gave_gib": gained_gib}
 
     async def keep_in_sync(self) -> None:
         """Forever: give workers that join between two pushes the published weights, without stopping the others."""
@@ -120,14 +134,37 @@ class WeightPublisher:
         metrics = {"time/pack_s": time.perf_counter() - started_s}
         await _on_each(members, "pause", lambda engine: engine.pause())
         paused_s = time.perf_counter()
+        asleep = [member for member in members if not member.is_on_cards]
+        wake_s = await self._wake(asleep, "wake_weights", lambda engine: engine.wake_weights())
         receipt = await self._sender.push(version)
         await self._verify(members, version, receipt)
-        await _on_each(members, "resume", lambda engine: engine.resume())
+        wake_s += await self._wake(asleep, "resume", lambda engine: engine.resume())
+        awake = [member for member in members if member not in asleep]
+        await _on_each(awake, "resume", lambda engine: engine.resume())
         metrics |= {"push_bytes": receipt.num_bytes, "time/rollout_pause_s": time.perf_counter() - paused_s}
+        metrics |= {"time/wake_s": wake_s} if asleep else {}
         if self._canary is not None and self._canary.is_due(version, is_new_group):
             metrics["canary_difference"] = await self._try_canary(self._canary, members, version)
         self._roster.serve(members, version)
         return metrics
+
+    async def _wake(self, members: Sequence[Member], step: str, ask: Callable[[EnginePort], Awaitable[None]]) -> float:
+        """A step that takes memory on the cards; returns its seconds.
+
+        Raises:
+            WorkersFailedError: names those that failed, and why. They are replaced, since nobody knows what they hold.
+        """
+        started_s = time.perf_counter()
+        for member in members:
+            member.is_on_cards = True
+        try:
+            await _on_each(members, step, ask)
+        except WorkersFailedError as error:
+            for member in members:
+                if member.name in error.causes:
+                    self._roster.condemn(member.identity, f"does not wake up: {error.causes[member.name]}")
+            raise
+        return time.perf_counter() - started_s
 
     async def _verify(self, members: Sequence[Member], version: int, receipt: PushReceipt) -> None:
         """

@@ -42,7 +42,7 @@ class Requests:
         max_attempts: how many times a request is tried before its failure is final.
         waits: where waits are entered.
         distrust: called with a worker that failed, and the reason.
-        on_free: called when a member that is leaving has given an answer.
+        on_free: called when a member has given its last answer, or, if it is leaving, any.
     """
 
     def __init__(
@@ -179,8 +179,8 @@ class Requests:
         if number and seats.member.identity == seats.identity:
             self._add_load(seats.member, -number)
             self._fill()
-            if seats.member.state is State.RETIRING:
-                # Only the drain of a leaving member waits for a load; other waiters are not woken for each response.
+            if seats.member.state is State.RETIRING or not seats.member.load:
+                # Others wait for an idle member at most, and are not woken for each response.
                 self._on_free()
 
     def _add_load(self, member: Member, number: int) -> None:

@@ -128,7 +128,7 @@ class RolloutPool:
         """
         member = self.roster[self.roster.place_of(name)]
         member.is_quarantined = False
-        member.shall_restart = member.worker is not None
+        member.replace_because = "a person asked for another in its place" if member.worker is not None else None
         member.alarm.set()
 
     def status(self) -> list[MemberStatus]:

@@ -19,6 +19,8 @@ class Roster:
         self._members: dict[int, Member] = {}
         self._pulse = asyncio.Event()
         self._served_version: int | None = None
+        self.is_learners_turn = False
+        """The cards are the learner's for now: engines sleep, and none loads."""
 
     # -- who is there ------------------------------------------------------------------------------------------------
 
@@ -102,6 +104,15 @@ class Roster:
                 if not holds_weights:
                     member.version = None
                 self.move(member, State.SUSPECT, reason)
+                member.alarm.set()
+
+    def condemn(self, identity: tuple[str, int], reason: str) -> None:
+        """Have another worker put in the place of this one, which may be in any condition."""
+        for member in self._members.values():
+            if member.identity == identity and member.worker is not None:
+                member.replace_because = reason
+                if member.is_loaded:
+                    self.move(member, State.SUSPECT, reason)
                 member.alarm.set()
 
     def trust_again(self, member: Member) -> None:

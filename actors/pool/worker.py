@@ -47,7 +47,13 @@ class EnginePort(Protocol):
         """Stop scheduling; responses in flight are kept, new requests wait."""
 
     async def resume(self) -> None:
-        """Continue generating."""
+        """Continue generating; wakes what still sleeps."""
+
+    async def sleep(self) -> float:
+        """Give the cards' memory back, weights included; returns the GiB that each card has gained."""
+
+    async def wake_weights(self) -> None:
+        """Take memory for the weights again, which a push must then bring."""
 
     async def weight_version(self) -> int:
         """The version that the engine itself reports."""

@@ -131,6 +131,10 @@ class LearnerGroup:
         address, _ = await self._address()
         await self._call(self._deadlines.push_s, LearnerRank.connect, receivers, self._rollout_engine, address)
 
+    async def put_away(self) -> float:
+        """Keep what only an update needs in host memory; returns the GiB that rank 0's card has gained."""
+        return await self._call(self._deadlines.push_s, LearnerRank.put_away)
+
     async def pack(self, version: int) -> None:
         """Gather and pack what `push` will send."""
         await self._call(self._deadlines.push_s, LearnerRank.pack, version)

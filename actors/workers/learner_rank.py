@@ -53,6 +53,8 @@ class LearnerSpec:
     """CPU threads of a rank; None leaves the number to PyTorch."""
     on_gpu: bool
     """Whether a rank computes on its GPU or on the CPU."""
+    takes_turns: bool = False
+    """Whether it shares its card with an engine that sleeps while it works."""
 
 
 class LearnerRank:
@@ -187,7 +189,12 @@ class LearnerRank:
             address=address,
             timeout_s=engine.transfer_timeout_s,
         )
-        self._sender = WeightSender(channel, weights, engine.verify_every)
+        # An engine that slept has dropped frozen weights too.
+        self._sender = WeightSender(channel, weights, engine.verify_every, always_whole=self._spec.takes_turns)
+
+    def put_away(self) -> float:
+        """Keep what only an update needs in host memory; returns the GiB that the card has gained."""
+        return self._engine.put_away()
 
     def pack(self, version: int) -> None:
         """Gather and pack what `push(version)` will send, as much of it as `pack_gib` allows."""
@@ -196,7 +203,11 @@ class LearnerRank:
     def push(self, version: int) -> PushReceipt:
         """Send what was packed, and the rest of the weights; returns once every engine has taken them."""
         self._version = version
-        return self._connected().push(version)
+        receipt = self._connected().push(version)
+        if self._spec.takes_turns:
+            # What was packed lay in memory that the engines now take for keys and values.
+            self._engine.release_cache()
+        return receipt
 
     def _connected(self) -> "WeightSender":
         if self._sender is None:

@@ -131,6 +131,12 @@ class RolloutWorkerHandle:
     async def resume(self) -> None:
         await self._step(RolloutWorker.resume)
 
+    async def sleep(self) -> float:
+        return await self._step(RolloutWorker.sleep)
+
+    async def wake_weights(self) -> None:
+        await self._step(RolloutWorker.wake_weights)
+
     async def weight_version(self) -> int:
         return await self._step(RolloutWorker.weight_version)
 

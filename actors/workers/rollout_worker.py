@@ -35,6 +35,8 @@ class RolloutSpec:
     rollout: RolloutConfig
     on_gpu: bool
     """Whether engines compute on GPUs or on CPUs."""
+    can_sleep: bool = False
+    """Whether they take turns with the learner on the same cards."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class RolloutWorker:
                 cpu_cores=self._cpu_cores,
                 top_p=spec.rollout.sampling.top_p,
                 on_gpu=spec.on_gpu,
+                can_sleep=spec.can_sleep,
             )
         )
         await self._engine.start()
@@ -109,6 +112,13 @@ class RolloutWorker:
 
     async def resume(self) -> None:
         await self._engine.update.resume()
+
+    async def sleep(self) -> float:
+        """Give the cards' memory back; returns the GiB that each card has gained."""
+        return await self._engine.sleep()
+
+    async def wake_weights(self) -> None:
+        await self._engine.update.wake_weights()
 
     async def weight_version(self) -> int:
         """The version that the engine itself reports."""

@@ -45,7 +45,7 @@ class FakeWorker:
         self.version = -1
         self.received = {"w": ""}
         self.logprobs = [-1.0, -2.0]
-        self.is_dead = self.is_hung = self.is_stopped = False
+        self.is_dead = self.is_hung = self.is_stopped = self.is_asleep = False
         self.fails_to_start = self.has_no_engine = self.refuses = False
         self.fails_at: set[str] = set()
         self.answers, self.has_room, self.may_load = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -75,6 +75,7 @@ class FakeWorker:
         await self._pass("start")
 
     async def generate(self, request: RolloutRequest) -> Trajectory | Failure:
+        assert not self.is_asleep
         self.num_asked += 1
         while not self.answers.is_set() and not self.is_dead:
             await asyncio.sleep(0.001)
@@ -102,6 +103,16 @@ class FakeWorker:
 
     async def resume(self) -> None:
         await self._step("resume")
+        self.is_asleep = False
+
+    async def sleep(self) -> float:
+        await self._step("sleep")
+        self.is_asleep = True
+        return 30.0
+
+    async def wake_weights(self) -> None:
+        assert self.is_asleep
+        await self._step("wake_weights")
 
     async def weight_version(self) -> int:
         await self._step("weight_version")
@@ -133,6 +144,7 @@ class FakeSender:
         self.workers: dict[str, FakeWorker] = {}
         self.connects: list[list[str]] = []
         self.pushes: list[int] = []
+        self.num_put_away = 0
         self.may_end = asyncio.Event()
         """Pushes end while it is set."""
         self.may_end.set()
@@ -147,6 +159,10 @@ class FakeSender:
     async def connect(self, engines: Mapping[str, EnginePort]) -> None:
         self.workers = {name: engine for name, engine in engines.items() if isinstance(engine, FakeWorker)}
         self.connects.append(sorted(engines))
+
+    async def put_away(self) -> float:
+        self.num_put_away += 1
+        return 20.0
 
     async def pack(self, version: int) -> None:
         self._note("packed")

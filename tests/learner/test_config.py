@@ -62,6 +62,12 @@ def test_bfloat16_without_zero_is_refused_with_the_reason() -> None:
         DeepSpeedConfig(dtype="bfloat16", zero_stage=0)
 
 
+def test_an_optimizer_in_host_memory_without_zero_is_refused_with_what_would_do() -> None:
+    assert DeepSpeedConfig(optimizer_offload="cpu", zero_stage=1).optimizer_offload == "cpu"
+    with pytest.raises(ValidationError, match="set zero_stage=1, or optimizer_offload=none"):
+        DeepSpeedConfig(optimizer_offload="cpu")
+
+
 def test_a_micro_batch_without_a_bound_is_refused() -> None:
     assert DeepSpeedConfig(micro_batch_rows=None, micro_batch_tokens=16384).micro_batch_rows is None
     with pytest.raises(ValidationError, match="needs one of the two"):

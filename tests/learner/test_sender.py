@@ -36,14 +36,17 @@ class RememberingChannel:
         self.is_closed = True
 
 
-def make_sender(verify_every: int = 2) -> tuple[WeightSender, RememberingChannel, nn.Sequential]:
+def make_sender(
+    verify_every: int = 2, always_whole: bool = False
+) -> tuple[WeightSender, RememberingChannel, nn.Sequential]:
     """A model of four weights, 2 × (3·2 + 2) elements, of which the second layer's bias is frozen."""
     model = nn.Sequential(nn.Linear(3, 2), nn.Linear(3, 2))
     for value, weight in enumerate(model.parameters()):
         nn.init.constant_(weight, float(value))
     model[1].bias.requires_grad_(False)
     channel = RememberingChannel()
-    return WeightSender(channel, DeepSpeedWeightSource(model, torch.bfloat16), verify_every), channel, model
+    weights = DeepSpeedWeightSource(model, torch.bfloat16)
+    return WeightSender(channel, weights, verify_every, always_whole), channel, model
 
 
 def push(sender: WeightSender, version: int) -> tuple[int, set[str]]:
@@ -58,6 +61,14 @@ def test_the_first_push_brings_and_verifies_everything_and_later_ones_what_is_tr
     assert push(sender, 8) == (2 * 14, {"0.weight", "1.weight"})
     assert push(sender, 9) == (2 * 14, {"0.bias"})
     assert channel.sent == [(7, {}), (8, {"1.bias": 2}), (9, {"1.bias": 2})]
+
+
+def test_engines_that_dropped_their_weights_are_sent_frozen_ones_each_time_and_verified_in_turns() -> None:
+    sender, channel, _ = make_sender(always_whole=True)
+    assert push(sender, 7) == (2 * 16, {"0.weight", "0.bias", "1.weight", "1.bias"})
+    assert push(sender, 8) == (2 * 16, {"0.weight", "1.weight"})
+    assert push(sender, 9) == (2 * 16, {"0.bias", "1.bias"})
+    assert channel.sent == [(7, {}), (8, {}), (9, {})]
 
 
 def test_after_a_push_that_failed_the_next_brings_everything_again() -> None:

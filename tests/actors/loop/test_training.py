@@ -23,6 +23,7 @@ from actors.loop.step_metrics import step_metrics
 from actors.loop.step_record import StepRecorder, StepTimer
 from actors.loop.training import Trainer
 from actors.loop.validation import Validation
+from actors.pool.turns import Turns
 from actors.pool.waits import Waits
 from actors.run.run_folder import RunFolder
 from flow.group import Group
@@ -49,6 +50,7 @@ class Rig:
         validation: Callable[[FakeRollouts], Validation] | None = None,
         report: Callable[[str], None] = lambda message: None,
         cards: CardWatch | None = None,
+        turns: Turns | None = None,
         **config: object,
     ):
         settings = {
@@ -76,6 +78,7 @@ class Rig:
             publisher=FakePublisher(self.rollouts),
             recorder=StepRecorder(self.config, self.folder, lambda metrics: self.steps.append(dict(metrics)), cards),
             waits=waits,
+            turns=turns,
             validation=None if validation is None else validation(self.rollouts),
         )
 
@@ -105,6 +108,26 @@ def test_a_step_on_gpus_is_written_with_the_figures_of_its_cards_and_one_on_cpus
     num_tokens = sum(len(t.prompt_token_ids) + len(t.response_token_ids) for g in groups for t in g.trajectories)
     assert step["gpu/tokens_per_s"] == pytest.approx(num_tokens / step["time/step_s"])
     assert not any(name.startswith("gpu/") for step in Rig(tmp_path / "cpu", num_steps=1).run().steps for name in step)
+
+
+class CountingTurns:
+    """Notes how many updates the learner had made each time that its turn began."""
+
+    def __init__(self, learner: FakeLearner) -> None:
+        self._learner = learner
+        self.num_updates: list[int] = []
+
+    async def begin_learning(self) -> Mapping[str, float]:
+        self.num_updates.append(len(self._learner.batches))
+        return {"time/sleep_s": 0.25}
+
+
+def test_the_learners_turn_begins_before_each_update_and_is_told_in_the_metrics(tmp_path: Path) -> None:
+    learner = FakeLearner()
+    turns = CountingTurns(learner)
+    rig = Rig(tmp_path, learner=learner, turns=turns, num_steps=3).run()
+    assert turns.num_updates == [0, 1, 2]
+    assert [step["time/sleep_s"] for step in rig.steps] == [0.25] * 3
 
 
 def test_every_batch_holds_each_paths_quota(tmp_path: Path) -> None:
