@@ -16,9 +16,9 @@ from learner.cards import CardKind
 from learner.flops import ModelFlops, RowSize, update_flops
 from rollout.config import EngineConfig
 
-LEARNER_SHARE = 0.4
-"""Of the peak, all operations of an update counted, those that are computed again too. Packed training of 2 to 8 B
-reaches 0.35 to 0.5 on H100s with others' programs."""
+LEARNER_SHARE = 0.3
+"""Of the peak, all operations of an update counted, those that are computed again too. On an H200, forward and backward
+passes of a language model of 2 B over packed rows reached 0.31 to 0.33 of 989 TFLOP/s, over padded ones 0.23."""
 PREFILL_SHARE = 0.5
 """Of the peak, when an engine reads prompts: long products, no backward pass."""
 READING_SHARE = 0.6
@@ -30,8 +30,10 @@ GRAPH_STEP_S, EAGER_LAYER_S = 0.005, 0.0004
 BETWEEN_NODES_GB_PER_S = 25.0
 """Of one card's share of the network, where ranks are on several nodes: 200 Gbit/s."""
 RANKS_PER_NODE = 8
-HOST_GB_PER_S = 40.0
-"""Between a card and pinned host memory."""
+HOST_GB_PER_S = 50.0
+"""Between a card and pinned host memory: 54 were measured on an H200, each way."""
+HOST_WEIGHTS_PER_S = 1e9
+"""Weights that a rank's optimiser steps over in host memory, with a dozen cores."""
 IPC_GB_PER_S = 100.0
 """Of a push inside a card: packed, checked and loaded. The aim of benchmarks/gpu; a copy alone is ten times as fast."""
 GLOO_GB_PER_S = 2.0
@@ -204,9 +206,23 @@ class Estimator:
         peak = self.config.cluster.peak_tflops or self.learner_card.peak_tflops(learner.deepspeed.dtype)
         computing_s = operations / (learner.num_ranks * peak * 1e12 * LEARNER_SHARE)
         sending_s = self._collectives_s(sum(row.num_tokens for row in rows))
-        if sending_s > computing_s:
-            return Part("update", sending_s, "the link between learner ranks")
-        return Part("update", computing_s, "the learner's arithmetic")
+        stepping_s = self._host_steps_s()
+        if sending_s > max(computing_s, stepping_s):
+            bound = "the link between learner ranks"
+        elif stepping_s > computing_s:
+            bound = "optimiser steps in host memory (optimizer_offload=cpu)"
+        else:
+            bound = "the learner's arithmetic"
+        return Part("update", max(computing_s, sending_s) + stepping_s, bound)
+
+    def _host_steps_s(self) -> float:
+        """Optimiser steps in host memory, with gradients in float32 there and weights back."""
+        layout = self.config.learner.deepspeed
+        if layout.optimizer_offload == "none":
+            return 0.0
+        weights = self.shape.num_trained / self.config.learner.num_ranks
+        copied_s = weights * (4 + _BYTES[layout.dtype]) / (HOST_GB_PER_S * 1e9)
+        return self.config.steps_per_update * (weights / HOST_WEIGHTS_PER_S + copied_s)
 
     def _collectives_s(self, num_tokens: int) -> float:
         """What ranks send each other, which goes on beside the arithmetic: gradients for every optimiser step, or under
@@ -243,11 +259,17 @@ class Estimator:
         return Part("push", PUSH_S + num_bytes / (rate * 1e9), "the way of the weights to the engines")
 
     def taking_turns(self) -> Part:
-        """Engines give their memory back and take it again; the learner's states go to the host and come back."""
-        learner = self.config.learner
-        states = learner.optimizer.kind.state_bytes + (4 if learner.deepspeed.dtype == "bfloat16" else 0)
-        num_bytes = self.shape.num_trained / learner.num_ranks * states
-        return Part("sleep and wake", WAKE_S + 2 * num_bytes / (HOST_GB_PER_S * 1e9), "copies to and from the host")
+        """Engines give their memory back and take it again; what the learner does not need while they generate goes to
+        the host and comes back: optimiser states and gradients, and the reference, which never changes, only back."""
+        learner, layout = self.config.learner, self.config.learner.deepspeed
+        is_half = layout.dtype == "bfloat16"
+        states = learner.optimizer.kind.state_bytes + (4 if is_half else 0)
+        own = (0 if layout.optimizer_offload == "cpu" else states) + 4
+        num_bytes = 2 * own * self.shape.num_trained / learner.num_ranks
+        if learner.kl_coefficient:
+            of_reference = learner.num_ranks if layout.zero_stage == 3 else 1
+            num_bytes += _BYTES[layout.dtype] * self.shape.num_parameters / of_reference
+        return Part("sleep and wake", WAKE_S + num_bytes / (HOST_GB_PER_S * 1e9), "copies to and from the host")
 
 
 def describe_step(estimate: StepEstimate, num_steps: int) -> str:

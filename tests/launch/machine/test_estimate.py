@@ -144,8 +144,16 @@ def test_a_push_takes_the_way_that_the_transfer_has() -> None:
     )
     estimate = make_estimator(*shared).step()
     assert estimate.of("push") == pytest.approx(PUSH_S + num_bytes / (IPC_GB_PER_S * 1e9))
-    # Half of the states, 12 bytes a weight, to the host and back at 40 GB/s.
-    assert estimate.of("sleep and wake") == pytest.approx(1.0 + 2 * 1.1e9 / 2 * 12 / 40e9)
+    # Half of the states and gradients, 12 + 4 bytes a weight, to the host and back at 50 GB/s.
+    assert estimate.of("sleep and wake") == pytest.approx(1.0 + 2 * 1.1e9 / 2 * 16 / 50e9)
+    with_reference = make_estimator(*shared, "learner.kl_coefficient=0.01").taking_turns()
+    assert with_reference.seconds == pytest.approx(estimate.of("sleep and wake") + 1.1e9 * 2 / 50e9)
+
+
+def test_optimiser_steps_in_host_memory_come_on_top() -> None:
+    on_host = make_estimator("learner.deepspeed.optimizer_offload=cpu").update()
+    # Half of the weights a rank, a nanosecond each, and 4 + 2 bytes of each over the bus.
+    assert on_host.seconds == pytest.approx(make_estimator().update().seconds + 0.55 + 0.55e9 * 6 / 50e9)
 
 
 def test_phases_add_up_where_they_take_turns_and_the_longer_side_counts_where_they_do_not() -> None:
