@@ -82,6 +82,28 @@ class PointerConfig(StrictModel):
     """Which attention head of that layer, counted from 0."""
 
 
+class LoraConfig(StrictModel):
+    """Low-rank adapters (LoRA, arXiv 2106.09685): the model's own weights stay, and small matrices beside those of its
+    linear layers are trained. Gradients, optimiser states and checkpoints are those of the adapters alone."""
+
+    rank: Count = 32
+    """Rank of a matrix's change: higher learns more, and takes more memory."""
+    alpha: Positive = 32.0
+    """The change is multiplied by alpha / rank."""
+    parts: Annotated[Parts, Field(min_length=1)] = ("language",)
+    """Parts of the model whose linear layers get adapters: language, vision, projector. All else is frozen, except
+    what makes region tokens, which is trained whole unless `freeze` names it."""
+
+    @model_validator(mode="after")
+    def _parts_take_adapters(self) -> Self:
+        if "region" in self.parts:
+            raise ValueError(
+                f"lora.parts={list(self.parts)}: what makes region tokens is small and new, and is trained whole "
+                "beside adapters (unless freeze names it); remove 'region' here"
+            )
+        return self
+
+
 class SftConfig(StrictModel):
     """The cold start: supervised fine-tuning on whole correct responses."""
 
@@ -156,8 +178,12 @@ class LearnerConfig(StrictModel):
     last_language_layers: Count | None = None
     """Train only this many last layers of the language model, and the norm after them. With only a few thousand
     responses this keeps noise out of the other layers, and the backward pass is shorter. null: all layers."""
+    lora: LoraConfig | None = None
+    """Train adapters instead of the model's own weights, in the cold start too. Engines and exports get both merged,
+    and the KL penalty's reference is the model with its adapters off, not a second one in memory. null: train the
+    weights themselves."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the shuffles into mini-batches, and of the order of the cold start's responses."""
+    """Seed of the shuffles into mini-batches, of the order of the cold start's responses, and of new adapters."""
     sft: SftConfig = SftConfig()
     """The cold start: supervised fine-tuning before reinforcement learning."""
 
@@ -197,6 +223,36 @@ class LearnerConfig(StrictModel):
                 f"last_language_layers={self.last_language_layers}, but freeze has 'language': remove one of the two"
             )
         return self
+
+    @model_validator(mode="after")
+    def _adapters_have_something_to_adapt(self) -> Self:
+        if self.lora is None:
+            return self
+        for name, frozen in (("freeze", self.freeze), ("sft.freeze", self.sft.freeze)):
+            if both := [part for part in self.lora.parts if part in frozen]:
+                rest = [part for part in self.lora.parts if part not in frozen]
+                ways = [f"set lora.parts={rest}"] if rest else []
+                ways.append(f"set {name}={[part for part in frozen if part not in both]}")
+                raise ValueError(
+                    f"lora.parts={list(self.lora.parts)}, but {name}={list(frozen)}: a frozen part gets no adapters; "
+                    f"{' or '.join(ways)}"
+                )
+        if self.last_language_layers is not None and "language" not in self.lora.parts:
+            raise ValueError(
+                f"last_language_layers={self.last_language_layers}, but lora.parts={list(self.lora.parts)} adapts no "
+                "language layer: set last_language_layers=null, or add 'language' to lora.parts"
+            )
+        is_default = "learning_rate" not in self.optimizer.model_fields_set
+        if is_default and not isinstance(self.optimizer, ColdStartOptimizerConfig):
+            raise ValueError(
+                f"lora needs optimizer.learning_rate: adapters hardly move at the {self.optimizer.learning_rate:g} of "
+                "whole weights; try 2e-5"
+            )
+        return self
+
+    def first_language_layer(self, num_layers: int) -> int:
+        """The first layer of the language model that is trained, of `num_layers`, counted from 0."""
+        return num_layers - (self.last_language_layers or num_layers)
 
     def for_cold_start(self) -> Self:
         """The same learner with the cold start's optimiser and frozen parts, and without a reference."""

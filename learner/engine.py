@@ -28,13 +28,13 @@ from learner.config import LearnerConfig
 from learner.host_memory import HostMemory, module_tensors, optimizer_tensors, release_cache
 from learner.layout import lay_out_policy, lay_out_reference, resolve_attention
 from learner.model_export import export_model
-from learner.passes import RankPasses
+from learner.passes import ForwardPass, RankPasses
 from learner.plan import PassBounds
 from learner.policy_update import PolicyTraining
 from learner.process_group import join_process_group, require_device
 from learner.step import OptimizerSteps, check_weights
 from learner.supervised import SupervisedTraining
-from learner.training_state import load_state, save_state
+from learner.training_state import Base, load_state, save_state
 from vlm.errors import CheckpointError
 from vlm.prompt import PromptEncoder
 
@@ -91,11 +91,14 @@ class LearnerEngine:
         join_process_group(rank, world_size, master_address, master_port, timeout_s, on_gpu)
         _log.info("learner rank %d of %d: attention %s; %s", rank, world_size, self.attention, config.deepspeed)
         self._engine = lay_out_policy(model_folder, config, self.attention, total_steps, on_gpu)
+        self._base = None if config.lora is None else Base.of(model_folder)
         frozen: Any = None
         if reference is not None and config.kl_coefficient > 0:
-            frozen = lay_out_reference(reference, config, self.attention, self.device, on_gpu)
+            frozen = self._lay_out_reference(reference, on_gpu)
+        # With adapters it is the policy without them, and has no weights of its own.
+        own = frozen if isinstance(frozen, torch.nn.Module) else None
         self._optimizer_memory = HostMemory(lambda: optimizer_tensors(self._engine))
-        self._reference_memory = HostMemory(lambda: () if frozen is None else module_tensors(frozen), is_constant=True)
+        self._reference_memory = HostMemory(lambda: () if own is None else module_tensors(own), is_constant=True)
         bounds = PassBounds(config.deepspeed.micro_batch_rows, config.deepspeed.micro_batch_tokens)
         self._passes = RankPasses(self._engine, encoder, bounds, rank, world_size)
         self._steps = OptimizerSteps(self._engine, config.deepspeed.zero_stage, config.max_nonfinite_steps)
@@ -118,6 +121,13 @@ class LearnerEngine:
     def device(self) -> torch.device:
         """Where the weights are."""
         return self._engine.device
+
+    def _lay_out_reference(self, folder: Path, on_gpu: bool) -> ForwardPass:
+        if self._config.lora is not None and folder.resolve() == self._model_folder.resolve():
+            from learner.lora import without_adapters  # brings peft
+
+            return without_adapters(self._engine)
+        return lay_out_reference(folder, self._config, self.attention, self.device, on_gpu)
 
     def barrier(self) -> None:
         """Wait for all ranks."""
@@ -164,7 +174,8 @@ class LearnerEngine:
         return self._steps.take_warnings()
 
     def save(self, folder: Path) -> None:
-        """Write weights, optimiser, schedule and counters into an existing folder that all ranks share.
+        """Write weights, optimiser, schedule and counters into an existing folder that all ranks share; with LoRA no
+        weight that is frozen.
 
         Raises:
             NonFiniteError: a weight is not finite; nothing is written.
@@ -172,30 +183,43 @@ class LearnerEngine:
         check_weights(self.vlm, folder)
         counters = {"num_updates": self._policy_training.num_updates}
         with self._optimizer_memory.readable():
-            save_state(self._engine, self.vlm, folder, counters, self._config)
+            save_state(self._engine, self.vlm, folder, counters, self._config, self._base)
 
     def load(self, folder: Path) -> None:
         """Continue from what `save` wrote. Under ZeRO-3 the engine must be fresh (DeepSpeed's condition).
 
         Raises:
-            CheckpointError: a weight is missing or has another shape, or ranks or ZeRO stage differ; names the good
-                checkpoint before it, if there is one.
+            CheckpointError: a weight is missing or has another shape, or ranks, ZeRO stage or the base of adapters
+                differ; names the good checkpoint before it, if there is one.
         """
         self.bring_back()
         try:
-            counters = load_state(self._engine, self.vlm, folder, self._config)
+            counters = load_state(self._engine, self.vlm, folder, self._config, self._base)
         except CheckpointError as error:
             raise CheckpointError(f"{error}. {alternative(folder)}") from error
         self._policy_training.num_updates = counters["num_updates"]
 
     def export(self, folder: Path) -> None:
-        """Write model, tokenizer and processor as a Hugging Face folder, which `load_policy` and vLLM load.
+        """Write model, tokenizer and processor as a Hugging Face folder, which `load_policy` and vLLM load; adapters
+        are merged into it.
 
         Raises:
             NonFiniteError: a weight is not finite; nothing is written.
         """
         check_weights(self.vlm, folder)
         export_model(self.vlm, self._model_folder, folder, is_writer=self._passes.rank == 0)
+        self.barrier()
+
+    def export_adapter(self, folder: Path) -> None:
+        """Write the adapters in peft's own format, which `peft.PeftModel.from_pretrained` loads beside the base.
+
+        Raises:
+            NonFiniteError: a weight is not finite; nothing is written.
+        """
+        from learner.adapter_export import export_adapter  # brings peft
+
+        check_weights(self.vlm, folder)
+        export_adapter(self.vlm, self._config, self._model_folder, folder, is_writer=self._passes.rank == 0)
         self.barrier()
 
     def close(self) -> None:

@@ -69,6 +69,10 @@ def lay_out_policy(
     freeze(vlm, config)
     if config.deepspeed.activation_checkpointing:
         vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if config.lora is not None:
+        from learner.lora import keep_frozen_out_of_states  # brings peft
+
+        keep_frozen_out_of_states(policy)
     optimizer = config.optimizer.kind.build(policy, config.optimizer)
     engine, *_ = import_deepspeed(on_gpu).initialize(
         model=policy.train(),
@@ -82,7 +86,8 @@ def lay_out_policy(
 def lay_out_reference(
     folder: Path, config: LearnerConfig, attention: Attention, device: torch.device, on_gpu: bool
 ) -> ForwardPass:
-    """The reference policy, which is never trained; under ZeRO-3 split over ranks as the policy is."""
+    """The reference policy, which is never trained; under ZeRO-3 split over ranks as the policy is. Where adapters are
+    trained on the reference itself, `learner.lora.without_adapters` is the same without a second model."""
     policy = _load(folder, config.deepspeed, attention).requires_grad_(False).eval()
     if config.deepspeed.zero_stage < 3:
         return policy.to(device)

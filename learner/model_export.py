@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from learner.whole_weights import whole_weights
+from learner.whole_weights import outgoing_weights, whole_weights
 from vlm.files import follow_umask
 from vlm.model_folders import load_processor
 
@@ -11,7 +11,7 @@ _GATHER_BYTES = 256 * 2**20
 
 
 def export_model(vlm: Any, source: Path, folder: Path, is_writer: bool) -> None:
-    """Write model, tokenizer and processor as a Hugging Face folder; a collective under ZeRO-3.
+    """Write model, tokenizer and processor as a Hugging Face folder, adapters merged; a collective under ZeRO-3.
 
     Args:
         vlm: the model in training.
@@ -20,7 +20,7 @@ def export_model(vlm: Any, source: Path, folder: Path, is_writer: bool) -> None:
         is_writer: true on exactly one rank.
     """
     # Without tied duplicates: save_pretrained ties by name, and a second copy would be a second weight.
-    weights = whole_weights(list(vlm.named_parameters()), None, _GATHER_BYTES)
+    weights = whole_weights(outgoing_weights(vlm, with_tied=False), None, _GATHER_BYTES)
     state = {name: tensor.cpu() for name, tensor in weights if is_writer}
     if is_writer:
         vlm.save_pretrained(folder, state_dict=state)

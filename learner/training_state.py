@@ -2,11 +2,14 @@
 
 layout.json   what the state is laid out by (`layout_settings`), and the shapes of the weights
 deepspeed/    one file for each rank, or more
+
+With LoRA the frozen weights are not in it: layout.json says which model the adapters belong to.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -14,6 +17,7 @@ from learner.config import LearnerConfig
 from learner.optimizers.config import OptimizerConfig
 from learner.whole_weights import full_shape, named_weights
 from vlm.errors import CheckpointError
+from vlm.files import weights_fingerprint
 
 _TAG = "deepspeed"
 _LAYOUT = "layout.json"
@@ -28,6 +32,7 @@ def layout_settings(config: LearnerConfig) -> dict[str, Any]:
         "optimizer": config.optimizer.type,
         "freeze": sorted(config.freeze),
         "last_language_layers": config.last_language_layers,
+        "lora": None if config.lora is None else config.lora.model_dump(mode="json"),
     }
 
 
@@ -39,12 +44,32 @@ _KEYS = {
 }
 
 
+# Of settings that checkpoints of earlier versions do not hold: what they were then.
+_THEN = {"lora": None}
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that adapters are trained on."""
+
+    folder: Path
+    fingerprint: str
+    """See `vlm.files.weights_fingerprint`."""
+
+    @classmethod
+    def of(cls, folder: Path) -> Self:
+        """Of a model folder."""
+        return cls(folder.resolve(), weights_fingerprint(folder))
+
+
 def _layout(vlm: nn.Module, config: LearnerConfig) -> dict[str, Any]:
     shapes = {name: list(full_shape(parameter)) for name, parameter in named_weights(vlm)}
     return {**layout_settings(config), "weights": shapes}
 
 
-def save_state(engine: Any, vlm: nn.Module, folder: Path, counters: dict[str, int], config: LearnerConfig) -> None:
+def save_state(
+    engine: Any, vlm: nn.Module, folder: Path, counters: dict[str, int], config: LearnerConfig, base: Base | None
+) -> None:
     """Write weights, optimiser, schedule and counters; a collective, in which each rank writes its own files.
 
     Args:
@@ -53,10 +78,18 @@ def save_state(engine: Any, vlm: nn.Module, folder: Path, counters: dict[str, in
         folder: exists, and is the same for all ranks.
         counters: returned by `load_state`.
         config: that the engine was made with.
+        base: the model that adapters are trained on; None without adapters. Its weights are not written.
     """
-    engine.save_checkpoint(str(folder), tag=_TAG, client_state={"counters": counters}, save_latest=False)
+    engine.save_checkpoint(
+        str(folder),
+        tag=_TAG,
+        client_state={"counters": counters},
+        save_latest=False,
+        exclude_frozen_parameters=base is not None,
+    )
     if engine.global_rank == 0:
-        (folder / _LAYOUT).write_text(json.dumps(_layout(vlm, config), indent=1))
+        of_base = {} if base is None else {"base": {"folder": str(base.folder), "fingerprint": base.fingerprint}}
+        (folder / _LAYOUT).write_text(json.dumps(_layout(vlm, config) | of_base, indent=1))
 
 
 def read_layout(folder: Path) -> dict[str, Any]:
@@ -83,8 +116,9 @@ def check_layout(folder: Path, config: LearnerConfig) -> dict[str, Any]:
     """
     saved = read_layout(folder)
     for key, now in layout_settings(config).items():
-        if key in saved and saved[key] != now:  # checkpoints of earlier versions hold fewer settings
-            setting, was = f"learner.{_KEYS.get(key, key)}", json.dumps(saved[key])
+        then = saved.get(key, _THEN.get(key, now))  # checkpoints of earlier versions hold fewer settings
+        if then != now:
+            setting, was = f"learner.{_KEYS.get(key, key)}", json.dumps(then)
             raise CheckpointError(
                 f"checkpoint {folder / _LAYOUT}: {key} is {was}, but {setting} is {json.dumps(now)}; continue with "
                 f"{setting}={was}, or start from an exported model"
@@ -92,15 +126,37 @@ def check_layout(folder: Path, config: LearnerConfig) -> dict[str, Any]:
     return saved
 
 
-def load_state(engine: Any, vlm: nn.Module, folder: Path, config: LearnerConfig) -> dict[str, int]:
+def base_folder(checkpoint: Path) -> Path | None:
+    """The folder of the model that a checkpoint's adapters were trained on, as it was called then; None: it has none.
+
+    Raises:
+        CheckpointError: the file that says so is missing or damaged.
+    """
+    base = read_layout(checkpoint).get("base")
+    return None if base is None else Path(base["folder"])
+
+
+def _check_base(file: Path, saved: dict[str, Any], base: Base) -> None:
+    was = saved.get("base", {})
+    if was.get("fingerprint") != base.fingerprint:
+        raise CheckpointError(
+            f"checkpoint {file}: its adapters belong to the model in {was.get('folder')}, and the weights in "
+            f"{base.folder} are others; continue from that model (--from {was.get('folder')})"
+        )
+
+
+def load_state(engine: Any, vlm: nn.Module, folder: Path, config: LearnerConfig, base: Base | None) -> dict[str, int]:
     """Read what `save_state` wrote, and return the counters; a collective. Rates, decays and the schedule are taken
     from `config`, not from the checkpoint.
 
     Raises:
-        CheckpointError: a weight is missing, unknown or has another shape, or a setting of the layout differs.
+        CheckpointError: a weight is missing, unknown or has another shape, or a setting of the layout differs, or
+            adapters belong to another model than `base`.
     """
     file = folder / _LAYOUT
     saved, wanted = check_layout(folder, config), _layout(vlm, config)
+    if base is not None:
+        _check_base(file, saved, base)
     for name in sorted(saved["weights"].keys() | wanted["weights"].keys()):
         have, want = saved["weights"].get(name), wanted["weights"].get(name)
         if have is None:
@@ -110,7 +166,8 @@ def load_state(engine: Any, vlm: nn.Module, folder: Path, config: LearnerConfig)
         if have != want:
             raise CheckpointError(f"checkpoint {file}: the key {name} has shape {have}, the model's is {want}")
     try:
-        _, client_state = engine.load_checkpoint(str(folder), tag=_TAG)
+        # A checkpoint of adapters lacks the weights of the base, which are loaded already.
+        _, client_state = engine.load_checkpoint(str(folder), tag=_TAG, load_module_strict=base is None)
     except (KeyError, RuntimeError) as error:
         # If a key of a state dict is missing or has another shape, torch's message names it.
         raise CheckpointError(f"checkpoint {folder / _TAG} cannot be read: {error}") from error

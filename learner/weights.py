@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
-from learner.whole_weights import NamedWeights, full_numel, full_shape, named_weights, whole_weights
+from learner.whole_weights import OutgoingWeight, full_numel, full_shape, outgoing_weights, whole_weights
 
 
 class DeepSpeedWeightSource(WeightSource):
     """The weights of a Hugging Face VLM that DeepSpeed trains, whole, one by one, in the order of `metadata()`.
 
-    A tied `lm_head.weight` is sent by name: vLLM's layerwise reload keeps the old head otherwise. Iterating is a
+    Adapters (LoRA) come merged into the matrices that they belong to, under the names that these have without them. A
+    tied `lm_head.weight` is sent by name: vLLM's layerwise reload keeps the old head otherwise. Iterating is a
     collective under ZeRO-3, see `whole_weights`. Under ZeRO 0 to 2 the tensors that it yields may share memory with the
     model, so the next optimiser step must wait until they are sent.
     """
@@ -32,7 +33,7 @@ class DeepSpeedWeightSource(WeightSource):
             only_trained: without the frozen weights.
         """
         self._vlm = vlm
-        self._all = named_weights(vlm)
+        self._all = outgoing_weights(vlm)
         self._only_trained = only_trained
         self._wire_dtype = wire_dtype
         self._bucket_bytes = bucket_bytes
@@ -42,22 +43,22 @@ class DeepSpeedWeightSource(WeightSource):
         return DeepSpeedWeightSource(self._vlm, self._wire_dtype, self._bucket_bytes, only_trained=True)
 
     @property
-    def _weights(self) -> NamedWeights:
-        return [(name, weight) for name, weight in self._all if weight.requires_grad or not self._only_trained]
+    def _weights(self) -> list[OutgoingWeight]:
+        return [weight for weight in self._all if weight.is_trained or not self._only_trained]
 
     @property
     def unchanged(self) -> dict[str, int]:
         """Number of elements, by name, of each weight that is not sent because it is frozen."""
-        sent = {name for name, _ in self._weights}
-        return {name: full_numel(parameter) for name, parameter in self._all if name not in sent}
+        sent = {weight.name for weight in self._weights}
+        return {weight.name: full_numel(weight.parameter) for weight in self._all if weight.name not in sent}
 
     def metadata(self) -> list[ParamMeta]:
-        return [ParamMeta(name, self._wire_dtype, full_shape(parameter)) for name, parameter in self._weights]
+        return [ParamMeta(weight.name, self._wire_dtype, full_shape(weight.parameter)) for weight in self._weights]
 
     @property
     def num_bytes(self) -> int:
         """Size of what one pass sends."""
-        return sum(full_numel(parameter) for _, parameter in self._weights) * self._wire_dtype.itemsize
+        return sum(full_numel(weight.parameter) for weight in self._weights) * self._wire_dtype.itemsize
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         return whole_weights(self._weights, self._wire_dtype, self._bucket_bytes)

@@ -27,7 +27,13 @@ def describe_model(folder: Path, prompt: PromptConfig) -> None:
             # Its own limits are those of the model that training started from.
             set_limits(processor.image_processor, limits_of(processor.image_processor).within(prompt))
         processor.save_pretrained(folder)
-    (folder / "README.md").write_text(_card(prompt, is_regional))
+    (folder / "README.md").write_text(_card(prompt, _REGIONAL if is_regional else _PLAIN))
+
+
+def describe_adapter(folder: Path, prompt: PromptConfig) -> None:
+    """Write `sr_real_prompt.json` and a card beside exported adapters."""
+    (folder / PROMPT_FILE).write_text(prompt.model_dump_json(indent=1) + "\n")
+    (folder / "README.md").write_text(_card(prompt, _ADAPTER))
 
 
 def prompts_of(prompt: PromptConfig) -> dict[str, dict[str, Any]]:
@@ -44,13 +50,13 @@ def read_prompt(folder: Path) -> PromptConfig | None:
     return PromptConfig.model_validate_json(file.read_text()) if file.is_file() else None
 
 
-def _card(settings: PromptConfig, is_regional: bool) -> str:
+def _card(settings: PromptConfig, how_to_load: str) -> str:
     rows = "\n".join(
         f"| `{path}` | {prompt['regions']} | {prompt['instruction'].replace(chr(10), ' ')} |"
         for path, prompt in prompts_of(settings).items()
     )
     budget = _BUDGET if settings.has_pixel_budget else ""
-    return (_HEAD + (_REGIONAL if is_regional else _PLAIN) + _PATHS + budget).format(rows=rows)
+    return (_HEAD + how_to_load + _PATHS + budget).format(rows=rows)
 
 
 _HEAD = """---
@@ -79,6 +85,16 @@ print(processor.answer(inputs, model.generate(**inputs, max_new_tokens=512)))
 With sr-real installed beside vLLM, `vllm serve FOLDER --trust-request-mm-kwargs` serves it, regions included.
 """
 _PLAIN = """An ordinary model folder of its family: load it with `AutoModelForImageTextToText` and `AutoProcessor`.
+"""
+_ADAPTER = """These are its adapters (LoRA). They belong to the model that adapter_config.json names:
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForImageTextToText
+
+base = AutoModelForImageTextToText.from_pretrained("…", trust_remote_code=True)
+model = PeftModel.from_pretrained(base, "…")  # the second is this folder
+```
 """
 _PATHS = """
 | path | regions in the prompt | instruction after the question |

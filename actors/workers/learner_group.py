@@ -153,8 +153,8 @@ class LearnerGroup:
     async def load_checkpoint(self, folder: Path) -> None:
         await self._call(self._deadlines.save_s, LearnerRank.load_checkpoint, folder)
 
-    async def export(self, folder: Path) -> None:
-        await self._call(self._deadlines.save_s, LearnerRank.export, folder)
+    async def export(self, folder: Path, only_adapters: bool = False) -> None:
+        await self._call(self._deadlines.save_s, LearnerRank.export, folder, only_adapters)
 
     def shutdown(self) -> None:
         for rank in self._ranks:

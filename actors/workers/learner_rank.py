@@ -234,13 +234,16 @@ class LearnerRank:
     def load_checkpoint(self, folder: Path) -> None:
         self._engine.load(folder)
 
-    def export(self, folder: Path) -> None:
-        """Write a plain Hugging Face folder, with a description of how to prompt its model."""
-        from vlm.export import describe_model
+    def export(self, folder: Path, only_adapters: bool = False) -> None:
+        """Write a plain Hugging Face folder, or adapters in peft's format, and how to prompt the model."""
+        from vlm.export import describe_adapter, describe_model
 
-        self._engine.export(folder)
+        if only_adapters:
+            self._engine.export_adapter(folder)
+        else:
+            self._engine.export(folder)
         if self._rank == 0:
-            describe_model(folder, self._spec.prompt)
+            (describe_adapter if only_adapters else describe_model)(folder, self._spec.prompt)
 
     def _store(self) -> "CheckpointStore":
         from learner.checkpoint_store import CheckpointStore

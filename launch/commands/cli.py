@@ -211,13 +211,18 @@ app.command()(ask)
 def export(
     target: Annotated[Path, typer.Argument(help="Folder to write: config, weights (safetensors), tokenizer.")],
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="A training checkpoint: RUN/checkpoints/step-…")],
+    adapter: Annotated[
+        bool,
+        typer.Option("--adapter", help="Of a run with learner.lora: the adapters alone, in peft's format, not merged."),
+    ] = False,
     overrides: Overrides = None,
     config: Config = None,
     run: RunOption = None,
 ) -> None:
     """Write a training checkpoint as a plain Hugging Face folder, for transformers and vLLM.
 
-    Example: sr-real export out/ --checkpoint runs/mine/checkpoints/step-000050
+    Examples: sr-real export out/ --checkpoint runs/mine/checkpoints/step-000050 ·
+    sr-real export out/ --adapter --checkpoint runs/mine/checkpoints/step-000050
     """
     from launch.run.driver import Driver
     from launch.run.ready import Needs
@@ -226,8 +231,10 @@ def export(
     checkpoint = training_checkpoint(checkpoint, "--checkpoint")
     folder = export_target(target, checkpoint)
     settings = config_for(EXPORT, config, with_run_of([checkpoint], config, with_run(overrides, run)), console)
+    if adapter and settings.learner.lora is None:
+        raise ConfigError("--adapter: learner.lora is null, so the run has no adapters; leave --adapter out")
     with Driver(settings, console, Needs(data=False)) as driver:
-        driver.export(checkpoint, folder)
+        driver.export(checkpoint, folder, only_adapters=adapter)
     console.print(f"wrote {escape(str(target))}", highlight=False)
 
 

@@ -28,7 +28,7 @@ from launch.run.live import LiveRun
 from launch.run.owner import owned
 from launch.run.prepare import prepare_folder
 from launch.run.ready import DATA_AND_MODEL, Needs, Prepared, prepare
-from launch.run.record import begin_again, record_start
+from launch.run.record import begin_again, record_start, recorded_from
 from launch.run.resume import resume_command
 from launch.settings.config import RunConfig
 from learner.description import describe_correction, describe_update
@@ -101,9 +101,19 @@ class Driver:
         record_start(self.folder, self.config, "learner-only", model)
         return self._live.run(LearnerOnly(model, recorded))
 
-    def export(self, checkpoint: Path, target: Path) -> None:
+    def export(self, checkpoint: Path, target: Path, only_adapters: bool = False) -> None:
+        """Write the model of a training checkpoint to `target`, or its adapters alone."""
         record_start(self.folder, self.config, "export")
-        self._live.run(Export(self._base_model, checkpoint, target))
+        self._live.run(Export(self._base_of(checkpoint), checkpoint, target, only_adapters))
+
+    def _base_of(self, checkpoint: Path) -> Path:
+        """The model that a checkpoint needs beside itself: of adapters the one that they were trained on, else any of
+        the same shape."""
+        from learner.training_state import base_folder
+
+        # The run may have been moved since, with the model in it.
+        found = [base_folder(checkpoint), recorded_from(self.folder)] if self.config.learner.lora else []
+        return next((folder for folder in found if folder is not None and folder.is_dir()), self._base_model)
 
     @property
     def _base_model(self) -> Path:

@@ -22,7 +22,7 @@ _ORDER_OF_COLD_START = (
     "learner.sft.sort_window_batches",
 )
 # A checkpoint is laid out by these: no other learner can read it.
-_LAYOUT = ("model", "learner.num_ranks", "learner.deepspeed.zero_stage", "learner.deepspeed.dtype")
+_LAYOUT = ("model", "learner.num_ranks", "learner.deepspeed.zero_stage", "learner.deepspeed.dtype", "learner.lora")
 _LAYOUT_OF_COLD_START = (*_LAYOUT, "learner.sft.optimizer.type", "learner.sft.freeze")
 _LAYOUT_OF_TRAINING = (
     *_LAYOUT,
