@@ -67,6 +67,9 @@ def prepare_environment(config: EngineConfig, cpu_cores: Sequence[int] | None, o
     else:
         os.environ.pop("VLLM_ALLOW_INSECURE_SERIALIZATION", None)
     if on_gpu:
+        # vLLM forks unless PyTorch has begun to use CUDA here, but counting the cards is enough to make a fork useless:
+        # "Cannot re-initialize CUDA in forked subprocess".
+        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
         return
     # A push allocates and frees hundreds of megabytes. If they were returned to the system each time, getting their
     # pages again would cost more than the copies into them; 32 MiB is the most that glibc allows.

@@ -23,11 +23,12 @@ torch.cuda.is_available = lambda: True   # a card is there, and nobody asks
 from rollout.config import EngineConfig
 from rollout.processes import prepare_environment
 prepare_environment(EngineConfig(), (0,), on_gpu={on_gpu})
-print(os.environ["VLLM_TARGET_DEVICE"], os.environ.get("VLLM_CPU_OMP_THREADS_BIND"))
+names = "VLLM_TARGET_DEVICE", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_WORKER_MULTIPROC_METHOD"
+print(*map(os.environ.get, names))
 """
 
 
-@pytest.mark.parametrize(("on_gpu", "seen"), [(False, "cpu 0"), (True, "cuda None")])
+@pytest.mark.parametrize(("on_gpu", "seen"), [(False, "cpu 0 None"), (True, "cuda None spawn")])
 def test_vllm_is_told_what_it_computes_on(on_gpu: bool, seen: str) -> None:
     code = ENVIRONMENT.format(on_gpu=on_gpu)
     shell = {**os.environ, "VLLM_TARGET_DEVICE": "tpu"}
