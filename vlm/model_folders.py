@@ -65,6 +65,11 @@ def region_processor(processor: Any, family: Family) -> Any:
     )
 
 
+def add_region_token(tokenizer: Any) -> None:
+    """Teach a tokenizer the token; one that knows it stays as it is."""
+    tokenizer.add_tokens([AddedToken(REGION, special=True, normalized=False)])
+
+
 def add_regions(model_folder: Path | str, folder: Path, seed: int) -> None:
     """Write a copy of an ordinary model folder that has region tokens.
 
@@ -84,7 +89,7 @@ def add_regions(model_folder: Path | str, folder: Path, seed: int) -> None:
             f"{family.architecture} can"
         )
     processor = region_processor(AutoProcessor.from_pretrained(str(model_folder)), family)
-    processor.tokenizer.add_tokens([AddedToken(REGION, special=True, normalized=False)])
+    add_region_token(processor.tokenizer)
     config = region_config(config)
     config.region_token_id = processor.tokenizer.convert_tokens_to_ids(REGION)
     with torch.random.fork_rng():

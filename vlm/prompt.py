@@ -16,7 +16,7 @@ from spatial.sample import BadImageError, ImageRef, ReasoningPath, Region, Spati
 from vlm.config import PromptConfig, RegionStyle
 from vlm.hub.region_inputs import RegionInputs, coverage
 from vlm.hub.region_prompts import REGION
-from vlm.model_folders import load_processor
+from vlm.model_folders import add_region_token, load_processor
 from vlm.pixel_limits import PixelLimits
 from vlm.regions import describe_boxes, describe_points, region_label, relative_box
 from vlm.sample_regions import RegionSpec, positions_in_3d, region_inputs, shapes_of
@@ -67,8 +67,15 @@ class PromptEncoder:
         images: ImageStore,
         config: PromptConfig,
         max_cached_bytes: int = _MAX_CACHED_BYTES,
+        adds_region_token: bool = False,
     ) -> None:
+        """
+        Args:
+            adds_region_token: to look at prompts for a model that will be given region tokens, before it has them.
+        """
         self._processor = load_processor(model_folder)
+        if adds_region_token:
+            add_region_token(self._processor.tokenizer)
         self._images = ShownImages(images, self._processor.image_processor, config)
         self._config = config
         self.tokenizer = self._processor.tokenizer
@@ -163,6 +170,11 @@ class PromptEncoder:
         region_tokens = sum(len(label.encode()) + 1 for label in labels)
         question = question_text(sample, path, self._config)
         return image_tokens + region_tokens + len(question.encode()) + self._num_template_bytes(len(sample.images))
+
+    def most_pixels(self, sample: SpatialSample, num_image_tokens: int, at_most: int | None = None) -> int | None:
+        """See `ShownImages.most_pixels`."""
+        sizes_px = [(image.width_px, image.height_px) for image in sample.images]
+        return self._images.most_pixels(sizes_px, num_image_tokens, at_most)
 
     @lru_cache(maxsize=256)  # noqa: B019 - an encoder lives as long as its process
     def _num_template_bytes(self, num_images: int) -> int:

@@ -1,5 +1,7 @@
 """A sample's images as a prompt shows them: within the budget of pixels, with regions drawn. Both sides use this."""
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
@@ -70,6 +72,32 @@ class ShownImages:
         """
         processor = self._processor
         return processor.get_number_of_image_patches(height_px, width_px, {}) // processor.merge_size**2
+
+    def most_pixels(self, sizes_px: Sequence[tuple[int, int]], num_tokens: int, at_most: int | None) -> int | None:
+        """The largest `prompt.max_pixels` with which images of these sizes have at most so many tokens together.
+
+        Args:
+            sizes_px: width and height of each in its file.
+            num_tokens: at least 0 of them are there for the images.
+            at_most: no larger one is wanted.
+
+        Returns:
+            A multiple of the pixels of one token; None if even the fewest that an image may have are too many.
+        """
+        limits = self.limits or limits_of(self._processor)
+        of_token = limits.token_side_px**2
+
+        def total(max_in_tokens: int) -> int:
+            bounds = {"min_pixels": limits.min_pixels, "max_pixels": max_in_tokens * of_token}
+            count = self._processor.get_number_of_image_patches
+            return sum(count(height, width, bounds) for width, height in sizes_px) // self._processor.merge_size**2
+
+        most = min(limits.max_pixels, at_most or limits.max_pixels) // of_token
+        candidates = range(-(-limits.min_pixels // of_token), most + 1)
+        if candidates and total(candidates[-1]) <= num_tokens:
+            return candidates[-1] * of_token
+        place = bisect_right(candidates, num_tokens, key=total)
+        return candidates[place - 1] * of_token if place else None
 
     def processed(self, images: list[Image.Image]) -> Any:
         """Shown images as the vision tower takes them: `pixel_values` and `image_grid_thw`.

@@ -1,6 +1,6 @@
 """All checks of samples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from corpora.checks.answers import AnswerCheck
@@ -17,10 +17,11 @@ _MAX_DOMAINS = 100
 class CheckSuite:
     """Runs all checks on samples, one after the other."""
 
-    def __init__(self, images: ImageStore) -> None:
+    def __init__(self, images: ImageStore, more: Sequence[Check] = ()) -> None:
         """
         Args:
             images: the store with the samples' depth maps.
+            more: checks beside the suite's own.
         """
         self._checks: tuple[Check, ...] = (
             _DomainChecks(FrameCheck),
@@ -30,6 +31,7 @@ class CheckSuite:
             ChainCheck(),
             LeakCheck(),
             RepeatCheck(),
+            *more,
         )
 
     def add(self, sample: SpatialSample) -> bool:

@@ -10,11 +10,13 @@ import typer
 from rich.markup import escape
 
 from launch.commands.data_tables import print_counts
-from launch.commands.options import console
-from launch.settings.config import ConfigError
+from launch.commands.options import Overrides, console
+from launch.settings.config import ConfigError, load_config
 
 if TYPE_CHECKING:
-    from corpora.checks.findings import Finding
+    from collections.abc import Sequence
+
+    from corpora.checks.findings import Check, Finding
     from corpora.readers.native import NativeReader
     from spatial.dataset import Reject
     from spatial.images import ImageStore
@@ -30,6 +32,16 @@ def register(app: typer.Typer) -> None:
 
 def check(
     file: Annotated[Path, typer.Argument(help="A file with a sample a line (docs/data.md).")],
+    settings: Overrides = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="A YAML file or preset: also check whether the samples fit into its engines; KEY=VALUE changes it.",
+            show_default=False,
+        ),
+    ] = None,
     images: Annotated[
         Path | None,
         typer.Option(
@@ -45,7 +57,11 @@ def check(
     chains that do not fit their sample, repeats, and answers that can be guessed. --show draws the centres as the
     camera projects them: they should lie in their boxes. Exits with status 1 if a line is bad or something looks wrong.
 
-    Example: sr-real data check data/mine/train.jsonl --show 12
+    With --config it counts the samples that a run with these settings could not use, by reason: too many image tokens,
+    too much text, too many images. It names the longest and says which setting would fit them all.
+
+    Examples: sr-real data check data/mine/train.jsonl --show 12 ·
+    sr-real data check data/mine/train.jsonl --config qwen3vl_8gpu prompt.max_pixels=400000
     """
     from corpora.readers.native import NativeReader
     from spatial.images import ImageStore
@@ -59,12 +75,15 @@ def check(
         raise ConfigError(f"{file}: {advice}")
     if images is not None and not images.is_dir():
         raise ConfigError(f"--images {images}: there is no such folder")
-    config = NativeReader(file=file, images=images)
+    if settings and config is None:
+        raise ConfigError(f"{' '.join(settings)}: settings are those of a run's config; name it with --config")
+    reader = NativeReader(file=file, images=images)
     with tempfile.TemporaryDirectory() as folder:
         # Images that the file names, or that are not upright, go into the temporary store; the file's own is only read.
-        store = ImageStore(Path(folder), also=[config.store])
+        store = ImageStore(Path(folder), also=[reader.store])
         with console.status(f"reading {file}"):
-            result = _read(config, store, show)
+            more = [] if config is None else [_fit_check(config, settings or [], store)]
+            result = _read(reader, store, show, more)
         _print(result)
         if result.chosen:
             from launch.show.data_picture import draw_samples
@@ -101,14 +120,24 @@ class _CheckResult:
         return self.counts["answer"].total()
 
 
-def _read(config: "NativeReader", store: "ImageStore", num_shown: int) -> _CheckResult:
+def _fit_check(config: str, settings: list[str], store: "ImageStore") -> "Check":
+    run_config = load_config(config, settings)
+    from transformers.utils import logging
+
+    from launch.commands.data_check_fit import FitCheck  # loads torch, which the other checks do without
+
+    logging.disable_progress_bar()
+    return FitCheck(run_config, store)
+
+
+def _read(reader: "NativeReader", store: "ImageStore", num_shown: int, more: "Sequence[Check]") -> _CheckResult:
     from corpora.checks.suite import CheckSuite
     from spatial.dataset import Reject
 
-    result, checks = _CheckResult(), CheckSuite(store)
+    result, checks = _CheckResult(), CheckSuite(store, more)
     first: list[SpatialSample] = []
     suspicious: list[SpatialSample] = []
-    for item in config.read(store, as_stored=True):
+    for item in reader.read(store, as_stored=True):
         if isinstance(item, Reject):
             result.rejects[item.cause] += 1
             if result.rejects.total() <= _NUM_SHOWN:

@@ -209,7 +209,8 @@ def prepare_base_model(config: RunConfig, folder: RunFolder) -> Path:
         recipe = {
             "model": model.model_dump(mode="json"),
             "seed": config.seed,
-            "data": config.data.model_dump(mode="json"),
+            # What is left out for its length gives words all the same.
+            "data": config.data.model_dump(mode="json", exclude={"too_long"}),
         }
         if not _is_made(folder, recipe):
             build_tiny_checkpoint(folder.base_model, _texts(config, folder), model, config.seed)

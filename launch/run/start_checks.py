@@ -1,19 +1,21 @@
 """Checks, before anything starts, that a run can use its samples.
 
 A sample that cannot be used is left out by name, up to the share that the config allows: `RUN/left_out.jsonl` says
-which and why. Every process of the run leaves out the same.
+which and why. Every process of the run leaves out the same. Those that are only too long for the engines may be left
+out however many they are (`data.too_long`).
 """
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from actors.run.run_folder import LeftOut, RunFolder
+from launch.run.prompt_checks import BROKEN, RoomForResponse, prompt_checks
+from launch.run.sample_faults import Check, Fault, lines_by_cause
 from launch.settings.config import ConfigError, FileDataConfig, RunConfig
 from learner.sft import check_chains, name_of_task
 from spatial.dataset import BadDataError, open_samples
@@ -25,41 +27,10 @@ _log = logging.getLogger(__name__)
 
 LearningPhase = Literal["cold_start", "train"]
 SPLITS = ("train", "validation", "test")
-_NUM_NAMED = 3
 _NUM_IMAGES_TRIED = 100
 """Per file; a wrong size or orientation usually affects a whole set."""
 _NUM_CHAINS_MEASURED = 1000
 _BATCH = 256
-
-
-class Cause(NamedTuple):
-    """Why samples cannot be used; they are counted by it."""
-
-    words: str
-    remedy: str
-    """What to do; `{size}` is the value of the setting that would fit all of them."""
-
-
-class Fault(NamedTuple):
-    """Why one sample cannot be used."""
-
-    cause: Cause
-    detail: str
-    """The details of this sample."""
-    size: int = 0
-    """The value of the setting in the remedy that would fit it."""
-
-
-_BROKEN = Cause(
-    "an image that cannot be used",
-    "import them again, or take them out (only data.check_images=all looks at every image)",
-)
-_SPECIAL = Cause(
-    "a special token of the model's tokenizer in a text", "replace the token with ordinary words, or remove the samples"
-)
-
-
-Check = Callable[[SpatialSample], Fault | None]
 
 
 def check_samples(config: RunConfig, folder: RunFolder, model: Path, phases: Collection[LearningPhase]) -> None:
@@ -76,7 +47,7 @@ def check_samples(config: RunConfig, folder: RunFolder, model: Path, phases: Col
     """
     images = ImageStore(folder.images)
     encoder = _make_encoder(config, model, images)
-    checks = [_images_fit(config), _response_fits(config, encoder), _without_special_tokens(encoder)]
+    checks = prompt_checks(config, encoder)
     left_out: list[LeftOut] = []
     for split in SPLITS:
         offer = _Offer(config)
@@ -159,27 +130,22 @@ def _check_split(
             faults[sample.sample_id] = fault
         else:
             offer.add(sample)
-    if faults:
-        num_bad, total = len(faults) + len(opened.rejects), len(opened.samples) + len(opened.rejects)
-        summary = _summary(file, faults, total, config)
-        if num_bad > config.max_bad_share * total or len(faults) == len(opened.samples):
-            raise BadDataError(summary)
+    total = len(opened.samples) + len(opened.rejects)
+    too_long = {name: fault for name, fault in faults.items() if fault.cause.is_too_long and _leaves_out(config)}
+    bad = {name: fault for name, fault in faults.items() if name not in too_long}
+    summaries = [_summary(file, bad, total, config)] if bad else []
+    if too_long:
+        head = f"{file}: {len(too_long)} of {total} samples are left out (data.too_long=leave_out):"
+        summaries.append("\n  ".join([head, *lines_by_cause(too_long)]))
+    if (bad and len(bad) + len(opened.rejects) > config.max_bad_share * total) or len(faults) == len(opened.samples):
+        raise BadDataError("\n".join(summaries))
+    for summary in summaries:
         _log.warning("%s", summary)
     return faults
 
 
-def _images_fit(config: RunConfig) -> Check:
-    most = config.rollout.engine.max_images_per_prompt
-    cause = Cause(
-        f"more images than rollout.engine.max_images_per_prompt={most}",
-        "set rollout.engine.max_images_per_prompt={size}",
-    )
-
-    def check(sample: SpatialSample) -> Fault | None:
-        num = len(sample.images)
-        return Fault(cause, f"{num} images", num) if num > most else None
-
-    return check
+def _leaves_out(config: RunConfig) -> bool:
+    return isinstance(config.data, FileDataConfig) and config.data.too_long == "leave_out"
 
 
 def check_questions(
@@ -196,53 +162,13 @@ def check_questions(
         BadDataError: more do not than `max_bad_share` allows.
         ConfigError: the model cannot be asked with the config's prompts.
     """
-    check = _response_fits(config, _make_encoder(config, model, ImageStore(images)), paths)
+    check = RoomForResponse(config, _make_encoder(config, model, ImageStore(images)), paths)
     faults = {sample.sample_id: fault for sample in samples if (fault := check(sample))}
     if faults:
-        summary = _summary(Path("questions"), faults, len(samples), config)
+        summary = _summary("questions", faults, len(samples), config)
         if len(faults) > config.max_bad_share * len(samples):
             raise BadDataError(summary)
         _log.warning("%s", summary)
-
-
-def _response_fits(
-    config: RunConfig, encoder: PromptEncoder, paths: Sequence[ReasoningPath] = tuple(ReasoningPath)
-) -> Check:
-    """Whether a whole response fits behind the prompt: a response that is cut off teaches the wrong thing."""
-    longest, wanted = config.rollout.engine.max_model_len, config.rollout.sampling.max_response_tokens
-    cause = Cause(
-        f"no room for a response of rollout.sampling.max_response_tokens={wanted} behind the prompt, in "
-        f"rollout.engine.max_model_len={longest}",
-        "set rollout.engine.max_model_len={size}, or ask for shorter responses",
-    )
-
-    def check(sample: SpatialSample) -> Fault | None:
-        for path in (path for path in sample.paths if path in paths):
-            # Most prompts are far shorter, which can be seen without the tokenizer.
-            if encoder.max_prompt_tokens(sample, path) + wanted > longest:
-                try:
-                    num = len(encoder.prompt_token_ids(sample, path))
-                except BadImageError as error:  # a depth map decides which tokens there are
-                    return Fault(_BROKEN, str(error))
-                if num + wanted > longest:
-                    return Fault(cause, f"{num} prompt tokens through {path.value}", num + wanted)
-        return None
-
-    return check
-
-
-def _without_special_tokens(encoder: PromptEncoder) -> Check:
-    """Only the tokenizer knows which words are special to it."""
-    special = encoder.special_tokens
-
-    def check(sample: SpatialSample) -> Fault | None:
-        texts = {"question": sample.question} | {f"chains.{path.value}": text for path, text in sample.chains.items()}
-        for field, text in texts.items():
-            if token := next((token for token in special if token in text), None):
-                return Fault(_SPECIAL, f"{field} holds {token}")
-        return None
-
-    return check
 
 
 def _broken_images(samples: Iterator[SpatialSample], images: ImageStore) -> dict[str, Fault]:
@@ -259,10 +185,10 @@ def _broken_images(samples: Iterator[SpatialSample], images: ImageStore) -> dict
     def check(sample: SpatialSample) -> Fault | None:
         for index, image in enumerate(sample.images):
             if why := fault_of(image):
-                return Fault(_BROKEN, f"images.{index}: {why}")
+                return Fault(BROKEN, f"images.{index}: {why}")
         for index, depth in enumerate(sample.depths):
             if depth and (why := fault_of(depth)):
-                return Fault(_BROKEN, f"depths.{index}: {why}")
+                return Fault(BROKEN, f"depths.{index}: {why}")
         return None
 
     found: dict[str, Fault] = {}
@@ -289,17 +215,9 @@ def _warn_of_long_chains(samples: Sequence[SpatialSample], encoder: PromptEncode
         )
 
 
-def _summary(file: Path, faults: Mapping[str, Fault], total: int, config: RunConfig) -> str:
-    causes = Counter(fault.cause for fault in faults.values())
+def _summary(what: Path | str, faults: Mapping[str, Fault], total: int, config: RunConfig) -> str:
     head = (
-        f"{file}: {len(faults)} of {total} samples cannot be used, and at most {config.max_bad_share:.1%} may be left "
+        f"{what}: {len(faults)} of {total} samples cannot be used, and at most {config.max_bad_share:.1%} may be left "
         "out (max_bad_share):"
     )
-    return "\n  ".join([head, *(f"{num} × {_described(cause, faults)}" for cause, num in causes.items())])
-
-
-def _described(cause: Cause, faults: Mapping[str, Fault]) -> str:
-    own = {name: fault for name, fault in faults.items() if fault.cause == cause}
-    named = ", ".join(f"{name} ({fault.detail})" for name, fault in islice(own.items(), _NUM_NAMED))
-    remedy = cause.remedy.format(size=max(fault.size for fault in own.values()))
-    return f"{cause.words}, such as {named}: {remedy}"
+    return "\n  ".join([head, *lines_by_cause(faults)])

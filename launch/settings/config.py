@@ -54,6 +54,11 @@ class FileDataConfig(StrictModel):
     check_images: Literal["some", "all"] = "some"
     """Images to decode before the run starts, to check that each is whole and has the size that its sample states:
     "some" takes those of 100 samples per file. Samples with a faulty image are left out."""
+    too_long: Literal["bad", "leave_out"] = "bad"
+    """What happens to samples whose prompts leave no room for a whole response in the engines, or have too many images.
+    "bad": they count as bad, so that more than `max_bad_share` of them stop the run. "leave_out": they are left out,
+    however many they are. Either way they are counted by reason before the run starts (`sr-real data check --config`
+    counts them too)."""
 
 
 DataConfig = Annotated[SceneDataConfig | FileDataConfig, Field(discriminator="type")]

@@ -1,6 +1,7 @@
 """`sr-real data`, as a person calls it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,29 @@ def test_check_says_what_looks_wrong_draws_it_first_and_leaves_the_store_alone(t
     assert "4 samples, 0 bad lines; 1 thing looks wrong" in checked.output
     assert "drew 2 samples" in checked.output
     assert sorted((tmp_path / "images").rglob("*")) == before
+
+
+def test_check_with_a_config_counts_what_its_engines_would_not_take_and_says_what_would_fit(tmp_path: Path) -> None:
+    file, rows = lay_out(tmp_path, num=40, num_images=30)
+    write(file, rows)
+    command = ["data", "check", str(file), "--config", "demo"]
+    fits = RUNNER.invoke(app, command, env={"COLUMNS": "300"})
+    assert fits.exit_code == 0, fits.output
+    tight = "rollout.engine.max_model_len=190"
+    found = RUNNER.invoke(app, [*command, tight], env={"COLUMNS": "300"})
+    assert found.exit_code == 1
+    output = " ".join(found.output.split())
+    told = re.search(r"40 of 40 \(100.0%\) have no room for .* set rollout\.engine\.max_model_len=(\d+)", output)
+    assert told is not None, found.output
+    enough = RUNNER.invoke(app, [*command, f"rollout.engine.max_model_len={told[1]}"])
+    assert enough.exit_code == 0, enough.output
+    lacking = RUNNER.invoke(app, ["data", "check", str(file), tight])
+    assert isinstance(lacking.exception, ConfigError)
+    assert "name it with --config" in str(lacking.exception)
+    # A tiny model that does not exist yet has the same tokens: one for each word.
+    tiny = ["model={type: tiny, merge_size: 1}", f"rollout.engine.max_model_len={int(told[1]) - 1}"]
+    other = RUNNER.invoke(app, [*command, *tiny], env={"COLUMNS": "300"})
+    assert f"set rollout.engine.max_model_len={told[1]}" in " ".join(other.output.split()), other.output
 
 
 def test_check_reads_rows_that_name_files_before_they_are_imported(tmp_path: Path) -> None:

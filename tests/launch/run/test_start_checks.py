@@ -88,7 +88,7 @@ def test_a_sample_that_cannot_be_used_is_left_out_by_every_process_and_named(
         for s in load_samples(folder.data / "train.jsonl", ImageStore(folder.images)).samples
         if "far far" in s.question
     )
-    num = max(len(encoder.prompt_token_ids(long, path)) for path in long.paths)
+    num, path = max((len(encoder.prompt_token_ids(long, path)), path.value) for path in long.paths)
     check_samples(config, folder, MODEL, ["cold_start"])
     many, far = (json.loads(line) for line in folder.left_out.read_text().splitlines())
     assert many == {
@@ -97,7 +97,8 @@ def test_a_sample_that_cannot_be_used_is_left_out_by_every_process_and_named(
         "why": "more images than rollout.engine.max_images_per_prompt=1: 2 images",
     }
     assert far["sample_id"] == rows[5]["sample_id"]
-    assert f"rollout.engine.max_model_len=512: {num} prompt tokens through" in far["why"]
+    assert f"max_model_len=512, even with the smallest images: 64 image and {num - 64} other tokens" in far["why"]
+    assert far["why"].endswith(f"through {path}")
     names = [sample.sample_id for sample in samples_of(config, folder, "train")]
     assert names == [row["sample_id"] for place, row in enumerate(rows) if place not in (3, 5)]
     rank = LearnerRank(SimpleNamespace(images=folder.images, config=config.learner), 0)  # type: ignore[arg-type]
@@ -134,6 +135,32 @@ def test_more_bad_samples_than_may_be_stop_the_run(run: Make) -> None:
     config, folder = run(two_images, "max_bad_share=0.001")
     with pytest.raises(BadDataError, match=r"train\.jsonl: 1 of \d+ samples cannot be used, and at most 0\.1% may be"):
         check_samples(config, folder, MODEL, [])
+
+
+def test_samples_that_are_only_too_long_are_left_out_however_many_if_the_config_says_so(
+    run: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    def change(rows: list[Row]) -> None:
+        for row in rows[::2]:
+            row["question"] = "far " * 400 + row["question"]
+        rows[1]["images"] *= 2
+
+    config, folder = run(change, "data.too_long=leave_out")
+    num = len((folder.data / "train.jsonl").read_text().splitlines())
+    check_samples(config, folder, MODEL, ["train"])
+    left_out = [json.loads(line) for line in folder.left_out.read_text().splitlines()]
+    assert len(left_out) == num // 2 + 1
+    (told,) = caplog.messages
+    assert f"{num // 2 + 1} of {num} samples are left out (data.too_long=leave_out):" in told
+    assert told.splitlines()[1].strip().startswith(f"{num // 2} × no room for a response")
+    assert told.splitlines()[2].strip().startswith("1 × more images than")
+    data = config.data.replace(too_long="bad")  # type: ignore[union-attr]
+    with pytest.raises(BadDataError, match=r"or leave them out \(data.too_long=leave_out\)"):
+        check_samples(config.replace(data=data), folder, MODEL, ["train"])
+    engine = config.rollout.engine.replace(max_model_len=config.rollout.sampling.max_response_tokens + 9)
+    nothing_fits = config.replace(rollout=config.rollout.replace(engine=engine))
+    with pytest.raises(BadDataError, match=f"{num} of {num} samples are left out"):
+        check_samples(nothing_fits, folder, MODEL, ["train"])
 
 
 def test_an_image_of_another_size_or_cut_short_is_found(run: Make, tmp_path: Path) -> None:

@@ -109,7 +109,12 @@ def test_environment_variables_change_nothing(monkeypatch: pytest.MonkeyPatch) -
 
 def test_another_type_takes_the_whole_place_of_the_one_before() -> None:
     config = load_config("demo", ["data={type: files, folder: somewhere}"])
-    assert config.data.model_dump() == {"type": "files", "folder": "somewhere", "check_images": "some"}
+    assert config.data.model_dump() == {
+        "type": "files",
+        "folder": "somewhere",
+        "check_images": "some",
+        "too_long": "bad",
+    }
 
 
 @pytest.mark.parametrize(
