@@ -50,7 +50,7 @@ def storages_in(spans: Sequence[Span], apart_from: Iterable[Tensor]) -> list[tor
     """The memory of every tensor of this process that begins in one of the spans, whoever holds it."""
     known = {tensor.untyped_storage().data_ptr() for tensor in apart_from}
     found: dict[int, torch.UntypedStorage] = {}
-    for thing in gc.get_objects():
+    for thing in _objects():
         # By type: `isinstance` would ask the thing itself, and some answer with an error. Subclasses are weights.
         if type(thing) is Tensor and thing.layout is torch.strided:
             storage = thing.untyped_storage()
@@ -58,6 +58,16 @@ def storages_in(spans: Sequence[Span], apart_from: Iterable[Tensor]) -> list[tor
             if address not in known and any(start <= address < end for start, end in spans):
                 found[address] = storage
     return list(found.values())
+
+
+def _objects() -> list[object]:
+    """What Python's collector knows of. vLLM takes all that it has loaded out of the collector's sight."""
+    is_hidden = gc.get_freeze_count() > 0
+    gc.unfreeze()
+    objects = gc.get_objects()
+    if is_hidden:
+        gc.freeze()
+    return objects
 
 
 def _bytes_of(storage: torch.UntypedStorage) -> Tensor:

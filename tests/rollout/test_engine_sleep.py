@@ -1,6 +1,7 @@
 """An engine that gives its memory back between pushes: vLLM's sleep is played, all around it is real."""
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,12 @@ def test_what_lies_among_the_weights_and_is_none_is_found_whoever_holds_it_and_p
     model = Holder()
     inside = (model.weight, model.table, *model.levels)
     spans = [(tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes) for tensor in inside]
-    found = {storage.data_ptr() for storage in storages_in(spans, (model.weight, model.table))}
+    gc.freeze()  # as vLLM does once it has loaded
+    try:
+        found = {storage.data_ptr() for storage in storages_in(spans, (model.weight, model.table))}
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
     assert found == {level.data_ptr() for level in model.levels}
     beside = BesideWeights(model)
     for _ in range(2):
