@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +29,8 @@ class EngineThread:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
+        self.on_receive: Callable[[], None] | None = None
+        """Called, once, when an update has begun to arrive."""
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -60,7 +62,11 @@ class EngineThread:
         return self.submit(self.engine.update.start_update(unchanged, hashed))
 
     def receive_weights(self, update_info: dict[str, Any]) -> Future[None]:
-        return self.submit(self.engine.update.receive_weights(update_info))
+        received = self.submit(self.engine.update.receive_weights(update_info))
+        if self.on_receive is not None:
+            self.on_receive()
+            self.on_receive = None
+        return received
 
     def finish_update(self, version: int) -> Future[None]:
         return self.submit(self.engine.update.finish_update(version))

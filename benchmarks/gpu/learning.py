@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.gpu.figures import FigureFile
 from benchmarks.gpu.machine import Bench
+from learner.cards import card_kind
 
 if TYPE_CHECKING:
     from learner.batch import TrainingRow
     from learner.engine import LearnerEngine
 
+AIM_MFU = 0.3
 NUM_UPDATES = 3
 """Of each layout; the first does not count."""
 
@@ -68,8 +70,7 @@ class Learning:
         bench = self._bench
         shape = models.QWEN3_VL_TOY if bench.toy else models.QWEN3_VL_2B
         dtype = torch.bfloat16 if bench.on_gpu else torch.float32
-        device = "cuda" if bench.on_gpu else "cpu"
-        folder = models.build_model(bench.work / shape.name, shape, dtype, device)
+        folder = models.build_model(bench.work / shape.name, shape, dtype, "cpu")
         images = ImageStore(bench.work / "images")
         encoder = PromptEncoder(folder, images, PROMPT)
         samples = make_samples(images, 2 if bench.toy else 8, shape.image_px, 2, seed=3)
@@ -82,20 +83,21 @@ class Learning:
         import torch
 
         from learner.engine import LearnerEngine
+        from learner.flops import ModelFlops, mfu, row_sizes, update_flops
 
         on_gpu = self._bench.on_gpu
         gc.collect()  # the layout before
         if on_gpu:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
+        config = self._config(layout)
         try:
-            learner = LearnerEngine(
-                folder, encoder, self._config(layout), master_port=_free_port(), on_gpu=on_gpu, total_steps=100
-            )
+            learner = LearnerEngine(folder, encoder, config, master_port=_free_port(), on_gpu=on_gpu, total_steps=100)
         except ImportError as error:
             self._figures.add("learner", layout.title, None, note=str(error))
             return
         try:
+            flops = update_flops(ModelFlops.of_model(learner.vlm), row_sizes(rows, encoder.image_token_id), config)
             best_s = min([self._update_s(learner, rows) for _ in range(NUM_UPDATES)][1:])
         except torch.OutOfMemoryError as error:  # a layout that does not fit is a finding
             self._figures.add("learner", f"{layout.title}: memory", None, note=f"out of memory: {error}"[:200])
@@ -105,6 +107,11 @@ class Learning:
             del learner
         note = f"{len(rows)} rows, {num_tokens} tokens, one optimiser step, in {best_s:.2f} s"
         self._figures.add("learner", f"{layout.title}: speed", num_tokens / best_s, "tokens/s", note=note)
+        kind = card_kind(self._bench.card)
+        if kind is not None:
+            share = mfu(flops, best_s, 1, kind.peak_tflops("bfloat16"))
+            note = f"of {kind.peak_tflops('bfloat16'):g} TFLOP/s; {flops / 1e12:.0f} TFLOP"
+            self._figures.add("learner", f"{layout.title}: MFU", share, "", reference=AIM_MFU, note=note)
         if on_gpu:
             peak = torch.cuda.max_memory_allocated() / 2**30
             self._figures.add("learner", f"{layout.title}: peak memory", peak, "GiB")

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.gpu.figures import FigureFile
+from benchmarks.gpu.machine import Bench
 from vlm.config import TinyModelConfig
 from vlm.families import QWEN2_5_VL, QWEN3_VL, Family
 from vlm.files import follow_umask
@@ -142,3 +144,21 @@ def build_model(folder: Path, shape: Shape, dtype: torch.dtype, device: str) -> 
     follow_umask(folder)
     (folder / "complete").touch()
     return folder
+
+
+class Models:
+    """Makes the large model on the card, in a process that ends: what only loads it has not touched the card then, and
+    vLLM may fork its own process from it, which saves another half minute of imports."""
+
+    def __init__(self, bench: Bench, figures: FigureFile) -> None:
+        self._bench = bench
+
+    def warm(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def build(self) -> None:
+        on_gpu = self._bench.on_gpu
+        shape = QWEN3_VL_TOY if self._bench.toy else QWEN3_VL_2B
+        dtype = torch.bfloat16 if on_gpu else torch.float32
+        build_model(self._bench.work / shape.name, shape, dtype, "cuda" if on_gpu else "cpu")

@@ -11,18 +11,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.gpu.figures import FigureFile
 from benchmarks.gpu.machine import Bench
+from rollout.config import EngineConfig, GlooTransferConfig, IpcTransferConfig
+from rollout.processes import prepare_environment
+from vlm.families import FAMILIES
 
 if TYPE_CHECKING:
     import torch
 
     from benchmarks.gpu.engine_thread import EngineThread
     from flow.trajectory import Trajectory
-    from spatial.images import ImageStore
     from spatial.sample import SpatialSample
     from vlm.policy import Policy
     from vlm.prompt import PromptEncoder
@@ -38,27 +39,28 @@ class Parity:
 
     def __init__(self, bench: Bench, figures: FigureFile) -> None:
         self._bench = bench
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def warm(self) -> None:
         # They import, and wait for a line.
-        for family in (0,) if self._bench.toy else (0, 1):
+        for family in range(1 if self._bench.toy else len(FAMILIES)):
             for dtype in FORMATS[:1] if self._bench.toy else FORMATS:
                 command = [sys.executable, "-m", "benchmarks.gpu.parity", "--family", str(family), "--dtype", dtype]
                 command += ["--bench", json.dumps(self._bench.as_dict())]
-                self._children.append(subprocess.Popen(command, stdin=subprocess.PIPE))
+                child = subprocess.Popen(command, stdin=subprocess.PIPE)
+                self._children[f"{FAMILIES[family].title} {dtype}"] = child
 
     def parity(self) -> None:
-        for child in self._children:
+        for child in self._children.values():
             assert child.stdin is not None
             child.stdin.write(b"begin\n")
             child.stdin.close()
-        failed = [child.args for child in self._children if child.wait() != 0]
+        failed = [name for name, child in self._children.items() if child.wait() != 0]
         if failed:
-            raise RuntimeError(f"{len(failed)} of {len(self._children)} comparisons failed: {failed}")
+            raise RuntimeError(f"no comparison of {', '.join(failed)}")
 
     def close(self) -> None:
-        for child in self._children:
+        for child in self._children.values():
             child.kill()
 
 
@@ -69,7 +71,6 @@ def compare(bench: Bench, figures: FigureFile, family: int, dtype: str) -> None:
     from benchmarks.gpu import models
     from benchmarks.gpu.asked import PROMPT, make_samples
     from benchmarks.gpu.engine_thread import EngineThread
-    from rollout.config import EngineConfig, GlooTransferConfig, IpcTransferConfig
     from spatial.images import ImageStore
     from vlm.policy import load_policy
     from vlm.prompt import PromptEncoder
@@ -102,7 +103,7 @@ def compare(bench: Bench, figures: FigureFile, family: int, dtype: str) -> None:
         for num_regions in NUM_REGIONS:
             samples = make_samples(images, number[0], shape.image_px, num_regions, seed=num_regions)
             found = differences(engine, encoder, policy, samples, group_size=number[1], max_tokens=number[2])
-            title = f"{shape.family.title} {dtype}, {num_regions} regions"
+            title = f"{shape.family.title} {dtype}, regions: {num_regions}"
             figures.add("parity", f"{title}: mean", float(found.mean()), "nats", reference=BOUNDS[dtype])
             share = float(found.float().quantile(0.999))
             figures.add("parity", f"{title}: 99.9th percentile", share, "nats", note=f"of {len(found)} tokens")
@@ -159,16 +160,15 @@ def _main() -> None:
     bench = Bench.from_dict(arguments.bench)
     if bench.toy and not bench.on_gpu:
         os.environ["OMP_NUM_THREADS"] = "1"
+    prepare_environment(EngineConfig(), (0,), bench.on_gpu)  # vLLM reads it when it is imported
     _import()
     compare(bench, FigureFile(bench.out, bench.card), arguments.family, arguments.dtype)
 
 
 def _import() -> None:
-    # ruff: noqa: F401
-    import torch
 
     import benchmarks.gpu.engine_thread
-    import benchmarks.gpu.models
+    import benchmarks.gpu.models  # noqa: F401 - imports alone
 
 
 if __name__ == "__main__":

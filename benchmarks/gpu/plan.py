@@ -9,6 +9,9 @@ PARTS = {
     "push": "a whole push of weights, over CUDA IPC and over NCCL: GB/s, pause",
     "engine": "tokens/s through RolloutEngine, against raw vLLM and without regions",
     "learner": "an update: tokens/s, share of the card's peak, memory, for several layouts",
+    "step": "the whole loop, 64 prompts × 8: seconds, tokens/s, share of each phase, with and without sleep",
+    "demo_gpu": "the demo on one card: its marks, and how long it takes",
+    "faults": "an engine killed in the middle of a push over NCCL: how soon that is known and mended",
 }
 """What each part measures, in order of worth."""
 
@@ -32,11 +35,15 @@ class Job:
     session: str
     """`module:class`; the class is made with the `Bench`, see `benchmarks.gpu.session`."""
     stages: tuple[Stage, ...]
+    needs_model: bool = True
+    """Whether it uses the large model."""
 
+
+MODEL = Job("model", "benchmarks.gpu.models:Models", (Stage("", "build", 90),))
 
 JOBS = (
-    Job("probe", "benchmarks.gpu.probe:Probe", (Stage("probe", "probe", 90),)),
-    Job("parity", "benchmarks.gpu.parity:Parity", (Stage("parity", "parity", 180),)),
+    Job("probe", "benchmarks.gpu.probe:Probe", (Stage("probe", "probe", 90),), needs_model=False),
+    Job("parity", "benchmarks.gpu.parity:Parity", (Stage("parity", "parity", 180),), needs_model=False),
     Job(
         "graphs-ipc",
         "benchmarks.gpu.served:GraphsOverIpc",
@@ -45,17 +52,28 @@ JOBS = (
     Job(
         "eager-nccl",
         "benchmarks.gpu.served:EagerOverNccl",
-        (Stage("", "load", 120), Stage("push", "push", 60), Stage("engine", "engine", 60)),
+        (
+            Stage("", "load", 120),
+            Stage("push", "push", 60),
+            Stage("engine", "engine", 60),
+            Stage("faults", "faults", 150),
+        ),
     ),
     Job("learner", "benchmarks.gpu.learning:Learning", (Stage("learner", "learner", 150),)),
+    Job("step", "benchmarks.gpu.step:SharedStep", (Stage("step", "step", 300),)),
+    Job("step-sleep", "benchmarks.gpu.step:SleepingStep", (Stage("step", "step", 300),)),
+    Job("demo", "benchmarks.gpu.demo:Demo", (Stage("demo_gpu", "demo", 300),), needs_model=False),
 )
 
 
 def chosen_jobs(jobs: Sequence[Job], only: Collection[str] | None) -> list[Job]:
-    """The jobs, with the stages of some parts and what those need; a job without any is left out."""
-    chosen = []
+    """The jobs, with the stages of some parts and what those need; a job without any is left out. Before the first that
+    uses the large model, one makes it."""
+    chosen: list[Job] = []
     for job in jobs:
         stages = tuple(stage for stage in job.stages if not only or stage.part in only or not stage.part)
         if any(stage.part for stage in stages):
+            if job.needs_model and MODEL not in chosen:
+                chosen.append(MODEL)
             chosen.append(replace(job, stages=stages))
     return chosen

@@ -2,13 +2,20 @@
 
 import os
 import time
+from functools import cached_property
+from threading import Timer
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from benchmarks.gpu.figures import FigureFile
 from benchmarks.gpu.machine import Bench
+from rollout.config import EngineConfig, GlooTransferConfig, IpcTransferConfig, NcclTransferConfig
+from rollout.processes import prepare_environment
 
 if TYPE_CHECKING:
     from learner.sender import WeightSender
+    from vlm.policy import Policy
 
 NUM_PUSHES = 4
 ENGINE_S = 30.0
@@ -28,7 +35,7 @@ class Served:
         self._sender: WeightSender | None = None
 
     def warm(self) -> None:
-        import vllm.v1.engine.async_llm  # noqa: F401 - the imports alone
+        prepare_environment(EngineConfig(), (0,), self._bench.on_gpu)  # vLLM reads it when it is imported
 
         import benchmarks.gpu.engine_thread
         import benchmarks.gpu.models  # noqa: F401
@@ -43,8 +50,6 @@ class Served:
         import torch
 
         from benchmarks.gpu import models
-        from benchmarks.gpu.engine_thread import EngineThread
-        from rollout.config import EngineConfig, GlooTransferConfig, IpcTransferConfig, NcclTransferConfig
         from spatial.images import ImageStore
 
         bench = self._bench
@@ -53,9 +58,7 @@ class Served:
         self._shape = models.QWEN3_VL_TOY if bench.toy else models.QWEN3_VL_2B
         self._images = ImageStore(bench.work / "images")
         started_s = time.perf_counter()
-        self._folder = models.build_model(bench.work / self._shape.name, self._shape, self._dtype, self._device)
-        if bench.on_gpu:
-            torch.cuda.empty_cache()
+        self._folder = models.build_model(bench.work / self._shape.name, self._shape, self._dtype, "cpu")
         built_s = time.perf_counter()
         transfers = {"ipc": IpcTransferConfig, "nccl": NcclTransferConfig}
         self._config = EngineConfig(
@@ -68,13 +71,18 @@ class Served:
             transfer=transfers[self.transfer]() if bench.on_gpu else GlooTransferConfig(),
             transfer_timeout_s=60.0,
         )
-        # NCCL refuses two processes of one card, unless it takes them for two machines.
-        os.environ["NCCL_HOSTID"] = "engine"
-        self._engine = EngineThread(self._folder, self._images, self._config, bench.on_gpu)
-        self._engine.start()
-        os.environ["NCCL_HOSTID"] = "learner"
+        self._start_engine()
         note = f"the model in {built_s - started_s:.1f} s more"
         self._figures.add("engine", f"{self._title}: start", time.perf_counter() - built_s, "s", note=note)
+
+    def _start_engine(self) -> None:
+        from benchmarks.gpu.engine_thread import EngineThread
+
+        # NCCL refuses two processes of one card, unless it takes them for two machines.
+        os.environ["NCCL_HOSTID"] = "engine"
+        self._engine = EngineThread(self._folder, self._images, self._config, self._bench.on_gpu)
+        self._engine.start()
+        os.environ["NCCL_HOSTID"] = "learner"
 
     def engine(self) -> None:
         """Ours, raw vLLM, and ours without regions, in turns."""
@@ -105,25 +113,9 @@ class Served:
         """Pushes while responses are under way; the first brings and checks every tensor."""
         import torch
 
-        from learner.sender import WeightSender
-        from learner.weights import DeepSpeedWeightSource
-        from rollout.transfer.channel import open_channel
-        from vlm.policy import load_policy
-
-        policy = load_policy(self._folder, self._dtype).to(self._device)
-        weights = DeepSpeedWeightSource(policy.vlm, self._dtype)
         started_s = time.perf_counter()
-        channel = open_channel(
-            [self._engine],
-            weights,
-            self._config.transfer,
-            rank=0,
-            device=self._device,
-            address="127.0.0.1",
-            timeout_s=60.0,
-        )
+        self._sender = self._open_sender()
         self._add("push", f"{self.transfer}: group", time.perf_counter() - started_s, "s")
-        self._sender = WeightSender(channel, weights, self._config.verify_every)
         found = [self._one_push(self._sender, version) for version in range(1, NUM_PUSHES + 1)]
         pack_s, push_s, pause_s, num_bytes = min(found[1:], key=lambda one: one[1])
         copy = _copy_bytes_per_s(torch.device(self._device), num_bytes)
@@ -133,6 +125,30 @@ class Served:
         self._add("push", f"{self.transfer}: pause", pause_s, "s", note=f"push alone {push_s:.3f} s")
         self._add("push", f"{self.transfer}: packing before the pause", pack_s, "s")
         self._add("push", f"{self.transfer}: first push", found[0][1], "s", note="every tensor hashed on both sides")
+
+    @cached_property
+    def _policy(self) -> "Policy":
+        from vlm.policy import load_policy
+
+        return load_policy(self._folder, self._dtype).to(self._device)
+
+    def _open_sender(self) -> "WeightSender":
+        """Form a group with the engine."""
+        from learner.sender import WeightSender
+        from learner.weights import DeepSpeedWeightSource
+        from rollout.transfer.channel import open_channel
+
+        weights = DeepSpeedWeightSource(self._policy.vlm, self._dtype)
+        channel = open_channel(
+            [self._engine],
+            weights,
+            self._config.transfer,
+            rank=0,
+            device=self._device,
+            address="127.0.0.1",
+            timeout_s=self._config.transfer_timeout_s,
+        )
+        return WeightSender(channel, weights, self._config.verify_every)
 
     def _one_push(self, sender: "WeightSender", version: int) -> tuple[float, float, float, int]:
         """Seconds of packing, of the push, of the pause; bytes."""
@@ -162,6 +178,40 @@ class Served:
             self._add("push", f"{self.transfer}: responses under way during a push", across, "", len(responses))
         return packed_s - started_s, ended_s - pushed_s, resumed_s - paused_s, receipt.num_bytes
 
+    def faults(self) -> None:
+        """The engine's processes are killed while they receive."""
+        from rollout.errors import TransferError
+
+        if self._sender is not None:
+            self._sender.close()
+        sender = self._open_sender()
+        engine = self._engine.engine
+        killed_s: list[float] = []
+
+        def kill() -> None:
+            killed_s.append(time.perf_counter())
+            for pid in engine.child_pids:
+                psutil.Process(pid).kill()
+
+        # When something has arrived, and not all of it.
+        self._engine.on_receive = Timer(0.2 if self._bench.on_gpu else 0.0, kill).start
+        sender.pack(NUM_PUSHES + 1)
+        self._engine.run(engine.update.pause())
+        try:
+            sender.push(NUM_PUSHES + 1)
+        except TransferError as error:
+            note = str(error)[:200]
+        else:
+            raise RuntimeError("the push had ended before its engine was killed")
+        self._add("faults", f"{self.transfer}: until the push has failed", _since(killed_s[0]), "s", note=note)
+        self._engine.close()
+        started_s = time.perf_counter()
+        self._start_engine()
+        self._add("faults", f"{self.transfer}: start of another engine", time.perf_counter() - started_s, "s")
+        self._sender = self._open_sender()
+        self._one_push(self._sender, NUM_PUSHES + 2)
+        self._add("faults", f"{self.transfer}: until it has the weights and generates", _since(killed_s[0]), "s")
+
     def _add(
         self, part: str, name: str, value: float, unit: str, reference: float | None = None, note: str = ""
     ) -> None:
@@ -182,6 +232,10 @@ class GraphsOverIpc(Served):
 class EagerOverNccl(Served):
     transfer = "nccl"
     is_eager = True
+
+
+def _since(then_s: float) -> float:
+    return time.perf_counter() - then_s
 
 
 def _copy_bytes_per_s(device: Any, num_bytes: int) -> float:

@@ -1,0 +1,163 @@
+"""Steps of the whole loop on one card: the program itself, with its coordinator, learner, engine and reward workers.
+
+The loop runs in a process of its own, below this one, and is killed after the last step that counts: its last
+checkpoint and its held-out questions are not to be waited for.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.gpu.figures import FigureFile
+from benchmarks.gpu.machine import Bench
+
+NUM_STEPS = 3
+"""The first does not count."""
+AIMS = {"seconds": 45.0, "tokens_per_s": 7500.0, "mfu": 0.3}
+TOY = [
+    *("training.groups_per_step.dtr=2", "training.group_size=2", "rollout.sampling.max_response_tokens=8"),
+    *("learner.deepspeed={zero_stage: 0, micro_batch_rows: 8, dtype: float32}", "rollout.cpus_per_worker=1"),
+    "rollout.engine={dtype: float32, max_model_len: 256, max_num_seqs: 16, kv_cache_gib: 0.25}",
+    "cluster.learner_rank_cpus=0.5",
+]
+
+
+class SharedStep:
+    """Learner and engine side by side in the card's memory."""
+
+    layout = "shared"
+
+    def __init__(self, bench: Bench, figures: FigureFile) -> None:
+        self._bench = bench
+        self._figures = figures
+        self._run = bench.work / f"run-{self.layout}"
+        self._loop: subprocess.Popen[bytes] | None = None
+
+    def warm(self) -> None:
+        self._loop = subprocess.Popen([sys.executable, "-m", "benchmarks.gpu.step"], stdin=subprocess.PIPE)
+        import benchmarks.gpu.models  # noqa: F401
+
+    def step(self) -> None:
+        assert self._loop is not None
+        assert self._loop.stdin is not None
+        model = self._prepare()
+        order = {"overrides": self._settings(model), "model": str(model)}
+        started_s = time.perf_counter()
+        self._loop.stdin.write(json.dumps(order).encode() + b"\n")
+        self._loop.stdin.close()
+        for number in range(1, NUM_STEPS + 1):
+            metrics = self._await_step(number)
+            if number == 1:
+                self._add("until the first step has ended", time.perf_counter() - started_s, "s")
+            else:
+                self._report(metrics, f"step {number}")
+
+    def _prepare(self) -> Path:
+        """The model and the data."""
+        import torch
+
+        from benchmarks.gpu import models
+        from benchmarks.gpu.asked import make_samples
+        from spatial.images import ImageStore
+        from spatial.whole_files import write_whole
+
+        bench = self._bench
+        shape = models.QWEN3_VL_TOY if bench.toy else models.QWEN3_VL_2B
+        dtype = torch.bfloat16 if bench.on_gpu else torch.float32
+        model = models.build_model(bench.work / shape.name, shape, dtype, "cpu")
+        data = bench.work / "data"
+        images = ImageStore(data / "images")
+        for split, number in (("train", 4 if bench.toy else 128), ("validation", 1), ("test", 1)):
+            samples = make_samples(images, number, shape.image_px, 2, seed=len(split))
+            write_whole(data / f"{split}.jsonl", "".join(sample.model_dump_json() + "\n" for sample in samples))
+        return model
+
+    def _settings(self, model: Path) -> list[str]:
+        ours = [f"run={self._run}", f"model.path={model}", f"data.folder={self._bench.work / 'data'}"]
+        if self._bench.toy:
+            ours += TOY
+        if self._bench.on_gpu:
+            ours.append(f"cluster.layout={self._layout()}")
+        return ours
+
+    def _layout(self) -> str:
+        return "{type: shared}"
+
+    def _await_step(self, number: int) -> Mapping[str, Any]:
+        """The metrics of a step, once there are any."""
+        assert self._loop is not None
+        file = self._run / "metrics.jsonl"
+        while True:
+            lines = file.read_text().splitlines() if file.exists() else []
+            if len(lines) >= number:
+                return dict(json.loads(lines[number - 1]))
+            if self._loop.poll() is not None:
+                raise RuntimeError(f"the run ended with exit code {self._loop.returncode} before step {number}")
+            time.sleep(0.1)
+
+    def _report(self, metrics: Mapping[str, Any], note: str) -> None:
+        step_s = metrics["time/step_s"]
+        self._add("a step", step_s, "s", AIMS["seconds"], note)
+        for name in ("rollout", "update", "push", "pack", "score"):
+            if (seconds := metrics.get(f"time/{name}_s")) is not None:
+                self._add(f"share of {name}", seconds / step_s, "", note=f"{note}, {seconds:.2f} s")
+        if "gpu/tokens_per_s" in metrics:
+            self._add("tokens", metrics["gpu/tokens_per_s"], "tokens/s", AIMS["tokens_per_s"], note)
+        if "gpu/mfu" in metrics:
+            self._add("MFU of updates", metrics["gpu/mfu"], "", AIMS["mfu"], note)
+        for name, value in metrics.items():
+            if name in ("kl_rollout_learner", "canary_difference", "time/rollout_pause_s") or name.startswith(
+                ("gpu/busy", "gpu/memory", "gpu/generate", "gpu/update")
+            ):
+                self._add(name, value, "", note=note)
+
+    def _add(self, name: str, value: float, unit: str, reference: float | None = None, note: str = "") -> None:
+        self._figures.add("step", f"{self.layout}: {name}", value, unit, reference=reference, note=note)
+
+    def close(self) -> None:
+        if self._loop is None or self._loop.poll() is not None:
+            return
+        # Ray's daemons would outlive it.
+        family = [*psutil.Process(self._loop.pid).children(recursive=True), psutil.Process(self._loop.pid)]
+        for process in family:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(family, timeout=10)
+
+
+class SleepingStep(SharedStep):
+    """The two take turns: engines sleep while the learner works."""
+
+    layout = "shared, sleep"
+
+    def _layout(self) -> str:
+        return "{type: shared, sleep: true}"
+
+
+def _run_loop() -> None:
+    """Train as told in a line on standard input."""
+    from rich.console import Console
+
+    from launch.run.driver import Driver
+    from launch.run.ready import Needs
+    from launch.settings.config import load_config
+
+    if not (line := sys.stdin.readline()):
+        return
+    order = json.loads(line)
+    config = load_config(Path(__file__).with_name("step.yaml"), order["overrides"])
+    # Without phases: room on the disk for checkpoints is not needed.
+    with Driver(config, Console(), Needs()) as run:
+        run.train(Path(order["model"]))
+
+
+if __name__ == "__main__":
+    _run_loop()
