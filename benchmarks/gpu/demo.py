@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from benchmarks.gpu.figures import FigureFile
-from benchmarks.gpu.machine import Bench
+from benchmarks.gpu.machine import Bench, import_all
 
 AIM_S = 180.0
 TOY = [
@@ -25,7 +25,7 @@ class Demo:
         self._figures = figures
 
     def warm(self) -> None:
-        import vlm.policy  # noqa: F401 - with torch
+        import_all("launch.run.demo", "launch.run.driver", "vlm.policy")
 
     def close(self) -> None: ...
 

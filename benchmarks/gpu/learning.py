@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.gpu.figures import FigureFile
-from benchmarks.gpu.machine import Bench
+from benchmarks.gpu.machine import Bench, import_all
 from learner.cards import card_kind
 
 if TYPE_CHECKING:
@@ -52,10 +52,11 @@ class Learning:
         self._figures = figures
 
     def warm(self) -> None:
-        import benchmarks.gpu.models  # noqa: F401
+        import_all("benchmarks.gpu.models")
         from learner.process_group import import_deepspeed
 
         import_deepspeed(self._bench.on_gpu)
+        import_all("learner.engine")
 
     def close(self) -> None: ...
 

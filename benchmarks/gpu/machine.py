@@ -1,5 +1,6 @@
 """The machine that is measured, and what every part is told about it."""
 
+import importlib
 import importlib.metadata
 import os
 import subprocess
@@ -33,6 +34,12 @@ class Bench:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Bench":
         return cls(**{**values, "out": Path(values["out"]), "work": Path(values["work"])})
+
+
+def import_all(*modules: str) -> None:
+    """Import what will be needed, before it is a process's turn."""
+    for module in modules:
+        importlib.import_module(module)
 
 
 def find_card() -> str | None:

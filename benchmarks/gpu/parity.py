@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks.gpu.figures import FigureFile
-from benchmarks.gpu.machine import Bench
+from benchmarks.gpu.machine import Bench, import_all
 from rollout.config import EngineConfig, GlooTransferConfig, IpcTransferConfig
 from rollout.processes import prepare_environment
 from vlm.families import FAMILIES
@@ -161,14 +161,8 @@ def _main() -> None:
     if bench.toy and not bench.on_gpu:
         os.environ["OMP_NUM_THREADS"] = "1"
     prepare_environment(EngineConfig(), (0,), bench.on_gpu)  # vLLM reads it when it is imported
-    _import()
+    import_all("vllm.v1.engine.async_llm", "vlm.policy", "benchmarks.gpu.engine_thread", "benchmarks.gpu.models")
     compare(bench, FigureFile(bench.out, bench.card), arguments.family, arguments.dtype)
-
-
-def _import() -> None:
-
-    import benchmarks.gpu.engine_thread
-    import benchmarks.gpu.models  # noqa: F401 - imports alone
 
 
 if __name__ == "__main__":

