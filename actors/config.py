@@ -194,6 +194,9 @@ class ClusterConfig(StrictModel):
     """Ray CPUs of one learner rank."""
     layout: LayoutConfig = SplitLayoutConfig()
     """Whether learner and engines have cards of their own (`split`), or share every card (`shared`)."""
+    mask_devices: bool = True
+    """Whether a process on a GPU sees only its own cards. On some nodes NCCL connects cards worse if each process sees
+    one alone; with false every process sees all cards of its node, its own ones first, and computes on those."""
     learner_rank_gpus: Annotated[float, Field(ge=0)] = 0
     """Ray GPUs of one learner rank: 1 on a GPU cluster. In a shared layout it need not be given."""
     learner_resources: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)

@@ -20,7 +20,8 @@ def require_device(on_gpu: bool) -> None:
     if on_gpu and not torch.cuda.is_available():
         build = "is built for CPUs: `make setup LOCK=gpu`" if torch.version.cuda is None else "finds no usable one"
         raise RuntimeError(
-            f"a learner rank needs a GPU (cluster.learner_rank_gpus), but PyTorch {torch.__version__} {build}"
+            "the config has the learner on GPUs (cluster.layout, cluster.learner_rank_gpus), but PyTorch "
+            f"{torch.__version__} {build}"
         )
 
 

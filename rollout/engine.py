@@ -54,7 +54,9 @@ class EngineSpec:
     top_p: float = 1.0
     """Below 1, log-probabilities are those of the truncated distribution (see `SamplingConfig`)."""
     on_gpu: bool = False
-    """Whether it computes on the GPUs that this process sees, or on the CPU, whatever cards there are."""
+    """Whether it computes on GPUs that this process sees, or on the CPU, whatever cards there are."""
+    gpus: tuple[int, ...] = ()
+    """Which of these GPUs, by their position among them; empty: the first ones."""
     can_sleep: bool = False
     """Whether it gives its GPUs' memory back from time to time."""
 
@@ -161,7 +163,9 @@ class RolloutEngine:
         encoder = PromptEncoder(spec.model, spec.images, spec.prompt)
         vllm = AsyncLLM.from_engine_args(
             AsyncEngineArgs(
-                **engine_arguments(spec.model, spec.config, spec.on_gpu, spec.can_sleep, encoder.pixel_limits)
+                **engine_arguments(
+                    spec.model, spec.config, spec.on_gpu, spec.can_sleep, encoder.pixel_limits, spec.gpus
+                )
             ),
             stat_loggers=[usage_logger(self.usage)],
         )

@@ -1,5 +1,6 @@
 """From the project's config to vLLM's."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,12 @@ from vlm.pixel_limits import PixelLimits
 
 
 def engine_arguments(
-    model: Path, config: EngineConfig, on_gpu: bool, can_sleep: bool = False, pixels: PixelLimits | None = None
+    model: Path,
+    config: EngineConfig,
+    on_gpu: bool,
+    can_sleep: bool = False,
+    pixels: PixelLimits | None = None,
+    gpus: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Arguments of vLLM's `AsyncEngineArgs` for a config.
 
@@ -16,11 +22,18 @@ def engine_arguments(
         can_sleep: whether it is to give its GPUs' memory back from time to time.
         pixels: of the images of its prompts, which come resized; None if vLLM is to resize as the model's processor
             does.
+        gpus: which of the GPUs that this process sees; empty: the first ones.
     """
     from vllm.config import WeightTransferConfig
 
+    # The first ones are vLLM's own choice.
+    others = list(gpus) if tuple(gpus) != tuple(range(len(gpus))) else None
     device = (
-        {"gpu_memory_utilization": config.gpu_memory_utilization, "enable_sleep_mode": can_sleep}
+        {
+            "gpu_memory_utilization": config.gpu_memory_utilization,
+            "enable_sleep_mode": can_sleep,
+            "device_ids": others,
+        }
         if on_gpu
         else {
             "kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30),

@@ -36,10 +36,14 @@ def wrong_build(build: str, on_gpu: bool) -> str | None:
     if ("cpu" in build) != on_gpu:
         return None
     wanted, lock = ("GPUs", "gpu") if on_gpu else ("CPUs", "cpu")
-    other = "0 and engine.transfer.type=gloo" if on_gpu else "1"
+    other = (
+        "on a machine without GPUs give engines none (`--config demo`, or rollout.gpus_per_worker=0 and "
+        "rollout.engine.transfer.type=gloo)"
+        if on_gpu
+        else "to run on the GPU, give engines some (`--config demo_gpu`, or rollout.gpus_per_worker=1)"
+    )
     return (
-        f"the engine is to compute on {wanted} (rollout.gpus_per_worker), and {build} is not built for them: "
-        f"`make setup LOCK={lock}`, or set rollout.gpus_per_worker={other}"
+        f"the config has engines on {wanted}, and {build} is not built for them: `make setup LOCK={lock}`, or {other}"
     )
 
 

@@ -72,7 +72,7 @@ class Nvml:
     def __init__(self, ids: Sequence[str]) -> None:
         """
         Args:
-            ids: the cards by number or by UUID, as Ray gives them.
+            ids: the cards by number or by UUID, as CUDA_VISIBLE_DEVICES has them.
 
         Raises:
             OSError: there is no driver, or it does not know a card.
@@ -168,11 +168,8 @@ def merged(samples: Sequence[CardSample]) -> list[CardSample]:
     ]
 
 
-def start_meter(owner: str, own_bytes: Callable[[], int] = lambda: 0) -> CardMeter | None:
-    """A meter of the cards that Ray gave this actor; None, with a warning in the log, where NVML does not answer."""
-    import ray
-
-    ids = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
+def start_meter(owner: str, ids: Sequence[str], own_bytes: Callable[[], int] = lambda: 0) -> CardMeter | None:
+    """A meter of an actor's cards, by number or UUID; None, with a warning in the log, where NVML does not answer."""
     try:
         meter = CardMeter(owner, Nvml(ids), own_bytes)
     except OSError as error:

@@ -1,8 +1,8 @@
-"""Where an actor finds room, and which cards it sees there: the config decides, not the machine."""
+"""Waiting for room in the cluster: who waits, for what, and which resource is short."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import ray
 
@@ -32,16 +32,6 @@ def resources_of_ray() -> Resources:
 
 class NoRoomError(RuntimeError):
     """The cluster has no room for an actor; the message says what it asks for and what there is."""
-
-
-def runtime_env(num_gpus: float, **variables: str) -> dict[str, Any]:
-    """Ray's `runtime_env` of an actor that asks for `num_gpus`, with more environment variables.
-
-    Ray sets CUDA_VISIBLE_DEVICES for actors that ask for GPUs, and leaves it alone for all others, which then see every
-    card of the machine; here they see none.
-    """
-    hidden = {} if num_gpus else {"CUDA_VISIBLE_DEVICES": ""}
-    return {"env_vars": hidden | variables}
 
 
 async def await_room(

@@ -11,6 +11,7 @@ from actors.pool.rollout_pool import RolloutPool
 from actors.pool.waits import Waits
 from actors.run.run_folder import RunFolder
 from actors.workers.learner_group import LearnerGroup
+from actors.workers.places import Places
 from actors.workers.reward_worker import RewardPool
 from actors.workers.rollout_handle import RolloutWorkerHandle
 from actors.workers.rollout_worker import RolloutSpec
@@ -24,6 +25,7 @@ def make_rollouts(
     config: SessionConfig,
     model: Path,
     images: tuple[Path, ...],
+    places: Places,
     waits: Waits,
     report: Callable[[str], None],
 ) -> RolloutPool:
@@ -32,10 +34,13 @@ def make_rollouts(
     Args:
         model: the weights that engines load when they start.
         images: the stores that hold the images of the prompts.
+        places: where engines live.
     """
     spec = RolloutSpec(model, images, config.prompt, config.rollout, config.engines_on_gpu, config.cluster.takes_turns)
     return RolloutPool(
-        lambda name, number: RolloutWorkerHandle(spec, name, number, config.cluster.deadlines, report),
+        lambda name, number: RolloutWorkerHandle(
+            spec, name, number, places.of_engine, config.cluster.deadlines, report
+        ),
         config.rollout.health,
         config.rollout.engine.max_num_seqs,
         config.training.max_attempts,

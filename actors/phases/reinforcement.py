@@ -70,7 +70,7 @@ class _Training:
         self._phase = phase
         self._session = session
         self._telemetry = telemetry
-        self._scaling = make_scaling(session.config.rollout)
+        self._scaling = make_scaling(session.config.rollout, session.config.max_workers)
         self._rewards = make_reward_pool(session.config, session.warnings.add)
         self._engines = asyncio.ensure_future(session.start_rollouts(phase.model, phase.resume_from))
         self._graders = asyncio.ensure_future(self._rewards.start())

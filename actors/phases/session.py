@@ -24,6 +24,7 @@ from actors.run.run_folder import RunFolder
 from actors.run.status import RunStatus, Warnings
 from actors.workers.learner_group import LearnerGroup
 from actors.workers.learner_rank import LearnerSpec
+from actors.workers.places import Places
 from learner.checkpoint_store import read_loop_state
 from learner.config import LearnerConfig
 from learner.description import describe_correction
@@ -47,6 +48,7 @@ class Session:
         self.trainer: Trainer | None = None
         """The training loops of this phase, or of the last one that had some."""
         self._rollouts: RolloutPool | None = None
+        self._places = Places(config)
 
     async def start_rollouts(
         self, model: Path, resume_from: Path | None = None, images: Path | None = None
@@ -61,9 +63,9 @@ class Session:
         if self._rollouts is None:
             config = self.config.rollout
             stores = (images,) if images else self.folder.image_stores
-            self._rollouts = make_rollouts(self.config, model, stores, self.waits, self.warnings.add)
+            self._rollouts = make_rollouts(self.config, model, stores, self._places, self.waits, self.warnings.add)
             state = read_loop_state(resume_from) if resume_from is not None else {}
-            size = first_size(config, state)
+            size = first_size(config, self.config.max_workers, state)
             if size != config.num_workers:
                 self.warnings.add(
                     f"rollout workers: {size}, as when {resume_from} was written, instead of rollout.num_workers="
@@ -89,7 +91,8 @@ class Session:
     ) -> LearnerGroup:
         """A learner for one phase, which ends it with `shutdown`.
 
-        Where it takes turns with engines, its turn begins before it loads, and ends with its first push.
+        On shared cards it loads after the engines. Where the two take turns, the learner's begins before it loads, and
+        ends with its first push.
 
         Args:
             config: the run's own settings, or those of its cold start.
@@ -99,9 +102,11 @@ class Session:
             checkpoints: where its training state is kept, if not in the folder of reinforcement learning.
             engines: those of the phase, which may be loading still.
         """
-        if engines is not None and self.config.cluster.takes_turns:
+        if engines is not None and self.config.cluster.layout.type == "shared":
             # An engine measures the memory of its cards when it loads, and must be alone there.
-            await TakingTurns((await engines).roster, self.waits).begin_learning()
+            pool = await engines
+            if self.config.cluster.takes_turns:
+                await TakingTurns(pool.roster, self.waits).begin_learning()
         whole = self.config
         spec = LearnerSpec(
             config=config,
@@ -118,7 +123,7 @@ class Session:
             on_gpu=whole.cluster.learner_on_gpu,
             takes_turns=whole.cluster.takes_turns,
         )
-        learner = LearnerGroup(spec, whole.cluster, whole.rollout.engine, self.warnings.add)
+        learner = LearnerGroup(spec, whole.cluster, whole.rollout.engine, self._places.of_rank, self.warnings.add)
         await learner.start()
         return learner
 
@@ -177,7 +182,7 @@ class Session:
         Raises:
             ValueError: outside rollout.min_workers and max_workers, or before there is a pool.
         """
-        scale_pool(self._pool_now(), self.config.rollout, num_rollouts)
+        scale_pool(self._pool_now(), self.config.rollout, self.config.max_workers, num_rollouts)
         return self._workers()
 
     def steer(self, what: Steer, worker: str) -> None:

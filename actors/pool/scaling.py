@@ -101,19 +101,19 @@ class QueueScaling:
         return None
 
 
-def first_size(config: RolloutConfig, loop_state: Mapping[str, Any]) -> int:
-    """Workers to begin with: the number wanted when `loop_state` was written, within the config's bounds."""
+def first_size(config: RolloutConfig, max_workers: int, loop_state: Mapping[str, Any]) -> int:
+    """Workers to begin with: the number wanted when `loop_state` was written, within the run's bounds."""
     asked = loop_state.get("num_rollout_workers", config.num_workers)
-    return min(max(asked, config.min_workers), config.max_workers)
+    return min(max(asked, config.min_workers), max_workers)
 
 
-def make_scaling(config: RolloutConfig) -> QueueScaling | None:
+def make_scaling(config: RolloutConfig, max_workers: int) -> QueueScaling | None:
     """The rule that changes the pool's size; None if the size is fixed."""
     match config.scaling:
         case FixedScalingConfig():
             return None
         case QueueScalingConfig():
-            return QueueScaling(config.scaling, config.min_workers, config.max_workers)
+            return QueueScaling(config.scaling, config.min_workers, max_workers)
 
 
 def follow_load(
@@ -134,16 +134,19 @@ def _percents(shares: list[float]) -> str:
 Steer = Literal["drain", "restart"]
 
 
-def scale_pool(pool: RolloutPool, config: RolloutConfig, size: int) -> None:
+def scale_pool(pool: RolloutPool, config: RolloutConfig, max_workers: int, size: int) -> None:
     """Resize the pool to the number of workers that a person wants.
+
+    Args:
+        max_workers: most that the run may have: `config.max_workers`, or fewer where its cards carry no more.
 
     Raises:
         ValueError: the run's config does not allow that number.
     """
-    if not config.min_workers <= size <= config.max_workers:
+    if not config.min_workers <= size <= max_workers:
+        most = f"max_workers={max_workers}" if max_workers == config.max_workers else f"the {max_workers} of its cards"
         raise ValueError(
-            f"{size} rollout workers: the run's config allows rollout.min_workers={config.min_workers} to "
-            f"max_workers={config.max_workers}"
+            f"{size} rollout workers: the run's config allows rollout.min_workers={config.min_workers} to {most}"
         )
     pool.scale(size)
 

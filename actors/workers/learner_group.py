@@ -5,16 +5,17 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import ray
 
 from actors.cluster.calls import DeadlineError, answers, call, why_gone
 from actors.cluster.card_meter import CardTrack
-from actors.cluster.placement import await_room, runtime_env
+from actors.cluster.placement import await_room
 from actors.config import ClusterConfig
 from actors.pool.worker import EnginePort
 from actors.workers.learner_rank import LearnerRank, LearnerSpec
+from actors.workers.places import Place
 from flow.group import Group
 from flow.receipt import PushReceipt
 from learner.errors import PortTakenError
@@ -40,33 +41,25 @@ class LearnerGroup:
     """All learner ranks, called as one; results are those of rank 0."""
 
     def __init__(
-        self, spec: LearnerSpec, cluster: ClusterConfig, rollout_engine: EngineConfig, report: Callable[[str], None]
+        self,
+        spec: LearnerSpec,
+        cluster: ClusterConfig,
+        rollout_engine: EngineConfig,
+        place_of_rank: Callable[[int], Place],
+        report: Callable[[str], None],
     ) -> None:
         """
         Args:
+            place_of_rank: where each rank lives.
             report: called with a message for every optimiser step that was skipped, and when a rank finds no room.
         """
         self._spec = spec
+        self._cluster = cluster
         self._rollout_engine = rollout_engine
         self._deadlines = cluster.deadlines
+        self._place_of_rank = place_of_rank
         self._report = report
-        asked = {"CPU": cluster.learner_rank_cpus, "GPU": cluster.learner_rank_gpus} | cluster.learner_resources
-        self._asked = {name: amount for name, amount in asked.items() if amount}
-        options: dict[str, Any] = {
-            "num_cpus": cluster.learner_rank_cpus,
-            "num_gpus": cluster.learner_rank_gpus,
-            "resources": cluster.learner_resources,
-            # Ray would give a rank as many threads as it asks for CPUs, a number that is for placement only.
-            "runtime_env": runtime_env(
-                cluster.learner_rank_gpus,
-                **({} if spec.num_threads is None else {"OMP_NUM_THREADS": str(spec.num_threads)}),
-            ),
-        }
-        self._new_rank = _REMOTE.options(**options).remote
-        self._ranks = self._make_ranks()
-
-    def _make_ranks(self) -> list[ray.actor.ActorHandle]:
-        return [self._new_rank(self._spec, rank) for rank in range(self._spec.config.num_ranks)]
+        self._ranks: list[ray.actor.ActorHandle] = []
 
     async def start(self) -> str:
         """Start every rank; returns the attention that is active.
@@ -78,7 +71,7 @@ class LearnerGroup:
             Exception: a rank cannot load; the error as it was raised, with the rank's name as a note.
         """
         for tries_left in reversed(range(_PORT_TRIES)):
-            await self._await_room()
+            self._ranks = await self._make_ranks()
             address, port = await self._address()
             try:
                 return await self._call(self._deadlines.start_s, LearnerRank.start, address, port)
@@ -88,17 +81,32 @@ class LearnerGroup:
                 _log.warning("%s; the ranks start again with another", error)
                 # The others wait at that port for a rank 0 that is not there.
                 self.shutdown()
-                self._ranks = self._make_ranks()
         raise AssertionError("unreachable")
 
-    async def _await_room(self) -> None:
-        place_s = self._deadlines.place_s
-        await asyncio.gather(
-            *(
-                await_room(call(rank, LearnerRank.address), self._asked, place_s, who=name, report=self._report)
-                for name, rank in zip(self._names, self._ranks, strict=True)
-            )
+    async def _make_ranks(self) -> list[ray.actor.ActorHandle]:
+        """Ranks that have found room."""
+        return await asyncio.gather(*map(self._make_rank, range(self._spec.config.num_ranks)))
+
+    async def _make_rank(self, rank: int) -> ray.actor.ActorHandle:
+        name, place_s, cluster = f"learner-{rank}", self._deadlines.place_s, self._cluster
+        seat = await self._place_of_rank(rank).seat(place_s, who=name, report=self._report)
+        # DeepSpeed computes on this one of the cards that the process sees.
+        card = {"LOCAL_RANK": str(seat.cards.own[0])} if seat.cards.own else {}
+        # Ray would give a rank as many threads as it asks for CPUs, a number that is for placement only.
+        num_threads = self._spec.num_threads
+        threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
+        actor = _REMOTE.options(
+            num_cpus=cluster.learner_rank_cpus, resources=cluster.learner_resources, **seat.options(**card, **threads)
+        ).remote(self._spec, rank, seat.cards)
+        # In its room there may still be an earlier rank that is ending.
+        await await_room(
+            call(actor, LearnerRank.address),
+            {"CPU": cluster.learner_rank_cpus},
+            place_s,
+            who=name,
+            report=self._report,
         )
+        return actor
 
     async def load_chains(self, file: Path, max_bad_share: float, left_out: frozenset[str]) -> int:
         return await self._call(self._deadlines.start_s, LearnerRank.load_chains, file, max_bad_share, left_out)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import ray
 
 from actors.cluster.card_meter import CardMeter, CardTrack, start_meter
+from actors.cluster.cards import NO_CARDS, Cards
 from flow.group import Group
 from flow.receipt import PushReceipt
 from learner.config import LearnerConfig
@@ -64,9 +65,10 @@ class LearnerRank:
     _engine: "LearnerEngine"
     _batches: "SftBatches"
 
-    def __init__(self, spec: LearnerSpec, rank: int) -> None:
+    def __init__(self, spec: LearnerSpec, rank: int, cards: Cards = NO_CARDS) -> None:
         self._spec = spec
         self._rank = rank
+        self._cards = cards
         self._sender: WeightSender | None = None
         # Of the present weights: the version that engines were given last, plus one for each update since, because
         # there may be no engine to push to. None before the first push.
@@ -111,7 +113,9 @@ class LearnerRank:
             from learner.flops import ModelFlops
 
             self._flops = ModelFlops.of_model(self._engine.vlm)
-            self._meter = start_meter(f"learner-{self._rank}", partial(torch.cuda.memory_reserved, self._engine.device))
+            self._meter = start_meter(
+                f"learner-{self._rank}", self._cards.names, partial(torch.cuda.memory_reserved, self._engine.device)
+            )
         return self._engine.attention
 
     def card_tracks(self) -> list[CardTrack]:

@@ -9,7 +9,8 @@ import psutil
 import ray
 
 from actors.cluster.calls import DeadlineError, answer, call, why_gone
-from actors.cluster.placement import await_room, runtime_env
+from actors.cluster.cards import NO_CARDS
+from actors.cluster.placement import await_room
 from actors.config import ClusterConfig
 from flow.score import Failure, Score
 from rewards.config import RewardConfig
@@ -116,7 +117,7 @@ class RewardPool:
 
     async def _new_worker(self) -> ray.actor.ActorHandle:
         cpus = self._cluster.reward_worker_cpus
-        worker = _REMOTE.options(num_cpus=cpus, runtime_env=runtime_env(0)).remote(
+        worker = _REMOTE.options(num_cpus=cpus, runtime_env=NO_CARDS.runtime_env()).remote(
             self._config, self._cluster.reward_memory_gib
         )
         deadlines, who = self._cluster.deadlines, "reward worker"

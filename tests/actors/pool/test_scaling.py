@@ -103,7 +103,7 @@ def test_the_load_is_read_from_a_steps_metrics() -> None:
 async def test_a_pool_follows_its_load_once_its_workers_serve() -> None:
     pool, _ = make_pool()
     await pool.start(1)
-    scaling = make_scaling(RolloutConfig(scaling=CONFIG.replace(cool_down_s=0.001)))
+    scaling = make_scaling(RolloutConfig(scaling=CONFIG.replace(cool_down_s=0.001)), 4)
     assert scaling is not None
     starved = {"time/step_s": 1.0, "time/wait_s": 0.5, "time/rollout_s": 1.0}
     said: list[str] = []
@@ -120,7 +120,7 @@ async def test_a_pool_follows_its_load_once_its_workers_serve() -> None:
 
 
 def test_a_pool_of_fixed_size_has_no_policy_and_synchronous_training_none_that_works() -> None:
-    assert make_scaling(RolloutConfig()) is None
+    assert make_scaling(RolloutConfig(), 8) is None
     with pytest.raises(ConfigError, match=r"training\.max_staleness=0: the learner then waits"):
         load_config("demo", ["rollout.scaling={type: queue}"])
     config = load_config("demo", ["rollout.scaling={type: queue}", "training.max_staleness=1"])
@@ -132,4 +132,4 @@ def test_a_pool_of_fixed_size_has_no_policy_and_synchronous_training_none_that_w
 @pytest.mark.parametrize(("asked", "size"), [(0, 1), (1, 1), (3, 3), (9, 4), (None, 2)])
 def test_a_resumed_run_begins_with_as_many_workers_as_it_had_within_its_bounds(asked: int | None, size: int) -> None:
     config = RolloutConfig(num_workers=2, min_workers=1, max_workers=4)
-    assert first_size(config, {} if asked is None else {"step": 5, "num_rollout_workers": asked}) == size
+    assert first_size(config, 4, {} if asked is None else {"step": 5, "num_rollout_workers": asked}) == size

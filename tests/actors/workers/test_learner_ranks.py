@@ -152,11 +152,11 @@ class PlayedGroup(LearnerGroup):
         self.num_ended = 0
         self._spec = SimpleNamespace(config=LearnerConfig(num_ranks=2))
         self._deadlines = DeadlineConfig()
-        self._new_rank = lambda spec, rank: PlayedRank(rank, ports, taken, self.started)
-        self._ranks = self._make_ranks()
+        self._new_rank = lambda rank: PlayedRank(rank, ports, taken, self.started)
+        self._ranks = []
 
-    async def _await_room(self) -> None:
-        """There is no Ray to ask."""
+    async def _make_rank(self, rank: int) -> Any:
+        return self._new_rank(rank)
 
     def shutdown(self) -> None:
         self.num_ended += len(self._ranks)
