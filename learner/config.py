@@ -41,6 +41,10 @@ class DeepSpeedConfig(StrictModel):
     optimizer_offload: Literal["none", "cpu"] = "none"
     """"cpu": float32 masters and moments stay in host memory, where each optimiser step is made: 12 bytes a weight less
     on the GPUs, in return for a slower step. Needs zero_stage >= 1."""
+    image_features_mib: Annotated[int, Field(ge=0)] = 1024
+    """Most memory of each rank's device, in MiB, for features of images, where neither vision nor projector is trained:
+    an update then encodes each image once for all its passes. An image of a megapixel takes some 16 MiB with a 2B and
+    32 with an 8B. 0: none are kept. Without effect under ZeRO 3."""
     collective_timeout_s: Positive = 1500.0
     """Seconds after which a collective that waits for another rank ends the process. While ranks start, save or push,
     `cluster.deadlines` may end the wait earlier."""
@@ -253,6 +257,14 @@ class LearnerConfig(StrictModel):
     def first_language_layer(self, num_layers: int) -> int:
         """The first layer of the language model that is trained, of `num_layers`, counted from 0."""
         return num_layers - (self.last_language_layers or num_layers)
+
+    @property
+    def keeps_image_features(self) -> bool:
+        """Whether an update keeps features of images, because no weight that makes them is trained. Under ZeRO-3 a call
+        of the vision tower is a collective, which every rank must make equally often whatever it remembers."""
+        makers = {"vision", "projector"}
+        is_frozen = makers <= set(self.freeze) if self.lora is None else makers.isdisjoint(self.lora.parts)
+        return is_frozen and self.deepspeed.zero_stage < 3 and self.deepspeed.image_features_mib > 0
 
     def for_cold_start(self) -> Self:
         """The same learner with the cold start's optimiser and frozen parts, and without a reference."""

@@ -25,6 +25,7 @@ import torch.distributed as dist
 from learner.batch import Row, SftRow, TrainingRow
 from learner.checkpoint_store import alternative
 from learner.config import LearnerConfig
+from learner.frozen_vision import FrozenVision
 from learner.host_memory import HostMemory, module_tensors, optimizer_tensors, release_cache
 from learner.layout import lay_out_policy, lay_out_reference, resolve_attention
 from learner.model_export import export_model
@@ -108,9 +109,15 @@ class LearnerEngine:
             self._steps,
             config,
             reference=frozen,
+            vision=self._frozen_vision(own),
             steps_per_update=steps_per_update,
             temperature=temperature,
         )
+
+    def _frozen_vision(self, reference: torch.nn.Module | None) -> FrozenVision | None:
+        if not self._config.keeps_image_features:
+            return None
+        return FrozenVision(self._engine.module, reference, self._config.deepspeed.image_features_mib * 2**20)
 
     @property
     def vlm(self) -> Any:

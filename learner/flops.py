@@ -139,7 +139,8 @@ def update_flops(model: ModelFlops, rows: Sequence[RowSize], config: LearnerConf
     vision tower encodes each image once in all."""
     if not rows:
         return 0.0
-    num_mini_batches = min(config.optimizer_steps_per_batch, len(rows))
+    num_groups = len({index if row.prompt is None else row.prompt for index, row in enumerate(rows)})
+    num_mini_batches = min(config.optimizer_steps_per_batch, num_groups)
     proximal = 1 - 1 / num_mini_batches
     num_forward = proximal + (1.0 if config.kl_coefficient > 0 else 0.0)
     text = model.of_rows(rows, is_training=True) + num_forward * model.of_rows(rows, is_training=False)

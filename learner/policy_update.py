@@ -5,12 +5,14 @@ for each mini-batch: for each micro-batch: forward, loss, backward;  then one op
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 
 from torch import Tensor
 
 from learner.batch import TrainingRow, rows_by_group
 from learner.config import LearnerConfig
+from learner.frozen_vision import FrozenVision
 from learner.metrics import TokenMeans, names_by_staleness
 from learner.objective import OFF_POLICY, policy_objective
 from learner.passes import CutBatch, ForwardPass, MiniBatch, RankPasses
@@ -28,6 +30,7 @@ class PolicyTraining:
         config: LearnerConfig,
         *,
         reference: ForwardPass | None,
+        vision: FrozenVision | None,
         steps_per_update: int,
         temperature: float,
     ) -> None:
@@ -36,6 +39,7 @@ class PolicyTraining:
             passes, steps: this rank's.
             config: the algorithm.
             reference: the policy that the KL penalty holds on to.
+            vision: lets an update encode each image once; None: as often as passes show it.
             steps_per_update: optimiser steps planned for one update; the learning rate moves on by them even if an
                 update makes fewer.
             temperature: that the engines sample at.
@@ -44,6 +48,7 @@ class PolicyTraining:
         self._steps = steps
         self._config = config
         self._reference = reference
+        self._vision = vision
         self._steps_per_update = steps_per_update
         self._temperature = temperature
         self.num_updates = 0
@@ -80,13 +85,14 @@ class PolicyTraining:
         seed = (config.seed, self.num_updates)
         groups = rows_by_group(rows)
         batch = self._passes.cut(rows, shuffle_into_mini_batches(groups, config.optimizer_steps_per_batch, seed))
-        # The first mini-batch is updated from the very weights that are the proximal policy: its own forward pass
-        # yields the proximal log-probabilities.
-        proximal = self._logprobs(self._passes.policy, batch, batch.mini_batches[1:])
-        reference = {} if self._reference is None else self._logprobs(self._reference, batch, batch.mini_batches)
         versions = {span.weight_version for row in rows for span in row.trajectory.version_spans}
         means = TokenMeans(names_by_staleness(versions, weight_version), OFF_POLICY)
-        results = [self._step(batch, mini_batch, proximal, reference, means) for mini_batch in batch.mini_batches]
+        with nullcontext() if self._vision is None else self._vision.kept():
+            # The first mini-batch is updated from the very weights that are the proximal policy: its own forward pass
+            # yields the proximal log-probabilities.
+            proximal = self._logprobs(self._passes.policy, batch, batch.mini_batches[1:])
+            reference = {} if self._reference is None else self._logprobs(self._reference, batch, batch.mini_batches)
+            results = [self._step(batch, mini_batch, proximal, reference, means) for mini_batch in batch.mini_batches]
         self._steps.advance_schedule(self._steps_per_update - len(results))
         self.num_updates += 1
         return self._steps.summary(results, means) | {"padding_share": batch.padding_share}

@@ -15,6 +15,7 @@ into cells of a grid), and `vlm.prompt` and `vlm.hub.region_inputs` rely on it.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from vlm.config import TinyModelConfig
@@ -23,6 +24,7 @@ from vlm.errors import CheckpointError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vlm.image_features import ImageFeatures
     from vlm.policy import PolicyBatch
 
 Part = Literal["vision", "projector", "region", "language"]
@@ -60,8 +62,10 @@ class Family:
     """Settings of a tiny model's language model that other families do not have; see `vlm.tiny.model_config`."""
     tiny_vision: Callable[[TinyModelConfig], Settings]
     """The same for the vision tower."""
-    visual_inputs: Callable[[Any, "PolicyBatch"], Settings]
-    """(model, batch) → the inner model's arguments for the batch's images and for its positions."""
+    encode_images: "Callable[[Any, Tensor, Tensor], list[ImageFeatures]]"
+    """(model, pixel values, grids) → what the vision tower and the projector make of each image."""
+    visual_inputs: "Callable[[PolicyBatch, list[ImageFeatures]], Settings]"
+    """(batch, features of its images) → the inner model's arguments for images and for positions."""
     patch_embedding: Callable[[Any], Any]
     """(model) → the convolution that embeds patches; its stride must equal its kernel."""
     queries_and_keys: "Callable[[Any, Tensor, Any], tuple[Tensor, Tensor]] | None" = None
@@ -109,17 +113,28 @@ class Family:
         return name.startswith(self.final_norm) if layer is None else layer >= first_layer
 
 
-def _qwen_visual_inputs(vlm: Any, batch: "PolicyBatch") -> Settings:
-    """The vision tower's features of each shown image; every image is encoded once. Positions have time, height and
-    width (M-RoPE), and are computed from token types and the images' grids."""
-    features = vlm.model.get_image_features(batch.pixel_values.to(vlm.dtype), batch.image_grid_thw, return_dict=True)
-    shown = batch.shown_images.tolist()
-    features.pooler_output = [features.pooler_output[image] for image in shown]
-    if getattr(features, "deepstack_features", None) is not None:
-        features.deepstack_features = [[layer[image] for image in shown] for layer in features.deepstack_features]
+def _qwen_encode_images(vlm: Any, pixel_values: "Tensor", image_grid_thw: "Tensor") -> "list[ImageFeatures]":
+    from vlm.image_features import ImageFeatures
+
+    output = vlm.model.get_image_features(pixel_values.to(vlm.dtype), image_grid_thw, return_dict=True)
+    layers = getattr(output, "deepstack_features", None) or ()
+    return [
+        ImageFeatures(merged, tuple(layer[image] for layer in layers))
+        for image, merged in enumerate(output.pooler_output)
+    ]
+
+
+def _qwen_visual_inputs(batch: "PolicyBatch", features: "list[ImageFeatures]") -> Settings:
+    """The features of each shown image. Positions have time, height and width (M-RoPE), and are computed from token
+    types and the images' grids."""
+    shown = [features[image] for image in batch.shown_images.tolist()]
+    encoded = SimpleNamespace(
+        pooler_output=[image.merged for image in shown],
+        deepstack_features=[list(layer) for layer in zip(*(image.deepstack for image in shown), strict=True)],
+    )
     return {
         "mm_token_type_ids": batch.mm_token_type_ids,
-        "mm_encoder_outputs": {"image": features},
+        "mm_encoder_outputs": {"image": encoded},
         "image_grid_thw": batch.image_grid_thw[batch.shown_images],
     }
 
@@ -179,6 +194,7 @@ QWEN3_VL = Family(
     classes=_qwen3_vl_classes,
     tiny_text=_qwen3_vl_tiny_text,
     tiny_vision=_qwen3_vl_tiny_vision,
+    encode_images=_qwen_encode_images,
     visual_inputs=_qwen_visual_inputs,
     patch_embedding=_qwen_patch_embedding,
     queries_and_keys=_qwen3_queries_and_keys,
@@ -218,6 +234,7 @@ QWEN2_5_VL = Family(
     classes=_qwen2_5_vl_classes,
     tiny_text=_qwen2_5_vl_tiny_text,
     tiny_vision=_qwen2_5_vl_tiny_vision,
+    encode_images=_qwen_encode_images,
     visual_inputs=_qwen_visual_inputs,
     patch_embedding=_qwen_patch_embedding,
 )

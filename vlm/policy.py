@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from types import MethodType
 from typing import Any, Literal, Self
@@ -16,6 +17,7 @@ from vlm.config import LOGIT_ROWS as _LOGIT_ROWS
 from vlm.errors import CheckpointError
 from vlm.families import family_of
 from vlm.hub.region_inputs import RegionInputs
+from vlm.image_features import FeatureCache, ImageFeatures, ImageName
 from vlm.model_folders import load_model_config, model_class
 from vlm.prompt import VisionInputs
 
@@ -46,6 +48,8 @@ class PolicyBatch:
     pixel_values: Float[Tensor, "patches patch_values"]
     """Each image once, even if several rows show it: a group's responses share their images."""
     image_grid_thw: Int[Tensor, "images 3"]
+    image_names: tuple[ImageName, ...]
+    """What tells each image from all others; see `VisionInputs.image_names`."""
     shown_images: Int[Tensor, " shown"]
     """The index of each shown image, row by row."""
     regions: RegionInputs
@@ -56,7 +60,7 @@ class PolicyBatch:
     def collate(
         cls, rows: Sequence[PolicyRow], pad_token_id: int, image_token_id: int, min_head_calls: int = 1
     ) -> Self:
-        """Pad rows on the right; rows with the same `VisionInputs` object share its images.
+        """Pad rows on the right; an image that several rows show, by its name, is there once.
 
         `min_head_calls`: the calls of the head that other ranks make in the same pass (see `MicroPlan`).
         """
@@ -69,17 +73,22 @@ class PolicyBatch:
             input_ids[index, : len(tokens)] = torch.tensor(tokens)
             attention_mask[index, : len(tokens)] = 1
             response_mask[index, len(row.prompt_token_ids) : len(tokens)] = True
-        visions = {id(row.vision): row.vision for row in rows}
-        counts = [len(vision.image_grid_thw) for vision in visions.values()]
-        images = dict(zip(visions, torch.arange(sum(counts)).split(counts), strict=True))
+        images: dict[ImageName, tuple[Tensor, Tensor]] = {}
+        for vision in {id(row.vision): row.vision for row in rows}.values():
+            pixels = vision.pixel_values.split(vision.image_grid_thw.prod(-1).tolist())
+            for name, values, grid in zip(vision.image_names, pixels, vision.image_grid_thw, strict=True):
+                images.setdefault(name, (values, grid))
+        pixel_values, grids = zip(*images.values(), strict=True)
+        places = {name: place for place, name in enumerate(images)}
         return cls(
             input_ids=input_ids,
             attention_mask=attention_mask,
             response_mask=response_mask,
             mm_token_type_ids=(input_ids == image_token_id).long(),
-            pixel_values=torch.cat([vision.pixel_values for vision in visions.values()]),
-            image_grid_thw=torch.cat([vision.image_grid_thw for vision in visions.values()]),
-            shown_images=torch.cat([images[id(row.vision)] for row in rows]),
+            pixel_values=torch.cat(pixel_values),
+            image_grid_thw=torch.stack(grids),
+            image_names=tuple(images),
+            shown_images=torch.tensor([places[name] for row in rows for name in row.vision.image_names]),
             regions=RegionInputs.cat([row.vision.regions for row in rows]),
             num_head_calls=max(min_head_calls, head_calls(sum(len(row.response_token_ids) for row in rows))),
         )
@@ -87,9 +96,9 @@ class PolicyBatch:
     def to(self, device: torch.device | str) -> Self:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         moved: dict[str, Any] = {
-            name: value if isinstance(value, int) else value.to(device) for name, value in values.items()
+            name: value.to(device) for name, value in values.items() if isinstance(value, (Tensor, RegionInputs))
         }
-        return type(self)(**moved)
+        return type(self)(**values | moved)
 
 
 def head_calls(num_response_tokens: int) -> int:
@@ -122,6 +131,8 @@ class Policy(nn.Module):
         self.vlm: Any = vlm
         self._banned = banned_token_ids(vlm.config)
         self._knows_regions = hasattr(vlm.model, "region_encoder")
+        self.feature_cache: FeatureCache | None = None
+        """Set while features of images may be kept from pass to pass, because no weight that makes them is trained."""
 
     def forward(
         self, batch: PolicyBatch, temperature: float = 1.0, bans: bool = True
@@ -136,7 +147,7 @@ class Policy(nn.Module):
         hidden = self.vlm.model(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
-            **self._family.visual_inputs(self.vlm, batch),
+            **self._family.visual_inputs(batch, self._image_features(batch)),
             **({"regions": batch.regions} if self._knows_regions else {}),
             use_cache=False,
         ).last_hidden_state
@@ -152,6 +163,12 @@ class Policy(nn.Module):
         logprobs, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
         shape = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
         return shape.masked_scatter(mask, logprobs), shape.masked_scatter(mask, entropies)
+
+    def _image_features(self, batch: PolicyBatch) -> list[ImageFeatures]:
+        encode = partial(self._family.encode_images, self.vlm)
+        if self.feature_cache is None:
+            return encode(batch.pixel_values, batch.image_grid_thw)
+        return self.feature_cache.features(batch, encode)
 
     def _head(
         self, hidden: Float[Tensor, "rows width"], targets: Int[Tensor, " rows"], temperature: float, bans: bool

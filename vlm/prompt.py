@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 
 import torch
+from cachetools import LRUCache
 from jaxtyping import Float, Int
 from PIL import Image
 
@@ -16,13 +17,14 @@ from spatial.sample import BadImageError, ImageRef, ReasoningPath, Region, Spati
 from vlm.config import PromptConfig, RegionStyle
 from vlm.hub.region_inputs import RegionInputs, coverage
 from vlm.hub.region_prompts import REGION
+from vlm.image_features import ImageName
 from vlm.model_folders import add_region_token, load_processor
 from vlm.pixel_limits import PixelLimits
 from vlm.regions import describe_boxes, describe_points, region_label, relative_box
 from vlm.sample_regions import RegionSpec, positions_in_3d, region_inputs, shapes_of
 from vlm.shown_images import ShownImages
 
-# Of cached pixel values. An image of 128 × 128 pixels takes 0.4 MB, one of a megapixel 23 MiB.
+# Of cached inputs. An image of 128 × 128 pixels takes 0.4 MB, one of a megapixel 23 MiB.
 _MAX_CACHED_BYTES = 512 * 2**20
 
 
@@ -42,6 +44,13 @@ class VisionInputs:
     image_grid_thw: Int[torch.Tensor, "images 3"]
     """Patches in time, height and width, for each image."""
     regions: RegionInputs
+    image_names: tuple[ImageName, ...]
+    """Of each image, as it is shown. Images of one name have the same pixels, whichever prompts show them."""
+
+    @property
+    def num_bytes(self) -> int:
+        regions = (getattr(self.regions, field.name) for field in fields(self.regions))
+        return sum(tensor.nbytes for tensor in (self.pixel_values, self.image_grid_thw, *regions))
 
 
 _DESCRIPTIONS: Mapping[RegionStyle, Callable[[Sequence[Region], Sequence[ImageRef], int], str]] = {
@@ -105,8 +114,9 @@ class PromptEncoder:
                 "response could not be learned; give the tokenizer a separate padding token"
             )
         # The members of a group and the micro-batches of an update need the same prompts repeatedly.
-        self._vision: dict[tuple[object, ...], VisionInputs] = {}
-        self._max_cached_bytes = max_cached_bytes
+        self._vision: LRUCache[tuple[object, ...], VisionInputs] = LRUCache(
+            max_cached_bytes, getsizeof=lambda inputs: inputs.num_bytes
+        )
 
     @property
     def pixel_limits(self) -> PixelLimits | None:
@@ -234,14 +244,21 @@ class PromptEncoder:
     def vision_inputs_of(self, asked: Sequence[tuple[SpatialSample, ReasoningPath]]) -> list[VisionInputs]:
         """The images and regions of several prompts; one call for many costs a fifth of many calls."""
         keys = [(self._config.regions_for(path), *_vision_key(sample)) for sample, path in asked]
-        missing = {key: prompt for key, prompt in zip(keys, asked, strict=True) if key not in self._vision}
         found = {key: self._vision[key] for key in keys if key in self._vision}
-        found |= dict(zip(missing, self._process(list(missing.values())), strict=True))
-        self._vision |= found
-        num_bytes = sum(inputs.pixel_values.nbytes for inputs in self._vision.values())
-        while num_bytes > self._max_cached_bytes:
-            num_bytes -= self._vision.pop(next(iter(self._vision))).pixel_values.nbytes
+        missing = {key: prompt for key, prompt in zip(keys, asked, strict=True) if key not in found}
+        made = dict(zip(missing, self._process(list(missing.values())), strict=True))
+        for key, inputs in made.items():
+            if inputs.num_bytes <= self._vision.maxsize:
+                self._vision[key] = inputs
+        found |= made
         return [found[key] for key in keys]
+
+    def _image_names(self, sample: SpatialSample, path: ReasoningPath) -> tuple[ImageName, ...]:
+        is_drawn = self.draws_regions(path)
+        return tuple(
+            (image.sha256, *((r.mark, r.box_xyxy_px) for r in sample.regions_of(index) if is_drawn))
+            for index, image in enumerate(sample.images)
+        )
 
     def _process(self, asked: Sequence[tuple[SpatialSample, ReasoningPath]]) -> list[VisionInputs]:
         if not asked:
@@ -260,6 +277,7 @@ class PromptEncoder:
                 pixel_values=values,
                 image_grid_thw=grid,
                 regions=region_inputs(self.regions(sample, path), grid, self._processor.image_processor.merge_size),
+                image_names=self._image_names(sample, path),
             )
             for (sample, path), values, grid in zip(asked, pixels, grids, strict=True)
         ]

@@ -91,3 +91,20 @@ def test_the_cold_start_freezes_its_own_parts() -> None:
     config = LearnerConfig(freeze=("vision",), last_language_layers=2, sft=SftConfig(freeze=("projector",)))
     cold = config.for_cold_start()
     assert (cold.freeze, cold.last_language_layers, cold.kl_coefficient) == (("projector",), None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "keeps"),
+    [
+        ({"freeze": ("vision", "projector")}, True),
+        ({"freeze": ("vision", "region")}, False),
+        ({"freeze": ("vision", "projector"), "deepspeed": {"zero_stage": 3}}, False),
+        ({"freeze": ("vision", "projector"), "deepspeed": {"image_features_mib": 0}}, False),
+        ({"lora": {}, "optimizer": {"learning_rate": 2e-5}}, True),
+        ({"lora": {"parts": ("language", "projector")}, "optimizer": {"learning_rate": 2e-5}}, False),
+    ],
+)
+def test_features_of_images_are_kept_where_nothing_that_makes_them_is_trained(
+    changes: dict[str, object], keeps: bool
+) -> None:
+    assert LearnerConfig.model_validate(changes).keeps_image_features == keeps

@@ -96,6 +96,26 @@ def test_an_update_does_not_depend_on_what_bounds_its_micro_batches(world: ToyWo
         assert_same_weights(cut_weights, weights, atol=ROUNDING)
 
 
+@pytest.mark.rounding
+def test_with_frozen_vision_an_update_encodes_each_image_once(world: ToyWorld, start_engine: StartEngine) -> None:
+    rows = training_rows(world.samples, world.encoder)
+    base = gradient_sized(make_config(freeze=("vision", "projector"), optimizer_steps_per_batch=2, kl_coefficient=0.3))
+    found = []
+    for num_mib in (64, 0):
+        config = base.replace(deepspeed=base.deepspeed.replace(image_features_mib=num_mib))
+        engine = start_engine(config)
+        num_patches: list[int] = []
+        engine.vlm.model.visual.patch_embed.register_forward_hook(
+            lambda _, given, result, counts=num_patches: counts.append(len(result))
+        )
+        found.append((engine.policy_update(rows), weights_of(engine), sum(num_patches) // (64 // 16) ** 2))
+    (kept, weights, num_encoded), (fresh, expected, num_fresh) = found
+    # Ten images for training, and those of the second mini-batch for the proximal log-probabilities.
+    assert (num_encoded, num_fresh) == (10, 15)
+    assert kept == pytest.approx(fresh, rel=1e-4, abs=1e-6)
+    assert_same_weights(weights, expected, atol=ROUNDING)
+
+
 def test_after_the_first_step_of_a_batch_the_ratio_leaves_one(world: ToyWorld, start_engine: StartEngine) -> None:
     rows = training_rows(world.samples, world.encoder)
     on_policy = start_engine(make_config(kl_coefficient=0.0, optimizer_steps_per_batch=1)).policy_update(rows)
