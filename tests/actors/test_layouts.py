@@ -62,8 +62,8 @@ def test_an_engine_of_two_cards_has_one_room_with_two_ranks_so_that_it_lies_on_o
 
 def test_in_a_split_layout_each_side_asks_for_its_own() -> None:
     ranks, workers = load_config("qwen3vl_8gpu").rooms
-    assert ranks == ("learner ranks", {"CPU": 4, "GPU": 1}, 4)
-    assert workers == ("rollout workers", {"CPU": 4, "GPU": 1}, 4)
+    assert ranks == ("learner ranks", {"CPU": 4, "GPU": 1}, 6)
+    assert workers == ("rollout workers", {"CPU": 4, "GPU": 1}, 2)
     demo = load_config("demo")
     assert not demo.cluster.learner_on_gpu
     assert not demo.engines_on_gpu

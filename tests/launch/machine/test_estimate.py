@@ -172,7 +172,7 @@ def test_what_nobody_knows_before_a_run_is_assumed_from_the_config_and_said() ->
     config = make_config("prompt.max_pixels=400000")
     assert assumed_workload(config, 1024) == Workload(250, 390, 200)
     assert assumed_workload(config, 1024, response_tokens=300).response_tokens == 300
-    assert assumed_workload(make_config(), 1024).image_tokens == 976
+    assert assumed_workload(make_config("prompt.max_pixels=null"), 1024).image_tokens == 976
     assert WORK.describe() == "prompts of 400 tokens (300 of the image) and responses of 200"
 
 

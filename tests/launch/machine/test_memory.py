@@ -133,7 +133,7 @@ def test_only_what_computes_on_the_host_takes_its_memory(monkeypatch: pytest.Mon
     monkeypatch.setattr(ModelShape, "of_model", lambda path, learner: SHAPE)
 
     def found(*overrides: str) -> dict[str, str]:
-        config = load_config("qwen3vl_8gpu", overrides)
+        config = load_config("qwen3vl_8gpu", ["learner.num_ranks=4", *overrides])
         return {f.name: f.status for f in examine_config(config, [], gpu_gib=80, available_bytes=20 * GIB)}
 
     assert found() == {"model": "ok", "learner's GPU": "fail", "engine's GPU": "ok"}
@@ -182,7 +182,8 @@ def test_this_machines_gpus_bound_what_is_on_it_and_nothing_else_does(monkeypatc
 
     def found(num_gpus: int, *overrides: str) -> dict[str, str]:
         node = LocalNode({"GPU": num_gpus}, local_gpu_gib=141.0)
-        return {f.name: f.status for f in examine_config(load_config("qwen3vl_8gpu", overrides), [node])}
+        config = load_config("qwen3vl_8gpu", ["learner.num_ranks=4", "rollout.num_workers=4", *overrides])
+        return {f.name: f.status for f in examine_config(config, [node])}
 
     assert found(4)["learner ranks"] == found(4)["rollout workers"] == "ok"
     assert (found(3)["learner ranks"], found(3)["engine's GPU"]) == ("fail", "ok")
