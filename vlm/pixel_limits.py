@@ -46,6 +46,11 @@ class PixelLimits(NamedTuple):
                 return cls.of_processor(settings)
         return None
 
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of an image, unless it is so much longer than wide that one side is a single token."""
+        return self.max_pixels // self.token_side_px**2
+
     def within(self, prompt: PromptConfig) -> Self:
         """These limits with the budget of the prompts (`prompt.min_pixels`, `prompt.max_pixels`) in their place.
 

@@ -209,10 +209,12 @@ class PromptEncoder:
         with_depth = self._config.region_depth
         with _naming(sample, f"depths.{index}"):
             positions = positions_in_3d(sample, index, shapes, self._images.store) if with_depth else [()] * len(shapes)
-        return tuple(map(RegionSpec, map(self._label_ids, sample.regions_of(index)), shapes, positions))
+        token_ids = [self._label_ids(region_label(region)) for region in sample.regions_of(index)]
+        return tuple(map(RegionSpec, token_ids, shapes, positions))
 
-    def _label_ids(self, region: Region) -> tuple[int, ...]:
-        words = self.tokenizer(region_label(region), add_special_tokens=False)["input_ids"]
+    @lru_cache(maxsize=1024)  # noqa: B019 - an encoder lives as long as its process
+    def _label_ids(self, label: str) -> tuple[int, ...]:
+        words = self.tokenizer(label, add_special_tokens=False)["input_ids"]
         return (*words, self._region_token_id)
 
     def cells_of_objects(self, sample: SpatialSample, path: ReasoningPath) -> list[tuple[int, ...]]:

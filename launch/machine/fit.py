@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from launch.machine.doctor import find_available_memory, run_doctor
 from launch.machine.findings import GIB, Finding
+from launch.machine.image_sizes import check_images
 from launch.machine.inspection import Requirements
 from launch.machine.memory import ModelShape, check_engine, check_learner, engine_needs, learner_needs, total
 from launch.machine.timing import ModelFacts, check_time
@@ -265,7 +266,7 @@ def findings_for(config: RunConfig, told: Told = Told()) -> list[Finding]:
     available_bytes = find_available_memory() if address is None else None
     gpu_gib, rollout_gpu_gib = told.gpu_gib or _gib_of(told.gpu), told.rollout_gpu_gib or _gib_of(told.rollout_gpu)
     findings += examine_config(config, nodes, gpu_gib, rollout_gpu_gib, available_bytes)
-    return [*findings, *examine_time(config, nodes, told)]
+    return [*findings, *check_images(config), *examine_time(config, nodes, told)]
 
 
 def _gib_of(kind: str | None) -> float | None:
