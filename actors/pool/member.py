@@ -158,6 +158,8 @@ class MemberStatus:
     memory_gib: float | None = None
     num_waiting: int | None = None
     """Responses that its engine has not begun."""
+    is_asleep: bool = False
+    """Its cards are the learner's for now."""
 
     @classmethod
     def of(cls, member: Member) -> "MemberStatus":
@@ -176,17 +178,18 @@ class MemberStatus:
             cache_share=vitals.usage.cache_share if vitals else None,
             memory_gib=vitals.memory_gib if vitals else None,
             num_waiting=vitals.usage.num_waiting if vitals else None,
+            is_asleep=member.is_loaded and not member.is_on_cards,
         )
 
     @property
     def label(self) -> str:
         """The state in one word."""
-        return "quarantined" if self.is_quarantined else self.state
+        return "quarantined" if self.is_quarantined else "asleep" if self.is_asleep else self.state
 
     @property
     def colour(self) -> str:
         """The colour in which the state is shown."""
-        return _COLOURS[State(self.state)]
+        return "cyan" if self.is_asleep else _COLOURS[State(self.state)]
 
     def __str__(self) -> str:
         quarantine = ", quarantined" if self.is_quarantined else ""

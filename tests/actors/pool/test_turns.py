@@ -56,6 +56,7 @@ async def test_engines_sleep_for_the_learner_and_a_push_wakes_them_in_the_order_
     assert rig.pool.roster.is_learners_turn
     assert set(states(rig.pool).values()) == {"stale"}
     assert [member.version for member in rig.pool.roster.members] == [None, None]
+    assert {member.label for member in rig.pool.status()} == {"asleep"}
     metrics = await rig.publish(1)
     assert (metrics["memory/learner_gave_gib"], rig.sender.num_put_away) == (20, 1)
     assert metrics.keys() >= {"time/put_away_s", "time/wake_s"}
@@ -64,6 +65,7 @@ async def test_engines_sleep_for_the_learner_and_a_push_wakes_them_in_the_order_
             *("sleep", "packed", "pause", "wake_weights", "sent", "weight_version", "received_checksums", "resume"),
         ]
     assert set(states(rig.pool).values()) == {"serving"}
+    assert {member.label for member in rig.pool.status()} == {"serving"}
     assert rig.sender.connects == [["rollout-0", "rollout-1"]]
     # A push between two turns wakes nobody.
     assert "time/wake_s" not in await rig.publish(2)
