@@ -40,6 +40,8 @@ def phase_table(metrics: MetricsTable) -> tuple[list[str], list[list[str]]]:
         ]
         for phase, title in _PHASES.items()
     ]
+    if metrics.latest("time/sleep_s") is not None:  # learner and engines take turns
+        rows.insert(1, ["engines fall asleep", _shown(metrics, "time/sleep_s", "{:.1f}"), "–", "–", "–", "–"])
     whole = [_shown(metrics, "time/step_s", "{:.1f}"), _shown(metrics, "gpu/tokens_per_s", "{:,.0f}")]
     return head, [*rows, ["whole step", *whole, _shown(metrics, "gpu/busy_mean", "{:.0%}"), "", ""]]
 

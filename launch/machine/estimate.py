@@ -249,7 +249,7 @@ class Estimator:
         """New weights, from the learner to all engines at once."""
         config = self.config
         engine = config.rollout.engine
-        num_bytes = self.shape.num_trained * _BYTES[engine.dtype]
+        num_bytes = self._num_sent * _BYTES[engine.dtype]
         num_cards = config.learner.num_ranks + config.rollout.num_workers * engine.tensor_parallel_size
         rate = {
             "gloo": GLOO_GB_PER_S,
@@ -257,6 +257,17 @@ class Estimator:
             "nccl": self._link_gb_per_s(num_cards) * LINK_SHARE,
         }[engine.transfer.type]
         return Part("push", PUSH_S + num_bytes / (rate * 1e9), "the way of the weights to the engines")
+
+    @property
+    def _num_sent(self) -> float:
+        """Weights of a push: the trained ones, with adapters the matrices that they change, and all after a sleep."""
+        layout, lora = self.config.cluster.layout, self.config.learner.lora
+        if layout.type == "shared" and layout.sleep:
+            return self.shape.num_parameters
+        if lora is None:
+            return self.shape.num_trained
+        parts = {"language": self.flops.text, "vision": self.flops.vision, "projector": self.flops.projector}
+        return sum(matrices.forward for part, matrices in parts.items() if part in lora.parts)
 
     def taking_turns(self) -> Part:
         """Engines give their memory back and take it again; what the learner does not need while they generate goes to
@@ -266,7 +277,7 @@ class Estimator:
         states = learner.optimizer.kind.state_bytes + (4 if is_half else 0)
         own = (0 if layout.optimizer_offload == "cpu" else states) + 4
         num_bytes = 2 * own * self.shape.num_trained / learner.num_ranks
-        if learner.kl_coefficient:
+        if learner.kl_coefficient and learner.lora is None:  # else the reference is the model without its adapters
             of_reference = learner.num_ranks if layout.zero_stage == 3 else 1
             num_bytes += _BYTES[layout.dtype] * self.shape.num_parameters / of_reference
         return Part("sleep and wake", WAKE_S + num_bytes / (HOST_GB_PER_S * 1e9), "copies to and from the host")

@@ -49,6 +49,11 @@ def test_each_phase_has_its_speed_its_work_and_its_memory_and_a_dash_where_none_
     ]
 
 
+def test_where_learner_and_engines_take_turns_falling_asleep_is_a_phase(tmp_path: Path) -> None:
+    _, rows = phase_table(table(tmp_path / "metrics.jsonl", {**STEP, "time/sleep_s": 1.25}))
+    assert rows[1] == ["engines fall asleep", "1.2", "–", "–", "–", "–"]
+
+
 def test_the_idlest_card_comes_first_and_one_that_has_left_is_gone(tmp_path: Path) -> None:
     metrics = table(tmp_path / "metrics.jsonl", {**STEP, "gpu/busy/rollout-1": 0.1}, STEP)
     assert busy_table(metrics) == [["rollout-0", "60%"], ["learner-0", "70%"]]

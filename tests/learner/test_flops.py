@@ -8,10 +8,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from learner.config import LearnerConfig
-from learner.flops import AttentionLayers, Matrices, ModelFlops, RowSize, mfu, update_flops
+from learner.flops import AttentionLayers, Matrices, ModelFlops, RowSize, mfu, row_sizes, update_flops
 from learner.freezing import freeze
 from spatial.images import ImageStore
-from tests.learner.toy import PATHS, QUESTION, TINY, chain, make_encoder, make_samples, sft_rows
+from tests.learner.conftest import ToyWorld
+from tests.learner.toy import PATHS, QUESTION, TINY, chain, make_encoder, make_samples, sft_rows, training_rows
 from vlm.families import FAMILIES, Family
 from vlm.policy import Policy, PolicyBatch, PolicyRow, load_policy
 from vlm.tiny import build_tiny_checkpoint
@@ -97,6 +98,16 @@ def test_rows_of_one_prompt_share_its_images() -> None:
 def test_images_are_the_runs_of_image_tokens_in_a_prompt() -> None:
     assert RowSize.of_tokens([1, 9, 9, 9, 2, 9, 9, 3], 5, image_token_id=9, name="a") == RowSize(13, 5, (3, 2), "a")
     assert RowSize.of_tokens([1, 2], 5, image_token_id=9, name="a").images == ()
+
+
+def test_rows_of_a_batch_share_a_prompt_if_they_ask_one_sample_through_one_path(world: ToyWorld) -> None:
+    rows = training_rows(world.samples[:2], world.encoder)
+    first, again, second = row_sizes([rows[0], rows[0], rows[1]], world.encoder.image_token_id)
+    assert first == again
+    assert first.prompt != second.prompt
+    # A toy image of 64 pixels a side is four patches of 16 a side, merged two by two.
+    assert first.images == (4,)
+    assert first.num_tokens == len(rows[0].prompt_token_ids) + first.num_response_tokens
 
 
 def test_the_share_of_the_peak_is_of_all_cards_and_of_the_whole_time() -> None:

@@ -150,6 +150,16 @@ def test_a_push_takes_the_way_that_the_transfer_has() -> None:
     assert with_reference.seconds == pytest.approx(estimate.of("sleep and wake") + 1.1e9 * 2 / 50e9)
 
 
+def test_adapters_send_the_matrices_that_they_change_and_a_sleeping_engine_gets_all() -> None:
+    shared = ("rollout.engine.transfer={type: ipc}", "rollout.gpus_per_worker=0", "cluster.learner_rank_gpus=0")
+    adapters = replace(SHAPE, num_trained=20_000_000)
+    lora = ("learner.lora={rank: 32}", "learner.optimizer.learning_rate=2e-5")
+    awake = make_estimator(*shared, *lora, "cluster.layout={type: shared}", shape=adapters)
+    assert awake.push().seconds == pytest.approx(PUSH_S + 1e9 * 2 / (IPC_GB_PER_S * 1e9))
+    asleep = make_estimator(*shared, *lora, "cluster.layout={type: shared, sleep: true}", shape=adapters)
+    assert asleep.push().seconds == pytest.approx(PUSH_S + 1.1e9 * 2 / (IPC_GB_PER_S * 1e9))
+
+
 def test_optimiser_steps_in_host_memory_come_on_top() -> None:
     on_host = make_estimator("learner.deepspeed.optimizer_offload=cpu").update()
     # Half of the weights a rank, a nanosecond each, and 4 + 2 bytes of each over the bus.
