@@ -155,7 +155,7 @@ class LearnerEngine:
     def bring_back(self) -> dict[str, float]:
         """Undo `put_away`, if it was called; returns the time that it took, as a metric. An update does so by
         itself."""
-        if not self._optimizer_memory.is_away:
+        if not (self._optimizer_memory.is_away or self._reference_memory.is_away):
             return {}
         started_s = time.perf_counter()
         self._optimizer_memory.fetch()
