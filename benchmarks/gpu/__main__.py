@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.gpu.figures import FigureFile, read_figures, show
 from benchmarks.gpu.machine import Bench, find_card, make_importable
-from benchmarks.gpu.plan import JOBS, PARTS, chosen_jobs
+from benchmarks.gpu.plan import JOBS, PARTS, chosen_jobs, processes_of
 from benchmarks.gpu.runner import Runner
 
 
@@ -27,12 +27,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder of gpu.jsonl and of the logs")
     parser.add_argument("--seconds", type=float, default=480.0, help="for everything; what does not fit is left out")
-    parser.add_argument("--only", nargs="+", choices=list(PARTS), metavar="PART", help="only these parts")
+    known = [*PARTS, *(job.name for job in JOBS)]
+    parser.add_argument("--only", nargs="+", choices=known, metavar="PART", help="only these parts, or processes")
     parser.add_argument("--list", action="store_true", help="say what the parts measure, and end")
     parser.add_argument("--toy", action="store_true", help="small sizes on a GPU too")
     arguments = parser.parse_args()
     if arguments.list:
-        print("\n".join(f"{name:10} {what}" for name, what in PARTS.items()))
+        for name, what in PARTS.items():
+            print(f"{name:10} {what} (in {', '.join(processes_of(name))})")
         return 0
     out = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -45,7 +47,7 @@ def main() -> int:
         before = len(read_figures(bench.out))
         print(f"{bench.card}; {arguments.seconds:.0f} s; figures go to {bench.out / 'gpu.jsonl'}", flush=True)
         outcome = Runner(bench, FigureFile(bench.out, bench.card), arguments.seconds).run(
-            chosen_jobs(JOBS, arguments.only)
+            chosen_jobs(JOBS, arguments.only, bench.on_gpu)
         )
     figures = read_figures(bench.out)[before:]
     show(figures)

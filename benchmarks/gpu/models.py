@@ -147,8 +147,7 @@ def build_model(folder: Path, shape: Shape, dtype: torch.dtype, device: str) -> 
 
 
 class Models:
-    """Makes the large model on the card, in a process that ends: what only loads it has not touched the card then, and
-    vLLM may fork its own process from it, which saves another half minute of imports."""
+    """Makes the large model on the card, in a process that ends, while the next one imports."""
 
     def __init__(self, bench: Bench, figures: FigureFile) -> None:
         self._bench = bench

@@ -1,7 +1,8 @@
 """How far the engine's log-probabilities are from the learner's: for each family and number format, and each number of
 regions.
 
-Four engines on one card, each in a process of its own, because vLLM has settings that hold for a whole process.
+Several engines on one card, each in a process of its own, because vLLM has settings that hold for a whole process.
+The first family in bfloat16 is compared in full size, beside other measurements (`benchmarks.gpu.served`).
 """
 
 import argparse
@@ -24,17 +25,20 @@ if TYPE_CHECKING:
 
     from benchmarks.gpu.engine_thread import EngineThread
     from flow.trajectory import Trajectory
+    from spatial.images import ImageStore
     from spatial.sample import SpatialSample
     from vlm.policy import Policy
     from vlm.prompt import PromptEncoder
 
 NUM_REGIONS = (0, 1, 5)
 FORMATS = ("float32", "bfloat16")
+COMPARED = ((0, "float32"), (1, "float32"), (1, "bfloat16"))
+TOYS = ((1, "float32"),)
 # Nats, of the mean: what a first run on a card gave, with room. In float32 Triton multiplies in tf32.
 BOUNDS = {"float32": 2e-3, "bfloat16": 3e-2}
 
 
-class Parity:
+class Families:
     """Starts the processes, and waits for them."""
 
     def __init__(self, bench: Bench, figures: FigureFile) -> None:
@@ -43,12 +47,11 @@ class Parity:
 
     def warm(self) -> None:
         # They import, and wait for a line.
-        for family in range(1 if self._bench.toy else len(FAMILIES)):
-            for dtype in FORMATS[:1] if self._bench.toy else FORMATS:
-                command = [sys.executable, "-m", "benchmarks.gpu.parity", "--family", str(family), "--dtype", dtype]
-                command += ["--bench", json.dumps(self._bench.as_dict())]
-                child = subprocess.Popen(command, stdin=subprocess.PIPE)
-                self._children[f"{FAMILIES[family].title} {dtype}"] = child
+        for family, dtype in TOYS if self._bench.toy else COMPARED:
+            command = [sys.executable, "-m", "benchmarks.gpu.parity", "--family", str(family), "--dtype", dtype]
+            command += ["--bench", json.dumps(self._bench.as_dict())]
+            child = subprocess.Popen(command, stdin=subprocess.PIPE)
+            self._children[f"{FAMILIES[family].title} {dtype}"] = child
 
     def parity(self) -> None:
         for child in self._children.values():
@@ -69,7 +72,7 @@ def compare(bench: Bench, figures: FigureFile, family: int, dtype: str) -> None:
     import torch
 
     from benchmarks.gpu import models
-    from benchmarks.gpu.asked import PROMPT, make_samples
+    from benchmarks.gpu.asked import PROMPT
     from benchmarks.gpu.engine_thread import EngineThread
     from spatial.images import ImageStore
     from vlm.policy import load_policy
@@ -93,22 +96,44 @@ def compare(bench: Bench, figures: FigureFile, family: int, dtype: str) -> None:
     # One after the other: while an engine measures how much memory is free, no other may take any.
     with (bench.work / "loading").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
-        # On the CPU: vLLM forks its process only if this one has not touched the card.
         folder = models.build_model(bench.work / shape.name, shape, torch.float32, "cpu")
         engine = EngineThread(folder, images, config, bench.on_gpu)
         engine.start()
     try:
         encoder = PromptEncoder(folder, images, PROMPT)
         policy = load_policy(folder, getattr(torch, dtype)).to(device)
-        for num_regions in NUM_REGIONS:
-            samples = make_samples(images, number[0], shape.image_px, num_regions, seed=num_regions)
-            found = differences(engine, encoder, policy, samples, group_size=number[1], max_tokens=number[2])
-            title = f"{shape.family.title} {dtype}, regions: {num_regions}"
-            figures.add("parity", f"{title}: mean", float(found.mean()), "nats", reference=BOUNDS[dtype])
-            share = float(found.float().quantile(0.999))
-            figures.add("parity", f"{title}: 99.9th percentile", share, "nats", note=f"of {len(found)} tokens")
+        report(
+            figures, f"{shape.family.title} {dtype}", dtype, shape.image_px, number, (engine, encoder, policy, images)
+        )
     finally:
         engine.close()
+
+
+def report(
+    figures: FigureFile,
+    title: str,
+    dtype: str,
+    image_px: int,
+    number: tuple[int, int, int],
+    sides: "tuple[EngineThread, PromptEncoder, Policy, ImageStore]",
+) -> None:
+    """Compare, and write down what was found.
+
+    Args:
+        dtype: that both compute in.
+        number: of samples, of responses to each, and of tokens of a response.
+        sides: the engine; the learner's encoder and policy; where both find images.
+    """
+    from benchmarks.gpu.asked import make_samples
+
+    engine, encoder, policy, images = sides
+    for num_regions in NUM_REGIONS:
+        samples = make_samples(images, number[0], image_px, num_regions, seed=num_regions)
+        found = differences(engine, encoder, policy, samples, group_size=number[1], max_tokens=number[2])
+        name = f"{title}, regions: {num_regions}"
+        figures.add("parity", f"{name}: mean", float(found.mean()), "nats", reference=BOUNDS[dtype])
+        share = float(found.float().quantile(0.999))
+        figures.add("parity", f"{name}: 99.9th percentile", share, "nats", note=f"of {len(found)} tokens")
 
 
 def differences(

@@ -37,23 +37,32 @@ class Job:
     stages: tuple[Stage, ...]
     needs_model: bool = True
     """Whether it uses the large model."""
+    needs_card: bool = False
+    """Without a card, another job does the very same."""
 
 
 MODEL = Job("model", "benchmarks.gpu.models:Models", (Stage("", "build", 90),))
 
 JOBS = (
     Job("probe", "benchmarks.gpu.probe:Probe", (Stage("probe", "probe", 90),), needs_model=False),
-    Job("parity", "benchmarks.gpu.parity:Parity", (Stage("parity", "parity", 180),), needs_model=False),
+    Job("families", "benchmarks.gpu.parity:Families", (Stage("parity", "parity", 180),), needs_model=False),
     Job(
         "graphs-ipc",
         "benchmarks.gpu.served:GraphsOverIpc",
-        (Stage("", "load", 180), Stage("engine", "engine", 60), Stage("push", "push", 60)),
+        (
+            Stage("", "load", 180),
+            Stage("parity", "parity", 60),
+            Stage("engine", "engine", 60),
+            Stage("push", "push", 60),
+        ),
+        needs_card=True,
     ),
     Job(
         "eager-nccl",
         "benchmarks.gpu.served:EagerOverNccl",
         (
             Stage("", "load", 120),
+            Stage("parity", "parity", 60),
             Stage("push", "push", 60),
             Stage("engine", "engine", 60),
             Stage("faults", "faults", 150),
@@ -66,14 +75,24 @@ JOBS = (
 )
 
 
-def chosen_jobs(jobs: Sequence[Job], only: Collection[str] | None) -> list[Job]:
+def chosen_jobs(jobs: Sequence[Job], only: Collection[str] | None, on_gpu: bool) -> list[Job]:
     """The jobs, with the stages of some parts and what those need; a job without any is left out. Before the first that
-    uses the large model, one makes it."""
+    uses the large model, one makes it.
+
+    Args:
+        only: names of parts, or of jobs; None: all.
+    """
     chosen: list[Job] = []
     for job in jobs:
-        stages = tuple(stage for stage in job.stages if not only or stage.part in only or not stage.part)
-        if any(stage.part for stage in stages):
+        whole = not only or job.name in only
+        stages = tuple(stage for stage in job.stages if whole or not stage.part or stage.part in (only or ()))
+        if any(stage.part for stage in stages) and (on_gpu or not job.needs_card):
             if job.needs_model and MODEL not in chosen:
                 chosen.append(MODEL)
             chosen.append(replace(job, stages=stages))
     return chosen
+
+
+def processes_of(part: str) -> list[str]:
+    """The jobs that measure something of a part."""
+    return [job.name for job in JOBS if any(stage.part == part for stage in job.stages)]

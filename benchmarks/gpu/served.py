@@ -83,6 +83,17 @@ class Served:
         self._engine.start()
         os.environ["NCCL_HOSTID"] = "learner"
 
+    def parity(self) -> None:
+        """The engine as it was loaded, or as the last push left it, against the policy of the same weights."""
+        from benchmarks.gpu.asked import PROMPT
+        from benchmarks.gpu.parity import report
+        from vlm.prompt import PromptEncoder
+
+        number = (2, 2, 8) if self._bench.toy else (16, 4, 96)
+        sides = (self._engine, PromptEncoder(self._folder, self._images, PROMPT), self._policy, self._images)
+        title = f"{self._shape.name} {self._config.dtype}, {self._title}"
+        report(self._figures, title, self._config.dtype, self._shape.image_px, number, sides)
+
     def engine(self) -> None:
         """Ours, raw vLLM, and ours without regions, in turns."""
         from benchmarks.gpu.asked import make_requests, make_samples
@@ -114,16 +125,22 @@ class Served:
 
         started_s = time.perf_counter()
         self._sender = self._open_sender()
-        self._add("push", f"{self.transfer}: group", time.perf_counter() - started_s, "s")
+        self._add("push", f"{self._config.transfer.type}: group", time.perf_counter() - started_s, "s")
         found = [self._one_push(self._sender, version) for version in range(1, NUM_PUSHES + 1)]
         pack_s, push_s, pause_s, num_bytes = min(found[1:], key=lambda one: one[1])
         copy = _copy_bytes_per_s(torch.device(self._device), num_bytes)
         gigabytes = num_bytes / 1e9
         note = f"{gigabytes:.2f} GB; the reference copies them on the device"
-        self._add("push", f"{self.transfer}: speed", gigabytes / push_s, "GB/s", copy / 1e9, note)
-        self._add("push", f"{self.transfer}: pause", pause_s, "s", note=f"push alone {push_s:.3f} s")
-        self._add("push", f"{self.transfer}: packing before the pause", pack_s, "s")
-        self._add("push", f"{self.transfer}: first push", found[0][1], "s", note="every tensor hashed on both sides")
+        self._add("push", f"{self._config.transfer.type}: speed", gigabytes / push_s, "GB/s", copy / 1e9, note)
+        self._add("push", f"{self._config.transfer.type}: pause", pause_s, "s", note=f"push alone {push_s:.3f} s")
+        self._add("push", f"{self._config.transfer.type}: packing before the pause", pack_s, "s")
+        self._add(
+            "push",
+            f"{self._config.transfer.type}: first push",
+            found[0][1],
+            "s",
+            note="every tensor hashed on both sides",
+        )
 
     @cached_property
     def _policy(self) -> "Policy":
@@ -174,7 +191,9 @@ class Served:
         responses = [future.result(120) for future in under_way]
         if version == NUM_PUSHES:
             across = sum(len(response.version_spans) > 1 for response in responses)
-            self._add("push", f"{self.transfer}: responses under way during a push", across, "", len(responses))
+            self._add(
+                "push", f"{self._config.transfer.type}: responses under way during a push", across, "", len(responses)
+            )
         return packed_s - started_s, ended_s - pushed_s, resumed_s - paused_s, receipt.num_bytes
 
     def faults(self) -> None:
@@ -202,14 +221,20 @@ class Served:
             note = str(error)[:200]
         else:
             raise RuntimeError("the push had ended before its engine was killed")
-        self._add("faults", f"{self.transfer}: until the push has failed", _since(killed_s[0]), "s", note=note)
+        self._add(
+            "faults", f"{self._config.transfer.type}: until the push has failed", _since(killed_s[0]), "s", note=note
+        )
         self._engine.close()
         started_s = time.perf_counter()
         self._start_engine()
-        self._add("faults", f"{self.transfer}: start of another engine", time.perf_counter() - started_s, "s")
+        self._add(
+            "faults", f"{self._config.transfer.type}: start of another engine", time.perf_counter() - started_s, "s"
+        )
         self._sender = self._open_sender()
         self._one_push(self._sender, NUM_PUSHES + 2)
-        self._add("faults", f"{self.transfer}: until it has the weights and generates", _since(killed_s[0]), "s")
+        self._add(
+            "faults", f"{self._config.transfer.type}: until it has the weights and generates", _since(killed_s[0]), "s"
+        )
 
     def _add(
         self, part: str, name: str, value: float, unit: str, reference: float | None = None, note: str = ""
