@@ -8,7 +8,7 @@ endif
 SETUP = $(PYTHON) launch/machine/setup_environment.py $(if $(LOCK),--lock $(LOCK))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo base claims test processors slow browser chaos lint bench clean
+.PHONY: help setup demo base claims test processors slow browser chaos lint bench gpu clean
 
 help:  ## list the targets
 	@echo "sr-real trains spatial vision-language models by reinforcement. Start with: make demo"
@@ -56,6 +56,10 @@ bench: setup  ## measure the speed of renderer, rewards, coordinator, rollout wo
 	.venv/bin/python -m benchmarks.async
 	.venv/bin/python -m benchmarks.dashboard
 	.venv/bin/python -m benchmarks.data --samples 1000000
+
+gpu: setup  ## on a machine with a GPU: tests of what only a card can show, then eight minutes of measuring; figures in runs/gpu/gpu.jsonl
+	.venv/bin/python -m pytest -m gpu
+	.venv/bin/python -m benchmarks.gpu --out runs/gpu --seconds 480
 
 clean:  ## remove caches and build files; keep .venv and runs/
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

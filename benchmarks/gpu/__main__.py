@@ -28,7 +28,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder of gpu.jsonl and of the logs")
     parser.add_argument("--seconds", type=float, default=480.0, help="for everything; what does not fit is left out")
     known = [*PARTS, *(job.name for job in JOBS)]
-    parser.add_argument("--only", nargs="+", choices=known, metavar="PART", help="only these parts, or processes")
+    parser.add_argument(
+        "--only", nargs="+", choices=known, metavar="PART", help="only these parts, or processes, in this order"
+    )
     parser.add_argument("--list", action="store_true", help="say what the parts measure, and end")
     parser.add_argument("--toy", action="store_true", help="small sizes on a GPU too")
     arguments = parser.parse_args()

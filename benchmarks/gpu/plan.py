@@ -1,6 +1,6 @@
 """Which parts there are, which process measures which, in what order and how long each may take."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 PARTS = {
@@ -75,15 +75,15 @@ JOBS = (
 )
 
 
-def chosen_jobs(jobs: Sequence[Job], only: Collection[str] | None, on_gpu: bool) -> list[Job]:
+def chosen_jobs(jobs: Sequence[Job], only: Sequence[str] | None, on_gpu: bool) -> list[Job]:
     """The jobs, with the stages of some parts and what those need; a job without any is left out. Before the first that
     uses the large model, one makes it.
 
     Args:
-        only: names of parts, or of jobs; None: all.
+        only: names of parts, or of jobs, in the order in which they are to run; None: all.
     """
     chosen: list[Job] = []
-    for job in jobs:
+    for job in sorted(jobs, key=lambda job: _place(job, only or ())):
         whole = not only or job.name in only
         stages = tuple(stage for stage in job.stages if whole or not stage.part or stage.part in (only or ()))
         if any(stage.part for stage in stages) and (on_gpu or not job.needs_card):
@@ -91,6 +91,12 @@ def chosen_jobs(jobs: Sequence[Job], only: Collection[str] | None, on_gpu: bool)
                 chosen.append(MODEL)
             chosen.append(replace(job, stages=stages))
     return chosen
+
+
+def _place(job: Job, only: Sequence[str]) -> int:
+    """Where a job stands in the order that is asked for."""
+    names = {job.name, *(stage.part for stage in job.stages)}
+    return next((place for place, name in enumerate(only) if name in names), len(only))
 
 
 def processes_of(part: str) -> list[str]:

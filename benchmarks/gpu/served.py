@@ -62,7 +62,7 @@ class Served:
         transfers = {"ipc": IpcTransferConfig, "nccl": NcclTransferConfig}
         self._config = EngineConfig(
             dtype="bfloat16" if bench.on_gpu else "float32",
-            max_model_len=512 if bench.toy else 2048,
+            max_model_len=512 if bench.toy else 3072,
             max_num_seqs=16 if bench.toy else 256,
             kv_cache_gib=0.25,
             gpu_memory_utilization=0.5,

