@@ -196,6 +196,27 @@ class Served:
             )
         return packed_s - started_s, ended_s - pushed_s, resumed_s - paused_s, receipt.num_bytes
 
+    def _add(
+        self, part: str, name: str, value: float, unit: str, reference: float | None = None, note: str = ""
+    ) -> None:
+        self._figures.add(part, name, value, unit, reference=reference, note=note)
+
+    def close(self) -> None:
+        if self._sender is not None:
+            self._sender.close()
+        if self._engine is not None:
+            self._engine.close()
+
+
+class GraphsOverIpc(Served):
+    transfer = "ipc"
+    is_eager = False
+
+
+class EagerOverNccl(Served):
+    transfer = "nccl"
+    is_eager = True
+
     def faults(self) -> None:
         """The engine's processes are killed while they receive."""
         from rollout.errors import TransferError
@@ -235,27 +256,6 @@ class Served:
         self._add(
             "faults", f"{self._config.transfer.type}: until it has the weights and generates", _since(killed_s[0]), "s"
         )
-
-    def _add(
-        self, part: str, name: str, value: float, unit: str, reference: float | None = None, note: str = ""
-    ) -> None:
-        self._figures.add(part, name, value, unit, reference=reference, note=note)
-
-    def close(self) -> None:
-        if self._sender is not None:
-            self._sender.close()
-        if self._engine is not None:
-            self._engine.close()
-
-
-class GraphsOverIpc(Served):
-    transfer = "ipc"
-    is_eager = False
-
-
-class EagerOverNccl(Served):
-    transfer = "nccl"
-    is_eager = True
 
 
 def _since(then_s: float) -> float:
