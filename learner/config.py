@@ -16,6 +16,7 @@ from learner.fields import Count, NotNegative, Positive
 from learner.optimizers.config import ColdStartOptimizerConfig, OptimizerConfig
 from spatial.strict import StrictModel
 from spatial.tasks import Task
+from vlm.attention import WITH_PADDING, AttentionName
 from vlm.families import Part
 
 Parts = tuple[Part, ...]
@@ -29,15 +30,19 @@ class DeepSpeedConfig(StrictModel):
     micro_batch_rows: Count | None = 8
     """Most responses in one forward and backward pass of a rank; null: only `micro_batch_tokens` limits a pass."""
     micro_batch_tokens: Count | None = None
-    """Most tokens per pass, padding included (rows × longest row). A longer row gets its own pass, and rows of similar
-    length go together, whole groups if they can. This bounds memory. null: only `micro_batch_rows` limits a pass."""
+    """Most tokens per pass: of packed rows their sum, of padded ones rows × longest row. A longer row gets its own
+    pass, and rows of similar length go together, whole groups if they can. This bounds memory. null: only
+    `micro_batch_rows` limits a pass."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of the weights during a pass; with bfloat16 the optimiser keeps float32 masters."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, far less memory."""
-    attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = "auto"
-    """The implementation of attention. "auto": flash-attn with a GPU, bfloat16 and the package, else PyTorch's own
-    (sdpa)."""
+    attention: Literal["auto"] | AttentionName = "auto"
+    """The implementation of attention. "auto": the fastest that works there, tried when the learner starts: on a GPU in
+    bfloat16 flash-attn 4, else PyTorch's for rows of various lengths ("varlen"), else "sdpa"."""
+    packing: Literal["auto"] | bool = "auto"
+    """Whether the rows of a pass lie end to end, so that no padding is computed. "auto": where attention can compute
+    them at full speed, that is with any but "sdpa" and "eager". With true, "sdpa" computes row by row."""
     optimizer_offload: Literal["none", "cpu"] = "none"
     """"cpu": float32 masters and moments stay in host memory, where each optimiser step is made: 12 bytes a weight less
     on the GPUs, in return for a slower step. Needs zero_stage >= 1."""
@@ -53,6 +58,23 @@ class DeepSpeedConfig(StrictModel):
     def _micro_batches_are_bounded(self) -> Self:
         if self.micro_batch_rows is None and self.micro_batch_tokens is None:
             raise ValueError("micro_batch_rows=null and micro_batch_tokens=null: a micro-batch needs one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _attention_reads_such_rows(self) -> Self:
+        if self.packing is True and self.attention == "eager":
+            raise ValueError('packing=true, but attention=eager reads padded rows only; take "auto" or "sdpa"')
+        if self.packing is False and self.attention not in ("auto", *WITH_PADDING):
+            raise ValueError(
+                f'packing=false, but attention={self.attention} reads packed rows only; take packing="auto", or '
+                "attention=sdpa"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _half_precision_where_needed(self) -> Self:
+        if self.dtype == "float32" and self.attention not in ("auto", *WITH_PADDING):
+            raise ValueError(f'attention={self.attention} needs dtype=bfloat16; in float32 take "auto" or "sdpa"')
         return self
 
     @model_validator(mode="after")

@@ -22,21 +22,23 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from learner.attention import agree_on_attention, choose_attention
 from learner.batch import Row, SftRow, TrainingRow
 from learner.checkpoint_store import alternative
 from learner.config import LearnerConfig
 from learner.frozen_vision import FrozenVision
 from learner.host_memory import HostMemory, module_tensors, optimizer_tensors, release_cache
-from learner.layout import lay_out_policy, lay_out_reference, resolve_attention
+from learner.layout import lay_out_policy, lay_out_reference
 from learner.model_export import export_model
 from learner.passes import ForwardPass, RankPasses
 from learner.plan import PassBounds
 from learner.policy_update import PolicyTraining
-from learner.process_group import join_process_group, require_device
+from learner.process_group import join_process_group, own_device, require_device
 from learner.step import OptimizerSteps, check_weights
 from learner.supervised import SupervisedTraining
 from learner.training_state import Base, load_state, save_state
 from vlm.errors import CheckpointError
+from vlm.model_folders import load_model_config
 from vlm.prompt import PromptEncoder
 
 _log = logging.getLogger(__name__)
@@ -78,7 +80,7 @@ class LearnerEngine:
 
         Raises:
             CheckpointError: the model folder lacks a weight or has a wrong one.
-            ValueError: settings that do not fit together.
+            ValueError: settings that do not fit together, or an attention that does not work on this device.
             RuntimeError: `on_gpu`, and PyTorch has no GPU to offer.
         """
         if config.num_ranks != world_size:
@@ -87,9 +89,10 @@ class LearnerEngine:
         self._model_folder = model_folder
         self._config = config
         self._temperature = temperature
-        self.attention = resolve_attention(config.deepspeed, on_gpu)
         timeout_s = config.deepspeed.collective_timeout_s
         join_process_group(rank, world_size, master_address, master_port, timeout_s, on_gpu)
+        chosen = choose_attention(config.deepspeed, load_model_config(model_folder), own_device(on_gpu))
+        self.attention = agree_on_attention(chosen, world_size)
         _log.info("learner rank %d of %d: attention %s; %s", rank, world_size, self.attention, config.deepspeed)
         self._engine = lay_out_policy(model_folder, config, self.attention, total_steps, on_gpu)
         self._base = None if config.lora is None else Base.of(model_folder)
@@ -100,7 +103,9 @@ class LearnerEngine:
         own = frozen if isinstance(frozen, torch.nn.Module) else None
         self._optimizer_memory = HostMemory(lambda: optimizer_tensors(self._engine))
         self._reference_memory = HostMemory(lambda: () if own is None else module_tensors(own), is_constant=True)
-        bounds = PassBounds(config.deepspeed.micro_batch_rows, config.deepspeed.micro_batch_tokens)
+        bounds = PassBounds(
+            config.deepspeed.micro_batch_rows, config.deepspeed.micro_batch_tokens, is_packed=self.attention.packed
+        )
         self._passes = RankPasses(self._engine, encoder, bounds, rank, world_size)
         self._steps = OptimizerSteps(self._engine, config.deepspeed.zero_stage, config.max_nonfinite_steps)
         self._supervised = SupervisedTraining(self.vlm, encoder, self._passes, self._steps, config.sft.pointer)

@@ -5,28 +5,17 @@ to host memory once, and ZeRO-3 splits it from there.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from transformers.utils import is_flash_attn_2_available
 
 from learner.config import DeepSpeedConfig, LearnerConfig
 from learner.freezing import freeze
 from learner.optimizers.schedule import build_schedule
 from learner.passes import ForwardPass
 from learner.process_group import import_deepspeed
+from vlm.attention import Attention
 from vlm.policy import Policy, load_policy
-
-Attention = Literal["sdpa", "flash_attention_2", "eager"]
-
-
-def resolve_attention(config: DeepSpeedConfig, on_gpu: bool) -> Attention:
-    """The attention implementation that "auto" stands for."""
-    if config.attention != "auto":
-        return config.attention
-    # That `flash_attn` can be imported is not enough: flash-attn-4 has a module of that name with another interface.
-    usable = on_gpu and config.dtype == "bfloat16" and is_flash_attn_2_available()
-    return "flash_attention_2" if usable else "sdpa"
 
 
 def deepspeed_settings(config: DeepSpeedConfig, max_grad_norm: float, on_gpu: bool) -> dict[str, Any]:
@@ -51,7 +40,13 @@ def deepspeed_settings(config: DeepSpeedConfig, max_grad_norm: float, on_gpu: bo
         # Steps are PyTorch's own: DeepSpeed's optimiser for CPUs would be compiled on the spot.
         settings["zero_optimization"]["offload_optimizer"] = {"device": "cpu", "pin_memory": on_gpu}
     if config.dtype == "bfloat16":
-        settings |= {"bf16": {"enabled": True}, "data_types": {"grad_accum_dtype": "fp32"}}
+        settings |= {
+            "bf16": {"enabled": True},
+            "data_types": {"grad_accum_dtype": "fp32"},
+            # Else the sum over ranks is rounded to bfloat16, even that of gradients that were added up in float32. It
+            # doubles what ranks send each other, and DeepSpeed's buckets.
+            "communication_data_type": "fp32",
+        }
     return settings
 
 
@@ -73,7 +68,7 @@ def lay_out_policy(
         from learner.lora import keep_frozen_out_of_states  # brings peft
 
         keep_frozen_out_of_states(policy)
-    optimizer = config.optimizer.kind.build(policy, config.optimizer)
+    optimizer = config.optimizer.kind.build(policy, config.optimizer, on_gpu)
     engine, *_ = import_deepspeed(on_gpu).initialize(
         model=policy.train(),
         optimizer=optimizer,

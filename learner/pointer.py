@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from learner.algorithms.algorithm import Tokens
@@ -117,15 +117,18 @@ class Pointer:
         queries, keys = self._queries_and_keys(
             attention, self._given["hidden_states"], self._given["position_embeddings"]
         )
-        rows = torch.tensor([mention.row for mention in mentions])
-        tokens = torch.tensor([mention.token for mention in mentions])
-        chosen_keys = keys[rows, self._config.head // attention.num_key_value_groups]
-        scores = torch.einsum("md,mtd->mt", queries[rows, self._config.head, tokens], chosen_keys) * attention.scaling
-        return scores.masked_fill(self._later(tokens, scores), float("-inf")).softmax(-1)
-
-    @staticmethod
-    def _later(tokens: Tensor, scores: Tensor) -> Bool[Tensor, "mentions tokens"]:
-        return (torch.arange(scores.shape[1])[None] > tokens[:, None]).to(scores.device)
+        # Of the watched head, [tokens, width], row behind row.
+        of_head = queries[:, self._config.head].flatten(0, 1)
+        keys_of_head = keys[:, self._config.head // attention.num_key_value_groups].flatten(0, 1)
+        ends, longest = self._given.get("cu_seq_lens_q"), self._given.get("max_length_q", queries.shape[2])
+        starts = torch.arange(len(queries)) * longest if ends is None else ends.cpu()
+        first = starts[[mention.row for mention in mentions]]
+        last = first + torch.tensor([mention.token for mention in mentions])
+        seen = first[:, None] + torch.arange(longest)
+        later = (seen > last[:, None]).to(of_head.device)
+        chosen_keys = keys_of_head[seen.clamp(max=len(keys_of_head) - 1).to(of_head.device)]
+        scores = torch.einsum("md,mtd->mt", of_head[last.to(of_head.device)], chosen_keys) * attention.scaling
+        return scores.masked_fill(later, float("-inf")).softmax(-1)
 
     def _keep(self, module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         self._given = {"hidden_states": arguments[0]} | named if arguments else named

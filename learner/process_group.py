@@ -25,6 +25,15 @@ def require_device(on_gpu: bool) -> None:
         )
 
 
+def own_device(on_gpu: bool) -> torch.device:
+    """Where this process computes, after it has joined; a GPU becomes its current one, which collectives use."""
+    if not on_gpu:
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(device)
+    return device
+
+
 def import_deepspeed(on_gpu: bool) -> ModuleType:
     """DeepSpeed for a GPU or for CPUs: it reads DS_ACCELERATOR while it is imported."""
     # Always set: by default it would take any GPU there is, even another job's.

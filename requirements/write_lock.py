@@ -40,7 +40,7 @@ GPU_HEADER = """\
 # Every package of the GPU install, as pip resolves it (Python 3.11, x86-64).  Not tried: it was made without a GPU.
 # Complete: installed with --no-deps.  Written by requirements/write_lock.py; not by hand.
 # Direct dependencies stand at the versions of cpu.lock, which are tried.  Left out on purpose: torchaudio, torchcodec,
-# and flash-attn, which is built for the machine (the extra `flash` in pyproject.toml).
+# and flash-attn 2, which is built for the machine (the extra `flash` in pyproject.toml).
 """
 
 

@@ -65,7 +65,9 @@ class Family:
     encode_images: "Callable[[Any, Tensor, Tensor], list[ImageFeatures]]"
     """(model, pixel values, grids) → what the vision tower and the projector make of each image."""
     visual_inputs: "Callable[[PolicyBatch, list[ImageFeatures]], Settings]"
-    """(batch, features of its images) → the inner model's arguments for images and for positions."""
+    """(batch, features of its images) → the inner model's arguments for images."""
+    positions: "Callable[[Any, PolicyBatch], Tensor]"
+    """(model, batch) → the positions of every token, [kinds, batch, tokens]; those of padding do not matter."""
     patch_embedding: Callable[[Any], Any]
     """(model) → the convolution that embeds patches; its stride must equal its kernel."""
     queries_and_keys: "Callable[[Any, Tensor, Any], tuple[Tensor, Tensor]] | None" = None
@@ -125,18 +127,27 @@ def _qwen_encode_images(vlm: Any, pixel_values: "Tensor", image_grid_thw: "Tenso
 
 
 def _qwen_visual_inputs(batch: "PolicyBatch", features: "list[ImageFeatures]") -> Settings:
-    """The features of each shown image. Positions have time, height and width (M-RoPE), and are computed from token
-    types and the images' grids."""
+    """The features of each shown image, and the grids, for the model may have to compute positions."""
     shown = [features[image] for image in batch.shown_images.tolist()]
     encoded = SimpleNamespace(
         pooler_output=[image.merged for image in shown],
         deepstack_features=[list(layer) for layer in zip(*(image.deepstack for image in shown), strict=True)],
     )
     return {
-        "mm_token_type_ids": batch.mm_token_type_ids,
         "mm_encoder_outputs": {"image": encoded},
         "image_grid_thw": batch.image_grid_thw[batch.shown_images],
     }
+
+
+def _qwen_positions(vlm: Any, batch: "PolicyBatch") -> "Tensor":
+    """Time, height and width (M-RoPE), from token types and the grids of the shown images."""
+    positions, _ = vlm.model.get_rope_index(
+        batch.input_ids,
+        mm_token_type_ids=batch.mm_token_type_ids,
+        image_grid_thw=batch.image_grid_thw[batch.shown_images],
+        attention_mask=batch.attention_mask,
+    )
+    return positions
 
 
 def _qwen_patch_embedding(vlm: Any) -> Any:
@@ -196,6 +207,7 @@ QWEN3_VL = Family(
     tiny_vision=_qwen3_vl_tiny_vision,
     encode_images=_qwen_encode_images,
     visual_inputs=_qwen_visual_inputs,
+    positions=_qwen_positions,
     patch_embedding=_qwen_patch_embedding,
     queries_and_keys=_qwen3_queries_and_keys,
 )
@@ -236,6 +248,7 @@ QWEN2_5_VL = Family(
     tiny_vision=_qwen2_5_vl_tiny_vision,
     encode_images=_qwen_encode_images,
     visual_inputs=_qwen_visual_inputs,
+    positions=_qwen_positions,
     patch_embedding=_qwen_patch_embedding,
 )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from types import MethodType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +13,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from vlm.attention import PADDED, Attention
 from vlm.config import LOGIT_ROWS as _LOGIT_ROWS
 from vlm.errors import CheckpointError
 from vlm.families import family_of
 from vlm.hub.region_inputs import RegionInputs
 from vlm.image_features import FeatureCache, ImageFeatures, ImageName
 from vlm.model_folders import load_model_config, model_class
+from vlm.packed_rows import PackedRows, set_attention
 from vlm.prompt import VisionInputs
 
 # Far below any real logit, but finite, so that no entropy contains 0 × infinity.
@@ -53,6 +55,8 @@ class PolicyBatch:
     shown_images: Int[Tensor, " shown"]
     """The index of each shown image, row by row."""
     regions: RegionInputs
+    lengths: tuple[int, ...]
+    """Real tokens of each row."""
     num_head_calls: int
     """In how many calls of the head the response tokens are processed."""
 
@@ -64,8 +68,8 @@ class PolicyBatch:
 
         `min_head_calls`: the calls of the head that other ranks make in the same pass (see `MicroPlan`).
         """
-        length = max(len(row.prompt_token_ids) + len(row.response_token_ids) for row in rows)
-        input_ids = torch.full((len(rows), length), pad_token_id)
+        lengths = tuple(len(row.prompt_token_ids) + len(row.response_token_ids) for row in rows)
+        input_ids = torch.full((len(rows), max(lengths)), pad_token_id)
         attention_mask = torch.zeros_like(input_ids)
         response_mask = torch.zeros_like(input_ids, dtype=torch.bool)
         for index, row in enumerate(rows):
@@ -90,6 +94,7 @@ class PolicyBatch:
             image_names=tuple(images),
             shown_images=torch.tensor([places[name] for row in rows for name in row.vision.image_names]),
             regions=RegionInputs.cat([row.vision.regions for row in rows]),
+            lengths=lengths,
             num_head_calls=max(min_head_calls, head_calls(sum(len(row.response_token_ids) for row in rows))),
         )
 
@@ -118,10 +123,11 @@ def banned_token_ids(config: Any) -> tuple[int, ...]:
 class Policy(nn.Module):
     """A Hugging Face VLM; its forward pass returns the log-probability of each response token."""
 
-    def __init__(self, vlm: Any) -> None:
+    def __init__(self, vlm: Any, attention: Attention = PADDED) -> None:
         """
         Args:
             vlm: a Hugging Face model, such as Qwen3VLForConditionalGeneration.
+            attention: what it computes attention with, and whether rows are packed for it.
 
         Raises:
             CheckpointError: the model is of no known family.
@@ -131,6 +137,8 @@ class Policy(nn.Module):
         self.vlm: Any = vlm
         self._banned = banned_token_ids(vlm.config)
         self._knows_regions = hasattr(vlm.model, "region_encoder")
+        self._packed = attention.packed
+        set_attention(vlm, attention)
         self.feature_cache: FeatureCache | None = None
         """Set while features of images may be kept from pass to pass, because no weight that makes them is trained."""
 
@@ -144,15 +152,17 @@ class Policy(nn.Module):
         response token go through the head, so memory grows with the responses, not with the prompts. The head is
         called `batch.num_head_calls` times, some with no tokens if there are fewer tokens than calls.
         """
+        rows = PackedRows.of(batch.lengths, batch.input_ids.device) if self._packed else None
         hidden = self.vlm.model(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
+            **self._text_inputs(batch, rows),
             **self._family.visual_inputs(batch, self._image_features(batch)),
             **({"regions": batch.regions} if self._knows_regions else {}),
             use_cache=False,
         ).last_hidden_state
         mask = batch.response_mask
-        predictors = hidden[:, :-1][mask[:, 1:]]
+        # The token before a response token is of the same row, packed or not: no prompt is empty.
+        places = mask if rows is None else rows.pack(mask)
+        predictors = hidden[:, :-1][places[:, 1:]]
         targets = batch.input_ids[mask]
         parts = [
             checkpoint(self._head, rows, wanted, temperature, bans, use_reentrant=False)
@@ -170,6 +180,24 @@ class Policy(nn.Module):
             return encode(batch.pixel_values, batch.image_grid_thw)
         return self.feature_cache.features(batch, encode)
 
+    def _text_inputs(self, batch: PolicyBatch, rows: PackedRows | None) -> dict[str, Any]:
+        """The inner model's arguments for tokens and positions."""
+        if rows is None:
+            return {
+                "input_ids": batch.input_ids,
+                "attention_mask": batch.attention_mask,
+                "mm_token_type_ids": batch.mm_token_type_ids,
+            }
+        places = self._family.positions(self.vlm, batch)
+        # Kernels go by the ends of the rows. The first of these four says the same to transformers, which given only
+        # the three of M-RoPE would take all rows for one.
+        number_in_row = batch.attention_mask.cumsum(-1) - 1
+        return {
+            "input_ids": rows.pack(batch.input_ids),
+            "position_ids": rows.pack(torch.cat([number_in_row[None], places])),
+            **rows.arguments(),
+        }
+
     def _head(
         self, hidden: Float[Tensor, "rows width"], targets: Int[Tensor, " rows"], temperature: float, bans: bool
     ) -> tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]:
@@ -184,7 +212,7 @@ class Policy(nn.Module):
 def load_policy(
     folder: Path | str,
     dtype: torch.dtype = torch.float32,
-    attention: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa",
+    attention: Attention = PADDED,
 ) -> Policy:
     """Load a model folder of one of the known families.
 
@@ -195,14 +223,14 @@ def load_policy(
     config = load_model_config(folder)
     family = family_of(config.model_type, f"model folder {folder}")
     vlm, info = model_class(config).from_pretrained(
-        str(folder), config=config, dtype=dtype, attn_implementation=attention, output_loading_info=True
+        str(folder), config=config, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
     )
     faults = {name: sorted(map(str, info[name])) for name in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if any(faults.values()):
         listed = "; ".join(f"{name.replace('_', ' ')}: {', '.join(keys[:5])}" for name, keys in faults.items() if keys)
         raise CheckpointError(f"model folder {folder} does not fit its own config.json: {listed}")
     _multiply_patches(family.patch_embedding(vlm))
-    return Policy(vlm)
+    return Policy(vlm, attention)
 
 
 def _multiply_patches(convolution: nn.Module) -> None:

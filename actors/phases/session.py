@@ -45,6 +45,7 @@ class Session:
         self.control = PhaseControl()
         self.waits = Waits()
         self.warnings = Warnings()
+        self._attention = ""
         self.trainer: Trainer | None = None
         """The training loops of this phase, or of the last one that had some."""
         self._rollouts: RolloutPool | None = None
@@ -124,7 +125,10 @@ class Session:
             takes_turns=whole.cluster.takes_turns,
         )
         learner = LearnerGroup(spec, whole.cluster, whole.rollout.engine, self._places.of_rank, self.warnings.add)
-        await learner.start()
+        attention = await learner.start()
+        self._attention = str(attention)
+        if attention.reasons:
+            self.warnings.add(f"the learner's attention: {attention}")
         return learner
 
     def make_trainer(
@@ -171,6 +175,7 @@ class Session:
             workers=self._workers(),
             num_responses_reissued=self._rollouts.num_responses_reissued if self._rollouts is not None else 0,
             correction=describe_correction(self.config.learner),
+            attention=self._attention,
             waits=self.waits.current(),
             num_warnings=self.warnings.count,
             warnings=list(self.warnings.latest),

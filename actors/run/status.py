@@ -52,6 +52,8 @@ class RunStatus:
     warnings: list[str]
     """The latest of them, the newest last: workers or learners that were lost, changes of the pool's size by the
     scaling policy or a resume, waits that lasted too long, and the like."""
+    attention: str = ""
+    """What the learner computes attention with, and why nothing faster; empty before the first learner."""
 
     def warnings_after(self, num_seen: int) -> list[str]:
         """The warnings after the first `num_seen` of the run, as far as they are kept."""

@@ -21,6 +21,7 @@ from flow.receipt import PushReceipt
 from learner.errors import PortTakenError
 from rollout.canary import Canary
 from rollout.config import EngineConfig
+from vlm.attention import Attention
 
 _log = logging.getLogger(__name__)
 
@@ -61,8 +62,8 @@ class LearnerGroup:
         self._report = report
         self._ranks: list[ray.actor.ActorHandle] = []
 
-    async def start(self) -> str:
-        """Start every rank; returns the attention that is active.
+    async def start(self) -> Attention:
+        """Start every rank; returns what they compute attention with.
 
         Raises:
             NoRoomError: a rank found no room in the cluster.

@@ -18,6 +18,7 @@ from rollout.canary import Canary
 from rollout.config import EngineConfig
 from rollout.errors import TransferError
 from rollout.transfer.client import WeightReceiver
+from vlm.attention import Attention
 from vlm.config import PromptConfig
 
 if TYPE_CHECKING:
@@ -83,8 +84,8 @@ class LearnerRank:
             probe.bind(("", 0))
             return ray.util.get_node_ip_address(), probe.getsockname()[1]
 
-    def start(self, master_address: str, master_port: int) -> str:
-        """Load the policy and join the other ranks; returns the attention that is active."""
+    def start(self, master_address: str, master_port: int) -> Attention:
+        """Load the policy and join the other ranks; returns what it computes attention with."""
         import torch
 
         from learner.engine import LearnerEngine

@@ -52,8 +52,8 @@ class Probe:
     def _software(self) -> None:
         import torch
 
-        from learner.config import DeepSpeedConfig
-        from learner.layout import resolve_attention
+        from learner.attention import ON_GPU
+        from vlm.packed_rows import HeadShape, fault_of
 
         for package in PACKAGES:
             try:
@@ -61,8 +61,14 @@ class Probe:
             except importlib.metadata.PackageNotFoundError:
                 self._add(package, "not installed")
         self._add("CUDA", str(torch.version.cuda))
-        config = DeepSpeedConfig(dtype="bfloat16", zero_stage=1)
-        self._add("attention of the learner", str(resolve_attention(config, self._bench.on_gpu)))
+        device = torch.device("cuda" if self._bench.on_gpu else "cpu")
+        # Of Qwen3-VL-2B, and the vision tower's of 8B and of Qwen2.5-VL.
+        parts = {"text": HeadShape(16, 8, 128, causal=True)}
+        parts |= {f"vision, heads of {width}": HeadShape(16, 16, width, causal=False) for width in (64, 72, 80)}
+        for name in ON_GPU:
+            for part, heads in parts.items():
+                fault = fault_of(name, heads, torch.bfloat16, device)
+                self._add(f"{name}, {part}", "works" if fault is None else fault[:200])
 
     def _best_s(self, work: Callable[[], object]) -> float:
         """Seconds of the fastest of ten calls, after two that do not count."""

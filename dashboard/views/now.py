@@ -173,6 +173,7 @@ def _waits(status: RunStatus | None) -> list[Any]:
         dmc.Title("What waits for what", order=4),
         dmc.ScrollArea(table) if rows else dmc.Text("Nothing is waiting.", c="dimmed"),
         dmc.Text(f"Off-policy correction: {status.correction}", size="sm", c="dimmed"),
+        *([dmc.Text(f"Learner's attention: {status.attention}", size="sm", c="dimmed")] if status.attention else []),
         *([dmc.Title("Recent warnings", order=4), *warnings] if warnings else []),
     ]
 

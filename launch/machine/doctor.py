@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from launch.machine import torchvision_hook
+from launch.machine.attention import check_attention, find_kernel_packages
 from launch.machine.findings import GIB, Finding, Status
 from launch.machine.inspection import (
     NO_REQUIREMENTS,
@@ -219,19 +220,6 @@ def check_nccl(nccl_version: str | None, gpus: Sequence[str], is_named: bool = F
     return Finding("NCCL", "ok", "not installed; only GPUs need it")
 
 
-def check_flash_attention(version: str | None, gpus: Sequence[str], is_named: bool = False) -> Finding:
-    """flash-attn 2, which a config may name; flash-attn-4 is another package."""
-    if version is not None:
-        return Finding("flash-attn", "ok", version)
-    if is_named:
-        advice = "the config names it (learner.deepspeed.attention): take auto or sdpa, or build it: pip install "
-        return Finding("flash-attn", "fail", "not installed", f"{advice}--no-build-isolation -e '.[flash]'")
-    if gpus:
-        advice = "the learner is faster with it: .venv/bin/pip install --no-build-isolation -e '.[flash]'"
-        return Finding("flash-attn", "warn", "not installed", advice)
-    return Finding("flash-attn", "ok", "not needed without GPUs")
-
-
 def check_torchvision(version: str | None, build: TorchBuild | None, loads: bool, hook_is_active: bool) -> Finding:
     """`loads`: whether torchvision's compiled operators go with this torch."""
     if version is None:
@@ -347,7 +335,7 @@ def examine_install(required: Requirements) -> list[Finding]:
         check_torchvision(find_version("torchvision"), build, torchvision_is_cpu_build(), torchvision_hook.is_active()),
         check_sound_packages(sound_packages, build),
         check_nccl(find_version("nvidia-nccl-cu13", "nvidia-nccl-cu12"), gpus, required.nccl),
-        check_flash_attention(find_version("flash-attn"), gpus, required.flash_attention),
+        check_attention(required, find_kernel_packages(), gpus),
     ]
 
 

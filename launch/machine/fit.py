@@ -81,7 +81,7 @@ def requirements_of(config: RunConfig) -> Requirements:
         learner_on_gpu=config.cluster.learner_on_gpu,
         engines_on_gpu=config.engines_on_gpu,
         nccl=config.rollout.engine.transfer.type == "nccl",
-        flash_attention=config.learner.deepspeed.attention == "flash_attention_2",
+        attention=config.learner.deepspeed.attention,
     )
 
 

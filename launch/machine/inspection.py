@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
+
+from vlm.attention import AttentionName
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Requirements:
     learner_on_gpu: bool = False
     engines_on_gpu: bool = False
     nccl: bool = False
-    flash_attention: bool = False
+    attention: Literal["auto"] | AttentionName = "auto"
 
     @property
     def on_gpu(self) -> bool:

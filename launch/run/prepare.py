@@ -7,8 +7,10 @@ from itertools import islice
 from pathlib import Path
 
 from actors.run.run_folder import RunFolder
+from launch.machine.attention import attention_fault, find_kernel_packages
 from launch.machine.doctor import HOME_ADVICE
-from launch.machine.inspection import find_version, home_fault, ray_needs_home
+from launch.machine.fit import requirements_of
+from launch.machine.inspection import home_fault, ray_needs_home
 from launch.run.record import own_config
 from launch.settings.config import ConfigError, FileDataConfig, RunConfig, SceneDataConfig
 from launch.settings.model_paths import find_model
@@ -60,11 +62,9 @@ def check_machine(config: RunConfig) -> None:
     """
     if config.cluster.address is None and ray_needs_home() and (fault := home_fault()) is not None:
         raise ConfigError(f"{fault}, and Ray keeps its token there: {HOME_ADVICE}")
-    if config.learner.deepspeed.attention == "flash_attention_2" and find_version("flash-attn") is None:
-        raise ConfigError(
-            "learner.deepspeed.attention=flash_attention_2, but the package flash-attn is not installed: choose auto "
-            "or sdpa, or build it: pip install --no-build-isolation -e '.[flash]'"
-        )
+    found = attention_fault(requirements_of(config), find_kernel_packages())
+    if found is not None:
+        raise ConfigError(": ".join(found))
 
 
 def check_model(config: RunConfig) -> None:

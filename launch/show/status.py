@@ -29,6 +29,7 @@ def status_lines(status: RunStatus) -> list[RenderableType]:
         workers_table(status.workers),
         *([left] if status.num_responses_reissued else []),
         f"off-policy correction: {status.correction}",
+        *([f"learner's attention: {escape(status.attention)}"] if status.attention else []),
         *(f"  {escape(str(wait))}" for wait in status.waits),
         *(f"[yellow]{escape(warning)}[/]" for warning in status.warnings[-3:]),
     ]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from learner.optimizers.config import OptimizerConfig
 
 
-def _build(model: "nn.Module", config: "OptimizerConfig") -> "torch.optim.Optimizer":
+def _build(model: "nn.Module", config: "OptimizerConfig", on_gpu: bool) -> "torch.optim.Optimizer":
     import torch
 
     return torch.optim.AdamW(
@@ -20,6 +20,7 @@ def _build(model: "nn.Module", config: "OptimizerConfig") -> "torch.optim.Optimi
         weight_decay=config.weight_decay,
         betas=config.betas,
         eps=config.epsilon,
+        fused=on_gpu,
     )
 
 

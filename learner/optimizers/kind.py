@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 class OptimizerKind:
     """One kind of optimiser: how it is built, and what its choice implies."""
 
-    build: "Callable[[nn.Module, OptimizerConfig], torch.optim.Optimizer]"
-    """The optimiser over the trained parameters of a model."""
+    build: "Callable[[nn.Module, OptimizerConfig, bool], torch.optim.Optimizer]"
+    """(model, settings, whether it steps on a GPU) → the optimiser over the model's trained parameters. On a GPU AdamW
+    reads and writes everything in one pass (`fused`)."""
     state_bytes: int
     """Bytes of its state for each trained number, float32."""
     needs_whole_matrices: bool = False

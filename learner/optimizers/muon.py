@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from learner.optimizers.config import OptimizerConfig
 
 
-def _build(model: "nn.Module", config: "OptimizerConfig") -> "torch.optim.Optimizer":
+def _build(model: "nn.Module", config: "OptimizerConfig", on_gpu: bool) -> "torch.optim.Optimizer":
     from learner.optimizers.muon_with_adamw import MuonWithAdamW
 
     return MuonWithAdamW(

@@ -422,3 +422,24 @@ def test_activation_checkpointing_changes_nothing_but_memory(world: ToyWorld, st
         plain_engine.sft_step(chains)
         thrifty_engine.sft_step(chains)
         assert_same_weights(weights_of(plain_engine), weights_of(thrifty_engine), atol=ROUNDING)
+
+
+@pytest.mark.parametrize(("zero_stage", "dtype"), [(0, "float32"), (2, "bfloat16")])
+def test_packed_updates_are_those_of_padded_rows_without_the_padding(
+    zero_stage: int, dtype: str, world: ToyWorld, start_engine: StartEngine
+) -> None:
+    rows = sft_rows(world.samples, world.encoder)
+    found = []
+    for packing in (False, True):
+        config = gradient_sized(make_config(zero_stage))
+        deepspeed = config.deepspeed.replace(dtype=dtype, packing=packing, activation_checkpointing=True)
+        engine = start_engine(config.replace(deepspeed=deepspeed))
+        assert engine.attention.packed is packing
+        metrics = [engine.sft_step(rows), engine.policy_update(training_rows(world.samples, world.encoder))]
+        found.append(metrics)
+    padded, packed = found
+    assert all(each["padding_share"] > 0 for each in padded)
+    assert [each["padding_share"] for each in packed] == [0.0, 0.0]
+    for mine, theirs in zip(packed, padded, strict=True):
+        for name in mine.keys() - {"padding_share"}:
+            assert mine[name] == pytest.approx(theirs[name], abs=1e-5 if dtype == "float32" else 0.03), name

@@ -13,6 +13,7 @@ from learner.pointer import Mention, Pointer, find_mentions
 from spatial.images import ImageStore
 from spatial.sample import ChoiceAnswer, ReasoningPath, SeenObject, SpatialSample
 from tests.learner.toy import TINY, free_port, make_config
+from vlm.attention import Attention
 from vlm.config import PromptConfig
 from vlm.policy import PolicyBatch, PolicyRow, load_policy
 from vlm.prompt import PromptEncoder
@@ -47,13 +48,13 @@ class Scene:
         self.row = SftRow.from_chain(self.sample, ReasoningPath.DIRECT, self.encoder)
         self.ids = [*self.row.prompt_token_ids, *self.row.response_token_ids]
 
-    def batch(self) -> PolicyBatch:
-        row = PolicyRow(
-            self.row.prompt_token_ids,
-            self.row.response_token_ids,
-            self.encoder.vision_inputs(self.sample, ReasoningPath.LOR),
-        )
-        return PolicyBatch.collate([row], self.encoder.pad_token_id, self.encoder.image_token_id)
+    def batch(self, *responses: tuple[int, ...]) -> PolicyBatch:
+        vision = self.encoder.vision_inputs(self.sample, ReasoningPath.LOR)
+        rows = [
+            PolicyRow(self.row.prompt_token_ids, response, vision)
+            for response in responses or (self.row.response_token_ids,)
+        ]
+        return PolicyBatch.collate(rows, self.encoder.pad_token_id, self.encoder.image_token_id)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_each_mention_points_at_the_tokens_that_its_object_touches(scene: Scene)
 
 @pytest.mark.parametrize(("layer", "head"), [(0, 0), (1, 1)])
 def test_the_watched_attention_is_the_models_own(scene: Scene, layer: int, head: int) -> None:
-    policy = load_policy(scene.model, attention="eager")
+    policy = load_policy(scene.model, attention=Attention("eager", "eager"))
     pointer = Pointer(policy.vlm, PointerConfig(layer=layer, head=head))
     batch = scene.batch()
     mentions = [Mention(0, len(scene.ids) - 2, (3, 5, 6)), Mention(0, 9, (3, 20))]
@@ -92,6 +93,18 @@ def test_the_watched_attention_is_the_models_own(scene: Scene, layer: int, head:
         watched = pointer.attention_on_targets(mentions)
     expected = torch.stack([attentions[len(scene.ids) - 2, [3, 5, 6]].sum(), attentions[9, 3]])  # 20 comes after 9
     torch.testing.assert_close(watched, expected, atol=1e-6, rtol=0)
+
+
+def test_packed_rows_are_watched_as_padded_ones_are(scene: Scene) -> None:
+    mentions = [Mention(0, 9, (3, 5)), Mention(1, len(scene.ids) - 2, (3, 5, 6)), Mention(1, 9, (3,))]
+    watched = []
+    for packed in (False, True):
+        policy = load_policy(scene.model, attention=Attention(packed=packed))
+        pointer = Pointer(policy.vlm, PointerConfig(layer=1, head=1))
+        with torch.no_grad():
+            policy(scene.batch(scene.row.response_token_ids[:3], scene.row.response_token_ids))
+            watched.append(pointer.attention_on_targets(mentions))
+    torch.testing.assert_close(watched[1], watched[0], atol=1e-6, rtol=0)
 
 
 @pytest.mark.stack

@@ -24,6 +24,7 @@ from tests.actors.fake_workers import make_requests
 from tests.actors.fakes import make_sample, make_trajectory
 from tests.rollout.transfer.receivers import ThreadReceiver
 from tests.rollout.transfer.test_gloo import Receiver
+from vlm.attention import PADDED, Attention
 from vlm.config import PromptConfig
 
 
@@ -134,11 +135,11 @@ class PlayedRank:
     """A rank's handle; the ports of `taken` are another process's."""
 
     def __init__(self, rank: int, ports: list[int], taken: Collection[int], started: list[tuple[int, int]]) -> None:
-        def start(address: str, port: int) -> str:
+        def start(address: str, port: int) -> Attention:
             started.append((rank, port))
             if port in taken and rank == 0:
                 raise PortTakenError(f"port {port} of {address} was taken by another process meanwhile")
-            return "sdpa"
+            return PADDED
 
         self.address = RemoteMethod(lambda: ("10.0.0.1", ports.pop(0)))
         self.start = RemoteMethod(start)
@@ -166,7 +167,7 @@ class PlayedGroup(LearnerGroup):
 @pytest.mark.anyio
 async def test_ranks_whose_port_was_taken_meanwhile_start_again_at_another() -> None:
     group = PlayedGroup(ports=[5000, 5001, 5002], taken={5000, 5001})
-    assert await group.start() == "sdpa"
+    assert await group.start() == PADDED
     assert [port for rank, port in group.started if rank == 0] == [5000, 5001, 5002]
     assert group.num_ended == 4
     group = PlayedGroup(ports=[5000, 5001, 5002], taken={5000, 5001, 5002})

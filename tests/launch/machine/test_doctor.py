@@ -9,9 +9,10 @@ import pytest
 from rich.console import Console
 
 from launch.machine import doctor
+from launch.machine.attention import check_attention
 from launch.machine.doctor import TorchBuild
 from launch.machine.findings import GIB, Finding, exit_status, print_findings
-from launch.machine.inspection import Requirements, home_fault, ray_needs_home
+from launch.machine.inspection import NO_REQUIREMENTS, Requirements, home_fault, ray_needs_home
 from launch.run.driver import Driver
 from launch.settings.config import ConfigError, load_config
 
@@ -125,16 +126,22 @@ def test_idle_gpus_and_missing_gpus_are_both_reported() -> None:
 def test_gpu_packages_are_wanted_only_where_there_are_gpus() -> None:
     assert doctor.check_nccl(None, []).status == "ok"
     assert doctor.check_nccl(None, ["NVIDIA H100"]).status == "fail"
-    assert doctor.check_flash_attention(None, []).status == "ok"
-    assert doctor.check_flash_attention(None, ["NVIDIA H100"]).status == "warn"
+    assert check_attention(NO_REQUIREMENTS, [], []).status == "ok"
+    assert check_attention(NO_REQUIREMENTS, [], ["NVIDIA H100"]).status == "warn"
+    assert check_attention(NO_REQUIREMENTS, ["flash-attn-4"], ["NVIDIA H100"]).status == "ok"
 
 
 def test_what_a_config_names_and_this_machine_lacks_fails() -> None:
     assert doctor.check_nccl(None, [], is_named=True).status == "fail"
     assert doctor.check_nccl("2.29", [], is_named=True).status == "ok"
-    named = doctor.check_flash_attention(None, [], is_named=True)
-    assert (named.status, "learner.deepspeed.attention" in named.advice) == ("fail", True)
-    assert doctor.check_flash_attention("2.8.3", [], is_named=True).status == "ok"
+    for name, package in (("flash_attention_2", "flash-attn"), ("flash_attention_4", "flash-attn-4")):
+        named = Requirements(learner_on_gpu=True, attention=name)
+        assert check_attention(named, [package], ["NVIDIA H100"]).status != "fail"
+        finding = check_attention(named, [], ["NVIDIA H100"])
+        told = f"learner.deepspeed.attention={name}, but the package {package} is not installed"
+        assert (finding.status, finding.detail) == ("fail", told)
+    on_cpu = check_attention(Requirements(attention="varlen"), [], [])
+    assert (on_cpu.status, "computes on GPUs only" in on_cpu.detail) == ("fail", True)
     assert [doctor.check_gpus(["NVIDIA H100"] * found, CUDA_TORCH, 8).status for found in (0, 7, 8)] == [
         *("fail", "fail", "ok")
     ]
@@ -166,20 +173,31 @@ def test_a_home_that_cannot_be_written_to_fails_where_ray_keeps_its_token_there(
 
 
 @pytest.mark.parametrize(
-    ("home", "overrides", "told"),
+    ("home", "preset", "overrides", "told"),
     [
-        ("/proc/1/nobody", [], "the home folder /proc/1/nobody is not writable"),
-        ("", ["learner.deepspeed.attention=flash_attention_2"], "flash-attn is not installed: choose auto or sdpa"),
+        ("/proc/1/nobody", "demo", [], "the home folder /proc/1/nobody is not writable"),
+        (
+            "",
+            "qwen3vl_8gpu",
+            ["learner.deepspeed.attention=flash_attention_2"],
+            "the package flash-attn is not installed: choose",
+        ),
+        (
+            "",
+            "qwen3vl_8gpu",
+            ["learner.deepspeed.attention=flash_attention_4"],
+            "the package flash-attn-4 is not installed: choose",
+        ),
     ],
 )
 def test_a_start_says_in_a_sentence_what_it_lacks(
-    home: str, overrides: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: str, preset: str, overrides: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", home or str(tmp_path))
     with pytest.raises(ConfigError) as caught:
-        Driver(load_config("demo", [f"run={tmp_path / 'run'}", *overrides]), Console())
+        Driver(load_config(preset, [f"run={tmp_path / 'run'}", *overrides]), Console())
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

@@ -149,7 +149,7 @@ def test_only_what_computes_on_the_host_takes_its_memory(monkeypatch: pytest.Mon
 def test_a_machine_without_gpus_is_not_fit_for_a_config_that_asks_for_eight() -> None:
     required = requirements_of(load_config("qwen3vl_8gpu"))
     assert (required.num_gpus, required.learner_on_gpu, required.engines_on_gpu, required.nccl) == (8, True, True, True)
-    assert not required.flash_attention
+    assert required.attention == "auto"
     # A cluster's GPUs are not this machine's.
     assert requirements_of(load_config("cluster_8b")).num_gpus == 0
     assert requirements_of(load_config("cluster_8b")).on_gpu
@@ -159,8 +159,9 @@ def test_a_machine_without_gpus_is_not_fit_for_a_config_that_asks_for_eight() ->
 def test_no_preset_names_an_attention_that_its_lock_leaves_out() -> None:
     lock = Path("requirements/gpu.lock").read_text(encoding="utf-8")
     assert "flash-attn==" not in lock
+    assert "flash-attn-4==" in lock
     for preset in PRESETS.glob("*.yaml"):
-        assert load_config(preset).learner.deepspeed.attention in ("auto", "sdpa", "eager")
+        assert load_config(preset).learner.deepspeed.attention in ("auto", "sdpa", "eager", "flash_attention_4")
 
 
 def test_a_model_that_is_not_there_is_one_finding_among_the_others(

@@ -11,14 +11,22 @@ from learner.optimizers.config import OptimizerConfig
 TYPES = get_args(OptimizerConfig.model_fields["type"].annotation)
 
 
-def one_step(config: OptimizerConfig) -> tuple[nn.Linear, torch.optim.Optimizer]:
+def one_step(config: OptimizerConfig, on_gpu: bool = False) -> tuple[nn.Linear, torch.optim.Optimizer]:
     """A 64 × 64 matrix and a bias of 64 after one step."""
     torch.manual_seed(0)
     model = nn.Linear(64, 64)
-    optimizer = config.kind.build(model, config)
+    optimizer = config.kind.build(model, config, on_gpu)
     model(torch.ones(1, 64)).square().sum().backward()
     optimizer.step()
     return model, optimizer
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_adamw_is_fused_on_a_gpu_and_makes_the_same_steps(on_gpu: bool) -> None:
+    config = OptimizerConfig(learning_rate=0.1)
+    model, optimizer = one_step(config, on_gpu)  # PyTorch has the fused kernel for CPUs too
+    assert optimizer.defaults["fused"] is on_gpu
+    torch.testing.assert_close(model.weight, one_step(config)[0].weight, atol=1e-6, rtol=0)
 
 
 def bytes_of_state(optimizer: torch.optim.Optimizer) -> int:
@@ -42,7 +50,7 @@ def test_an_optimiser_leaves_frozen_weights_alone(type_: str) -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[0].requires_grad_(False)
     config = OptimizerConfig.model_validate({"type": type_, "learning_rate": 0.1})
-    trained = {id(p) for group in config.kind.build(model, config).param_groups for p in group["params"]}
+    trained = {id(p) for group in config.kind.build(model, config, False).param_groups for p in group["params"]}
     assert trained == {id(parameter) for parameter in model[1].parameters()}
 
 
