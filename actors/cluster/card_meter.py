@@ -5,6 +5,7 @@ say more than is true, since a card also waits inside an update, for its host or
 """
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -168,12 +169,29 @@ def merged(samples: Sequence[CardSample]) -> list[CardSample]:
     ]
 
 
-def start_meter(owner: str, ids: Sequence[str], own_bytes: Callable[[], int] = lambda: 0) -> CardMeter | None:
-    """A meter of an actor's cards, by number or UUID; None, with a warning in the log, where NVML does not answer."""
+class Unseen:
+    """Cards of which no driver tells: their number and kind alone."""
+
+    def __init__(self, ids: Sequence[str], kind: str) -> None:
+        self.cards = [(f"{socket.gethostname()}/{card}", kind, 0) for card in ids]
+
+    def read(self, index: int) -> tuple[float | None, int]:
+        raise OSError("nobody tells")
+
+
+def start_meter(
+    owner: str, ids: Sequence[str], kind: Callable[[], str] = str, own_bytes: Callable[[], int] = lambda: 0
+) -> CardMeter:
+    """A meter of an actor's cards, by number or UUID. Where NVML does not answer, a warning is in the log, and all that
+    the meter tells is that there are such cards.
+
+    Args:
+        kind: their name, if there is another who knows it.
+    """
     try:
         meter = CardMeter(owner, Nvml(ids), own_bytes)
     except OSError as error:
         _log.warning("the metrics will not tell how busy the cards of %s are: %s", owner, error)
-        return None
+        return CardMeter(owner, Unseen(ids, kind()), own_bytes)
     meter.start()
     return meter

@@ -71,7 +71,7 @@ def card_metrics(
     cards = engines | learners
     kind = next(iter(learners.values() or engines.values())).kind
     metrics: dict[str, float | str] = {
-        "gpu/kind": kind,
+        **({"gpu/kind": kind} if kind else {}),
         "gpu/num_cards": len(cards),
         "gpu/tokens_per_s": step.num_trained_tokens / step.step_s / len(cards),
     }

@@ -114,8 +114,12 @@ class LearnerRank:
             from learner.flops import ModelFlops
 
             self._flops = ModelFlops.of_model(self._engine.vlm)
+            device = self._engine.device
             self._meter = start_meter(
-                f"learner-{self._rank}", self._cards.names, partial(torch.cuda.memory_reserved, self._engine.device)
+                f"learner-{self._rank}",
+                self._cards.names,
+                partial(torch.cuda.get_device_name, device),
+                partial(torch.cuda.memory_reserved, device),
             )
         return self._engine.attention
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from actors.cluster import card_meter
-from actors.cluster.card_meter import CardMeter, CardSample, Nvml, merged
+from actors.cluster.card_meter import CardMeter, CardSample, Nvml, merged, start_meter
 
 
 class FakeDriver:
@@ -69,3 +69,11 @@ def test_the_thread_looks_by_itself_and_a_driver_that_fails_ends_no_run(caplog: 
 def test_where_there_is_no_driver_the_reason_is_said() -> None:
     with pytest.raises(OSError, match=r"NVML about cards 0, 1: .*NVML"):
         Nvml(["0", "1"])
+
+
+def test_without_a_driver_the_cards_are_still_known_and_who_shares_one(caplog: pytest.LogCaptureFixture) -> None:
+    (learner,) = start_meter("learner-0", ["1"], kind=lambda: "NVIDIA H100 80GB HBM3").take(peak_allocated_bytes=5)
+    first, second = start_meter("rollout-0", ["1", "2"]).take()
+    assert learner.card == first.card != second.card
+    assert (learner.kind, learner.samples, learner.peak_allocated_bytes) == ("NVIDIA H100 80GB HBM3", (), 5)
+    assert "the metrics will not tell how busy the cards of learner-0 are: NVML about cards 1" in caplog.text

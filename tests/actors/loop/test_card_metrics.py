@@ -87,6 +87,15 @@ def test_what_is_not_known_is_left_out_and_not_guessed() -> None:
     assert "gpu/mfu" not in card_metrics([ENGINE], replace(STEP, update_flops=None), "bfloat16")
 
 
+def test_without_a_driver_speed_and_mfu_are_told_all_the_same() -> None:
+    found = card_metrics(
+        [track("learner-0", "a", peak=55), replace(track("rollout-0", "a"), kind="")], STEP, "bfloat16"
+    )
+    assert (found["gpu/num_cards"], found["gpu/tokens_per_s"], found["gpu/mfu"]) == (1, 400, pytest.approx(1 / 5))
+    assert found["gpu/memory/learner_tensors_gib"] == 55
+    assert not any("busy" in name or "fullest" in name for name in found)
+
+
 def test_float32_is_measured_against_the_peak_of_float32_matrices() -> None:
     assert card_metrics([LEARNER], STEP, "float32")["gpu/peak_tflops"] == 494
 
