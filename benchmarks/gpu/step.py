@@ -141,7 +141,7 @@ class SleepingStep(SharedStep):
     """The two take turns: engines sleep while the learner works."""
 
     layout = "shared, sleep"
-    card_settings = ("cluster.layout={type: shared, sleep: true}",)
+    card_settings: tuple[str, ...] = ("cluster.layout={type: shared, sleep: true}",)
 
 
 def _run_loop() -> None:

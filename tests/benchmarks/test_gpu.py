@@ -74,7 +74,7 @@ def test_every_part_has_a_process_and_every_stage_a_part() -> None:
 
 def test_parts_run_in_the_order_asked_for_after_what_they_need() -> None:
     chosen = chosen_jobs(JOBS, ["step", "push"], on_gpu=True)
-    assert [job.name for job in chosen] == ["model", "step", "step-sleep", "graphs-ipc", "eager-nccl"]
+    assert [job.name for job in chosen] == ["model", "step-shared", "step-sleep", "graphs-ipc", "eager-nccl"]
     assert [stage.method for stage in chosen[3].stages] == ["load", "push"]
     assert MODEL not in chosen_jobs(JOBS, ["probe", "demo_gpu"], on_gpu=True)
     assert [job.name for job in chosen_jobs(JOBS, ["eager-nccl"], on_gpu=True)] == ["model", "eager-nccl"]
