@@ -1,20 +1,16 @@
 """Findings about time: the estimate of a step beside the last run that was measured, and the deadlines that follow."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
-from typing import Any
 
 from actors.config import LEAST_UPDATE_S
-from launch.machine.estimate import Estimator, StepEstimate, Workload, describe_step
+from launch.machine.estimate import Estimator, Workload, describe_step
 from launch.machine.findings import Finding
+from launch.machine.measured import benchmarked, compare, last_measured
 from launch.machine.memory import ModelShape, empty_model
 from launch.settings.config import RunConfig
 from learner.cards import CARDS, CardKind, card_kind
 from learner.flops import ModelFlops
-from spatial.json_lines import read_lines
 
 DEADLINE_FACTOR = 3.0
 """An update may take this many times what is estimated for responses of the greatest length."""
@@ -83,7 +79,7 @@ def check_time(
     estimate = estimator.step()
     detail = f"{describe_step(estimate, config.training.num_steps)}. Assumed: {work.describe()}"
     findings = [Finding("time of a step", "ok", detail)]
-    if (measured := last_measured(Path(config.run).resolve().parent, kind)) is not None:
+    if (measured := last_measured(Path(config.run).resolve().parent, kind) or benchmarked(kind)) is not None:
         findings.append(Finding("last measured run", "ok", compare(measured, estimate)))
     return [*findings, check_update_deadline(config, longest_update_s(estimator))]
 
@@ -120,59 +116,3 @@ def update_deadline_s(config: RunConfig, model: Path | str, card: str | None) ->
     kind = card_kind(card or "") or _UNKNOWN_CARD
     work = assumed_workload(config, facts.pixels_per_token)
     return longest_update_s(Estimator(config, facts.shape, facts.flops, kind, kind, work))
-
-
-# -- what was measured -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class MeasuredRun:
-    """What a run's last steps took."""
-
-    folder: Path
-    kind: str
-    figures: dict[str, float]
-    """Means of the metrics over the second half of its steps."""
-
-
-def last_measured(runs: Path, kind: CardKind) -> MeasuredRun | None:
-    """The run in this folder whose metrics are the newest of those on such cards; None if there is none."""
-    files = sorted(runs.glob("*/metrics.jsonl"), key=lambda file: file.stat().st_mtime, reverse=True)
-    for file in files:
-        steps = [step for step in read_lines(file) if card_kind(str(step.get("gpu/kind", ""))) == kind]
-        if steps:
-            return MeasuredRun(file.parent, str(steps[-1]["gpu/kind"]), _means(steps[len(steps) // 2 :]))
-    return None
-
-
-def _means(steps: Sequence[dict[str, Any]]) -> dict[str, float]:
-    columns: dict[str, list[float]] = {}
-    for step in steps:
-        for name, value in step.items():
-            if isinstance(value, int | float):
-                columns.setdefault(name, []).append(value)
-    return {name: fmean(values) for name, values in columns.items()}
-
-
-def compare(measured: MeasuredRun, estimate: StepEstimate) -> str:
-    """The measured run's figures, each phase beside the estimate of this config."""
-    phases = {"generation": "time/rollout_s", "update": "time/update_s", "push": "time/push_s"}
-    told = [f"a step in {measured.figures.get('time/step_s', 0.0):.1f} s"]
-    told += [
-        f"{what} {measured.figures[name]:.1f} s (estimated here: {estimate.of(what):.1f} s)"
-        for what, name in phases.items()
-        if name in measured.figures
-    ]
-    forms = {"gpu/tokens_per_s": "{:,.0f} tokens/s a GPU", "gpu/mfu": "MFU {:.0%}"}
-    told += [form.format(measured.figures[name]) for name, form in forms.items() if name in measured.figures]
-    model = _model_of(measured.folder)
-    return f"{measured.folder.name}{f' ({model})' if model else ''} on {measured.kind}: {', '.join(told)}"
-
-
-def _model_of(run: Path) -> str:
-    """What a run trained, from its config; empty if that cannot be read."""
-    try:
-        model = json.loads((run / "config.json").read_text())["model"]
-        return str(model.get("path", model["type"]))
-    except (OSError, ValueError, KeyError):
-        return ""

@@ -24,14 +24,13 @@ from launch.machine.estimate import (
     describe_step,
 )
 from launch.machine.fit import LocalNode, Node, Told, examine_time, gpu_kind_for
+from launch.machine.measured import benchmarked, compare, last_measured
 from launch.machine.memory import ModelShape
 from launch.machine.timing import (
     DEADLINE_FACTOR,
     ModelFacts,
     assumed_workload,
     check_update_deadline,
-    compare,
-    last_measured,
     longest_update_s,
     update_deadline_s,
 )
@@ -242,12 +241,46 @@ def test_the_estimate_stands_beside_the_newest_run_on_the_same_kind_of_card(tmp_
     assert last_measured(tmp_path / "older", kind) is None
 
 
+def test_without_such_a_run_the_benchmarks_fastest_step_stands_there(tmp_path: Path) -> None:
+    def figure(name: str, value: float, card: str = "NVIDIA H100 80GB HBM3") -> str:
+        return json.dumps({"part": "step", "name": name, "value": value, "card": card}) + "\n"
+
+    lines = [
+        figure("shared: a step", 80.0),
+        figure("shared: a step", 50.0),
+        figure("shared: share of update", 0.5),
+        figure("asleep: a step", 40.0),
+        figure("asleep: share of update", 0.6),
+        figure("asleep: tokens", 8000.0),
+        figure("asleep: MFU of updates", 0.31),
+        figure("asleep: a step", 1.0, card="NVIDIA H200"),
+        json.dumps({"part": "step", "name": "shared: failed", "value": None, "card": "NVIDIA H100 80GB HBM3"}) + "\n",
+    ]
+    (tmp_path / "gpu.jsonl").write_text("".join(lines))
+    kind, other = card_kind("H100"), card_kind("A100")
+    assert kind is not None
+    assert other is not None
+    found = benchmarked(kind, tmp_path)
+    assert found is not None
+    assert found.figures == {
+        "time/step_s": 40.0,
+        "time/update_s": pytest.approx(24.0),
+        "gpu/tokens_per_s": 8000.0,
+        "gpu/mfu": 0.31,
+    }
+    told = compare(found, StepEstimate((Part("generation", 20.0, ""), Part("update", 21.0, "")), at_once=False))
+    assert told.startswith("benchmarks.gpu (asleep, ")
+    assert "update 24.0 s (estimated here: 21.0 s)" in told
+    assert benchmarked(other, tmp_path) is None
+    assert benchmarked(kind, tmp_path / "nowhere") is None
+
+
 def test_doctor_names_time_bound_and_deadline_and_asks_for_a_card_that_it_does_not_know(tmp_path: Path) -> None:
     model = [f"model.path={MODELS / 'Qwen3-VL-4B-Instruct'}", f"run={tmp_path / 'runs' / 'mine'}"]
     config = load_config("qwen3vl_8gpu", model)
     h100 = LocalNode({"GPU": 8.0}, 79.6, "NVIDIA H100 80GB HBM3")
     found = {finding.name: finding for finding in examine_time(config, [h100], Told())}
-    assert list(found) == ["time of a step", "deadline of an update"]
+    assert [name for name in found if name != "last measured run"] == ["time of a step", "deadline of an update"]
     assert "bounded by" in found["time of a step"].detail
     assert found == {finding.name: finding for finding in examine_time(config, [], Told(gpu="H100"))}
     (unknown,) = examine_time(config, [LocalNode({"GPU": 8.0}, 16.0, "Radeon")], Told())
