@@ -41,7 +41,6 @@ from spatial.sample import ReasoningPath
 
 GROUP_SIZE = 8
 MAX_OPEN_S, MAX_FILTER_MS, MAX_STEP_COST = 2.0, 300.0, 0.02
-WATCHED_S = 20.0
 EVERY_S = 2.0
 
 
@@ -151,14 +150,14 @@ def timed_ms(work: Callable[[], object]) -> float:
     return 1000 * (time.perf_counter() - started_s)
 
 
-def watching_cost(visitor: Visitor) -> float:
-    """The share of all cores' time that the server takes while one person watches."""
+def watching_cost(visitor: Visitor, watched_s: float) -> float:
+    """The share of all cores' time that the server takes while one person watches for so long."""
     outputs = {"now": "now.children", "curves": '"curve"', "workers": "workers.children", "samples": "groups.children"}
     process = psutil.Process()
     before = sum(process.cpu_times()[:2])
     started_s = time.perf_counter()
     number = 0
-    while time.perf_counter() - started_s < WATCHED_S:
+    while time.perf_counter() - started_s < watched_s:
         view = VIEWS[number // 2 % len(VIEWS)].name
         number += 1
         if view in outputs:
@@ -172,6 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--trajectories", type=int, default=100_000)
+    parser.add_argument("--watched-s", type=float, default=20.0, help="seconds for which the page is watched")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "run"
@@ -185,7 +185,7 @@ def main() -> None:
         open_s = time.perf_counter() - opened_s
         nothing_ms = statistics.median(timed_ms(lambda: visitor.get("assets/favicon.svg")) for _ in range(20))
         filter_ms = max(timed_ms(partial(visitor.ask, "groups.children", "samples", **query)) for query in filters())
-        step_cost = watching_cost(visitor)
+        step_cost = watching_cost(visitor, arguments.watched_s)
         server.close()
     title = f"{arguments.steps:,} steps, {arguments.trajectories:,} responses"
     table = Table("measured", "value", "target", title=title)
