@@ -91,6 +91,15 @@ def test_token_counts_are_those_of_the_images_as_they_are_seen(world: World) -> 
         assert max(width, height) > 20 * min(width, height) or int(grids[0].prod()) // 4 in range(2, 10)
 
 
+def test_an_image_is_resized_once_even_where_a_second_time_would_change_it_again(world: World) -> None:
+    exact = world.encoder_of(TIGHT.replace(min_pixels=16 * SIDE**2, max_pixels=16 * SIDE**2))
+    # 100 × 150 is below 16 tokens, and grows to 4 × 5, which is above them: a second time it would shrink to 3 × 4.
+    image = world.store.put(np.zeros((100, 150, 3), np.uint8))
+    sample = world.sample.replace(images=(image,), regions=())
+    assert exact.vision_inputs(sample, DTR).image_grid_thw.tolist() == [[1, 8, 10]]
+    assert exact.prompt_token_ids(sample, DTR).count(exact.image_token_id) == 20
+
+
 def test_marks_are_drawn_on_the_resized_image_as_wide_as_the_setting_says(world: World) -> None:
     clean, _ = world.encoder.shown_images(world.sample, DTR)
     marked, small = world.encoder.shown_images(world.sample, LOR)
