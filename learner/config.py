@@ -21,6 +21,10 @@ from vlm.families import Part
 
 Parts = tuple[Part, ...]
 
+REDUCE_BUCKET = 100_000_000
+"""Gradients that ranks sum up at a time; DeepSpeed holds room for twice as many, in float32. Its own default is five
+times that, 4 GB on each GPU."""
+
 
 class DeepSpeedConfig(StrictModel):
     """How the model, its gradients and its optimiser are laid out over the ranks."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from learner.config import DeepSpeedConfig, LearnerConfig
+from learner.config import REDUCE_BUCKET, DeepSpeedConfig, LearnerConfig
 from learner.freezing import freeze
 from learner.optimizers.schedule import build_schedule
 from learner.passes import ForwardPass
@@ -29,6 +29,7 @@ def deepspeed_settings(config: DeepSpeedConfig, max_grad_norm: float, on_gpu: bo
         "zero_optimization": {
             "stage": config.zero_stage,
             "overlap_comm": on_gpu,
+            "reduce_bucket_size": REDUCE_BUCKET,
             # ZeRO-3's own linear layer saves memory on GPUs. On CPUs it is slower, and it replaces torch's everywhere.
             "memory_efficient_linear": on_gpu,
         },

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from launch.machine.findings import GIB
-from launch.machine.memory import ModelShape, engine_needs, kv_bytes_per_token, total
+from launch.machine.memory import engine_needs, kv_bytes_per_token, total
+from launch.machine.shapes import ModelShape
 from launch.settings.config import RunConfig
 from learner.cards import CardKind
 from learner.flops import ModelFlops, RowSize, update_flops

@@ -6,11 +6,21 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from launch.machine.card_memory import (
+    check_card,
+    check_engine,
+    lacking_bytes,
+    num_responses_held,
+    phases_of_card,
+    unknown_card,
+)
 from launch.machine.doctor import find_available_memory, run_doctor
 from launch.machine.findings import GIB, Finding
 from launch.machine.image_sizes import check_images
 from launch.machine.inspection import Requirements
-from launch.machine.memory import ModelShape, check_engine, check_learner, engine_needs, learner_needs, total
+from launch.machine.memory import engine_needs, host_needs, learner_needs, total
+from launch.machine.remedies import remedies
+from launch.machine.shapes import ModelShape
 from launch.machine.timing import ModelFacts, check_time
 from launch.settings.config import ConfigError, RunConfig
 from launch.settings.reward import check_reward
@@ -117,14 +127,16 @@ def examine_config(
         # Only its memory cannot be checked.
         advice = "fix that first, or give another (model.path); until then memory cannot be checked"
         return [*findings, Finding("model", "fail", str(error), advice)]
-    needs = learner_needs(shape, learner, rollout.engine)
     findings.append(Finding("model", "ok", f"{_count(shape.num_parameters)} parameters, {_trained(shape)} trained"))
+    gpu_gib = gpu_gib or _smallest_gpu(nodes, of_rank)
     on_host: dict[str, float] = {}
     if cluster.learner_on_gpu:
-        gpu_gib = gpu_gib or _smallest_gpu(nodes, of_rank)
-        findings.append(check_learner(needs, gpu_gib))
+        findings.append(_check_learner(shape, config.model.path, config, gpu_gib))
+        sleeps = cluster.layout.type == "shared" and cluster.layout.sleep
+        if kept := learner.num_ranks * total(host_needs(shape, learner, sleeps)):
+            on_host["what the learner keeps off its GPUs"] = kept
     else:
-        on_host["learner"] = learner.num_ranks * total(needs)
+        on_host["learner"] = learner.num_ranks * total(learner_needs(shape, learner, rollout.engine))
     if config.engines_on_gpu:
         rollout_gpu_gib = rollout_gpu_gib or _smallest_gpu(nodes, of_worker) or gpu_gib
         findings.append(check_engine(shape, rollout.engine, rollout_gpu_gib))
@@ -132,6 +144,27 @@ def examine_config(
         engine_bytes = total(engine_needs(shape, rollout.engine)) + rollout.engine.kv_cache_gib * GIB
         on_host["engines"] = rollout.num_workers * engine_bytes
     return [*findings, *([check_host(on_host, available_bytes)] if on_host else [])]
+
+
+def _check_learner(shape: ModelShape, model: str, config: RunConfig, gpu_gib: float | None) -> Finding:
+    """Whether the learner fits its GPU, beside an engine in a shared layout; and what would make it fit."""
+    if gpu_gib is None:
+        return unknown_card(phases_of_card(shape, config, card_gib=0.0))
+    size = gpu_gib
+
+    def lacks(changed: RunConfig) -> float:
+        learner = changed.learner
+        # What is trained changes the shape; nothing else does.
+        same = (learner.lora, learner.freeze) == (config.learner.lora, config.learner.freeze)
+        own = shape if same else ModelShape.of_model(model, learner)
+        engine = changed.rollout.engine
+        if changed.cluster.layout.type == "shared" and num_responses_held(own, engine, size) < 1:
+            return math.inf
+        return lacking_bytes(phases_of_card(own, changed, size), size)
+
+    phases = phases_of_card(shape, config, size)
+    fits = lacking_bytes(phases, size) <= 0
+    return check_card(phases, size, "" if fits else remedies(config, lacks))
 
 
 def check_host(num_bytes: Mapping[str, float], available_bytes: int | None) -> Finding:

@@ -2,22 +2,23 @@
 
 Formulas count what is large, with the number formats and the sharding that the config asks for; what PyTorch's
 allocator wastes is allowed for by `SPARE_SHARE`. Sources: ZeRO (arXiv 1910.02054) for weights, gradients and optimiser
-states, Korthikanti et al. (arXiv 2205.05198) for what a layer keeps of its activations.
+states, Korthikanti et al. (arXiv 2205.05198) for what a layer keeps of its activations, DeepSpeed 0.19's source for the
+buffers in which it reduces gradients.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from launch.machine.findings import GIB, Finding
-from launch.settings.model_paths import find_model
-from learner.config import DeepSpeedConfig, LearnerConfig
+from launch.machine.findings import GIB
+from launch.machine.shapes import ModelShape, VisionShape
+from learner.config import REDUCE_BUCKET, DeepSpeedConfig, LearnerConfig
 from rollout.config import EngineConfig, GlooTransferConfig, IpcTransferConfig, NcclTransferConfig, TransferConfig
 from vlm.config import LOGIT_ROWS
 
 SPARE_SHARE = 0.1
 """Share of a GPU's memory that fragmentation and libraries take."""
+ASLEEP_BYTES = 2 * GIB
+"""What an engine that sleeps still holds: CUDA's context, its graphs, NCCL's buffers. An estimate."""
 # Logits are held four times: themselves, log-softmax, exponent, gradient. A bonus on the entropy has its own gradient.
 _LOGIT_COPIES, _LOGIT_COPIES_WITH_ENTROPY = 4, 6
 # DeepSpeed's stage3_max_live_parameters.
@@ -28,60 +29,6 @@ _BYTES = {"float32": 4, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
-class ModelShape:
-    """What the arithmetic asks of a VLM; widths are those of its language model."""
-
-    num_parameters: int
-    num_trained: int
-    num_layers: int
-    hidden_size: int
-    intermediate_size: int
-    kv_size: int
-    """Width of the keys, or of the values: number of heads × width of a head."""
-    vocab_size: int
-
-    @classmethod
-    def of_model(cls, folder: Path | str, learner: LearnerConfig) -> "ModelShape":
-        """From a model folder's config.json alone; see `empty_model`."""
-        return cls.of_empty(empty_model(folder, learner))
-
-    @classmethod
-    def of_empty(cls, model: Any) -> "ModelShape":
-        """Of a model whose weights may have no memory, and whose frozen parts are frozen."""
-        text = model.config.text_config
-        head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        return cls(
-            num_parameters=sum(parameter.numel() for parameter in model.parameters()),
-            num_trained=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
-            num_layers=text.num_hidden_layers,
-            hidden_size=text.hidden_size,
-            intermediate_size=text.intermediate_size,
-            kv_size=text.num_key_value_heads * head_dim,
-            vocab_size=text.vocab_size,
-        )
-
-
-def empty_model(folder: Path | str, learner: LearnerConfig) -> Any:
-    """The model that a folder's config.json describes, without memory for its weights, and with the parts frozen that
-    the learner does not train.
-
-    Raises:
-        ConfigError: there is no such model, here or in the hub's cache; the network is not asked.
-    """
-    import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
-    from learner.freezing import freeze
-    from vlm import model_folders  # noqa: F401 - makes models with region tokens known to transformers
-
-    config: Any = AutoConfig.from_pretrained(find_model(str(folder)))
-    with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(config)
-    freeze(model, learner)
-    return model
-
-
-@dataclass(frozen=True)
 class Need:
     """One of the things that take memory on a GPU."""
 
@@ -89,47 +36,118 @@ class Need:
     num_bytes: float
 
 
-def learner_needs(shape: ModelShape, config: LearnerConfig, engine: EngineConfig) -> list[Need]:
+def learner_needs(
+    shape: ModelShape, config: LearnerConfig, engine: EngineConfig, image_tokens: float = 0.0
+) -> list[Need]:
     """What one learner rank holds at once in the middle of an update.
 
     Args:
         engine: gives the longest row and the way in which weights are sent.
+        image_tokens: of the images that one pass encodes.
     """
     layout, ranks = config.deepspeed, config.num_ranks
     width = _BYTES[layout.dtype]
-    of_weights = ranks if layout.zero_stage == 3 else 1
-    of_gradients = ranks if layout.zero_stage >= 2 else 1
-    of_states = ranks if layout.zero_stage >= 1 else 1
-    # bfloat16 is summed up in float32 beside itself, and has float32 masters.
-    is_half = layout.dtype == "bfloat16"
-    moments = config.optimizer.kind.state_bytes
-    trained = shape.num_trained
     copies = _LOGIT_COPIES_WITH_ENTROPY if config.entropy_coefficient else _LOGIT_COPIES
     largest_bytes = shape.vocab_size * shape.hidden_size * _BYTES[engine.dtype]
+    sent_bytes = (shape.num_sent or shape.num_trained) * _BYTES[engine.dtype]
     return [
-        Need("weights", shape.num_parameters * width / of_weights),
-        Need("gradients", trained * (width + (4 if is_half else 0)) / of_gradients),
-        Need("optimiser states", trained * (moments + (4 if is_half else 0)) / of_states),
-        Need("reference", shape.num_parameters * width / of_weights if config.kl_coefficient else 0.0),
+        *resident_needs(shape, config),
+        Need("gradients", _gradient_bytes(shape, config)),
+        Need("optimiser states", 0.0 if layout.optimizer_offload == "cpu" else _state_bytes(shape, config)),
+        Need("reference", shape.num_parameters * width / _split(layout, 3, ranks) if _loads_reference(config) else 0.0),
         Need("gathered layers", min(shape.num_parameters, _MAX_GATHERED) * width if layout.zero_stage == 3 else 0.0),
-        Need("activations", _activation_bytes(shape, layout, engine.max_model_len)),
+        # Two buffers in turn, in float32.
+        Need("gradient buckets", 2 * REDUCE_BUCKET * 4.0 if layout.zero_stage else 0.0),
+        Need("activations", _activation_bytes(shape, layout, pass_tokens(layout, engine.max_model_len))),
+        Need("images", _image_bytes(shape.vision, layout, image_tokens) if shape.vision else 0.0),
         Need("logits", copies * LOGIT_ROWS * shape.vocab_size * 4.0),
-        Need("push buffers", _push_bytes(engine.transfer, trained * _BYTES[engine.dtype], largest_bytes)),
+        # The base and the sum in float32, and the sum rounded.
+        Need("merged matrix", shape.largest_adapted * (4.0 + 4.0 + width)),
+        Need("push buffers", _push_bytes(engine.transfer, sent_bytes, largest_bytes)),
     ]
 
 
-def _activation_bytes(shape: ModelShape, layout: DeepSpeedConfig, max_row_tokens: int) -> float:
-    """Bytes for the longest micro-batch: what the backward pass needs of each layer, or with recomputation the layers'
-    inputs and the inside of one layer. Attention keeps no square of the length (flash attention, or PyTorch's own)."""
+def resident_needs(shape: ModelShape, config: LearnerConfig) -> list[Need]:
+    """What a learner rank holds even while engines generate and it sleeps."""
+    adapters = 0 if config.lora is None else shape.num_trained
+    width = _BYTES[config.deepspeed.dtype]
+    return [
+        Need("weights", (shape.num_parameters + adapters) * width / _split(config.deepspeed, 3, config.num_ranks)),
+    ]
+
+
+def host_needs(shape: ModelShape, config: LearnerConfig, sleeps: bool) -> list[Need]:
+    """What one learner rank on a GPU keeps in the host's memory.
+
+    Args:
+        sleeps: whether it gives its GPU's memory back while engines generate.
+    """
+    width, layout = _BYTES[config.deepspeed.dtype], config.deepspeed
+    reference = shape.num_parameters * width / _split(layout, 3, config.num_ranks) if _loads_reference(config) else 0.0
+    is_offloaded = layout.optimizer_offload == "cpu"
+    # A step on the host takes its gradients there too, in float32.
+    of_step = shape.num_trained * 4.0 / _split(layout, 1, config.num_ranks) if is_offloaded else 0.0
+    states = _state_bytes(shape, config) if is_offloaded or sleeps else 0.0
+    return [
+        Need("optimiser states", states + of_step),
+        Need("gradients", _gradient_bytes(shape, config) if sleeps else 0.0),
+        Need("reference", reference if sleeps else 0.0),
+    ]
+
+
+def _loads_reference(config: LearnerConfig) -> bool:
+    """With adapters the model itself is the reference, while they are off."""
+    return config.kl_coefficient > 0 and config.lora is None
+
+
+def _split(layout: DeepSpeedConfig, from_stage: int, num_ranks: int) -> int:
+    """Into how many pieces something is cut that ZeRO splits from this stage on."""
+    return num_ranks if layout.zero_stage >= from_stage else 1
+
+
+def _gradient_bytes(shape: ModelShape, config: LearnerConfig) -> float:
+    """bfloat16 is summed up in float32 beside itself."""
+    layout = config.deepspeed
+    width = _BYTES[layout.dtype] + (4 if layout.dtype == "bfloat16" else 0)
+    return shape.num_trained * width / _split(layout, 2, config.num_ranks)
+
+
+def _state_bytes(shape: ModelShape, config: LearnerConfig) -> float:
+    """Moments, and for bfloat16 the float32 masters."""
+    layout = config.deepspeed
+    width = config.optimizer.kind.state_bytes + (4 if layout.dtype == "bfloat16" else 0)
+    return shape.num_trained * width / _split(layout, 1, config.num_ranks)
+
+
+def pass_tokens(layout: DeepSpeedConfig, max_row_tokens: int) -> int:
+    """Tokens of the largest micro-batch. A row longer than the bound has a pass of its own."""
     bounds = [layout.micro_batch_tokens]
     if layout.micro_batch_rows is not None:
         bounds.append(layout.micro_batch_rows * max_row_tokens)
-    # A row longer than the bound has a pass of its own.
-    tokens = max(max_row_tokens, min(bound for bound in bounds if bound is not None))
+    return max(max_row_tokens, min(bound for bound in bounds if bound is not None))
+
+
+def _activation_bytes(shape: ModelShape, layout: DeepSpeedConfig, tokens: int) -> float:
+    """Bytes for a micro-batch: what the backward pass needs of each layer, or with recomputation the layers' inputs and
+    the inside of one layer. Attention keeps no square of the length (flash attention, or PyTorch's own)."""
     # Two norms' inputs, queries, attention's output, the residual; keys and values; gate, up, their product, its input.
     inside = 5 * shape.hidden_size + 2 * shape.kv_size + 4 * shape.intermediate_size
     kept = shape.num_layers * (shape.hidden_size if layout.activation_checkpointing else inside)
     return tokens * _BYTES[layout.dtype] * (kept + (inside if layout.activation_checkpointing else 0.0))
+
+
+def _image_bytes(vision: VisionShape, layout: DeepSpeedConfig, image_tokens: float) -> float:
+    """Bytes for the images of a micro-batch: pixels in float32 and in the model's format, and the vision tower's
+    activations, of which a frozen tower keeps no layer's."""
+    width, patches = _BYTES[layout.dtype], image_tokens * vision.patches_per_token
+    inside = 7 * vision.hidden_size + 4 * vision.intermediate_size
+    if not vision.is_trained:
+        kept = inside
+    elif layout.activation_checkpointing:
+        kept = inside + vision.num_layers * vision.hidden_size
+    else:
+        kept = vision.num_layers * inside
+    return patches * (vision.patch_values * (4 + width) + kept * width)
 
 
 def _push_bytes(transfer: TransferConfig, sent_bytes: float, largest_bytes: float) -> float:
@@ -174,44 +192,3 @@ def kv_bytes_per_token(shape: ModelShape, config: EngineConfig) -> float:
 def total(needs: Sequence[Need]) -> float:
     """Bytes of them all."""
     return sum(need.num_bytes for need in needs)
-
-
-def check_learner(needs: Sequence[Need], gpu_gib: float | None) -> Finding:
-    """Whether a rank fits its GPU; `gpu_gib` is None where nobody knows how large that is."""
-    name = "learner's GPU"
-    listed = ", ".join(f"{need.what} {need.num_bytes / GIB:.1f}" for need in needs if need.num_bytes >= GIB / 20)
-    needed = total(needs) / GIB
-    detail = f"{needed:.1f} GiB a rank ({listed})"
-    if gpu_gib is None:
-        return Finding(name, "warn", detail, "give its size: --gpu-gib 80")
-    if needed > gpu_gib * (1 - SPARE_SHARE):
-        advice = (
-            "more learner.num_ranks with a higher learner.deepspeed.zero_stage, fewer micro_batch_tokens, "
-            "activation_checkpointing=true, or kl_coefficient=0"
-        )
-        return Finding(name, "fail", f"{detail} of {gpu_gib:g} GiB", advice)
-    return Finding(name, "ok", f"{detail} of {gpu_gib:g} GiB")
-
-
-def check_engine(shape: ModelShape, config: EngineConfig, gpu_gib: float | None) -> Finding:
-    """Whether an engine fits its GPUs, and how many responses it can hold at once."""
-    name, needed = "engine's GPU", total(engine_needs(shape, config))
-    if gpu_gib is None:
-        detail = f"{needed / GIB:.1f} GiB besides keys and values"
-        return Finding(name, "warn", detail, "give its size: --rollout-gpu-gib 40")
-    left = max(0.0, config.gpu_memory_utilization * gpu_gib * GIB - needed)
-    num_tokens = left / kv_bytes_per_token(shape, config)
-    longest = num_tokens / config.max_model_len
-    detail = (
-        f"{needed / GIB:.1f} GiB, and {left / GIB:.1f} GiB for keys and values: {num_tokens:,.0f} tokens, "
-        f"{longest:.0f} responses of the maximum length"
-    )
-    if longest < 1:
-        advice = "raise rollout.engine.tensor_parallel_size or gpu_memory_utilization, or lower max_model_len"
-        return Finding(name, "fail", detail, advice)
-    if longest < config.max_num_seqs / 4:
-        advice = (
-            f"most of max_num_seqs={config.max_num_seqs} may have to wait; a higher tensor_parallel_size holds more"
-        )
-        return Finding(name, "warn", detail, advice)
-    return Finding(name, "ok", detail)

@@ -16,25 +16,39 @@ _WIDTH_BYTES = {"float32": 4, "bfloat16": 2}
 
 
 def count_parameters(model: Path, learner: LearnerConfig) -> tuple[int, int]:
-    """(all, those that are trained) of a model folder, from the headers of its files; no weight is read."""
+    """(all, those that are trained) of a model folder, from the headers of its files; no weight is read. Adapters are
+    counted among the trained alone."""
     family = family_of(json.loads((model / "config.json").read_text())["model_type"], f"model folder {model}")
-    sizes: dict[str, int] = {}
+    shapes: dict[str, list[int]] = {}
     for file in model.glob("*.safetensors"):
         with file.open("rb") as content:
             (length,) = struct.unpack("<Q", content.read(8))
             header = json.loads(content.read(length))
         for name, entry in header.items():
             if name != "__metadata__":
-                sizes[name] = math.prod(entry["shape"])
+                shapes[name] = entry["shape"]
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     num_layers = 1 + max((layer for name in sizes if (layer := family.layer_of(name)) is not None), default=0)
-    first = num_layers - (learner.last_language_layers or num_layers)
-    trained = (number for name, number in sizes.items() if family.is_trained(name, learner.freeze, first))
-    return sum(sizes.values()), sum(trained)
+    first = learner.first_language_layer(num_layers)
+    trained = (name for name in sizes if family.is_trained(name, learner.freeze, first))
+    if learner.lora is None:
+        return sum(sizes.values()), sum(sizes[name] for name in trained)
+    # Of each matrix in the adapted layers the adapter, and all of what is trained whole.
+    parts, rank, num_adapted = learner.lora.parts, learner.lora.rank, 0
+    for name in trained:
+        part = family.part_of(name)
+        if part == "region":
+            num_adapted += sizes[name]
+        elif part in parts and len(shapes[name]) == 2 and (part != "language" or family.layer_of(name) is not None):
+            num_adapted += rank * sum(shapes[name])
+    return sum(sizes.values()), num_adapted
 
 
 def checkpoint_bytes(model: Path, learner: LearnerConfig) -> int:
-    """Size of one checkpoint: the weights, the optimiser's state, and under ZeRO the masters of what is trained."""
+    """Size of one checkpoint: the weights, the optimiser's state, and under ZeRO the masters of what is trained. With
+    adapters there are no weights but theirs in it."""
     number, trained = count_parameters(model, learner)
+    number = number if learner.lora is None else trained
     masters = 4 if learner.deepspeed.zero_stage > 0 else 0
     width = _WIDTH_BYTES[learner.deepspeed.dtype]
     return number * width + trained * (learner.optimizer.kind.state_bytes + masters)

@@ -7,7 +7,7 @@ from actors.config import LEAST_UPDATE_S
 from launch.machine.estimate import Estimator, Workload, describe_step
 from launch.machine.findings import Finding
 from launch.machine.measured import benchmarked, compare, last_measured
-from launch.machine.memory import ModelShape, empty_model
+from launch.machine.shapes import ModelShape, empty_model
 from launch.settings.config import RunConfig
 from learner.cards import CARDS, CardKind, card_kind
 from learner.flops import ModelFlops

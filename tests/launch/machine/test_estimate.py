@@ -25,7 +25,7 @@ from launch.machine.estimate import (
 )
 from launch.machine.fit import LocalNode, Node, Told, examine_time, gpu_kind_for
 from launch.machine.measured import benchmarked, compare, last_measured
-from launch.machine.memory import ModelShape
+from launch.machine.shapes import ModelShape
 from launch.machine.timing import (
     DEADLINE_FACTOR,
     ModelFacts,

@@ -5,18 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from launch.machine.card_memory import CardPhase, check_card, check_engine, unknown_card
 from launch.machine.findings import GIB
 from launch.machine.fit import LocalNode, Node, check_host, check_room, examine_config, findings_for, requirements_of
 from launch.machine.inspection import NO_REQUIREMENTS
-from launch.machine.memory import (
-    ModelShape,
-    check_engine,
-    check_learner,
-    engine_needs,
-    kv_bytes_per_token,
-    learner_needs,
-    total,
-)
+from launch.machine.memory import engine_needs, kv_bytes_per_token, learner_needs, total
+from launch.machine.shapes import ModelShape
 from launch.settings.config import PRESETS, load_config
 from learner.config import DeepSpeedConfig, LearnerConfig
 from learner.optimizers.config import OptimizerConfig
@@ -201,13 +195,16 @@ def test_no_cluster_at_the_address_is_a_finding_too() -> None:
     assert any(finding.name == "memory for tensors" for finding in findings)
 
 
-def test_a_learner_that_does_not_fit_is_told_what_to_change() -> None:
-    needs = learner_needs(SHAPE, make_learner(3, 8), ENGINE)
-    needed = total(needs) / GIB
-    assert check_learner(needs, needed / 0.9 + 0.1).status == "ok"
-    too_small = check_learner(needs, needed / 0.9 - 0.1)
-    assert (too_small.status, "zero_stage" in too_small.advice) == ("fail", True)
-    assert check_learner(needs, None).status == "warn"
+def test_a_learner_that_does_not_fit_is_told_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    phase = CardPhase("", learner_needs(SHAPE, make_learner(3, 8), ENGINE))
+    needed = total(phase.needs) / GIB
+    assert check_card([phase], needed / 0.9 + 0.1).status == "ok"
+    too_small = check_card([phase], needed / 0.9 - 0.1, advice="learner.num_ranks=16")
+    assert (too_small.status, too_small.advice) == ("fail", "learner.num_ranks=16")
+    assert unknown_card([phase]).status == "warn"
+    monkeypatch.setattr(ModelShape, "of_model", lambda path, learner: SHAPE)
+    findings = {f.name: f for f in examine_config(load_config("qwen3vl_8gpu"), [], gpu_gib=70)}
+    assert "learner.deepspeed.zero_stage=3" in findings["learner's GPU"].advice
 
 
 def test_room_is_counted_node_by_node() -> None:
