@@ -1,5 +1,6 @@
 """Settings of the training loops and of the actors that run them. Importing this needs neither Ray nor torch."""
 
+import math
 import os
 from typing import Annotated, Literal, Self
 
@@ -211,6 +212,11 @@ class ClusterConfig(StrictModel):
     """Longest waits."""
 
     @property
+    def starts_ray(self) -> bool:
+        """Whether the run starts a Ray of its own on this machine. In a job of `ray job submit` a cluster is there."""
+        return self.address is None and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ
+
+    @property
     def learner_on_gpu(self) -> bool:
         """Whether learner ranks compute on GPUs."""
         return self.layout.type == "shared" or self.learner_rank_gpus > 0
@@ -282,6 +288,11 @@ class SessionConfig(StrictModel):
         asked = {"CPU": cluster.learner_rank_cpus, "GPU": gpus} | cluster.learner_resources
         rank = {name: amount for name, amount in asked.items() if amount}
         return cluster.layout.rooms(ranks, rank, self.rollout)
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs that learner ranks and engines reserve to begin with."""
+        return math.ceil(sum(rooms.number * rooms.bundle.get("GPU", 0.0) for rooms in self.rooms))
 
     @property
     def max_workers(self) -> int:

@@ -59,6 +59,13 @@ class SplitLayoutConfig(StrictModel):
         """Most engines that the run may have."""
         return rollout.max_workers
 
+    def on_fewer_gpus(self, num_gpus: int, rollout: RolloutConfig) -> str:
+        """The nearest settings that fit on a machine with so few cards."""
+        return (
+            "ask for fewer (learner.num_ranks, rollout.num_workers), or have learner and engines share cards: "
+            + SharedLayoutConfig().on_fewer_gpus(num_gpus, rollout)
+        )
+
     def rooms(self, num_ranks: int, rank: Amounts, rollout: RolloutConfig) -> tuple[Rooms, ...]:
         """What the run reserves to begin with.
 
@@ -123,6 +130,14 @@ class SharedLayoutConfig(StrictModel):
     def max_workers(self, num_ranks: int, rollout: RolloutConfig) -> int:
         """Most engines that the run may have: no more than its cards carry."""
         return min(rollout.max_workers, num_ranks // rollout.engine.tensor_parallel_size)
+
+    def on_fewer_gpus(self, num_gpus: int, rollout: RolloutConfig) -> str:
+        """The nearest settings that fit on a machine with so few cards."""
+        ranks = min(rollout.engine.tensor_parallel_size, num_gpus)
+        engines = num_gpus // ranks
+        smaller = f"rollout.engine.tensor_parallel_size={ranks} " if ranks < rollout.engine.tensor_parallel_size else ""
+        settings = f"learner.num_ranks={engines * ranks} rollout.num_workers={engines}"
+        return f"cluster.layout=shared rollout.engine.transfer=ipc {smaller}{settings} fits"
 
     def rooms(self, num_ranks: int, rank: Amounts, rollout: RolloutConfig) -> tuple[Rooms, ...]:
         """What the run reserves: for each engine its cards, with the learner ranks on them. Ray puts a room on one

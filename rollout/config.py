@@ -40,6 +40,7 @@ class IpcTransferConfig(StrictModel):
     """vLLM's CUDA IPC backend: learner and engine on the same GPU."""
 
     backend: ClassVar[str] = "ipc"
+    sender_backend: ClassVar[str] = "ipc_in_step"
     type: Literal["ipc"] = "ipc"
     bucket_mb: Annotated[float, Field(gt=0)] = 1024.0
     """Size of the one shared packing buffer in MB; the largest tensor's size if that is more."""

@@ -10,7 +10,7 @@ import multiprocessing
 from vllm import ModelRegistry
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory, WeightTransferTrainerFactory
 
-from rollout.config import GlooTransferConfig, NcclTransferConfig
+from rollout.config import GlooTransferConfig, IpcTransferConfig, NcclTransferConfig
 from rollout.processes import die_with_parent
 from rollout.start_errors import record_errors
 from vlm import model_folders  # noqa: F401 - makes the configurations of the models with region tokens known
@@ -30,6 +30,10 @@ def register() -> None:
     ):
         WeightTransferEngineFactory.register_engine(config.backend, receiver, f"{prefix}WeightTransferEngine")
         WeightTransferTrainerFactory.register_engine(config.backend, sender, f"{prefix}TrainerWeightTransferEngine")
+    # The engines' end of CUDA IPC is vLLM's own.
+    WeightTransferTrainerFactory.register_engine(
+        IpcTransferConfig.sender_backend, "rollout.transfer.ipc", "IpcTrainerWeightTransferEngine"
+    )
     for family in FAMILIES:
         # By name: vLLM inspects a model's class in another process, so that this one does not touch the accelerator.
         name = family.region_architecture

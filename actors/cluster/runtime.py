@@ -22,8 +22,6 @@ from rollout.processes import has_exited
 _log = logging.getLogger(__name__)
 
 _PR_SET_CHILD_SUBREAPER = 36
-# Ray sets it for the entry point of a job, and for nothing else.
-_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 class Orphans:
@@ -55,8 +53,7 @@ def ray_runtime(config: ClusterConfig, num_cpus: float, resources: Mapping[str, 
     Every process that was started is ended: one that does not end by itself within `deadlines.stop_s` is killed, with a
     warning.
     """
-    if config.address is not None or _JOB in os.environ:
-        # In a job of `ray job submit` the cluster is there already.
+    if not config.starts_ray:
         join(config.address or "auto")
         try:
             yield

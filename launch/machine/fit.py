@@ -85,9 +85,8 @@ def check_room(name: str, bundle: Mapping[str, float], number: int, nodes: Seque
 
 def requirements_of(config: RunConfig) -> Requirements:
     """What a config asks of the machine that starts it."""
-    num_gpus = sum(rooms.number * rooms.bundle.get("GPU", 0.0) for rooms in config.rooms)
     return Requirements(
-        num_gpus=0 if config.cluster.address else math.ceil(num_gpus),
+        num_gpus=0 if config.cluster.address else config.num_gpus,
         learner_on_gpu=config.cluster.learner_on_gpu,
         engines_on_gpu=config.engines_on_gpu,
         nccl=config.rollout.engine.transfer.type == "nccl",

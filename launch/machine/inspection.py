@@ -61,10 +61,19 @@ def find_gpus() -> list[str]:
     """The names of the NVIDIA GPUs; empty where there is no driver."""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=2, check=False)
+        # Where nothing else keeps the driver awake, it takes seconds for each card.
+        result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return []
     return [line.strip() for line in result.stdout.splitlines() if line.strip()] if result.returncode == 0 else []
+
+
+def num_visible_gpus() -> int:
+    """The number of GPUs that a Ray started here would offer."""
+    # In a container the driver's own command may be missing.
+    found = len(find_gpus()) or len(list(Path("/dev").glob("nvidia[0-9]*")))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return found if visible is None else min(found, len([card for card in visible.split(",") if card.strip()]))
 
 
 def find_taken_ports(ports: Sequence[int]) -> list[int]:

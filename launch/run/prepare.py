@@ -10,6 +10,7 @@ from actors.run.run_folder import RunFolder
 from launch.machine.attention import attention_fault, find_kernel_packages
 from launch.machine.doctor import HOME_ADVICE
 from launch.machine.fit import requirements_of
+from launch.machine.gpus import check_gpus_for
 from launch.machine.inspection import home_fault, ray_needs_home
 from launch.run.record import own_config
 from launch.settings.config import ConfigError, FileDataConfig, RunConfig, SceneDataConfig
@@ -62,6 +63,7 @@ def check_machine(config: RunConfig) -> None:
     """
     if config.cluster.address is None and ray_needs_home() and (fault := home_fault()) is not None:
         raise ConfigError(f"{fault}, and Ray keeps its token there: {HOME_ADVICE}")
+    check_gpus_for(config)
     found = attention_fault(requirements_of(config), find_kernel_packages())
     if found is not None:
         raise ConfigError(": ".join(found))

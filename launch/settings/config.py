@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from actors.config import SessionConfig
 from dashboard.config import DashboardConfig
 from launch.settings.faults import describe_faults
-from launch.settings.overrides import lay_over
+from launch.settings.overrides import extend, lay_over
 from launch.settings.yaml_text import read_yaml
 from rollout.config import SamplingConfig
 from spatial.scenes.config import Family, SceneConfig
@@ -122,12 +122,28 @@ def read_settings(file: Path | None, overrides: Sequence[str], *models: type[Bas
         ConfigError: the file or an override cannot be read.
     """
     try:
-        content = {} if file is None else read_yaml(file.read_text())
-        if not isinstance(content or {}, dict):
-            raise ConfigError(f"{source}: it holds a {type(content).__name__}, not keys with values")
-        return lay_over(content or {}, overrides, *models)
+        content = {} if file is None else _read_file(file, models, source)
+        return lay_over(content, overrides, *models)
     except (yaml.YAMLError, ValueError, OSError) as error:
-        raise ConfigError(f"{source}: {error}") from error
+        raise error if isinstance(error, ConfigError) else ConfigError(f"{source}: {error}") from error
+
+
+def _read_file(file: Path, models: Sequence[type[BaseModel]], source: str) -> dict[str, Any]:
+    """The content of a file, laid over that of the one which it `extends`.
+
+    Raises:
+        ConfigError: it has no keys, or extends one that is not there or extends another itself.
+    """
+    content = read_yaml(file.read_text()) or {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{source}: it holds a {type(content).__name__}, not keys with values")
+    if "extends" not in content:
+        return content
+    extended = find_config(str(content.pop("extends")))
+    base = read_yaml(extended.read_text())
+    if not isinstance(base, dict) or "extends" in base:
+        raise ConfigError(f"{source}: it extends {extended}, which has no keys or extends another; extend that one")
+    return extend(base, content, *models)
 
 
 def parse_config(content: Mapping[str, Any], source: str) -> RunConfig:

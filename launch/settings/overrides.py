@@ -10,7 +10,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -48,6 +48,32 @@ def lay_over(content: Mapping[str, Any], overrides: Sequence[str], *models: Mode
     for path, value in sorted(given, key=lambda pair: len(pair[0]) - (pair[0][-1] == "type")):
         _set(laid, path, value, models)
     return laid
+
+
+def extend(base: Mapping[str, Any], content: Mapping[str, Any], *models: Model) -> dict[str, Any]:
+    """A file's content laid over that of the file which it extends: entry by entry, and by the same rules.
+
+    Args:
+        models: of the config as a whole.
+    """
+    laid = lay_over(base, [], *models)
+    given = list(_entries(content, models, []))
+    for path, value in sorted(given, key=lambda pair: len(pair[0]) - (pair[0][-1] == "type")):
+        _set(laid, path, value, models)
+    return laid
+
+
+def _entries(
+    content: Mapping[str, Any], models: Sequence[Model], section: list[str]
+) -> Iterator[tuple[list[str], Any]]:
+    """What a file gives, by path; a mapping that is no section, such as weights by name, is one entry."""
+    for key, value in content.items():
+        path = [*section, key]
+        field = field_at(models, path)
+        if isinstance(value, Mapping) and field is not None and models_of(field.annotation):
+            yield from _entries(value, models, path)
+        else:
+            yield path, as_meant(value, field)
 
 
 def as_meant(value: Any, field: FieldInfo | None) -> Any:

@@ -101,7 +101,8 @@ class PackedSource(WeightSource):
         source: WeightSource,
         bucket_bytes: int,
         device: torch.device | str = "cpu",
-        is_sender: bool = True,
+        keeps: bool = True,
+        hashes: bool = True,
         order: BucketOrder | None = None,
     ) -> None:
         """
@@ -110,7 +111,8 @@ class PackedSource(WeightSource):
                 learner rank packs.
             bucket_bytes: size of a bucket; a larger tensor gets a bucket of its own size.
             device: where buckets are filled.
-            is_sender: whether this rank sends; other ranks keep nothing of what they gather.
+            keeps: whether this rank keeps what it gathers, to send or share it.
+            hashes: whether it computes checksums.
             order: None takes what `device` needs, which is nothing on a CPU.
         """
         self.bucket_bytes = bucket_bytes
@@ -118,7 +120,8 @@ class PackedSource(WeightSource):
         """BLAKE3 by name of the tensors that the latest pass hashed: what engines should receive."""
         self._source = source
         self._device = device
-        self._is_sender = is_sender
+        self._keeps = keeps
+        self._hashes = hashes
         self._order = CudaOrder() if order is None and torch.device(device).type == "cuda" else order
         self._filled: deque[FilledBucket] = deque()
         self._rest: Iterator[FilledBucket] | None = None
@@ -150,7 +153,7 @@ class PackedSource(WeightSource):
                 break
             num_bytes += bucket.num_bytes
             filled = next(self._rest)
-            if self._is_sender:
+            if self._keeps:
                 self._filled.append(filled)
         return num_bytes
 
@@ -187,7 +190,7 @@ class PackedSource(WeightSource):
                 if found != slot.meta:
                     raise ValueError(f"the weight source declared {slot.meta}, but yields {found}")
                 slot.view(buffer).copy_(tensor.detach())
-            if hashed and self._is_sender:
+            if hashed and self._hashes:
                 self.checksums.update(bucket.checksums(buffer, hashed))
             if self._order is not None:
                 self._order.filled()

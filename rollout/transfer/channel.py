@@ -80,7 +80,9 @@ def open_channel(
         weights,
         bucket_bytes=int(config.bucket_mb * _MEGABYTE),
         device="cpu" if config.type == "gloo" else device,
-        is_sender=rank == 0,
+        # With CUDA IPC each rank shares its own copy with the engine ranks on its card.
+        keeps=rank == 0 or config.type == "ipc",
+        hashes=rank == 0,
     )
     info = trainer_init_info(
         config,
@@ -142,7 +144,7 @@ def trainer_init_info(
                 timeout_s=timeout_s,
             )
         case IpcTransferConfig():
-            from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
+            from rollout.transfer.ipc import IpcTrainerInitInfo
 
             if largest_tensor_bytes > bucket_bytes:
                 # vLLM's buffer holds every tensor whole, and would refuse this one in the middle of the first push.
@@ -153,4 +155,4 @@ def trainer_init_info(
                     largest_tensor_bytes / _MEGABYTE,
                 )
                 bucket_bytes = largest_tensor_bytes
-            return IPCTrainerInitInfo(rank=rank, packed=True, packed_buffer_size_bytes=bucket_bytes)
+            return IpcTrainerInitInfo(rank=rank, packed=True, packed_buffer_size_bytes=bucket_bytes)

@@ -72,7 +72,7 @@ class GlooTrainerWeightTransferEngine(TrainerWeightTransferEngine[GlooTrainerIni
         if source is None:
             raise ValueError("the gloo trainer needs a WeightSource")
         if not isinstance(source, PackedSource):
-            source = PackedSource(source, init_info.bucket_bytes, is_sender=init_info.is_sender)
+            source = PackedSource(source, init_info.bucket_bytes, keeps=init_info.is_sender, hashes=init_info.is_sender)
         engine = cls(client=client, source=source, is_sender=init_info.is_sender)
         if engine.is_sender:
             engine._group = engine._form_group(init_info)

@@ -59,4 +59,11 @@ def test_the_time_that_a_preset_states_is_what_doctor_estimates(preset: str, res
 
 def test_the_presets_for_gpus_all_have_a_machine_here() -> None:
     on_gpus = {file.stem for file in PRESETS.glob("*.yaml") if load_config(file).model.type == "checkpoint"}
-    assert on_gpus - {"demo"} == set(MACHINES)
+    assert on_gpus - {"demo", "demo_gpu"} == set(MACHINES)
+
+
+def test_the_demo_fits_a_card_of_16_gb() -> None:
+    findings = {one.name: one for one in examine_config(load_config("demo_gpu"), [LocalNode({"GPU": 1.0}, 14.6, "T4")])}
+    assert {one.status for one in findings.values()} == {"ok"}
+    assert "3.6 GiB a rank" in findings["learner's GPU"].detail
+    assert "3.6 GiB" in head("demo_gpu")

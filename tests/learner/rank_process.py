@@ -80,7 +80,7 @@ def main(root: Path, rank: int, num_ranks: int, port: int, zero_stage: int, out:
     resumed.policy_update(rows)
     # What is packed ahead, and a pass of the model before the rest is gathered: both collectives under ZeRO-3.
     source = DeepSpeedWeightSource(engine.vlm, torch.float32, bucket_bytes=50_000)
-    packed = PackedSource(source, bucket_bytes=30_000, is_sender=rank == 0)
+    packed = PackedSource(source, bucket_bytes=30_000, keeps=rank == 0, hashes=rank == 0)
     packed.pack(max_bytes=200_000)
     model_logprobs = engine.response_logprobs(rows, of_model=True)
     result = {

@@ -179,7 +179,7 @@ def test_a_pass_may_be_of_other_weights_than_the_one_before() -> None:
 
 def test_a_rank_that_does_not_send_gathers_as_much_ahead_and_keeps_nothing() -> None:
     inner = DictSource(TENSORS)
-    source = PackedSource(inner, bucket_bytes=100, is_sender=False)
+    source = PackedSource(inner, bucket_bytes=100, keeps=False, hashes=False)
     source.pack(456, hashed=TENSORS)
     assert inner.num_yielded == 3
     assert [name for name, _ in source] == ["scalar"]
