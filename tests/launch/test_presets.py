@@ -16,7 +16,12 @@ CLUSTER = [
     Node({"CPU": 96, "GPU": 8, "learner": 8, "accelerator_type:A100-80G": 1}),
     *[Node({"CPU": 96, "GPU": 8, "rollout": 8, "accelerator_type:A100-40G": 1})] * 2,
 ]
-MACHINES = {"qwen3vl_2b_1gpu": ONE_H100, "qwen3vl_8gpu": EIGHT_H100, "cluster_8b": CLUSTER}
+MACHINES = {
+    "qwen3vl_2b_1gpu": ONE_H100,
+    "qwen25vl_7b_lora_1gpu": ONE_H100,
+    "qwen3vl_8gpu": EIGHT_H100,
+    "cluster_8b": CLUSTER,
+}
 
 
 def load(preset: str) -> RunConfig:
@@ -48,7 +53,9 @@ def test_the_memory_that_a_preset_states_is_what_doctor_computes(preset: str) ->
         assert part.split()[-1] in head(preset), f"{preset}: {part} GiB is not in its comment"
 
 
-@pytest.mark.parametrize(("preset", "response_tokens"), [("qwen3vl_2b_1gpu", 300), ("qwen3vl_8gpu", 1024)])
+@pytest.mark.parametrize(
+    ("preset", "response_tokens"), [("qwen3vl_2b_1gpu", 300), ("qwen25vl_7b_lora_1gpu", 300), ("qwen3vl_8gpu", 1024)]
+)
 def test_the_time_that_a_preset_states_is_what_doctor_estimates(preset: str, response_tokens: int) -> None:
     told = Told(response_tokens=response_tokens)
     time, *_ = examine_time(load(preset), MACHINES[preset], told)
