@@ -63,10 +63,10 @@ def check_machine(config: RunConfig) -> None:
     """
     if config.cluster.address is None and ray_needs_home() and (fault := home_fault()) is not None:
         raise ConfigError(f"{fault}, and Ray keeps its token there: {HOME_ADVICE}")
-    check_gpus_for(config)
     found = attention_fault(requirements_of(config), find_kernel_packages())
     if found is not None:
         raise ConfigError(": ".join(found))
+    check_gpus_for(config)
 
 
 def check_model(config: RunConfig) -> None:

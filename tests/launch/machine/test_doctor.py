@@ -188,6 +188,12 @@ def test_a_home_that_cannot_be_written_to_fails_where_ray_keeps_its_token_there(
             ["learner.deepspeed.attention=flash_attention_4"],
             "the package flash-attn-4 is not installed: choose",
         ),
+        (
+            "",
+            "qwen3vl_8gpu",
+            ["rollout.num_workers=1000", "rollout.max_workers=1000"],
+            "= 1006 GPUs, and this machine has",
+        ),
     ],
 )
 def test_a_start_says_in_a_sentence_what_it_lacks(
