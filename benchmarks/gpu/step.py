@@ -46,7 +46,7 @@ class SharedStep:
     def __init__(self, bench: Bench, figures: FigureFile) -> None:
         self._bench = bench
         self._figures = figures
-        self._run = bench.work / f"run-{self.layout}"
+        self._run = bench.work / f"run-{self.layout.split()[-1]}"
         self._loop: subprocess.Popen[bytes] | None = None
 
     def warm(self) -> None:
@@ -102,7 +102,11 @@ class SharedStep:
             if len(lines) >= number:
                 return dict(json.loads(lines[number - 1]))
             if self._loop.poll() is not None:
-                raise RuntimeError(f"the run ended with exit code {self._loop.returncode} before step {number}")
+                told = self._run / "error.txt"
+                why = (
+                    told.read_text().strip().splitlines()[-1] if told.exists() else f"exit code {self._loop.returncode}"
+                )
+                raise RuntimeError(f"the run ended before step {number}: {why}")
             time.sleep(0.1)
 
     def _report(self, metrics: Mapping[str, Any], note: str) -> None:

@@ -136,5 +136,5 @@ def test_an_engine_agrees_is_fed_and_outlived_at_toy_sizes(tmp_path: Path) -> No
 def test_whole_runs_and_the_other_family_are_measured_at_toy_sizes(tmp_path: Path) -> None:
     figures = figures_of(tmp_path, "families", "step", "demo_gpu", timeout=800)
     assert has(figures, "parity", "Qwen2.5-VL")
-    assert has(figures, "step", "shared: a step", "shared, sleep: a step", "share of update")
+    assert has(figures, "step", "shared: a step", "share of update")
     assert has(figures, "demo_gpu", "in all", "after RL: format_rate")
