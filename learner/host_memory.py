@@ -29,7 +29,7 @@ class HostMemory:
         self._find = find
         self._is_constant = is_constant
         self._copies: list[Tensor] = []
-        """Bytes of each storage, in the order in which `find` names them first; kept from turn to turn."""
+        """Bytes of each storage that was away; kept from turn to turn, because to pin memory takes seconds."""
         self._away: list[tuple[torch.UntypedStorage, Tensor]] = []
         self._tensors: list[Tensor] = []
 
@@ -52,11 +52,15 @@ class HostMemory:
         # By address, because several tensors may share a storage.
         storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in self._tensors}
         _wait()
-        for index, storage in enumerate(storages.values()):
-            copy, is_new = self._copy_for(index, storage)
+        spare, self._copies = self._copies, []
+        for storage in storages.values():
+            copy, is_new = _copy_for(storage, spare)
             if is_new or not self._is_constant:
                 copy.copy_(_bytes_of(storage), non_blocking=True)
+            self._copies.append(copy)
             self._away.append((storage, copy))
+        for copy in spare:
+            _unpin(copy)
         _wait()
         for storage, _ in self._away:
             storage.resize_(0)
@@ -85,16 +89,6 @@ class HostMemory:
 
     def _by_storage(self) -> Iterator[tuple[int, Tensor]]:
         return ((storage._cdata, copy) for storage, copy in self._away)
-
-    def _copy_for(self, index: int, storage: torch.UntypedStorage) -> tuple[Tensor, bool]:
-        """Host memory for a storage, and whether it holds nothing yet."""
-        if index < len(self._copies) and self._copies[index].numel() == storage.nbytes():
-            return self._copies[index], False
-        for outgrown in self._copies[index:]:
-            _unpin(outgrown)
-        del self._copies[index:]
-        self._copies.append(_host_bytes(storage.nbytes(), is_pinned=storage.device.type == "cuda"))
-        return self._copies[index], True
 
 
 def optimizer_tensors(engine: Any) -> list[Tensor]:
@@ -141,6 +135,14 @@ def _tensors_in(held: object) -> Iterator[Tensor]:
     elif isinstance(held, list | tuple):
         for value in held:
             yield from _tensors_in(value)
+
+
+def _copy_for(storage: torch.UntypedStorage, spare: list[Tensor]) -> tuple[Tensor, bool]:
+    """Host memory of a storage's size, and whether it is new; else it is taken from `spare`."""
+    for index, copy in enumerate(spare):
+        if copy.numel() == storage.nbytes():
+            return spare.pop(index), False
+    return _host_bytes(storage.nbytes(), is_pinned=storage.device.type == "cuda"), True
 
 
 def _bytes_of(storage: torch.UntypedStorage) -> Tensor:

@@ -55,14 +55,18 @@ def test_tensors_that_come_later_go_away_with_the_others_and_host_memory_is_kept
     memory.put_away()
     copy = memory._copies[0]
     memory.fetch()
-    tensors.append(moments)
+    tensors.insert(0, moments)
     for value in (1.0, 2.0):
         moments.fill_(value)
         memory.put_away()
         assert storage_bytes(moments) == 0
         memory.fetch()
         assert moments.eq(value).all()
-    assert memory._copies[0] is copy
+    assert memory._copies[1] is copy
+    tensors.pop()
+    memory.put_away()
+    memory.fetch()
+    assert [kept.numel() for kept in memory._copies] == [moments.nbytes]
 
 
 def test_constant_tensors_are_copied_to_the_host_once() -> None:
