@@ -9,8 +9,9 @@ A new family is three files:
 
 TYPE is the `model_type` in the family's config.json. Importing this needs neither torch nor transformers.
 
-Left out on purpose: how an image is cut into tokens. All families here have a Qwen-VL image processor (patches, merged
-into cells of a grid), and `vlm.prompt` and `vlm.hub.region_inputs` rely on it.
+Left out on purpose: how an image is cut into tokens, and where these are. All families here have a Qwen-VL image
+processor (patches, merged into cells of a grid) and M-RoPE, and `vlm.prompt`, `vlm.hub.region_inputs` and
+`vlm.positions` rely on it.
 """
 
 from collections.abc import Callable, Collection
@@ -66,8 +67,6 @@ class Family:
     """(model, pixel values, grids) → what the vision tower and the projector make of each image."""
     visual_inputs: "Callable[[PolicyBatch, list[ImageFeatures]], Settings]"
     """(batch, features of its images) → the inner model's arguments for images."""
-    positions: "Callable[[Any, PolicyBatch], Tensor]"
-    """(model, batch) → the positions of every token, [kinds, batch, tokens]; those of padding do not matter."""
     patch_embedding: Callable[[Any], Any]
     """(model) → the convolution that embeds patches; its stride must equal its kernel."""
     queries_and_keys: "Callable[[Any, Tensor, Any], tuple[Tensor, Tensor]] | None" = None
@@ -127,27 +126,13 @@ def _qwen_encode_images(vlm: Any, pixel_values: "Tensor", image_grid_thw: "Tenso
 
 
 def _qwen_visual_inputs(batch: "PolicyBatch", features: "list[ImageFeatures]") -> Settings:
-    """The features of each shown image, and the grids, for the model may have to compute positions."""
+    """The features of each shown image."""
     shown = [features[image] for image in batch.shown_images.tolist()]
     encoded = SimpleNamespace(
         pooler_output=[image.merged for image in shown],
         deepstack_features=[list(layer) for layer in zip(*(image.deepstack for image in shown), strict=True)],
     )
-    return {
-        "mm_encoder_outputs": {"image": encoded},
-        "image_grid_thw": batch.image_grid_thw[batch.shown_images],
-    }
-
-
-def _qwen_positions(vlm: Any, batch: "PolicyBatch") -> "Tensor":
-    """Time, height and width (M-RoPE), from token types and the grids of the shown images."""
-    positions, _ = vlm.model.get_rope_index(
-        batch.input_ids,
-        mm_token_type_ids=batch.mm_token_type_ids,
-        image_grid_thw=batch.image_grid_thw[batch.shown_images],
-        attention_mask=batch.attention_mask,
-    )
-    return positions
+    return {"mm_encoder_outputs": {"image": encoded}}
 
 
 def _qwen_patch_embedding(vlm: Any) -> Any:
@@ -207,7 +192,6 @@ QWEN3_VL = Family(
     tiny_vision=_qwen3_vl_tiny_vision,
     encode_images=_qwen_encode_images,
     visual_inputs=_qwen_visual_inputs,
-    positions=_qwen_positions,
     patch_embedding=_qwen_patch_embedding,
     queries_and_keys=_qwen3_queries_and_keys,
 )
@@ -248,7 +232,6 @@ QWEN2_5_VL = Family(
     tiny_vision=_qwen2_5_vl_tiny_vision,
     encode_images=_qwen_encode_images,
     visual_inputs=_qwen_visual_inputs,
-    positions=_qwen_positions,
     patch_embedding=_qwen_patch_embedding,
 )
 

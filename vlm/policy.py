@@ -21,6 +21,7 @@ from vlm.hub.region_inputs import RegionInputs
 from vlm.image_features import FeatureCache, ImageFeatures, ImageName
 from vlm.model_folders import load_model_config, model_class
 from vlm.packed_rows import PackedRows, set_attention
+from vlm.positions import mrope_positions
 from vlm.prompt import VisionInputs
 
 # Far below any real logit, but finite, so that no entropy contains 0 × infinity.
@@ -45,8 +46,8 @@ class PolicyBatch:
     """1 for real tokens, 0 for padding."""
     response_mask: Bool[Tensor, "batch tokens"]
     """True for response tokens, end token included: the tokens that the policy is trained on."""
-    mm_token_type_ids: Int[Tensor, "batch tokens"]
-    """1 for image tokens, 0 for text; M-RoPE positions are computed from it."""
+    position_ids: Int[Tensor, "3 batch tokens"]
+    """Where each token is in time, height and width; see `vlm.positions`."""
     pixel_values: Float[Tensor, "patches patch_values"]
     """Each image once, even if several rows show it: a group's responses share their images."""
     image_grid_thw: Int[Tensor, "images 3"]
@@ -72,11 +73,13 @@ class PolicyBatch:
         input_ids = torch.full((len(rows), max(lengths)), pad_token_id)
         attention_mask = torch.zeros_like(input_ids)
         response_mask = torch.zeros_like(input_ids, dtype=torch.bool)
+        position_ids = torch.zeros(3, *input_ids.shape, dtype=torch.long)
         for index, row in enumerate(rows):
             tokens = [*row.prompt_token_ids, *row.response_token_ids]
             input_ids[index, : len(tokens)] = torch.tensor(tokens)
             attention_mask[index, : len(tokens)] = 1
             response_mask[index, len(row.prompt_token_ids) : len(tokens)] = True
+            position_ids[:, index, : len(tokens)] = mrope_positions(tokens, image_token_id, row.vision.image_grid_thw)
         images: dict[ImageName, tuple[Tensor, Tensor]] = {}
         for vision in {id(row.vision): row.vision for row in rows}.values():
             pixels = vision.pixel_values.split(vision.image_grid_thw.prod(-1).tolist())
@@ -88,7 +91,7 @@ class PolicyBatch:
             input_ids=input_ids,
             attention_mask=attention_mask,
             response_mask=response_mask,
-            mm_token_type_ids=(input_ids == image_token_id).long(),
+            position_ids=position_ids,
             pixel_values=torch.cat(pixel_values),
             image_grid_thw=torch.stack(grids),
             image_names=tuple(images),
@@ -186,15 +189,14 @@ class Policy(nn.Module):
             return {
                 "input_ids": batch.input_ids,
                 "attention_mask": batch.attention_mask,
-                "mm_token_type_ids": batch.mm_token_type_ids,
+                "position_ids": batch.position_ids,
             }
-        places = self._family.positions(self.vlm, batch)
         # Kernels go by the ends of the rows. The first of these four says the same to transformers, which given only
         # the three of M-RoPE would take all rows for one.
         number_in_row = batch.attention_mask.cumsum(-1) - 1
         return {
             "input_ids": rows.pack(batch.input_ids),
-            "position_ids": rows.pack(torch.cat([number_in_row[None], places])),
+            "position_ids": rows.pack(torch.cat([number_in_row[None], batch.position_ids])),
             **rows.arguments(),
         }
 

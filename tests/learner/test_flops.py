@@ -13,6 +13,7 @@ from learner.freezing import freeze
 from spatial.images import ImageStore
 from tests.learner.conftest import ToyWorld
 from tests.learner.toy import PATHS, QUESTION, TINY, chain, make_encoder, make_samples, sft_rows, training_rows
+from vlm.attention import Attention
 from vlm.families import FAMILIES, Family
 from vlm.policy import Policy, PolicyBatch, PolicyRow, load_policy
 from vlm.tiny import build_tiny_checkpoint
@@ -118,7 +119,7 @@ def policy_of(family: Family, folder: Path) -> Policy:
     texts = [f"{QUESTION} red point blue point think detect", *(chain(path, n) for path in PATHS for n in range(10))]
     build_tiny_checkpoint(folder, texts, TINY, 0, family)
     # Its products are counted one by one; those of fused attention are known to the counter on GPUs alone.
-    return load_policy(folder, attention="eager")
+    return load_policy(folder, attention=Attention("eager", "eager"))
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.title)

@@ -83,7 +83,7 @@ def test_the_watched_attention_is_the_models_own(scene: Scene, layer: int, head:
         attentions = policy.vlm.model(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
-            mm_token_type_ids=batch.mm_token_type_ids,
+            position_ids=batch.position_ids,
             pixel_values=batch.pixel_values,
             image_grid_thw=batch.image_grid_thw,
             regions=batch.regions,

@@ -292,12 +292,16 @@ def test_rows_of_one_prompt_share_its_image_and_get_what_they_would_alone(
 
 
 def test_the_mask_keeps_the_end_token_and_drops_padding(encoder: PromptEncoder, store: ImageStore) -> None:
-    vision = encoder.vision_inputs(make_sample(store), ReasoningPath.DTR)
-    rows = [PolicyRow((1, 2), (3, encoder.end_token_id), vision), PolicyRow((1,), (encoder.end_token_id,), vision)]
+    sample = make_sample(store)
+    vision = encoder.vision_inputs(sample, ReasoningPath.DTR)
+    prompt, end = encoder.prompt_token_ids(sample, ReasoningPath.DTR), encoder.end_token_id
+    rows = [PolicyRow(prompt, (3, end), vision), PolicyRow(prompt[:-1], (end,), vision)]
     batch = PolicyBatch.collate(rows, encoder.pad_token_id, encoder.image_token_id)
-    assert batch.response_mask.tolist() == [[False, False, True, True], [False, True, False, False]]
-    assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
-    assert encoder.pad_token_id != encoder.end_token_id
+    assert not batch.response_mask[:, : len(prompt) - 1].any()
+    assert batch.response_mask[:, len(prompt) - 1 :].tolist() == [[False, True, True], [True, False, False]]
+    assert batch.attention_mask[:, : len(prompt) - 1].all()
+    assert batch.attention_mask[:, len(prompt) - 1 :].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert encoder.pad_token_id != end
 
 
 def test_a_model_that_lacks_a_weight_is_refused_by_its_name(model_folder: Path, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_a_model_gains_regions_and_stays_the_same_without_them(family: Family, w
     batch = world.batch(world.row([]))
     inputs = {
         name: getattr(batch, name)
-        for name in ("input_ids", "attention_mask", "mm_token_type_ids", "pixel_values", "image_grid_thw")
+        for name in ("input_ids", "attention_mask", "position_ids", "pixel_values", "image_grid_thw")
     }
     with torch.no_grad():
         expected = old.vlm(**inputs).logits
