@@ -236,4 +236,6 @@ class LearnerEngine:
 
     def close(self) -> None:
         """Let go of the model. The process stays in its process group, and may start another engine."""
+        self._optimizer_memory.close()
+        self._reference_memory.close()
         self._engine.destroy()

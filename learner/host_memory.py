@@ -73,6 +73,12 @@ class HostMemory:
         _wait()
         self._away, self._tensors = [], []
 
+    def close(self) -> None:
+        """Give the host's memory back; what is away is lost."""
+        for copy in self._copies:
+            _unpin(copy)
+        self._copies, self._away, self._tensors = [], [], []
+
     @contextmanager
     def readable(self) -> Iterator[None]:
         """Inside the block the tensors that are away can be read, on the host; for checkpoints."""
