@@ -53,6 +53,7 @@ def test_a_learner_on_cpu_takes_nothing_of_a_card_that_is_there(monkeypatch: pyt
     config = DeepSpeedConfig(dtype="bfloat16", zero_stage=2)
     for on_gpu in (False, True):
         assert deepspeed_settings(config, 1.0, on_gpu)["zero_optimization"]["overlap_comm"] is on_gpu
+        assert deepspeed_settings(config, 1.0, on_gpu)["communication_data_type"] == "fp32"
 
 
 def test_a_build_that_does_not_compute_there_is_refused_with_the_setting_and_the_remedy() -> None:
