@@ -261,14 +261,11 @@ class Estimator:
 
     @property
     def _num_sent(self) -> float:
-        """Weights of a push: the trained ones, with adapters the matrices that they change, and all after a sleep."""
-        layout, lora = self.config.cluster.layout, self.config.learner.lora
+        """Weights of a push: those that change, and after a sleep all."""
+        layout = self.config.cluster.layout
         if layout.type == "shared" and layout.sleep:
             return self.shape.num_parameters
-        if lora is None:
-            return self.shape.num_trained
-        parts = {"language": self.flops.text, "vision": self.flops.vision, "projector": self.flops.projector}
-        return sum(matrices.forward for part, matrices in parts.items() if part in lora.parts)
+        return self.shape.num_sent or self.shape.num_trained
 
     def taking_turns(self) -> Part:
         """Engines give their memory back and take it again; what the learner does not need while they generate goes to

@@ -151,7 +151,7 @@ def test_a_push_takes_the_way_that_the_transfer_has() -> None:
 
 def test_adapters_send_the_matrices_that_they_change_and_a_sleeping_engine_gets_all() -> None:
     shared = ("rollout.engine.transfer={type: ipc}", "rollout.gpus_per_worker=0", "cluster.learner_rank_gpus=0")
-    adapters = replace(SHAPE, num_trained=20_000_000)
+    adapters = replace(SHAPE, num_trained=20_000_000, num_sent=1_000_000_000)
     lora = ("learner.lora={rank: 32}", "learner.optimizer.learning_rate=2e-5")
     awake = make_estimator(*shared, *lora, "cluster.layout={type: shared}", shape=adapters)
     assert awake.push().seconds == pytest.approx(PUSH_S + 1e9 * 2 / (IPC_GB_PER_S * 1e9))
