@@ -20,6 +20,7 @@ from learner.plan import MicroPlan
 from spatial.sample import ReasoningPath, SpatialSample
 from vlm.policy import PolicyBatch, PolicyRow
 from vlm.prompt import PromptEncoder
+from vlm.tensors import moved
 
 
 class Row(Protocol):
@@ -131,10 +132,7 @@ class MicroBatch:
     """The version of the weights that made each response token; None in supervised training, where none did."""
 
     def to(self, device: torch.device) -> Self:
-        moved = {
-            name: value.to(device) for name, value in vars(self).items() if isinstance(value, (Tensor, PolicyBatch))
-        }
-        return type(self)(**{**vars(self), **moved})
+        return moved(self, device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +162,13 @@ class Collator:
 
     def inputs(self, plan: MicroPlan) -> PolicyBatch:
         """The policy's inputs of one pass."""
-        chosen = list(self._chosen(plan))
-        visions = self._encoder.vision_inputs_of([(row.sample, row.path) for row in chosen])
+        chosen = self._chosen(plan)
+        try:
+            visions = self._encoder.vision_inputs_of([(row.sample, row.path) for row in chosen])
+        except Exception as error:
+            ids = dict.fromkeys(row.sample.sample_id for row in chosen)
+            error.add_note(f"These are the images of a pass with the samples {', '.join(ids)}")
+            raise
         rows = [
             PolicyRow(row.prompt_token_ids, row.response_token_ids, vision)
             for row, vision in zip(chosen, visions, strict=True)

@@ -50,6 +50,9 @@ class DeepSpeedConfig(StrictModel):
     optimizer_offload: Literal["none", "cpu"] = "none"
     """"cpu": float32 masters and moments stay in host memory, where each optimiser step is made: 12 bytes a weight less
     on the GPUs, in return for a slower step. Needs zero_stage >= 1."""
+    passes_ahead: Annotated[int, Field(ge=0, le=4)] | None = None
+    """Passes whose inputs a thread prepares (images decoded and cut into patches, rows padded) while another pass
+    computes. null: 1 with GPUs; 0 on CPUs, where both would compete for the same cores."""
     image_features_mib: Annotated[int, Field(ge=0)] = 1024
     """Most memory of each rank's device, in MiB, for features of images, where neither vision nor projector is trained:
     an update then encodes each image once for all its passes. An image of a megapixel takes some 16 MiB with a 2B and

@@ -103,10 +103,9 @@ class LearnerEngine:
         own = frozen if isinstance(frozen, torch.nn.Module) else None
         self._optimizer_memory = HostMemory(lambda: optimizer_tensors(self._engine))
         self._reference_memory = HostMemory(lambda: () if own is None else module_tensors(own), is_constant=True)
-        bounds = PassBounds(
-            config.deepspeed.micro_batch_rows, config.deepspeed.micro_batch_tokens, is_packed=self.attention.packed
-        )
-        self._passes = RankPasses(self._engine, encoder, bounds, rank, world_size)
+        layout = config.deepspeed
+        bounds = PassBounds(layout.micro_batch_rows, layout.micro_batch_tokens, is_packed=self.attention.packed)
+        self._passes = RankPasses(self._engine, encoder, bounds, rank, world_size, layout.passes_ahead)
         self._steps = OptimizerSteps(self._engine, config.deepspeed.zero_stage, config.max_nonfinite_steps)
         self._supervised = SupervisedTraining(self.vlm, encoder, self._passes, self._steps, config.sft.pointer)
         self._policy_training = PolicyTraining(

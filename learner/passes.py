@@ -1,20 +1,25 @@
 """What one rank computes of a batch: its share of the forward passes, cut alike on every rank."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from learner.ahead import made_ahead
 from learner.algorithms.aggregation import Aggregation
-from learner.batch import Collator, Row
+from learner.batch import Collator, MicroBatch, RlMicroBatch, Row
 from learner.plan import MicroPlan, PassBounds, padding_share, plan_micro_batches, with_equal_head_calls
 from vlm.policy import PolicyBatch
 from vlm.prompt import PromptEncoder
+from vlm.tensors import moved, pinned
+
+Batch = TypeVar("Batch", PolicyBatch, MicroBatch, RlMicroBatch)
 
 ForwardPass = Callable[..., tuple[Tensor, Tensor]]
 """A policy, or the DeepSpeed engine around one: (inputs, temperature) → log-probabilities and entropies."""
@@ -56,17 +61,27 @@ class CutBatch:
 class RankPasses:
     """Cuts batches for all ranks, and makes the passes of this one."""
 
-    def __init__(self, engine: Any, encoder: PromptEncoder, bounds: PassBounds, rank: int, world_size: int) -> None:
+    def __init__(
+        self,
+        engine: Any,
+        encoder: PromptEncoder,
+        bounds: PassBounds,
+        rank: int,
+        world_size: int,
+        num_ahead: int | None = None,
+    ) -> None:
         """
         Args:
             engine: the DeepSpeed engine around the policy.
             encoder: turns samples into inputs.
             bounds: how large a pass may be.
             rank: this rank of `world_size`.
+            num_ahead: passes whose inputs are built ahead in a thread; None: as `DeepSpeedConfig.passes_ahead` says.
         """
         self._engine = engine
         self._encoder = encoder
         self._bounds = bounds
+        self._num_ahead = num_ahead
         self.rank = rank
         self._world_size = world_size
 
@@ -105,12 +120,27 @@ class RankPasses:
             passes=tuple(map(tuple, with_equal_head_calls(plans, collator.num_response_tokens))),
         )
 
+    @contextmanager
+    def prepared(self, build: Callable[[MicroPlan], Batch], passes: Sequence[MicroPlan]) -> Iterator[Iterator[Batch]]:
+        """What `build` makes of each pass, on the device. The next is built in a thread while one computes."""
+        on_gpu = self.device.type == "cuda"
+
+        def in_reach(plan: MicroPlan) -> Batch:
+            return pinned(build(plan)) if on_gpu else build(plan)
+
+        num_ahead = (1 if on_gpu else 0) if self._num_ahead is None else self._num_ahead
+        # A thread begins with the first card that its process sees, which need not be this rank's.
+        choose = partial(torch.cuda.set_device, self.device) if on_gpu else None
+        with made_ahead(in_reach, passes, num_ahead, choose) as batches:
+            yield (moved(batch, self.device) for batch in batches)
+
     @torch.no_grad()
     def logprobs(
         self, policy: ForwardPass, collator: Collator, passes: Sequence[MicroPlan], temperature: float
     ) -> dict[MicroPlan, Tensor]:
         """Log-probabilities without gradients, in the very passes that are trained on later."""
-        return {plan: policy(collator.inputs(plan).to(self.device), temperature)[0] for plan in passes}
+        with self.prepared(collator.inputs, passes) as batches:
+            return {plan: policy(batch, temperature)[0] for plan, batch in zip(passes, batches, strict=True)}
 
     def response_logprobs(self, rows: Sequence[Row], temperature: float, of_model: bool) -> list[list[float]]:
         """The present log-probability of every response token of every row, in order, on every rank; a collective.

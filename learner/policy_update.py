@@ -10,7 +10,7 @@ from functools import partial
 
 from torch import Tensor
 
-from learner.batch import TrainingRow, rows_by_group
+from learner.batch import RlMicroBatch, TrainingRow, rows_by_group
 from learner.config import LearnerConfig
 from learner.frozen_vision import FrozenVision
 from learner.metrics import TokenMeans, names_by_staleness
@@ -114,9 +114,11 @@ class PolicyTraining:
         config = self._config
         weights = mini_batch.token_weights(config.aggregation)
 
-        def training_pass(plan: MicroPlan) -> TrainingPass:
-            micro_batch = batch.collator.rl_micro_batch(plan, weights).to(self._passes.device)
+        def training_pass(plan: MicroPlan, micro_batch: RlMicroBatch) -> TrainingPass:
             return micro_batch, partial(policy_objective, micro_batch, config, proximal.get(plan), reference.get(plan))
 
         mine = mini_batch.passes[self._passes.rank]
-        return self._steps.make(map(training_pass, mine), len(mine), means, self._temperature, mini_batch.sample_ids)
+        build = partial(batch.collator.rl_micro_batch, token_weights=weights)
+        with self._passes.prepared(build, mine) as micro_batches:
+            passes = map(training_pass, mine, micro_batches)
+            return self._steps.make(passes, len(mine), means, self._temperature, mini_batch.sample_ids)

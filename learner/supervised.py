@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from learner.algorithms.aggregation import TokenMean
-from learner.batch import SftRow
+from learner.batch import MicroBatch, SftRow
 from learner.config import PointerConfig
 from learner.metrics import TokenMeans
 from learner.objective import sft_objective
@@ -60,8 +60,7 @@ class SupervisedTraining:
         mentions = [find_mentions([row], self._encoder) for row in rows] if self._pointer else []
         means = TokenMeans()
 
-        def training_pass(plan: MicroPlan) -> TrainingPass:
-            micro_batch = batch.collator.micro_batch(plan, weights).to(self._passes.device)
+        def training_pass(plan: MicroPlan, micro_batch: MicroBatch) -> TrainingPass:
             objective = partial(sft_objective, micro_batch)
             if self._pointer is None:
                 return micro_batch, objective
@@ -71,10 +70,11 @@ class SupervisedTraining:
             return micro_batch, self._pointer.added_to(objective, here, share)
 
         mine = mini_batch.passes[self._passes.rank]
-        # The likelihood is that of the model itself, whatever temperature it will be sampled at.
-        result = self._steps.make(
-            map(training_pass, mine), len(mine), means, temperature=1.0, sample_ids=mini_batch.sample_ids
-        )
+        build = partial(batch.collator.micro_batch, token_weights=weights)
+        with self._passes.prepared(build, mine) as micro_batches:
+            passes = map(training_pass, mine, micro_batches)
+            # The likelihood is that of the model itself, whatever temperature it will be sampled at.
+            result = self._steps.make(passes, len(mine), means, temperature=1.0, sample_ids=mini_batch.sample_ids)
         tasks = Counter(task_of(row.sample, row.path) for row in rows)
         return self._steps.summary([result], means) | {
             "padding_share": batch.padding_share,

@@ -1,7 +1,7 @@
 """The policy in the learner: log-probabilities of response tokens, given prompts with images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MethodType
@@ -23,6 +23,7 @@ from vlm.model_folders import load_model_config, model_class
 from vlm.packed_rows import PackedRows, set_attention
 from vlm.positions import mrope_positions
 from vlm.prompt import VisionInputs
+from vlm.tensors import moved
 
 # Far below any real logit, but finite, so that no entropy contains 0 × infinity.
 BANNED_LOGIT = -1e4
@@ -102,11 +103,7 @@ class PolicyBatch:
         )
 
     def to(self, device: torch.device | str) -> Self:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {
-            name: value.to(device) for name, value in values.items() if isinstance(value, (Tensor, RegionInputs))
-        }
-        return type(self)(**values | moved)
+        return moved(self, device)
 
 
 def head_calls(num_response_tokens: int) -> int:
