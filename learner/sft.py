@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 
 import numpy as np
+from cachetools import LRUCache, cached
 
 from learner.batch import SftRow
 from learner.blend import Blend
@@ -16,6 +17,8 @@ from vlm.prompt import PromptEncoder
 
 _PATHS = tuple(ReasoningPath)
 _ALL = "all"
+# Of rows that are kept encoded: each token takes 8 bytes or more, so these some 100 MiB.
+_MAX_KEPT_TOKENS = 2**23
 
 
 def name_of_task(sample: SpatialSample, path: ReasoningPath, config: SftConfig) -> str:
@@ -50,6 +53,10 @@ def check_chains(by_task: Mapping[str, Sequence[int]], has_objects: bool, config
     Blend(by_task, _weights(config), seed=0)
 
 
+def _num_tokens(row: SftRow) -> int:
+    return len(row.prompt_token_ids) + len(row.response_token_ids)
+
+
 class SftBatches:
     """An endless stream of (sample, path) pairs: blended by task, or every pair once an epoch in random order.
 
@@ -79,7 +86,7 @@ class SftBatches:
         self._config = config
         self._seed = seed
         self._stream = Blend(by_task, _weights(config), seed)
-        self._row = lru_cache(maxsize=65536)(self._encode)
+        self._row = cached(LRUCache(_MAX_KEPT_TOKENS, getsizeof=_num_tokens))(self._encode)
         self._window = lru_cache(maxsize=1)(self._cut_window)
 
     def __len__(self) -> int:
@@ -95,7 +102,7 @@ class SftBatches:
         size = self._config.sort_window_batches * self._config.rows_per_batch
         pairs = [self._stream[position] for position in range(window * size, (window + 1) * size)]
         if self._config.sort_window_batches > 1:
-            pairs.sort(key=lambda pair: len(self._row(pair).prompt_token_ids) + len(self._row(pair).response_token_ids))
+            pairs.sort(key=lambda pair: _num_tokens(self._row(pair)))
         rows = self._config.rows_per_batch
         batches = [pairs[start : start + rows] for start in range(0, size, rows)]
         order = np.random.default_rng((self._seed, 1, window)).permutation(len(batches))

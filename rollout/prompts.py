@@ -1,8 +1,9 @@
 """Prompts for vLLM. A group's members share one prompt, which is made once."""
 
 import hashlib
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
+
+from cachetools import LRUCache
 
 from spatial.sample import ReasoningPath, SpatialSample
 from vlm.prompt import PromptEncoder
@@ -10,15 +11,16 @@ from vlm.prompt import PromptEncoder
 if TYPE_CHECKING:
     from vllm.inputs import TokensPrompt
 
-_PROMPTS_KEPT = 256
+# Of decoded images, 3 MB a megapixel; and of prompts, some without images.
+_MAX_KEPT_BYTES, _MIN_BYTES = 256 * 2**20, 2**14
 
 
 class EnginePrompts:
-    """Prompts for one engine. It keeps the latest few, which hold decoded images (3 MB a megapixel)."""
+    """Prompts for one engine. It keeps those that were used last, whose decoded images take most of the memory."""
 
-    def __init__(self, encoder: PromptEncoder) -> None:
+    def __init__(self, encoder: PromptEncoder, max_kept_bytes: int = _MAX_KEPT_BYTES) -> None:
         self._encoder = encoder
-        self._kept: OrderedDict[tuple[Any, ...], TokensPrompt] = OrderedDict()
+        self._kept: LRUCache[tuple[Any, ...], TokensPrompt] = LRUCache(max_kept_bytes, getsizeof=_num_bytes)
 
     def prompt(self, sample: SpatialSample, path: ReasoningPath, salt: str) -> "TokensPrompt":
         """Token ids with one placeholder for each image, the images with their marks, and a name for each.
@@ -31,12 +33,12 @@ class EnginePrompts:
         """
         # All that a prompt depends on; it does not depend on a sample's chains, answer or name.
         key = (path, sample.question, sample.images, sample.depths, sample.camera, sample.regions)
-        if key not in self._kept:
-            self._kept[key] = self._make(sample, path)
-            if len(self._kept) > _PROMPTS_KEPT:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return {**self._kept[key], "cache_salt": salt}
+        prompt = self._kept.get(key)
+        if prompt is None:
+            prompt = self._make(sample, path)
+            if _num_bytes(prompt) <= self._kept.maxsize:
+                self._kept[key] = prompt
+        return {**prompt, "cache_salt": salt}
 
     def _make(self, sample: SpatialSample, path: ReasoningPath) -> "TokensPrompt":
         encoded = self._encoder.encode(sample, path)
@@ -50,6 +52,11 @@ class EnginePrompts:
             "multi_modal_data": {"image": list(encoded.images)},
             "multi_modal_uuids": {"image": image_names(sample, self._encoder.draws_regions(path))},
         }
+
+
+def _num_bytes(prompt: Any) -> int:
+    images = prompt["multi_modal_data"]["image"]
+    return _MIN_BYTES + sum(len(image.getbands()) * image.width * image.height for image in images)
 
 
 def image_names(sample: SpatialSample, are_drawn: bool) -> list[str]:
