@@ -60,6 +60,8 @@ def learner_needs(
         Need("gradient buckets", 2 * REDUCE_BUCKET * 4.0 if layout.zero_stage else 0.0),
         Need("activations", _activation_bytes(shape, layout, pass_tokens(layout, engine.max_model_len))),
         Need("images", _image_bytes(shape.vision, layout, image_tokens) if shape.vision else 0.0),
+        # At the most; a batch with few images keeps less.
+        Need("image features", layout.image_features_mib * 2.0**20 if config.keeps_image_features else 0.0),
         Need("logits", copies * LOGIT_ROWS * shape.vocab_size * 4.0),
         # The base and the sum in float32, and the sum rounded.
         Need("merged matrix", shape.largest_adapted * (4.0 + 4.0 + width)),
