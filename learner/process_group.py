@@ -66,7 +66,7 @@ def join_process_group(
                 f"this process is rank {dist.get_rank()} of {dist.get_world_size()} already, not {rank} of {world_size}"
             )
         return
-    # One process for each GPU, and a process sees only its own: Ray sets CUDA_VISIBLE_DEVICES.
+    # The position of its own card among those that the process sees; usually it sees no other.
     os.environ.setdefault("LOCAL_RANK", "0")
     try:
         import_deepspeed(on_gpu).init_distributed(

@@ -48,6 +48,13 @@ def test_ranks_of_an_engine_are_its_own_processes_and_not_rays() -> None:
     assert engine_arguments(Path("model"), config, on_gpu=True)["distributed_executor_backend"] == "mp"
 
 
+def test_an_engine_that_sees_all_cards_is_told_its_own() -> None:
+    config = EngineConfig(tensor_parallel_size=2)
+    assert engine_arguments(Path("model"), config, on_gpu=True, gpus=(2, 3))["device_ids"] == [2, 3]
+    # Where it sees no others, the first ones are its own.
+    assert engine_arguments(Path("model"), config, on_gpu=True, gpus=(0, 1))["device_ids"] is None
+
+
 def test_a_learner_on_cpu_takes_nothing_of_a_card_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     config = DeepSpeedConfig(dtype="bfloat16", zero_stage=2)

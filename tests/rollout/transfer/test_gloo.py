@@ -186,6 +186,13 @@ def test_a_rank_that_does_not_send_gathers_as_much_ahead_and_keeps_nothing() -> 
     assert source.checksums == {}
 
 
+def test_a_rank_that_shares_its_own_copy_keeps_all_of_it_and_leaves_checksums_to_rank_0() -> None:
+    source = PackedSource(DictSource(TENSORS), bucket_bytes=100, keeps=True, hashes=False)
+    source.pack(456, hashed=TENSORS)
+    assert {name: tensor.tolist() for name, tensor in source} == {name: each.tolist() for name, each in TENSORS.items()}
+    assert source.checksums == {}
+
+
 def test_every_rank_of_every_worker_gets_every_tensor() -> None:
     receivers = [Receiver("one"), Receiver("two", num_ranks=2), Receiver("three")]
     form(receivers, DictSource(TENSORS)).send_weights()
