@@ -47,12 +47,13 @@ lint: setup  ## ruff check, ruff format, mypy
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-bench: setup  ## measure the speed of renderer, rewards, coordinator, rollout worker (against raw vLLM), push, asynchronous steps, page, data
+bench: setup  ## measure the speed of renderer, rewards, coordinator, rollout worker (against raw vLLM), push, images of an update, asynchronous steps, page, data
 	.venv/bin/python -m benchmarks.render
 	.venv/bin/python -m benchmarks.rewards
 	.venv/bin/python -m benchmarks.coordinator --trajectories 200000
 	.venv/bin/python -m benchmarks.rollout
 	.venv/bin/python -m benchmarks.push
+	.venv/bin/python -m benchmarks.images
 	.venv/bin/python -m benchmarks.async
 	.venv/bin/python -m benchmarks.dashboard
 	.venv/bin/python -m benchmarks.data --samples 1000000

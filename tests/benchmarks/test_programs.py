@@ -13,6 +13,7 @@ PROGRAMS = [
     (["coordinator", "--workers", "20", "--trajectories", "2000"], {"trajectories_per_s", "memory_growth_mb", "ratio"}),
     (["data", "--samples", "2000"], {"samples_per_s", "memory_growth_mb"}),
     (["dashboard", "--steps", "40", "--trajectories", "400", "--watched-s", "3"], {"open_s", "filter_ms", "step_cost"}),
+    (["images", "--groups", "4"], {"planned_images", "images", "seconds"}),
     (["push", "--sizes", "10", "--receivers", "1", "--rounds", "1"], {"ratio", "rows"}),
     (["render"], {"images_per_s", "ratio"}),
     (["rewards"], {"responses_per_s", "ratio"}),
