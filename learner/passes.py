@@ -130,7 +130,7 @@ class RankPasses:
 
         num_ahead = (1 if on_gpu else 0) if self._num_ahead is None else self._num_ahead
         # A thread begins with the first card that its process sees, which need not be this rank's.
-        choose = partial(torch.cuda.set_device, self.device) if on_gpu else None
+        choose = partial(torch.cuda.set_device, torch.cuda.current_device()) if on_gpu else None
         with made_ahead(in_reach, passes, num_ahead, choose) as batches:
             yield (moved(batch, self.device) for batch in batches)
 

@@ -30,4 +30,4 @@ def moved(carrier: Carrier, device: torch.device | str) -> Carrier:
 
 def pinned(carrier: Carrier) -> Carrier:
     """A copy in memory that a GPU can read by itself."""
-    return each_tensor(carrier, Tensor.pin_memory)
+    return each_tensor(carrier, lambda tensor: tensor.pin_memory() if tensor.numel() else tensor)
