@@ -1,8 +1,10 @@
 """Samples and requests of known sizes."""
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 
 from flow.trajectory import RolloutRequest
 from spatial.images import ImageStore
@@ -16,7 +18,7 @@ MARKS = ("red", "blue", "green", "yellow", "cyan")
 
 
 def make_samples(images: ImageStore, number: int, image_px: int, num_regions: int, seed: int) -> list[SpatialSample]:
-    """Samples about an image of noise each, with regions of several sizes."""
+    """Samples about an image of coloured clouds each, with regions of several sizes."""
     random = np.random.default_rng(seed)
     corners = [(0.0, 0.0, 1.0, 1.0), (0.4, 0.3, 0.6, 0.9), (0.1, 0.1, 0.2, 0.2), (0.5, 0.0, 1.0, 0.5), (0.0, 0.7, 1, 1)]
     regions = tuple(
@@ -29,13 +31,21 @@ def make_samples(images: ImageStore, number: int, image_px: int, num_regions: in
             domain="benchmark",
             kind="closer",
             paths=(ReasoningPath.DTR,),
-            images=(images.put(random.integers(0, 255, (image_px, image_px, 3), dtype=np.uint8)),),
+            images=(images.put_encoded(_photograph(random, image_px)),),
             question=QUESTION,
             answer=ChoiceAnswer(letter="A", num_options=2),
             regions=regions,
         )
         for index in range(number)
     ]
+
+
+def _photograph(random: np.random.Generator, side_px: int) -> bytes:
+    """A JPEG that takes as long to decode as one of a real scene, which noise would not."""
+    coarse = Image.fromarray(random.integers(0, 255, (side_px // 16, side_px // 16, 3), dtype=np.uint8))
+    file = io.BytesIO()
+    coarse.resize((side_px, side_px), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+    return file.getvalue()
 
 
 def make_requests(

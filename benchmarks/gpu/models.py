@@ -22,6 +22,10 @@ WORDS = (
 )
 
 
+MIN_PIXELS = 65_536
+"""Smaller images are enlarged."""
+
+
 @dataclass(frozen=True)
 class Shape:
     """A model's shape; what is not named is as in a tiny model of its family."""
@@ -147,7 +151,11 @@ def build_model(folder: Path, shape: Shape, dtype: torch.dtype, device: str) -> 
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
-    region_processor(build_processor(tokenizer, tiny, shape.family), shape.family).save_pretrained(folder)
+    processor = build_processor(tokenizer, tiny, shape.family)
+    # As the published models have it: a run's prompts may then have a budget of fewer pixels.
+    smallest = min(MIN_PIXELS, shape.image_px**2)
+    processor.image_processor.size = {"shortest_edge": smallest, "longest_edge": shape.image_px**2}
+    region_processor(processor, shape.family).save_pretrained(folder)
     follow_umask(folder)
     (folder / "complete").touch()
     return folder

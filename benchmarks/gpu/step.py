@@ -47,10 +47,13 @@ class SharedStep:
         self._bench = bench
         self._figures = figures
         self._run = bench.work / f"run-{self.layout.split()[-1]}"
+        self._log = bench.out / "logs" / f"{self._run.name}.log"
         self._loop: subprocess.Popen[bytes] | None = None
 
     def warm(self) -> None:
-        self._loop = subprocess.Popen([sys.executable, "-m", "benchmarks.gpu.step"], stdin=subprocess.PIPE)
+        command = [sys.executable, "-m", "benchmarks.gpu.step"]
+        with self._log.open("wb") as log:
+            self._loop = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
         import_all("benchmarks.gpu.models")
 
     def step(self) -> None:
@@ -102,11 +105,8 @@ class SharedStep:
             if len(lines) >= number:
                 return dict(json.loads(lines[number - 1]))
             if self._loop.poll() is not None:
-                told = self._run / "error.txt"
-                why = (
-                    told.read_text().strip().splitlines()[-1] if told.exists() else f"exit code {self._loop.returncode}"
-                )
-                raise RuntimeError(f"the run ended before step {number}: {why}")
+                last = " ".join(self._log.read_text().splitlines()[-4:])
+                raise RuntimeError(f"the run ended before step {number}: {last}")
             time.sleep(0.1)
 
     def _report(self, metrics: Mapping[str, Any], note: str) -> None:
