@@ -10,9 +10,10 @@ from learner.algorithms.aggregation import SequenceMean
 from learner.algorithms.importance import NoImportance
 from learner.algorithms.policy_losses.gspo import GspoLoss
 from learner.algorithms.rejection import NoRejection, RejectionConfig, SequenceRejection, TokenRejection
-from learner.batch import Collator, MicroPlan, RlMicroBatch
+from learner.batch import Collator, RlMicroBatch
 from learner.config import LearnerConfig
 from learner.objective import policy_objective
+from learner.plan import MicroPlan
 from tests.learner.conftest import ToyWorld
 from tests.learner.toy import training_rows
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from learner.batch import Collator, MicroPlan
+from learner.batch import Collator
 from learner.config import DeepSpeedConfig, LearnerConfig
 from learner.engine import LearnerEngine
 from learner.metrics import TokenMeans
 from learner.objective import sft_objective
+from learner.plan import MicroPlan
 from learner.step import NonFiniteError
 from tests.learner.conftest import StartEngine, ToyWorld
 from tests.learner.poison import Where, poisoned
