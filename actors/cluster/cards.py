@@ -1,5 +1,6 @@
 """Which GPUs a process sees, and which of them are its own."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,11 @@ class Cards:
 
 NO_CARDS = Cards("", (), ())
 """A process that computes on the CPU sees none."""
+
+
+def hide_cards() -> None:
+    """Let this process see no GPU, before it has used one; the processes that Ray starts for it are not touched."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def cards_of(room: Sequence[str], of_node: str | None, mask: bool, card: int | None = None) -> Cards:

@@ -16,7 +16,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.cluster.cards import NO_CARDS, Cards, cards_of
-from actors.cluster.placement import await_room
+from actors.cluster.placement import NoRoomError, await_room
 
 # Told from inside a room: the names of its cards, and the CUDA_VISIBLE_DEVICES of the node.
 _Told = tuple[list[str], str | None]
@@ -74,6 +74,11 @@ class RoomGroup:
             return Seat(NO_CARDS, strategy)
         told = _tell_cards.options(num_gpus=self._bundle["GPU"], scheduling_strategy=strategy).remote()
         names, of_node = await await_room(told, self._bundle, timeout_s, who=who, report=report)
+        if not names:
+            raise NoRoomError(
+                f"{who}: its room has {self._bundle['GPU']:g} GPU, but no process there may see one "
+                f"(CUDA_VISIBLE_DEVICES={of_node!r} on the node); start Ray where its cards are visible"
+            )
         return Seat(cards_of(names, of_node, self._mask_devices, card), strategy)
 
     async def _reserve(self, timeout_s: float, who: str, report: Callable[[str], None]) -> None:

@@ -92,14 +92,13 @@ class CoordinatorClient:
             resolved: as for `Session`.
             namespace: Ray's namespace of the run.
         """
-        from actors.cluster.cards import NO_CARDS
         from actors.cluster.runtime import on_this_node
         from actors.phases.coordinator import Coordinator
 
         options = ray.remote(num_cpus=0, max_restarts=0)(Coordinator).options(
-            name=_NAME, namespace=namespace, scheduling_strategy=on_this_node(), runtime_env=NO_CARDS.runtime_env()
+            name=_NAME, namespace=namespace, scheduling_strategy=on_this_node()
         )
-        return cls(options.remote(config, root, resolved), answer_s)
+        return cls(options.remote(config, root, resolved, hides_cards=True), answer_s)
 
     @classmethod
     def find(cls, answer_s: float, who: str) -> Self:

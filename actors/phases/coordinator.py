@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from actors.cluster.cards import hide_cards
 from actors.config import SessionConfig
 from actors.phases.phase import Phase
 from actors.phases.session import Session
@@ -19,7 +20,16 @@ R = TypeVar("R")
 class Coordinator:
     """Runs one phase at a time; the other calls are answered while it runs."""
 
-    def __init__(self, config: SessionConfig, root: Path, resolved: Mapping[str, object]) -> None:
+    def __init__(
+        self, config: SessionConfig, root: Path, resolved: Mapping[str, object], hides_cards: bool = False
+    ) -> None:
+        """
+        Args:
+            hides_cards: whether this process is to see no GPU. As an actor it hides them itself: what its runtime
+                environment hid would be hidden from all actors that it starts, too.
+        """
+        if hides_cards:
+            hide_cards()
         self._session = Session(config, RunFolder(root), resolved)
 
     async def run(self, phase: Phase[R]) -> R | None:

@@ -3,6 +3,8 @@
 import asyncio
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import ray
@@ -11,6 +13,8 @@ from actors.cluster.calls import DeadlineError, answer
 from actors.cluster.cards import NO_CARDS
 from actors.cluster.placement import NoRoomError, await_room
 from actors.cluster.rooms import Seat
+from actors.phases.client import CoordinatorClient
+from actors.phases.session import Session
 from actors.workers.places import Place, Places
 from launch.settings.config import load_config
 from rollout.errors import in_one_line
@@ -83,6 +87,35 @@ async def test_on_shared_cards_a_rank_and_an_engines_rank_live_together_and_whoe
     places.of_engine(1).leave()  # an engine that ends gives no room away
     assert ray.available_resources().get("GPU", 0) == 0
     places.of_rank(0).rooms.release()
+
+
+@dataclass(frozen=True)
+class TellCards:
+    """A phase that asks for seats, as the coordinator does for its actors; and what it sees itself."""
+
+    async def run(self, session: Session) -> list[str | None]:
+        places = Places(session.config)
+        seats = [await find_seat(places.of_rank(0)), await find_seat(places.of_engine(0))]
+        seen = [await seen_from(seat) for seat in seats]
+        places.of_rank(0).rooms.release()
+        return [os.environ.get("CUDA_VISIBLE_DEVICES"), *seen]
+
+
+@pytest.mark.parametrize("mask", ["true", "false"])
+async def test_the_coordinator_sees_no_card_and_hides_none_from_the_actors_that_it_starts(
+    mask: str, tmp_path: Path
+) -> None:
+    config = load_config("demo_gpu", [f"cluster.mask_devices={mask}"])
+    client = CoordinatorClient.start(config, tmp_path, {}, namespace="cards", answer_s=60)
+    phase = client.begin(TellCards())
+    of_coordinator, *of_actors = await asyncio.to_thread(phase.result)
+    ray.kill(client.actor)
+    assert of_coordinator == ""
+    if mask == "true":
+        assert len(set(of_actors)) == 1
+        assert of_actors[0] in ("0", "1", "2", "3")
+    else:
+        assert of_actors == [os.environ.get("CUDA_VISIBLE_DEVICES")] * 2
 
 
 async def test_unmasked_actors_see_all_cards_and_know_their_own() -> None:
