@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from learner.config import DeepSpeedConfig
+from learner.engine import LearnerEngine
 from learner.host_memory import HostMemory, optimizer_tensors
 from tests.learner.conftest import StartEngine, ToyWorld
 from tests.learner.test_engine import assert_same_weights, weights_of
@@ -78,6 +79,18 @@ def test_constant_tensors_are_copied_to_the_host_once() -> None:
     memory.put_away()
     memory.fetch()
     assert weight.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_reference_comes_back_although_the_optimizer_had_nothing_to_put_away() -> None:
+    weight = torch.ones(3)
+    engine = LearnerEngine.__new__(LearnerEngine)  # without DeepSpeed: nothing else is asked
+    engine._optimizer_memory = HostMemory(list)
+    engine._reference_memory = HostMemory(lambda: [weight], is_constant=True)
+    assert engine.put_away() == 12 / 2**30
+    assert storage_bytes(weight) == 0
+    assert engine.bring_back().keys() == {"time/bring_back_s"}
+    assert weight.tolist() == [1.0, 1.0, 1.0]
+    assert engine.bring_back() == {}
 
 
 def layouts() -> Iterator[DeepSpeedConfig]:
