@@ -3,6 +3,7 @@
 Importing this needs neither torch nor Ray.
 """
 
+import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -83,17 +84,25 @@ class RunConfig(SessionConfig):
         return self
 
 
-def find_config(file: Path | str) -> Path:
+def find_config(file: Path | str, beside: Path | None = None) -> Path:
     """The file that is named: a path, or the name of a preset.
+
+    Args:
+        beside: the folder in which a relative path begins; None: the working directory.
 
     Raises:
         ConfigError: neither exists.
     """
-    for path in (Path(file), PRESETS / f"{file}.yaml"):
+    for path in ((beside or Path()) / file, PRESETS / f"{file}.yaml"):
         if path.is_file():
             return path
-    known = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.yaml")))
-    raise ConfigError(f"config {file} does not exist; give a YAML file, or one of the presets: {known}")
+    known = sorted(preset.stem for preset in PRESETS.glob("*.yaml"))
+    near = difflib.get_close_matches(str(file), known, n=1)
+    meant = f"did you mean the preset {near[0]}? Or " if near else ""
+    where = f" in {beside}" if beside is not None else ""
+    raise ConfigError(
+        f"config {file} does not exist{where}; {meant}give a YAML file, or one of the presets: {', '.join(known)}"
+    )
 
 
 def load_config(file: Path | str, overrides: list[str] | None = None) -> RunConfig:
@@ -132,18 +141,65 @@ def _read_file(file: Path, models: Sequence[type[BaseModel]], source: str) -> di
     """The content of a file, laid over that of the one which it `extends`.
 
     Raises:
-        ConfigError: it has no keys, or extends one that is not there or extends another itself.
+        ConfigError: it has no keys, or cannot extend what it names.
     """
+    content = _read_keys(file, source)
+    if (misspelt := _misspelt_extends(content, models)) is not None:
+        raise ConfigError(f"{source}: {misspelt}: unknown key; did you mean 'extends'?")
+    if "extends" not in content:
+        return content
+    base = _read_extended(content.pop("extends"), file, source)
+    return extend(base, content, *models)
+
+
+def _read_keys(file: Path, source: str) -> dict[str, Any]:
     content = read_yaml(file.read_text()) or {}
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: it holds a {type(content).__name__}, not keys with values")
-    if "extends" not in content:
-        return content
-    extended = find_config(str(content.pop("extends")))
-    base = read_yaml(extended.read_text())
-    if not isinstance(base, dict) or "extends" in base:
-        raise ConfigError(f"{source}: it extends {extended}, which has no keys or extends another; extend that one")
-    return extend(base, content, *models)
+    return content
+
+
+def _misspelt_extends(content: Mapping[str, Any], models: Sequence[type[BaseModel]]) -> str | None:
+    """A key of no setting that is nearly `extends`."""
+    unknown = [str(key) for key in content if not any(key in model.model_fields for model in models)]
+    near = difflib.get_close_matches("extends", unknown, n=1, cutoff=0.8)
+    return near[0] if near and "extends" not in content else None
+
+
+def _read_extended(name: Any, file: Path, source: str) -> dict[str, Any]:
+    """The content of the file that another extends.
+
+    Args:
+        name: what that other gives: a path from its own folder on, or the name of a preset.
+
+    Raises:
+        ConfigError: it is not there, cannot be read, or extends another itself.
+    """
+    if not isinstance(name, str) or not name:
+        raise ConfigError(
+            f"{source}: extends: this takes the name of a preset or a file, such as extends: demo (given: {name!r})"
+        )
+    try:
+        extended = find_config(Path(name).expanduser(), beside=file.parent)
+        if extended.resolve() == file.resolve():
+            raise ConfigError("that is this file itself; name another, or remove extends")
+        base = _read_keys(extended, source=str(extended))
+        if "extends" in base:
+            raise ConfigError(_no_chain(base["extends"], extended, file))
+    except (yaml.YAMLError, ValueError, OSError) as error:
+        raise ConfigError(f"{source}: it extends {name}: {error}") from error
+    if not base:
+        raise ConfigError(f"{source}: it extends {name}: {extended} has no keys, so that there is nothing to extend")
+    return base
+
+
+def _no_chain(name: Any, extended: Path, file: Path) -> str:
+    """Why a file that extends another itself cannot be extended, and what to do."""
+    # Where the other names a preset, no such file lies beside it.
+    further = extended.parent / str(name)
+    if further.is_file() and further.resolve() == file.resolve():
+        return f"{extended} extends this file in turn; remove one of the two"
+    return f"{extended} extends another ({name}); only one can be extended: extend {name}, or copy what you need"
 
 
 def parse_config(content: Mapping[str, Any], source: str) -> RunConfig:

@@ -82,6 +82,11 @@ def test_a_missing_file_names_the_presets() -> None:
         load_config("nowhere.yaml")
 
 
+def test_a_misspelt_preset_is_told_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"did you mean the preset demo_gpu\? Or give a YAML file"):
+        load_config("demo_gqu")
+
+
 def test_broken_yaml_is_named(tmp_path: Path) -> None:
     file = tmp_path / "broken.yaml"
     file.write_text("a: [1,\n")
