@@ -23,6 +23,7 @@ from launch.machine.remedies import remedies
 from launch.machine.shapes import ModelShape
 from launch.machine.timing import ModelFacts, check_time
 from launch.settings.config import ConfigError, RunConfig
+from launch.settings.model_paths import has_weights
 from launch.settings.reward import check_reward
 from learner.cards import card_kind
 
@@ -126,7 +127,7 @@ def examine_config(
         # Only its memory cannot be checked.
         advice = "fix that first, or give another (model.path); until then memory cannot be checked"
         return [*findings, Finding("model", "fail", str(error), advice)]
-    findings.append(Finding("model", "ok", f"{_count(shape.num_parameters)} parameters, {_trained(shape)} trained"))
+    findings.append(_describe_model(config.model.path, shape))
     gpu_gib = gpu_gib or _smallest_gpu(nodes, of_rank)
     on_host: dict[str, float] = {}
     if cluster.learner_on_gpu:
@@ -164,6 +165,14 @@ def _check_learner(shape: ModelShape, model: str, config: RunConfig, gpu_gib: fl
     phases = phases_of_card(shape, config, size)
     fits = lacking_bytes(phases, size) <= 0
     return check_card(phases, size, "" if fits else remedies(config, lacks))
+
+
+def _describe_model(path: str, shape: ModelShape) -> Finding:
+    detail = f"{_count(shape.num_parameters)} parameters, {_trained(shape)} trained"
+    if has_weights(path):
+        return Finding("model", "ok", detail)
+    advice = f"fetch them before a run starts: `hf download {path}`"
+    return Finding("model", "warn", f"{detail}; its weights are not on this machine", advice)
 
 
 def check_host(num_bytes: Mapping[str, float], available_bytes: int | None) -> Finding:

@@ -1,10 +1,8 @@
 """Whether the images of a config's prompts leave room for text and responses."""
 
-from pathlib import Path
-
 from launch.machine.findings import Finding
 from launch.settings.config import RunConfig
-from launch.settings.model_paths import find_model
+from launch.settings.model_paths import find_shape
 from vlm.config import TinyModelConfig
 from vlm.pixel_limits import PixelLimits
 
@@ -45,4 +43,4 @@ def check_images(config: RunConfig) -> list[Finding]:
 def _limits_of(config: RunConfig) -> PixelLimits | None:
     if isinstance(config.model, TinyModelConfig):
         return PixelLimits.of_tiny(config.model)
-    return PixelLimits.of_folder(Path(find_model(config.model.path)))
+    return PixelLimits.of_folder(find_shape(config.model.path))

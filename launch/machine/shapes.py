@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.settings.model_paths import find_model
+from launch.settings.model_paths import find_shape
 from learner.config import LearnerConfig
 
 
@@ -87,7 +87,7 @@ def empty_model(folder: Path | str, learner: LearnerConfig) -> Any:
     from learner.freezing import freeze
     from vlm import model_folders  # noqa: F401 - makes models with region tokens known to transformers
 
-    config: Any = AutoConfig.from_pretrained(find_model(str(folder)))
+    config: Any = AutoConfig.from_pretrained(find_shape(str(folder)))
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config)
         freeze(model, learner)

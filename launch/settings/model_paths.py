@@ -9,6 +9,9 @@ from pathlib import Path
 from launch.settings.config import ConfigError
 
 _PROGRAM = Path(__file__).parents[2]
+_SHAPES = Path(__file__).parents[1] / "shapes"
+_SHAPES_FROM = "Qwen"
+"""Whose models the presets name: that part of a hub's name which the folders of `_SHAPES` leave out."""
 
 
 def model_folder(path: Path, flag: str) -> Path:
@@ -48,6 +51,46 @@ def find_model(path: str) -> str:
     if path.startswith((".", "/", "assets/")) or path.count("/") != 1:
         raise ConfigError(f"model.path={path}: there is no model folder (one with config.json)")
     return str(cached_model(path))
+
+
+def find_shape(path: str) -> Path:
+    """A folder that describes the model of `model.path`, for arithmetic about it: with or without its weights. Of the
+    models that the presets name, a config.json comes with this program.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        return Path(find_model(path))
+    except ConfigError as error:
+        if path.count("/") != 1:
+            raise
+        found = _cached_description(path) or _SHAPES / path.removeprefix(f"{_SHAPES_FROM}/")
+        if (found / "config.json").is_file():
+            return found
+        advice = f"its description alone is enough here: `hf download {path} config.json preprocessor_config.json`"
+        raise ConfigError(f"{error}; {advice}") from None
+
+
+def has_weights(path: str) -> bool:
+    """Whether what `find_shape` found is a model that a run can start from."""
+    try:
+        find_model(path)
+    except ConfigError:
+        return False
+    return True
+
+
+def _cached_description(name: str) -> Path | None:
+    """Where the hub's cache has a model's config.json, whatever else it lacks."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        return None
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def cached_model(name: str) -> Path:

@@ -18,7 +18,7 @@ from vlm.families import FAMILIES, Family
 from vlm.policy import Policy, PolicyBatch, PolicyRow, load_policy
 from vlm.tiny import build_tiny_checkpoint
 
-QWEN3_VL_2B = Path("tests/shapes/Qwen3-VL-2B-Instruct")
+QWEN3_VL_2B = Path("launch/shapes/Qwen3-VL-2B-Instruct")
 
 
 def counted(**settings: Any) -> ModelFlops:

@@ -60,7 +60,7 @@ SHAPE = ModelShape(
 )
 CARD = CardKind(("ROUND",), 1000, 500, 1000, 100, 100)
 WORK = Workload(text_tokens=100, image_tokens=300, response_tokens=200)
-MODELS = Path("tests/shapes")
+MODELS = Path("launch/shapes")
 
 
 def make_config(*overrides: str) -> RunConfig:

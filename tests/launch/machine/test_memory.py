@@ -130,11 +130,11 @@ def test_only_what_computes_on_the_host_takes_its_memory(monkeypatch: pytest.Mon
         config = load_config("qwen3vl_8gpu", ["learner.num_ranks=4", *overrides])
         return {f.name: f.status for f in examine_config(config, [], gpu_gib=80, available_bytes=20 * GIB)}
 
-    assert found() == {"model": "ok", "learner's GPU": "fail", "engine's GPU": "ok"}
+    assert found() == {"model": "warn", "learner's GPU": "fail", "engine's GPU": "ok"}
     on_host = ["rollout.gpus_per_worker=0", "rollout.engine.transfer={type: gloo}"]
-    assert found(*on_host) == {"model": "ok", "learner's GPU": "fail", "memory for tensors": "fail"}
+    assert found(*on_host) == {"model": "warn", "learner's GPU": "fail", "memory for tensors": "fail"}
     assert found("cluster.learner_rank_gpus=0", "rollout.engine.transfer={type: gloo}") == {
-        "model": "ok",
+        "model": "warn",
         "engine's GPU": "ok",
         "memory for tensors": "fail",
     }
@@ -227,12 +227,12 @@ def test_the_preset_of_8_b_fits_the_cluster_that_it_is_written_for(monkeypatch: 
     assert statuses == {
         "learner ranks": "ok",
         "rollout workers": "ok",
-        "model": "ok",
+        "model": "warn",
         "learner's GPU": "ok",
         "engine's GPU": "ok",
     }
     small = examine_config(config, [], gpu_gib=24)
-    assert [f.status for f in small] == ["ok", "fail", "ok"]
+    assert [f.status for f in small] == ["warn", "fail", "ok"]
 
 
 def test_the_demos_model_is_measured_from_its_folder() -> None:

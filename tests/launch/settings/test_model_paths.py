@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from launch.commands.cli import app
-from launch.settings.config import ConfigError
+from launch.settings.config import PRESETS, ConfigError, load_config
 from launch.settings.model_paths import model_folder, training_checkpoint, trajectories_folder
 from learner.checkpoint_store import CheckpointStore
 from vlm.errors import CheckpointError
@@ -98,6 +98,32 @@ def test_recorded_steps_are_looked_for(run: Path, tmp_path: Path) -> None:
     assert trajectories_folder(run / "trajectories", "--trajectories").name == "trajectories"
     with pytest.raises(ConfigError, match="no step is recorded in it"):
         trajectories_folder(tmp_path, "--trajectories")
+
+
+def test_the_shape_of_a_presets_model_comes_with_the_program_and_of_others_a_config_in_the_cache_is_enough(
+    tmp_path: Path,
+) -> None:
+    code = "import sys; from launch.settings.model_paths import *; path = sys.argv[1]"
+    code += "; print(has_weights(path), find_shape(path))"
+
+    def look(name: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "HF_HOME": str(tmp_path)}
+        return subprocess.run(
+            [sys.executable, "-c", code, name], env=environment, capture_output=True, text=True, timeout=60
+        )
+
+    for preset in PRESETS.glob("*gpu.yaml"):
+        path = load_config(str(preset)).model.path  # type: ignore[union-attr]
+        if path.startswith("Qwen/"):
+            assert re.fullmatch(rf"False .*/launch/shapes/{path.removeprefix('Qwen/')}\n", look(path).stdout), path
+    assert "`hf download Some/Model config.json preprocessor_config.json`" in look("Some/Model").stderr
+    repository = tmp_path / "hub" / "models--Some--Model"
+    snapshot = make_model(repository / "snapshots" / "abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    assert look("Some/Model").stdout.strip() == f"False {snapshot}"
+    (snapshot / "model.safetensors").touch()
+    assert look("Some/Model").stdout.strip() == f"True {snapshot}"
 
 
 def test_a_hub_name_is_looked_up_in_the_cache_alone_and_at_once(tmp_path: Path) -> None:
