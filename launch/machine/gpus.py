@@ -25,12 +25,20 @@ def too_few_gpus(config: RunConfig, num_gpus: int) -> str | None:
     """What is wrong with a config on a machine with so many GPUs, and the nearest one that fits; None if it does."""
     if config.num_gpus <= num_gpus:
         return None
-    parts = [
-        f"{rooms.number} × {rooms.bundle['GPU']:g} for {rooms.whose}" for rooms in config.rooms if "GPU" in rooms.bundle
-    ]
     if num_gpus:
         remedy = config.cluster.layout.on_fewer_gpus(num_gpus, config.rollout)
     else:
         remedy = "take a config that runs on CPUs (`--config demo`), or join a cluster (cluster.address)"
-    sums = f"{' + '.join(parts)} = {config.num_gpus} GPUs"
-    return f"the config asks for {sums}, and this machine has {num_gpus or 'none'}: {remedy}"
+    return f"the config asks for {_asked(config)}, and this machine has {num_gpus or 'none'}: {remedy}"
+
+
+def _asked(config: RunConfig) -> str:
+    """How many GPUs the config asks for, and for whom."""
+    rooms = [rooms for rooms in config.rooms if "GPU" in rooms.bundle and rooms.number]
+    if [one.whose for one in rooms] == ["cards"] and config.num_gpus == 1:
+        return "1 GPU (learner and engine share it)"
+    if all(one.bundle["GPU"] == 1 for one in rooms):
+        parts = [f"{one.number} for {one.whose}" for one in rooms]
+    else:
+        parts = [f"{one.number} × {one.bundle['GPU']:g} for {one.whose}" for one in rooms]
+    return f"{' + '.join(parts)} = {config.num_gpus} GPU{'s' if config.num_gpus > 1 else ''}"

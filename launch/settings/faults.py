@@ -135,7 +135,9 @@ def _describe(fault: Mapping[str, Any], model: Model, where_to_search: str) -> I
         case "string_type":
             yield f"{key}: this takes text (given: {_given(fault['input'])}); in a YAML file, put it in quotes"
         case "value_error":
-            yield f"{key or 'config'}: {fault['msg'].removeprefix('Value error, ')}"
+            # A check that finds several faults writes a line for each.
+            for line in fault["msg"].removeprefix("Value error, ").splitlines():
+                yield f"{key or 'config'}: {line}"
         case _:
             yield f"{key or 'config'}: {fault['msg']} (given: {_given(fault['input'])})"
 

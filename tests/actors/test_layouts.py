@@ -11,7 +11,7 @@ SHARED = ["cluster.layout=shared", "rollout.engine.transfer=ipc"]
     ("overrides", "message"),
     [
         (["cluster.layout=shared"], "set rollout.engine.transfer.type=ipc"),
-        (["rollout.engine.transfer=ipc"], "set rollout.engine.transfer.type=nccl, or cluster.layout.type=shared"),
+        (["rollout.engine.transfer=ipc"], "set rollout.engine.transfer.type=gloo, or cluster.layout.type=shared"),
         (["rollout.engine.transfer=nccl"], "give rollout.gpus_per_worker=1 or rollout.engine.transfer.type=gloo"),
         (["rollout.engine.transfer=nccl", "rollout.gpus_per_worker=1"], "give cluster.learner_rank_gpus=1 or"),
         (["rollout.engine.tensor_parallel_size=2"], "rollout.cpus_per_worker=1 is less than"),
@@ -42,6 +42,33 @@ def test_what_the_cards_cannot_carry_is_refused_with_the_nearest_setting_that_wo
     with pytest.raises(ConfigError) as caught:
         load_config("demo", overrides)
     assert message in str(caught.value)
+
+
+def faults_of(preset: str, *overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(preset, list(overrides))
+    return str(caught.value).splitlines()
+
+
+def test_a_layout_names_all_of_its_faults_at_once() -> None:
+    first, *faults = faults_of("demo", "cluster.layout={type: shared, sleep: true}", "training.max_staleness=1")
+    assert first.endswith("3 faults")
+    for fault, told in zip(
+        faults, ("transfer.type=ipc", "training.max_staleness=0", "rollout.num_workers=1"), strict=True
+    ):
+        assert told in fault
+    assert "2 faults" in faults_of("demo", "rollout.engine.transfer=nccl")[0]
+
+
+def test_on_a_split_layout_of_gpus_weights_can_go_by_nccl() -> None:
+    assert "transfer.type=nccl, or" in faults_of("qwen3vl_8gpu", "rollout.engine.transfer=ipc")[1]
+
+
+def test_a_number_of_engines_above_the_most_is_advised_with_the_most() -> None:
+    (_, fault) = faults_of("qwen3vl_2b_1gpu", "learner.num_ranks=2")
+    settings = fault.split(" or ")[-1].split()
+    assert settings == ["rollout.num_workers=2", "rollout.max_workers=2"]
+    assert load_config("qwen3vl_2b_1gpu", ["learner.num_ranks=2", *settings]).num_gpus == 2
 
 
 def test_in_a_shared_layout_rank_and_engine_follow_from_the_cards() -> None:

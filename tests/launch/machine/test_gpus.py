@@ -11,21 +11,26 @@ from launch.settings.config import ConfigError, load_config
     [
         ("demo_gpu", [], 1, None),
         ("demo", [], 0, None),
-        ("demo_gpu", [], 0, "1 × 1 for cards = 1 GPUs, and this machine has none: take a config that runs on CPUs"),
+        (
+            "demo_gpu",
+            [],
+            0,
+            "for 1 GPU (learner and engine share it), and this machine has none: take a config that runs on CPUs",
+        ),
         (
             "qwen3vl_8gpu",
             [],
             3,
-            "6 × 1 for learner ranks + 2 × 1 for rollout workers = 8 GPUs, and this machine has 3: ask for fewer "
+            "6 for learner ranks + 2 for rollout workers = 8 GPUs, and this machine has 3: ask for fewer "
             "(learner.num_ranks, rollout.num_workers), or have learner and engines share cards: cluster.layout=shared "
-            "rollout.engine.transfer=ipc learner.num_ranks=3 rollout.num_workers=3 fits",
+            "rollout.engine.transfer=ipc learner.num_ranks=3 rollout.num_workers=3 needs 3 cards (`sr-real doctor`",
         ),
         (
             "demo_gpu",
             ["rollout.engine.tensor_parallel_size=2", "learner.num_ranks=4", "rollout.num_workers=2"],
             3,
             "2 × 2 for 2 cards of an engine = 4 GPUs, and this machine has 3: cluster.layout=shared "
-            "rollout.engine.transfer=ipc learner.num_ranks=2 rollout.num_workers=1 fits",
+            "rollout.engine.transfer=ipc learner.num_ranks=2 rollout.num_workers=1 needs 2 cards",
         ),
     ],
 )
@@ -36,10 +41,10 @@ def test_too_few_cards_are_told_with_the_sum_and_the_nearest_settings_that_fit(
     assert found is None if told is None else found is not None and told in found
 
 
-def test_the_settings_that_are_said_to_fit_do() -> None:
+def test_the_settings_that_are_said_to_need_no_more_cards_do() -> None:
     fault = too_few_gpus(load_config("qwen3vl_8gpu"), 3)
     assert fault is not None
-    settings = fault.split("share cards: ")[1].removesuffix(" fits").split()
+    settings = fault.split("share cards: ")[1].split(" needs ")[0].split()
     assert too_few_gpus(load_config("qwen3vl_8gpu", settings), 3) is None
 
 
