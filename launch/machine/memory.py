@@ -2,8 +2,8 @@
 
 Formulas count what is large, with the number formats and the sharding that the config asks for; what PyTorch's
 allocator wastes is allowed for by `SPARE_SHARE`. Sources: ZeRO (arXiv 1910.02054) for weights, gradients and optimiser
-states, Korthikanti et al. (arXiv 2205.05198) for what a layer keeps of its activations, DeepSpeed 0.19's source for the
-buffers in which it reduces gradients.
+states, what autograd saves in transformers' layers for activations (tests/launch/machine/test_kept_activations.py),
+DeepSpeed 0.19's source for the buffers in which it reduces gradients.
 """
 
 from collections.abc import Sequence
@@ -132,24 +132,41 @@ def pass_tokens(layout: DeepSpeedConfig, max_row_tokens: int) -> int:
 def _activation_bytes(shape: ModelShape, layout: DeepSpeedConfig, tokens: int) -> float:
     """Bytes for a micro-batch: what the backward pass needs of each layer, or with recomputation the layers' inputs and
     the inside of one layer. Attention keeps no square of the length (flash attention, or PyTorch's own)."""
-    # Two norms' inputs, queries, attention's output, the residual; keys and values; gate, up, their product, its input.
-    inside = 5 * shape.hidden_size + 2 * shape.kv_size + 4 * shape.intermediate_size
-    kept = shape.num_layers * (shape.hidden_size if layout.activation_checkpointing else inside)
-    return tokens * _BYTES[layout.dtype] * (kept + (inside if layout.activation_checkpointing else 0.0))
+    inside = layer_bytes(shape, layout.dtype)
+    if layout.activation_checkpointing:
+        return tokens * (shape.num_layers * shape.hidden_size * _BYTES[layout.dtype] + inside)
+    return tokens * shape.num_layers * inside
+
+
+def layer_bytes(shape: ModelShape, dtype: str) -> float:
+    """Bytes that one layer of the language model keeps of a token for its backward pass: gate, its SiLU, up and their
+    product; normalised inputs of attention and MLP, as they are and weighted; queries, keys, values and attention's
+    output. A norm keeps its input in float32 too, whatever the model's format."""
+    width, heads = _BYTES[dtype], 1 if shape.has_head_norms else 0
+    rounded = 4 * shape.intermediate_size + 4 * shape.hidden_size + (2 + heads) * (shape.query_size + shape.kv_size)
+    return width * rounded + 4.0 * (2 * shape.hidden_size + heads * (shape.query_size + shape.kv_size))
+
+
+def vision_layer_bytes(vision: VisionShape, dtype: str) -> float:
+    """The same of a layer of the vision tower, for a patch. Attention also keeps queries, keys and values unrotated,
+    in one piece, and its output in two orders."""
+    mlp = (4 if vision.is_gated else 2) * vision.intermediate_size
+    norms = 8.0 * vision.hidden_size if vision.is_gated else 0.0
+    return _BYTES[dtype] * (11 * vision.hidden_size + mlp) + norms
 
 
 def _image_bytes(vision: VisionShape, layout: DeepSpeedConfig, image_tokens: float) -> float:
     """Bytes for the images of a micro-batch: pixels in float32 and in the model's format, and the vision tower's
     activations, of which a frozen tower keeps no layer's."""
     width, patches = _BYTES[layout.dtype], image_tokens * vision.patches_per_token
-    inside = 7 * vision.hidden_size + 4 * vision.intermediate_size
+    inside = vision_layer_bytes(vision, layout.dtype)
     if not vision.is_trained:
         kept = inside
     elif layout.activation_checkpointing:
-        kept = inside + vision.num_layers * vision.hidden_size
+        kept = inside + vision.num_layers * vision.hidden_size * width
     else:
         kept = vision.num_layers * inside
-    return patches * (vision.patch_values * (4 + width) + kept * width)
+    return patches * (vision.patch_values * (4 + width) + kept)
 
 
 def _push_bytes(transfer: TransferConfig, sent_bytes: float, largest_bytes: float) -> float:

@@ -21,6 +21,8 @@ class VisionShape:
     """Pixels of the image that become one token."""
     patch_values: int
     """Numbers in one patch of the input."""
+    is_gated: bool
+    """Whether its layers are built as a language model's, with a gated MLP and RMSNorm; else GELU and LayerNorm."""
     is_trained: bool
     """Whether gradients flow through it, so that its activations are kept."""
 
@@ -36,8 +38,12 @@ class ModelShape:
     num_layers: int
     hidden_size: int
     intermediate_size: int
+    query_size: int
+    """Width of the queries: number of heads × width of a head, which need not be `hidden_size`."""
     kv_size: int
-    """Width of the keys, or of the values: number of heads × width of a head."""
+    """Width of the keys, or of the values."""
+    has_head_norms: bool
+    """Whether queries and keys are normalised, as Qwen3 does."""
     vocab_size: int
     num_sent: int = 0
     """Weights that change, and are sent to the engines. With adapters these are the whole matrices that they belong
@@ -66,7 +72,9 @@ class ModelShape:
             num_layers=text.num_hidden_layers,
             hidden_size=text.hidden_size,
             intermediate_size=text.intermediate_size,
+            query_size=text.num_attention_heads * head_dim,
             kv_size=text.num_key_value_heads * head_dim,
+            has_head_norms=any(name.endswith("q_norm.weight") for name, _ in model.named_parameters()),
             vocab_size=text.vocab_size,
             num_sent=sum(weight.parameter.numel() for weight in weights if weight.is_trained),
             largest_adapted=max((weight.parameter.numel() for weight in weights if weight.adapter), default=0),
@@ -98,6 +106,7 @@ def _vision(model: Any, config: Any) -> VisionShape:
     from vlm.families import family_of
 
     family = family_of(model.config.model_type)
+    own = [(name, weight) for name, weight in model.named_parameters() if family.part_of(name) == "vision"]
     return VisionShape(
         num_layers=config.depth,
         hidden_size=config.hidden_size,
@@ -105,7 +114,6 @@ def _vision(model: Any, config: Any) -> VisionShape:
         patches_per_token=config.spatial_merge_size**2,
         token_pixels=(config.patch_size * config.spatial_merge_size) ** 2,
         patch_values=config.in_channels * config.temporal_patch_size * config.patch_size**2,
-        is_trained=any(
-            parameter.requires_grad and family.part_of(name) == "vision" for name, parameter in model.named_parameters()
-        ),
+        is_gated=any("gate_proj" in name for name, _ in own),
+        is_trained=any(weight.requires_grad for _, weight in own),
     )

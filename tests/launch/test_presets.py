@@ -72,5 +72,5 @@ def test_the_presets_for_gpus_all_have_a_machine_here() -> None:
 def test_the_demo_fits_a_card_of_16_gb() -> None:
     findings = {one.name: one for one in examine_config(load_config("demo_gpu"), [LocalNode({"GPU": 1.0}, 14.6, "T4")])}
     assert {one.status for one in findings.values()} == {"ok"}
-    assert "activations 3.6" in findings["learner's GPU"].detail
-    assert "activations 3.6 GiB" in head("demo_gpu")
+    assert "activations 4.9" in findings["learner's GPU"].detail
+    assert "activations 4.9 GiB" in head("demo_gpu")

@@ -107,6 +107,7 @@ def test_images_take_memory_by_their_patches_and_a_frozen_tower_keeps_no_layer()
         patches_per_token=4,
         token_pixels=28 * 28,
         patch_values=1176,
+        is_gated=True,
         is_trained=False,
     )
     config = config_of()
@@ -125,10 +126,11 @@ def test_images_take_memory_by_their_patches_and_a_frozen_tower_keeps_no_layer()
         needs = learner_needs(own, config.learner, config.rollout.engine, tokens)
         return next(need.num_bytes for need in needs if need.what == "images")
 
-    inside = 7 * 1280 + 4 * 3420
-    assert image_bytes(vision, 8192) == 8192 * 4 * (1176 * 6 + inside * 2)
+    # In two bytes, and the inputs of its two norms in float32.
+    inside = 2 * (11 * 1280 + 4 * 3420) + 4 * 2 * 1280
+    assert image_bytes(vision, 8192) == 8192 * 4 * (1176 * 6 + inside)
     trained = VisionShape(**{**vars(vision), "is_trained": True})
-    assert image_bytes(trained, 1000) == 1000 * 4 * (1176 * 6 + (inside + 32 * 1280) * 2)
+    assert image_bytes(trained, 1000) == 1000 * 4 * (1176 * 6 + inside + 32 * 1280 * 2)
 
 
 def test_the_settings_that_would_make_it_fit_are_named_nearest_first_and_do() -> None:

@@ -55,7 +55,9 @@ SHAPE = ModelShape(
     num_layers=20,
     hidden_size=2000,
     intermediate_size=4000,
+    query_size=2000,
     kv_size=1000,
+    has_head_norms=True,
     vocab_size=50_000,
 )
 CARD = CardKind(("ROUND",), 1000, 500, 1000, 100, 100)

@@ -23,7 +23,9 @@ SHAPE = ModelShape(
     num_layers=36,
     hidden_size=4096,
     intermediate_size=12288,
+    query_size=4096,
     kv_size=1024,
+    has_head_norms=True,
     vocab_size=150_000,
 )
 ENGINE = EngineConfig(
@@ -56,8 +58,8 @@ def test_zero_3_splits_weights_gradients_and_states_over_the_ranks() -> None:
     assert found["optimiser states"] == 12e9  # 8 G × (8 + 4) / 8
     assert found["gathered layers"] == 2e9
     assert found["logits"] == 4 * 1024 * 150_000 * 4
-    # 16,384 tokens × 2 bytes × (36 inputs of 4,096, and one layer: 5 × 4,096 + 2 × 1,024 + 4 × 12,288)
-    assert found["activations"] == 16384 * 2 * (36 * 4096 + 71680)
+    # 16,384 tokens × 36 inputs of 4,096 in two bytes, and one layer: 8 × 12,288 + 16 × 4,096 + 10 × (4,096 + 1,024)
+    assert found["activations"] == 16384 * (36 * 4096 * 2 + 215_040)
     # 4 GiB packed, two buffers of 1,024 MB.
     assert found["push buffers"] == 4 * GIB + 2 * 1.024e9
 
@@ -82,7 +84,8 @@ def test_what_is_frozen_has_neither_gradients_nor_states_and_no_penalty_no_refer
     found = by_name(alone)
     # float32 throughout, nothing split, no moments; all of every layer is kept, of two rows of 4,096 tokens.
     assert (found["weights"], found["gradients"], found["optimiser states"]) == (32e9, 32e9, 0.0)
-    assert found["activations"] == 2 * 4096 * 4 * 36 * 71680
+    # Of a layer 4 × (4 × 12,288 + 6 × 4,096 + 4 × (4,096 + 1,024)) bytes.
+    assert found["activations"] == 2 * 4096 * 36 * 376_832
 
 
 def test_an_engine_holds_its_share_of_the_weights_and_gives_the_rest_to_keys_and_values() -> None:
