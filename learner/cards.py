@@ -16,6 +16,7 @@ class CardKind:
     memory_gb_per_s: float
     """Reading the card's own memory."""
     gib: float
+    """As its driver reports it where that is less than its name says: an "H100 80GB" has 79.6."""
     link_gb_per_s: float
     """To another card of the same node, one way: NVLink, or PCIe where it has none."""
 
@@ -31,18 +32,18 @@ CARDS = (
     CardKind(("GB200",), 2500, 1250, 8000, 186, 900),
     CardKind(("B200",), 2250, 1125, 7700, 180, 900),
     CardKind(("GH200",), 989, 494, 4000, 96, 450),
-    CardKind(("H200",), 989, 494, 4800, 141, 450),
-    CardKind(("H100", "PCIE"), 756, 378, 2000, 80, _PCIE_5),
+    CardKind(("H200",), 989, 494, 4800, 139.8, 450),
+    CardKind(("H100", "PCIE"), 756, 378, 2000, 79.6, _PCIE_5),
     CardKind(("H100", "NVL"), 835, 418, 3900, 94, 300),
-    CardKind(("H100",), 989, 494, 3350, 80, 450),
-    CardKind(("H800",), 989, 494, 3350, 80, 200),
+    CardKind(("H100",), 989, 494, 3350, 79.6, 450),
+    CardKind(("H800",), 989, 494, 3350, 79.6, 200),
     CardKind(("H20",), 148, 74, 4000, 96, 450),
     CardKind(("A100", "80G"), 312, 156, 2000, 80, 300),
     CardKind(("A100",), 312, 156, 1555, 40, 300),
     CardKind(("A800",), 312, 156, 2000, 80, 200),
-    CardKind(("L40S",), 362, 183, 864, 48, _PCIE_4),
+    CardKind(("L40S",), 362, 183, 864, 45, _PCIE_4),
     CardKind(("L40",), 181, 90, 864, 48, _PCIE_4),
-    CardKind(("L4",), 121, 60, 300, 24, _PCIE_4),
+    CardKind(("L4",), 121, 60, 300, 22.5, _PCIE_4),
     CardKind(("A40",), 150, 75, 696, 48, _PCIE_4),
     CardKind(("A10G",), 70, 35, 600, 24, _PCIE_4),
     CardKind(("A10",), 125, 62, 600, 24, _PCIE_4),

@@ -76,9 +76,11 @@ def doctor(
         str | None, typer.Option("--config", "-c", help="Also check the needs of this preset or YAML file.")
     ] = None,
     overrides: Overrides = None,
-    gpu_gib: Annotated[float | None, typer.Option("--gpu-gib", help="Memory of one learner GPU, in GiB.")] = None,
+    gpu_gib: Annotated[
+        float | None, typer.Option("--gpu-gib", help="Memory of one learner GPU, in GiB.", min=1)
+    ] = None,
     rollout_gpu_gib: Annotated[
-        float | None, typer.Option("--rollout-gpu-gib", help="Memory of one engine GPU, in GiB, if different.")
+        float | None, typer.Option("--rollout-gpu-gib", help="Memory of one engine GPU, in GiB, if different.", min=1)
     ] = None,
     gpu: Annotated[
         str | None, typer.Option("--gpu", help="Kind of the learner's GPUs, such as H100, if not this machine's.")
@@ -95,24 +97,29 @@ def doctor(
     """Check this machine and the installation, and say how to fix what fails.
 
     With --config it also computes the memory that the run needs on each GPU (weights, optimiser, activations, KV cache,
-    push buffers), whether its cluster has it, and how long a step takes and what bounds it. Starts nothing.
+    push buffers), whether its cluster has it, and how long a step takes and what bounds it. Starts nothing. With --gpu
+    or --gpu-gib the config is for another machine, and what this one lacks is a warning at most.
 
     Example: sr-real doctor --config qwen3vl_8gpu --gpu H100
     """
     from launch.machine.doctor import run_doctor
     from launch.machine.findings import exit_status, print_findings
+    from launch.machine.told import NOTHING_TOLD, Told
 
     overrides = with_run(overrides, run)
     if config is None and overrides:
         raise ConfigError(f"{overrides[0]}: settings can only be checked with a config: give one with --config")
+    told = Told(gpu_gib, rollout_gpu_gib, gpu, rollout_gpu, response_tokens)
     if config is None:
+        if told != NOTHING_TOLD:
+            raise ConfigError("GPUs and responses can only be told with a config: give one with --config")
         findings = run_doctor()
     else:
-        from launch.machine.fit import Told, findings_for
+        from launch.machine.fit import findings_for
 
         settings = load_config(config, overrides)
-        told = Told(gpu_gib, rollout_gpu_gib, gpu, rollout_gpu, response_tokens)
+        told.check(settings)
         with console.status(f"checking the needs of {config}"):
             findings = findings_for(settings, told)
-    print_findings(findings)
+    print_findings(findings, subject="the config" if told.is_elsewhere else "this machine")
     raise typer.Exit(exit_status(findings))

@@ -10,6 +10,7 @@ from rich.table import Table
 
 GIB = 1024**3
 Status = Literal["ok", "warn", "fail"]
+_NAME_WIDTH = 21
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,25 @@ def exit_status(findings: Sequence[Finding]) -> int:
     return int(any(finding.status == "fail" for finding in findings))
 
 
-def print_findings(findings: Sequence[Finding], console: Console | None = None) -> None:
-    """A table, and a closing line with the verdict."""
+def print_findings(findings: Sequence[Finding], console: Console | None = None, subject: str = "this machine") -> None:
+    """A paragraph for each, which has room in a terminal of 80 columns, and a closing line with the verdict.
+
+    Args:
+        subject: what the verdict is about.
+    """
     console = console or Console()
     styles = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-    table = Table(show_edge=False, pad_edge=False)
-    for title in ("", "what", "found", "what to do"):
-        table.add_column(title)
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(max_width=_NAME_WIDTH)
+    table.add_column(overflow="fold")
     for finding in findings:
         style = styles[finding.status]
         # Escaped: rich would take the brackets of pip's extras for its own markup.
-        cells = [escape(text) for text in (finding.name, finding.detail, finding.advice)]
-        table.add_row(f"[{style}]{finding.status}[/]", *cells)
+        told = [finding.detail, *([f"→ {finding.advice}"] if finding.advice else [])]
+        table.add_row(f"[{style}]{finding.status}[/]", escape(finding.name), escape("\n".join(told)))
     console.print(table)
     num_failed = sum(finding.status == "fail" for finding in findings)
     num_warned = sum(finding.status == "warn" for finding in findings)
-    verdict = "this machine is ready" if not num_failed else "this machine is not ready yet"
+    verdict = f"{subject} is ready" if not num_failed else f"{subject} is not ready yet"
     console.print(f"\n{verdict}: {num_failed} problem(s), {num_warned} warning(s)")

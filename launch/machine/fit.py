@@ -4,7 +4,7 @@ import math
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launch.machine.card_memory import (
     check_card,
@@ -22,25 +22,14 @@ from launch.machine.memory import engine_needs, host_needs, learner_needs, total
 from launch.machine.remedies import remedies
 from launch.machine.shapes import ModelShape
 from launch.machine.timing import ModelFacts, check_time
+from launch.machine.told import NOTHING_TOLD, Told
 from launch.settings.config import ConfigError, RunConfig
 from launch.settings.model_paths import has_weights
 from launch.settings.reward import check_reward
 from learner.cards import card_kind
 
-GPU_GIB = {
-    "T4": 16,
-    "V100": 16,
-    "A10G": 24,
-    "L4": 24,
-    "A100": 40,
-    "A100-40G": 40,
-    "L40S": 48,
-    "A100-80G": 80,
-    "H100": 80,
-    "H200": 141,
-    "B200": 180,
-}
-"""By the names that Ray gives them."""
+_OLD_GPU_GIB = {"T4": 15.0, "V100": 16.0}
+"""By the names that Ray gives them: kinds that hold tensors, but too slow for an estimate of time."""
 _KIND = "accelerator_type:"
 
 
@@ -58,7 +47,8 @@ class Node:
     @property
     def gpu_gib(self) -> float | None:
         """None where its GPUs are of a kind that is not known."""
-        return float(GPU_GIB[self.gpu_kind]) if self.gpu_kind in GPU_GIB else None
+        known = card_kind(self.gpu_kind or "")
+        return _OLD_GPU_GIB.get(self.gpu_kind or "") if known is None else known.gib
 
     def holds(self, bundle: Mapping[str, float]) -> int:
         """The number of such bundles that it has room for."""
@@ -143,7 +133,7 @@ def examine_config(
     else:
         engine_bytes = total(engine_needs(shape, rollout.engine)) + rollout.engine.kv_cache_gib * GIB
         on_host["engines"] = rollout.num_workers * engine_bytes
-    return [*findings, *([check_host(on_host, available_bytes)] if on_host else [])]
+    return [*findings, *([check_host(on_host, available_bytes, _host_advice(config, on_host))] if on_host else [])]
 
 
 def _check_learner(shape: ModelShape, model: str, config: RunConfig, gpu_gib: float | None) -> Finding:
@@ -175,12 +165,29 @@ def _describe_model(path: str, shape: ModelShape) -> Finding:
     return Finding("model", "warn", f"{detail}; its weights are not on this machine", advice)
 
 
-def check_host(num_bytes: Mapping[str, float], available_bytes: int | None) -> Finding:
+def _host_advice(config: RunConfig, on_host: Mapping[str, float]) -> str:
+    """What would make a run fit the host's memory."""
+    learner, layout = config.learner, config.cluster.layout
+    remedies = [f"a machine with {math.ceil(sum(on_host.values()) / GIB)} GiB to spare"]
+    on_gpu = config.cluster.learner_on_gpu
+    if not (on_gpu and config.engines_on_gpu):
+        remedies += ["fewer rollout.num_workers or learner.num_ranks", "a smaller model", "GPUs"]
+    if on_gpu and layout.type == "shared" and layout.sleep:
+        remedies.append("cluster.layout.sleep=false")
+    if learner.deepspeed.optimizer_offload != "none":
+        remedies.append("learner.deepspeed.optimizer_offload=none")
+    if on_gpu and learner.lora is None:
+        remedies.append("learner.lora={rank: 32} with learner.optimizer.learning_rate=2e-5")
+    return ", or ".join(remedies)
+
+
+def check_host(num_bytes: Mapping[str, float], available_bytes: int | None, advice: str = "more memory") -> Finding:
     """Whether the tensors of what computes on CPUs fit in the host's memory.
 
     Args:
         num_bytes: by who holds them.
         available_bytes: None where nobody knows.
+        advice: what would help, if they do not.
     """
     name, needed = "memory for tensors", sum(num_bytes.values())
     detail = f"{needed / GIB:.1f} GiB of host memory for tensors ({' and '.join(num_bytes)})"
@@ -188,7 +195,6 @@ def check_host(num_bytes: Mapping[str, float], available_bytes: int | None) -> F
         return Finding(name, "ok", detail)
     detail = f"{detail}, {available_bytes / GIB:.1f} GiB available"
     if needed > available_bytes:
-        advice = "fewer rollout.num_workers or learner.num_ranks, smaller micro-batches, a smaller model, or GPUs"
         return Finding(name, "fail", detail, advice)
     return Finding(name, "ok", detail)
 
@@ -275,27 +281,14 @@ class LocalNode(Node):
         return self.local_gpu_gib
 
 
-@dataclass(frozen=True)
-class Told:
-    """What a person says about the machine that a config is for, where this one is another."""
-
-    gpu_gib: float | None = None
-    """Memory of a learner's GPU."""
-    rollout_gpu_gib: float | None = None
-    """Memory of an engine's GPU."""
-    gpu: str | None = None
-    """The kind of a learner's GPU, such as "H100"."""
-    rollout_gpu: str | None = None
-    """The kind of an engine's GPU."""
-    response_tokens: int | None = None
-    """Mean length of responses."""
-
-
-def findings_for(config: RunConfig, told: Told = Told()) -> list[Finding]:
-    """All findings about this machine, this install and a config, whichever of them fail."""
-    findings, nodes, address = run_doctor(required=requirements_of(config)), [], config.cluster.address
+def findings_for(config: RunConfig, told: Told = NOTHING_TOLD) -> list[Finding]:
+    """All findings about a config, and then about this machine and this install, whichever of them fail."""
+    findings: list[Finding] = []
+    nodes: Sequence[Node] = []
+    address = config.cluster.address
     try:
-        nodes = find_nodes(address)
+        # Cards of this machine say nothing about another.
+        nodes = [] if told.is_elsewhere and address is None else find_nodes(address)
     except ConnectionError as error:
         reason = str(error).splitlines()[0]
         advice = "the checks below use the config alone; start the cluster, or leave cluster.address out"
@@ -304,15 +297,17 @@ def findings_for(config: RunConfig, told: Told = Told()) -> list[Finding]:
         check_reward(config)
     except ConfigError as error:
         findings.append(Finding("reward", "fail", str(error), "install what it needs, or choose another"))
-    available_bytes = find_available_memory() if address is None else None
-    gpu_gib, rollout_gpu_gib = told.gpu_gib or _gib_of(told.gpu), told.rollout_gpu_gib or _gib_of(told.rollout_gpu)
-    findings += examine_config(config, nodes, gpu_gib, rollout_gpu_gib, available_bytes)
-    return [*findings, *check_images(config), *examine_time(config, nodes, told)]
+    available_bytes = find_available_memory() if address is None and not told.is_elsewhere else None
+    findings += examine_config(config, nodes, told.learner_gib, told.engine_gib, available_bytes)
+    findings += [*check_images(config), *examine_time(config, nodes, told)]
+    if told.is_elsewhere:
+        return [*findings, *(_as_note(finding) for finding in run_doctor())]
+    return [*findings, *run_doctor(required=requirements_of(config))]
 
 
-def _gib_of(kind: str | None) -> float | None:
-    known = card_kind(kind or "")
-    return None if known is None else known.gib
+def _as_note(finding: Finding) -> Finding:
+    """A fault of this machine, where the config is for another."""
+    return replace(finding, status="warn") if finding.status == "fail" else finding
 
 
 def examine_time(config: RunConfig, nodes: Sequence[Node], told: Told) -> list[Finding]:

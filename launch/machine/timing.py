@@ -8,8 +8,9 @@ from launch.machine.estimate import Estimator, Workload, describe_step
 from launch.machine.findings import Finding
 from launch.machine.measured import benchmarked, compare, last_measured
 from launch.machine.shapes import ModelShape, empty_model
+from launch.machine.told import known_cards
 from launch.settings.config import RunConfig
-from learner.cards import CARDS, CardKind, card_kind
+from learner.cards import CardKind, card_kind
 from learner.flops import ModelFlops
 
 DEADLINE_FACTOR = 3.0
@@ -71,9 +72,10 @@ def check_time(
     """
     kind, of_engines = card_kind(learner_card or ""), card_kind(engine_card or learner_card or "")
     if kind is None or of_engines is None:
-        named = f"{learner_card} is of a kind without known peaks" if learner_card else "the kind of GPU is not known"
-        known = ", ".join(sorted({card.words[0] for card in CARDS}))
-        return [Finding("time of a step", "warn", named, f"give one that is known: --gpu H100 ({known})")]
+        card, flag = (learner_card, "--gpu") if kind is None else (engine_card, "--rollout-gpu")
+        named = f"{card} is of a kind without known peaks" if card else "the kind of GPU is not known"
+        advice = f"give one that is known: {flag} H100 ({', '.join(known_cards())})"
+        return [Finding("time of a step", "warn", named, advice)]
     work = assumed_workload(config, facts.pixels_per_token, response_tokens)
     estimator = Estimator(config, facts.shape, facts.flops, kind, of_engines, work)
     estimate = estimator.step()
