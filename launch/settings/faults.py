@@ -1,21 +1,30 @@
 """What is wrong with a config: each key as a person writes it, the cause, and the most similar valid key."""
 
 import difflib
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from launch.settings.schema import (
     Model,
     docs_of,
     field_at,
+    is_one_of_several,
+    kind_of,
     models_in_list,
     models_of,
     models_of_type,
     settings_of,
     types_of,
 )
+
+Fault = Mapping[str, Any]
+"""One of pydantic's faults: where it is, its type, the message, what was given."""
 
 _MOST_GIVEN_LETTERS = 120
 _MOST_SUGGESTIONS = 4
@@ -78,7 +87,8 @@ def describe_faults(error: ValidationError, model: Model, where_to_search: str =
     # A list counts as too short without its bad entries; those are named already.
     inside = {fault["loc"][:depth] for fault in faults for depth in range(len(fault["loc"]))}
     named = [fault for fault in faults if fault["loc"] not in inside]
-    lines = list(dict.fromkeys(line for fault in named for line in _describe(fault, model, where_to_search)))
+    groups = _by_value(named, model)
+    lines = list(dict.fromkeys(line for group in groups for line in _describe(group, model, where_to_search)))
     num_left = len(lines) - _MOST_LINES + 1
     shown = lines if num_left <= 1 else [*lines[: _MOST_LINES - 1], f"… and {num_left} more"]
     return "\n  ".join([f"{len(lines)} fault{'s' if len(lines) > 1 else ''}", *shown])
@@ -109,7 +119,17 @@ def _keys(model: Model) -> list[str]:
     return list(dict.fromkeys(setting.key for setting in settings_of(model) if ".N." not in setting.key))
 
 
-def _describe(fault: Mapping[str, Any], model: Model, where_to_search: str) -> Iterator[str]:
+def _by_value(faults: Sequence[Fault], model: Model) -> list[list[Fault]]:
+    """The faults, those of one value together: where a value may be of several kinds, there is a fault for each."""
+    groups = dict[tuple[str, bool], list[Fault]]()
+    for fault in faults:
+        path, _ = _written(fault["loc"], model)
+        groups.setdefault((".".join(path), fault["loc"][-1:] == ("[key]",)), []).append(fault)
+    return list(groups.values())
+
+
+def _describe(group: Sequence[Fault], model: Model, where_to_search: str) -> Iterator[str]:
+    fault = group[0]
     path, models = _written(fault["loc"], model)
     key = ".".join(path)
     field = field_at([model], path)
@@ -118,6 +138,8 @@ def _describe(fault: Mapping[str, Any], model: Model, where_to_search: str) -> I
             for unknown, value in _leaves(path, fault["input"]):
                 named, hint = _meant(unknown, value, len(path), models, model, where_to_search)
                 yield f"{named}: {hint}" if "goes with" in hint else f"{named}: unknown key; {hint}"
+        case "missing" if path[-1].isdigit():
+            yield _value_wanted(".".join(path[:-1]), [fault], field_at([model], path[:-1]))
         case "missing":
             doc = docs_of(models[0]).get(path[-1], "") if models else ""
             yield f"{key}: missing{f' ({doc})' if doc else ''}"
@@ -139,17 +161,71 @@ def _describe(fault: Mapping[str, Any], model: Model, where_to_search: str) -> I
             for line in fault["msg"].removeprefix("Value error, ").splitlines():
                 yield f"{key or 'config'}: {line}"
         case _:
-            yield f"{key or 'config'}: {fault['msg']} (given: {_given(fault['input'])})"
+            yield _value_wanted(key or "config", group, field)
+
+
+def _value_wanted(key: str, group: Sequence[Fault], field: FieldInfo | None) -> str:
+    """What to write instead of a value of the wrong kind or size."""
+    given = group[0]["input"]
+    words = [word for fault in group if fault["type"] in _WORDS_WANTED for word in _words_expected(fault)]
+    if words:
+        words += ["true", "false"] if any(fault["type"] == "bool_type" for fault in group) else []
+        return f"{key}: there is no {_given(given)} here; {_nearest(given, words)}"
+    if field is None or not all(fault["type"] in _KIND_WANTED for fault in group):
+        # An entry of a list, or a rule that the kind does not show.
+        return f"{key}: {group[0]['msg'].replace('Input should', 'this should')} (given: {_given(given)})"
+    kind = kind_of(field)
+    article = "a " if kind.startswith(("number", "whole number")) else ""
+    fitting = _fitting(group[0], field)
+    example = "" if fitting is None else f", such as {fitting}"
+    return f"{key}: this takes {article}{kind}{example} (given: {_given(given)})"
+
+
+_WORDS_WANTED = ("literal_error", "enum")
+_BOUNDS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
+_KIND_WANTED = (
+    *("int_type", "int_from_float", "float_type", "bool_type", "missing", "too_long", "too_short"),
+    *("string_too_short", "multiple_of", *_BOUNDS),
+)
+
+
+def _words_expected(fault: Fault) -> list[str]:
+    return re.findall(r"'([^']*)'", str(fault["ctx"]["expected"]))
+
+
+def _fitting(fault: Fault, field: FieldInfo) -> str | None:
+    """A value to take instead: the nearest, else the default; None where neither is known."""
+    given, kind = fault["input"], fault["type"]
+    if kind == "bool_type":
+        return None  # the kind says both
+    if kind.startswith("int_") and isinstance(given, float):
+        return f"{round(given)}"
+    if kind == "multiple_of":
+        unit = fault["ctx"]["multiple_of"]
+        return f"{max(unit, round(given / unit) * unit)}"
+    if kind in _BOUNDS:
+        bound = fault["ctx"][_BOUNDS[kind]]
+        if bound == 1 < given <= 100 and kind.startswith("less"):
+            return f"{given / 100:g}"  # a percentage
+        if kind.endswith("equal"):
+            return f"{bound}"
+        if kind == "greater_than" and -given > bound:
+            return f"{-given:g}"
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    return json.dumps(to_jsonable_python(default)) if isinstance(default, str | int | float | tuple) else None
 
 
 def _written(location: Sequence[Any], model: Model) -> tuple[list[str], list[Model]]:
-    """A fault's place as a person writes it, without the `type`s that pydantic inserts; and the models in which its
-    last part is looked up."""
+    """A fault's place as a person writes it, without what pydantic inserts (the `type` of a section, which of several
+    kinds a value was read as, a mark of keys); and the models in which its last part is looked up."""
     path: list[str] = []
     models, inside, entries = [model], [model], list[Model]()
+    is_value = False
     for part in map(str, location):
         if len(inside) > 1 and (chosen := models_of_type(inside, part)):
             inside = models = chosen
+            continue
+        if part == "[key]" or is_value:
             continue
         models = inside
         path.append(part)
@@ -157,6 +233,7 @@ def _written(location: Sequence[Any], model: Model) -> tuple[list[str], list[Mod
             inside = entries
             continue
         field = field_at(models, [part])
+        is_value = field is not None and is_one_of_several(field.annotation)
         inside = [] if field is None else models_of(field.annotation)
         entries = [] if field is None else models_in_list(field.annotation)
     return path, models
@@ -215,7 +292,8 @@ def _types(field: Any) -> list[str]:
 
 def _nearest(given: object, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(str(given), known, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+    near = near or [word for word in known if given and word.startswith(str(given))]
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(known)}"
 
 
 def _section_wanted(key: str, given: Any, field: Any) -> str:

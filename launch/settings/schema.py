@@ -122,6 +122,16 @@ def words_of(annotation: Any) -> tuple[str, ...]:
     return tuple(map(str, get_args(annotation))) if get_origin(annotation) is Literal else ()
 
 
+def is_one_of_several(annotation: Any) -> bool:
+    """Whether it is one plain value of several kinds, such as a word or a truth value; null apart."""
+    arguments = [argument for argument in get_args(annotation) if argument is not NoneType]
+    kinds = [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in arguments]
+    is_plain = all(
+        get_origin(kind) is Literal or (isinstance(kind, type) and not issubclass(kind, BaseModel)) for kind in kinds
+    )
+    return get_origin(annotation) in (Union, UnionType) and len(kinds) > 1 and is_plain
+
+
 def allows_null(annotation: Any) -> bool:
     return get_origin(annotation) in (Union, UnionType) and NoneType in get_args(annotation)
 

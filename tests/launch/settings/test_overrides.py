@@ -190,6 +190,51 @@ def test_what_cannot_be_read_is_told_with_what_may_be_meant(override: str, messa
     assert message in refused(override)
 
 
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        (
+            "learner.deepspeed.attention=flash",
+            "learner.deepspeed.attention: there is no 'flash' here; did you mean 'flash_attention_4' or "
+            "'flash_attention_2'?",
+        ),
+        (
+            "learner.deepspeed.packing=maybe",
+            "learner.deepspeed.packing: there is no 'maybe' here; there are auto, true, false",
+        ),
+        (
+            "learner.lora={parts: [langauge]}",
+            "learner.lora.parts.0: there is no 'langauge' here; did you mean 'language'?",
+        ),
+        ("learner.sft.blend={lro: 1}", "learner.sft.blend.lro: there is no 'lro' here; did you mean 'lor'?"),
+        ("prompt.lor_regions=token", "prompt.lor_regions: there is no 'token' here; did you mean 'tokens'?"),
+        ("learner.lora.rank=0", "learner.lora.rank: this takes a whole number ≥ 1, such as 1 (given: 0)"),
+        ("cluster.peak_tflops=-3", "cluster.peak_tflops: this takes a number > 0, or null, such as 3 (given: -3)"),
+        (
+            "rollout.engine.gpu_memory_utilization=60",
+            "rollout.engine.gpu_memory_utilization: this takes a number > 0 and ≤ 1, such as 0.6 (given: 60)",
+        ),
+        (
+            "model={type: tiny, image_size_px: 80}",
+            "model.image_size_px: this takes a whole number ≥ 32 and multiple of 32, such as 64 (given: 80)",
+        ),
+        ("run=", "run: this takes text, such as \"runs/run\" (given: '')"),
+        (
+            "learner.optimizer.betas=[0.9]",
+            "learner.optimizer.betas: this takes [number ≥ 0 and < 1, number ≥ 0 and < 1], such as [0.9, 0.999] "
+            "(given: [0.9])",
+        ),
+        ("learner.optimizer.betas=[0.9, 2]", "learner.optimizer.betas.1: this should be less than 1 (given: 2)"),
+        (
+            "rollout.engine.enforce_eager=maybe",
+            "rollout.engine.enforce_eager: this takes true or false (given: 'maybe')",
+        ),
+    ],
+)
+def test_a_value_that_cannot_be_is_one_fault_with_a_value_to_take(override: str, line: str) -> None:
+    assert refused(override).splitlines()[1:] == [f"  {line}"]
+
+
 def test_one_key_sets_the_temperature_of_engines_and_learner() -> None:
     assert demo("rollout.sampling.temperature=0.8").rollout.sampling.temperature == 0.8
     # What earlier versions asked for, both keys with one value, means the same.
