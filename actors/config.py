@@ -352,7 +352,7 @@ class SessionConfig(StrictModel):
             if inner_s >= outer_s:
                 raise ValueError(
                     f"{inner}={inner_s:g} is not shorter than cluster.deadlines.{name}={outer_s:g}, which would always "
-                    f"pass first: make {inner} shorter, or cluster.deadlines.{name} longer"
+                    f"pass first: set {inner} below {outer_s:g}, or cluster.deadlines.{name} above {inner_s:g}"
                 )
         # Waited for twice: vLLM ends its processes, then the engine ends those that are left.
         if 2 * engine.shutdown_timeout_s >= outer.stop_s:

@@ -16,10 +16,13 @@ from launch.settings.config import RunConfig
 from learner.cards import CardKind
 from learner.flops import ModelFlops, RowSize, update_flops
 from rollout.config import EngineConfig
+from vlm.attention import WITH_PADDING
 
 LEARNER_SHARE = 0.3
 """Of the peak, all operations of an update counted, those that are computed again too. On an H200, forward and backward
-passes of a language model of 2 B over packed rows reached 0.31 to 0.33 of 989 TFLOP/s, over padded ones 0.23."""
+passes of a language model of 2 B over packed rows reached 0.31 to 0.33 of 989 TFLOP/s."""
+PADDED_SHARE = 0.23
+"""The same over padded rows, as it was measured there."""
 PREFILL_SHARE = 0.5
 """Of the peak, when an engine reads prompts: long products, no backward pass."""
 READING_SHARE = 0.6
@@ -89,7 +92,7 @@ class StepEstimate:
 
     parts: tuple[Part, ...]
     at_once: bool
-    """Whether engines generate while the learner works."""
+    """Whether engines generate while the learner works, on cards of their own."""
 
     @property
     def seconds(self) -> float:
@@ -126,7 +129,9 @@ class Estimator:
         layout = self.config.cluster.layout
         if layout.type == "shared" and layout.sleep:
             parts.append(self.taking_turns())
-        return StepEstimate(tuple(parts), at_once=self.config.training.max_staleness > 0)
+        # On one card both sides compute in turns, whether or not they may work at once.
+        at_once = layout.type == "split" and self.config.training.max_staleness > 0
+        return StepEstimate(tuple(parts), at_once)
 
     @property
     def _num_groups(self) -> int:
@@ -206,7 +211,7 @@ class Estimator:
         if learner.deepspeed.activation_checkpointing:
             operations += self.flops.of_rows(rows, is_training=False)
         peak = self.config.cluster.peak_tflops or self.learner_card.peak_tflops(learner.deepspeed.dtype)
-        computing_s = operations / (learner.num_ranks * peak * 1e12 * LEARNER_SHARE)
+        computing_s = operations / (learner.num_ranks * peak * 1e12 * self._learner_share)
         sending_s = self._collectives_s(sum(row.num_tokens for row in rows))
         stepping_s = self._host_steps_s()
         if sending_s > max(computing_s, stepping_s):
@@ -216,6 +221,14 @@ class Estimator:
         else:
             bound = "the learner's arithmetic"
         return Part("update", max(computing_s, sending_s) + stepping_s, bound)
+
+    @property
+    def _learner_share(self) -> float:
+        """By whether rows are packed, as `learner.attention` will choose if what it tries works."""
+        layout = self.config.learner.deepspeed
+        is_fast = layout.attention not in WITH_PADDING and layout.dtype == "bfloat16"
+        is_packed = is_fast if layout.packing == "auto" else layout.packing
+        return LEARNER_SHARE if is_packed else PADDED_SHARE
 
     def _host_steps_s(self) -> float:
         """Optimiser steps in host memory, with gradients in float32 there and weights back."""

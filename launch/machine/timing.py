@@ -10,8 +10,10 @@ from launch.machine.measured import benchmarked, compare, last_measured
 from launch.machine.shapes import ModelShape, empty_model
 from launch.machine.told import known_cards
 from launch.settings.config import RunConfig
+from launch.settings.model_paths import find_shape
 from learner.cards import CardKind, card_kind
 from learner.flops import ModelFlops
+from vlm.pixel_limits import PixelLimits
 
 DEADLINE_FACTOR = 3.0
 """An update may take this many times what is estimated for responses of the greatest length."""
@@ -33,6 +35,8 @@ class ModelFacts:
     flops: ModelFlops
     pixels_per_token: int
     """Of an image token."""
+    max_pixels: int | None = None
+    """To which the model's processor and the prompts' budget shrink an image; None: nobody knows."""
 
     @classmethod
     def of_config(cls, config: RunConfig, model: Path | str) -> "ModelFacts":
@@ -43,19 +47,33 @@ class ModelFacts:
         found = empty_model(model, config.learner)
         vision = found.config.vision_config
         side_px = vision.patch_size * vision.spatial_merge_size
-        return cls(ModelShape.of_empty(found), ModelFlops.of_model(found), side_px**2)
+        max_pixels = _most_pixels(config, find_shape(str(model)))
+        return cls(ModelShape.of_empty(found), ModelFlops.of_model(found), side_px**2, max_pixels)
 
 
-def assumed_workload(config: RunConfig, pixels_per_token: int, response_tokens: int | None = None) -> Workload:
+def _most_pixels(config: RunConfig, model: Path) -> int | None:
+    try:
+        limits = PixelLimits.of_folder(model)
+        return None if limits is None else limits.within(config.prompt).max_pixels
+    except ValueError:
+        return None  # `check_images` has said why
+
+
+def assumed_workload(
+    config: RunConfig, pixels_per_token: int, response_tokens: int | None = None, max_pixels: int | None = None
+) -> Workload:
     """Lengths from the config: images fill their budget, and responses have half their greatest length.
 
     Args:
         response_tokens: of a response, where a person says.
+        max_pixels: of an image as the model sees it, where that is known.
     """
-    pixels = min(config.prompt.max_pixels or _PIXELS, _PIXELS)
-    text_tokens = _TEXT_TOKENS if config.prompt.instructions == "full" else _TEXT_TOKENS // 2
     longest = config.rollout.sampling.max_response_tokens
-    return Workload(text_tokens, pixels // pixels_per_token, response_tokens or max(1, int(longest * _RESPONSE_SHARE)))
+    room = config.rollout.engine.max_model_len - longest
+    text_tokens = min(room, _TEXT_TOKENS if config.prompt.instructions == "full" else _TEXT_TOKENS // 2)
+    pixels = min(config.prompt.max_pixels or _PIXELS, max_pixels or _PIXELS, _PIXELS)
+    image_tokens = min(room - text_tokens, pixels // pixels_per_token)
+    return Workload(text_tokens, image_tokens, response_tokens or max(1, int(longest * _RESPONSE_SHARE)))
 
 
 def check_time(
@@ -76,7 +94,7 @@ def check_time(
         named = f"{card} is of a kind without known peaks" if card else "the kind of GPU is not known"
         advice = f"give one that is known: {flag} H100 ({', '.join(known_cards())})"
         return [Finding("time of a step", "warn", named, advice)]
-    work = assumed_workload(config, facts.pixels_per_token, response_tokens)
+    work = assumed_workload(config, facts.pixels_per_token, response_tokens, facts.max_pixels)
     estimator = Estimator(config, facts.shape, facts.flops, kind, of_engines, work)
     estimate = estimator.step()
     detail = f"{describe_step(estimate, config.training.num_steps)}. Assumed: {work.describe()}"
@@ -87,34 +105,41 @@ def check_time(
 
 
 def longest_update_s(estimator: Estimator) -> float:
-    """The deadline of an update that is not set: `DEADLINE_FACTOR` times the estimate for responses of the greatest
-    length, and never less than half an hour."""
-    longest = estimator.config.rollout.sampling.max_response_tokens
-    return max(LEAST_UPDATE_S, DEADLINE_FACTOR * estimator.update(response_tokens=longest).seconds)
+    """The estimate of an update whose responses all have the greatest length."""
+    return estimator.update(response_tokens=estimator.config.rollout.sampling.max_response_tokens).seconds
 
 
-def check_update_deadline(config: RunConfig, derived_s: float) -> Finding:
-    """Whether an update can be done within its deadline."""
-    name, set_s = "deadline of an update", config.cluster.deadlines.update_s
+def derived_deadline_s(needed_s: float) -> float:
+    """The deadline of an update that is not set: `DEADLINE_FACTOR` times the longest, and never less than half an
+    hour."""
+    return max(LEAST_UPDATE_S, DEADLINE_FACTOR * needed_s)
+
+
+def check_update_deadline(config: RunConfig, needed_s: float) -> Finding:
+    """Whether an update can be done within its deadline.
+
+    Args:
+        needed_s: for one with responses of the greatest length.
+    """
+    name, set_s, derived_s = "deadline of an update", config.cluster.deadlines.update_s, derived_deadline_s(needed_s)
     if set_s is None:
         return Finding(name, "ok", f"{derived_s:,.0f} s")
-    needed_s = derived_s / DEADLINE_FACTOR
     detail = f"cluster.deadlines.update_s={set_s:g}"
-    if derived_s > LEAST_UPDATE_S and set_s < needed_s:
+    if set_s < needed_s:
         advice = f"leave it out: {derived_s:,.0f} s then follow from the estimate"
         longest = config.rollout.sampling.max_response_tokens
         return Finding(name, "fail", f"{detail}, but one with responses of {longest:,} takes {needed_s:,.0f} s", advice)
     return Finding(name, "ok", detail)
 
 
-def update_deadline_s(config: RunConfig, model: Path | str, card: str | None) -> float:
+def estimated_update_s(config: RunConfig, model: Path | str, card: str | None) -> float:
     """See `longest_update_s`.
 
     Args:
         model: the folder of the model that is trained.
-        card: the kind of the learner's cards, if it is known.
+        card: the kind of the learner's cards; one that is not known counts as slow.
     """
     facts = ModelFacts.of_config(config, model)
     kind = card_kind(card or "") or _UNKNOWN_CARD
-    work = assumed_workload(config, facts.pixels_per_token)
+    work = assumed_workload(config, facts.pixels_per_token, max_pixels=facts.max_pixels)
     return longest_update_s(Estimator(config, facts.shape, facts.flops, kind, kind, work))

@@ -15,6 +15,7 @@ from launch.machine.estimate import (
     IPC_GB_PER_S,
     LEARNER_SHARE,
     LINK_SHARE,
+    PADDED_SHARE,
     PUSH_S,
     READING_SHARE,
     Estimator,
@@ -31,11 +32,12 @@ from launch.machine.timing import (
     ModelFacts,
     assumed_workload,
     check_update_deadline,
+    derived_deadline_s,
+    estimated_update_s,
     longest_update_s,
-    update_deadline_s,
 )
 from launch.run.deadlines import with_update_deadline
-from launch.settings.config import RunConfig, load_config
+from launch.settings.config import ConfigError, RunConfig, load_config
 from learner.cards import CardKind, card_kind
 from learner.flops import AttentionLayers, Matrices, ModelFlops
 
@@ -96,6 +98,10 @@ def test_an_update_takes_its_operations_at_the_share_of_the_peak_that_is_stated(
     again = make_estimator("learner.deepspeed.activation_checkpointing=true").update()
     forward = 512 * (2 * 1e9 * 600 + 2 * 1e8 * 200)
     assert again.seconds == pytest.approx((operations + forward) / (2 * 1000e12 * LEARNER_SHARE))
+    for padded in ("learner.deepspeed.attention=sdpa", "learner.deepspeed.packing=false"):
+        assert make_estimator(padded).update().seconds == pytest.approx(operations / (2 * 1000e12 * PADDED_SHARE))
+    packed = ("learner.deepspeed.attention=sdpa", "learner.deepspeed.packing=true")
+    assert make_estimator(*packed).update().seconds == update.seconds
     assert make_estimator("cluster.peak_tflops=500").update().seconds == pytest.approx(2 * update.seconds)
 
 
@@ -179,6 +185,26 @@ def test_phases_add_up_where_they_take_turns_and_the_longer_side_counts_where_th
     )
 
 
+def test_on_a_shared_card_the_phases_add_up_although_answers_may_be_older() -> None:
+    shared = (
+        "cluster.layout={type: shared}",
+        "rollout.engine.transfer={type: ipc}",
+        "rollout.gpus_per_worker=0",
+        "cluster.learner_rank_gpus=0",
+    )
+    assert not make_estimator(*shared, "training.max_staleness=1").step().at_once
+    assert make_estimator("training.max_staleness=1").step().at_once
+
+
+def test_an_assumed_prompt_is_no_longer_than_the_model_and_the_sequence_let_it_be() -> None:
+    demo = load_config("demo_gpu")
+    facts = ModelFacts.of_config(demo, demo.model.path)  # type: ignore[union-attr]
+    work = assumed_workload(demo, facts.pixels_per_token, max_pixels=facts.max_pixels)
+    assert work.image_tokens == 64
+    longest = demo.rollout.sampling.max_response_tokens
+    assert assumed_workload(demo, 4).prompt_tokens + longest == demo.rollout.engine.max_model_len
+
+
 def test_what_nobody_knows_before_a_run_is_assumed_from_the_config_and_said() -> None:
     config = make_config("prompt.max_pixels=400000")
     assert assumed_workload(config, 1024) == Workload(250, 390, 200)
@@ -188,16 +214,17 @@ def test_what_nobody_knows_before_a_run_is_assumed_from_the_config_and_said() ->
 
 
 def test_the_deadline_of_an_update_is_three_times_the_longest_and_half_an_hour_at_least() -> None:
-    assert longest_update_s(make_estimator()) == 1800
     slow = make_estimator(learner_card=replace(CARD, bf16_tflops=1))
-    assert longest_update_s(slow) == pytest.approx(DEADLINE_FACTOR * slow.update(response_tokens=400).seconds)
-    assert check_update_deadline(make_config(), 5000).detail == "5,000 s"
-    set_too_short = check_update_deadline(make_config("cluster.deadlines.update_s=1600"), 6000)
+    assert longest_update_s(slow) == pytest.approx(slow.update(response_tokens=400).seconds)
+    assert (derived_deadline_s(20), derived_deadline_s(2000)) == (1800, DEADLINE_FACTOR * 2000)
+    assert check_update_deadline(make_config(), 2000).detail == "6,000 s"
+    set_too_short = check_update_deadline(make_config("cluster.deadlines.update_s=1600"), 2000)
     assert set_too_short.status == "fail"
     assert set_too_short.detail == ("cluster.deadlines.update_s=1600, but one with responses of 400 takes 2,000 s")
-    assert check_update_deadline(make_config("cluster.deadlines.update_s=2500"), 6000).status == "ok"
-    # Where half an hour is more than enough, a shorter deadline is a person's own business.
-    assert check_update_deadline(make_config("cluster.deadlines.update_s=1600"), 1800).status == "ok"
+    assert check_update_deadline(make_config("cluster.deadlines.update_s=2500"), 2000).status == "ok"
+    # Below half an hour too, a deadline must be enough.
+    short = make_config("cluster.deadlines.update_s=20", "learner.deepspeed.collective_timeout_s=10")
+    assert [check_update_deadline(short, needed_s).status for needed_s in (19, 21)] == ["ok", "fail"]
 
 
 def test_a_run_takes_the_derived_deadline_and_keeps_one_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,10 +234,19 @@ def test_a_run_takes_the_derived_deadline_and_keeps_one_that_is_set(monkeypatch:
     console = Console(quiet=True)
     derived = with_update_deadline(config, console).cluster.deadlines
     # A card of an unknown kind counts as a slow one.
-    assert derived.update_s == update_deadline_s(config, config.model.path, None) > 10_000
+    assert derived.update_s == 3 * estimated_update_s(config, config.model.path, None) > 10_000
     assert derived.until_checkpoint_s == derived.update_s + derived.push_s + derived.save_s
     kept = config.replace(cluster=config.cluster.replace(deadlines=derived.replace(update_s=2000)))
     assert with_update_deadline(kept, console) is kept
+    # On cards of a known kind one that cannot be enough is refused.
+    h100 = Node({"GPU": 8, "CPU": 64, "accelerator_type:H100": 1})
+    monkeypatch.setattr("launch.run.deadlines.nodes_of_ray", lambda: [h100])
+    short = config.replace(
+        cluster=config.cluster.replace(deadlines=derived.replace(update_s=20)),
+        learner=config.learner.replace(deepspeed=config.learner.deepspeed.replace(collective_timeout_s=10)),
+    )
+    with pytest.raises(ConfigError, match=r"update_s=20, but one with responses of .* takes .* leave it out"):
+        with_update_deadline(short, console)
     on_cpu = load_config("demo")
     assert with_update_deadline(on_cpu, console) is on_cpu
     assert on_cpu.cluster.deadlines.longest_update_s == 1800
