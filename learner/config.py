@@ -234,7 +234,8 @@ class LearnerConfig(StrictModel):
     @model_validator(mode="after")
     def _optimizers_fit_the_layout(self) -> Self:
         for name, optimizer in (("optimizer", self.optimizer), ("sft.optimizer", self.sft.optimizer)):
-            optimizer.check_layout(name, self.deepspeed.zero_stage, self.deepspeed.dtype)
+            layout = self.deepspeed
+            optimizer.check_layout(name, layout.zero_stage, layout.dtype, layout.optimizer_offload)
         return self
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from rich.padding import Padding
 
 from launch.commands.options import console
 from launch.commands.run_naming import RunOption, the_run
+from launch.machine.image_sizes import check_images
 from launch.settings.config import ConfigError, RunConfig, load_config, parse_config
 from launch.settings.faults import KNOWN_ELSEWHERE_AS
 from launch.settings.overrides import OverrideError, lay_over
@@ -47,7 +48,7 @@ def show_config(
     if config is None and (run is not None or named):
         values = values_of_run(the_run(named, run), [override for override in overrides if override not in named])
     elif config is not None:
-        values = load_config(config, overrides).model_dump(mode="json")
+        values = _checked(load_config(config, overrides)).model_dump(mode="json")
     elif overrides or as_yaml:
         raise ConfigError("key=value and --yaml need a config: give --config PRESET or run=RUN")
     else:
@@ -60,6 +61,17 @@ def show_config(
         raise ConfigError(f"no setting matches {' '.join(wanted)!r}; `sr-real config` lists all")
     for setting in found:
         _print(setting, values)
+
+
+def _checked(config: RunConfig) -> RunConfig:
+    """
+    Raises:
+        ConfigError: its model, as far as this machine has a description of it, cannot see the prompts' images.
+    """
+    for finding in check_images(config):
+        if finding.status == "fail":
+            raise ConfigError(finding.detail)
+    return config
 
 
 def values_of_run(root: Path, overrides: Sequence[str]) -> dict[str, Any]:

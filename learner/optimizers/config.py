@@ -55,19 +55,25 @@ class OptimizerConfig(StrictModel):
             raise ValueError(f"type={self.type} needs a learning_rate: AdamW's means something else to it; try {rate}")
         return self
 
-    def check_layout(self, name: str, zero_stage: int, dtype: str) -> None:
+    def check_layout(self, name: str, zero_stage: int, dtype: str, offload: str) -> None:
         """
         Args:
             name: of this section, for the message.
-            zero_stage, dtype: how the model is laid out (`learner.deepspeed`).
+            zero_stage, dtype, offload: how the model is laid out (`learner.deepspeed`).
 
         Raises:
             ValueError: the optimiser cannot work on a model laid out so.
         """
-        if self.kind.needs_whole_matrices and (zero_stage > 0 or dtype != "float32"):
+        if not self.kind.needs_whole_matrices:
+            return
+        wanted = {"zero_stage": (zero_stage, 0), "dtype": (dtype, "float32"), "optimizer_offload": (offload, "none")}
+        wrong = [(setting, given, value) for setting, (given, value) in wanted.items() if given != value]
+        if wrong:
             raise ValueError(
-                f"{name}.type={self.type} needs deepspeed.zero_stage=0 and dtype=float32: it works on "
-                f"whole matrices, not on the flat pieces of ZeRO {zero_stage}"
+                f"{name}.type={self.type} works on whole matrices in the device's memory, not on the flat pieces that "
+                f"{', '.join(f'deepspeed.{setting}={given}' for setting, given, _ in wrong)} makes of them: set "
+                f"{' '.join(f'learner.deepspeed.{setting}={value}' for setting, _, value in wrong)}, or take another "
+                f"optimiser (learner.{name}.type=adamw with a learning_rate of its own)"
             )
 
 

@@ -173,6 +173,18 @@ def test_config_finds_settings_by_word_by_key_and_by_what_others_call_them() -> 
     assert "no setting matches 'zork'" in said("config", "zork")
 
 
+@pytest.mark.parametrize(
+    ("preset", "least"), [("demo", 16**2), ("qwen3vl_2b_1gpu", 32**2), ("qwen25vl_7b_lora_1gpu", 28**2)]
+)
+def test_config_refuses_images_below_one_token_of_the_model(preset: str, least: int) -> None:
+    told = said("config", "--config", preset, f"prompt.max_pixels={least - 1}", "prompt.min_pixels=1")
+    assert f"set prompt.max_pixels={least} or more" in told
+    shown = CliRunner().invoke(
+        app, ["config", "--config", preset, f"prompt.max_pixels={least}", "prompt.min_pixels=1", "prompt.max"]
+    )
+    assert f"prompt.max_pixels = {least}" in shown.output
+
+
 def test_config_shows_the_values_of_a_preset_or_a_run(tmp_path: Path) -> None:
     output = CliRunner().invoke(app, ["config", "--config", "demo", "learner.optimizer"]).output
     assert "learner.optimizer.learning_rate = 0.008" in output

@@ -70,6 +70,19 @@ def test_the_clock_of_a_push_lies_outside_that_of_its_transfer() -> None:
         assert margin_s >= LEAST_PUSH_MARGIN_S > 1 + 5 + 5
 
 
+def test_an_optimizer_of_whole_matrices_names_all_that_cuts_them_up_and_what_to_set() -> None:
+    muon = ["learner.optimizer={type: muon, learning_rate: 1e-3}", "learner.deepspeed.optimizer_offload=cpu"]
+    with pytest.raises(ConfigError) as caught:
+        load_config("qwen3vl_8gpu", muon)
+    remedy = str(caught.value).split(": set ")[1].split(", or take")[0].split()
+    assert remedy == [
+        "learner.deepspeed.zero_stage=0",
+        "learner.deepspeed.dtype=float32",
+        "learner.deepspeed.optimizer_offload=none",
+    ]
+    assert load_config("qwen3vl_8gpu", [*muon, *remedy]).learner.optimizer.type == "muon"
+
+
 def test_a_missing_section_is_named(tmp_path: Path) -> None:
     file = tmp_path / "short.yaml"
     file.write_text("data: {type: scenes}\nmodel: {type: tiny}\n")
