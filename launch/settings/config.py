@@ -118,7 +118,14 @@ def load_config(file: Path | str, overrides: list[str] | None = None) -> RunConf
     """
     path = find_config(file)
     content = read_settings(path, overrides or [], RunConfig, source=f"config {path}")
-    return parse_config(content, source=f"{path} with the settings given" if overrides else str(path))
+    source = f"{path}{_whose_faults_too(path)}"
+    return parse_config(content, source=f"{source} with the settings given" if overrides else source)
+
+
+def _whose_faults_too(file: Path) -> str:
+    """What a config extends, for messages: what is wrong may stand there."""
+    content = read_yaml(file.read_text()) or {}
+    return f" (extends {content['extends']})" if "extends" in content else ""
 
 
 def read_settings(file: Path | None, overrides: Sequence[str], *models: type[BaseModel], source: str) -> dict[str, Any]:

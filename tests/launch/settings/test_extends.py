@@ -67,6 +67,12 @@ def test_a_fault_of_the_file_that_is_extended_is_told_as_that_file_s(tmp_path: P
     assert told in message
 
 
+def test_a_wrong_key_may_stand_in_the_file_that_is_extended_so_both_are_named(tmp_path: Path) -> None:
+    (tmp_path / "ours.yaml").write_text(PRESETS.joinpath("demo.yaml").read_text() + "\nsede: 3\n")
+    mine = write(tmp_path, "extends: ours.yaml")
+    assert refused(mine).startswith(f"config {mine} (extends ours.yaml): 1 fault\n  sede: unknown key")
+
+
 def test_a_file_is_looked_for_beside_the_one_that_extends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, elsewhere = tmp_path / "ours", tmp_path / "elsewhere"
     for folder, seed in ((ours, 7), (elsewhere, 8)):
