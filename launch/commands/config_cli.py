@@ -70,7 +70,7 @@ def _checked(config: RunConfig) -> RunConfig:
     """
     for finding in check_images(config):
         if finding.status == "fail":
-            raise ConfigError(finding.detail)
+            raise ConfigError(f"{finding.detail}: {finding.advice}")
     return config
 
 

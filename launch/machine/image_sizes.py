@@ -22,7 +22,8 @@ def check_images(config: RunConfig) -> list[Finding]:
     try:
         limits = limits.within(config.prompt)
     except ValueError as error:
-        return [Finding("images", "fail", str(error), "change it in the config; nothing would start with it")]
+        fault, _, remedy = str(error).partition(": set ")
+        return [Finding("images", "fail", fault, f"set {remedy}")]
     engine, wanted = config.rollout.engine, config.rollout.sampling.max_response_tokens
     room = (engine.max_model_len - wanted) // engine.max_images_per_prompt
     detail = f"at most {limits.max_pixels:,} pixels, {limits.max_tokens:,} tokens each"
