@@ -24,6 +24,8 @@ Parts = tuple[Part, ...]
 REDUCE_BUCKET = 100_000_000
 """Gradients that ranks sum up at a time; DeepSpeed holds room for twice as many, in float32. Its own default is five
 times that, 4 GB on each GPU."""
+LEAST_ADAPTER_RATE = 5e-6
+"""Below this rate of learning adapters hardly move, which start from nothing."""
 
 
 class DeepSpeedConfig(StrictModel):
@@ -276,17 +278,30 @@ class LearnerConfig(StrictModel):
                 f"last_language_layers={self.last_language_layers}, but lora.parts={list(self.lora.parts)} adapts no "
                 "language layer: set last_language_layers=null, or add 'language' to lora.parts"
             )
-        is_default = "learning_rate" not in self.optimizer.model_fields_set
-        if is_default and not isinstance(self.optimizer, ColdStartOptimizerConfig):
-            raise ValueError(
-                f"lora needs optimizer.learning_rate: adapters hardly move at the {self.optimizer.learning_rate:g} of "
-                "whole weights; try 2e-5"
-            )
+        for name, optimizer, rate in (
+            ("optimizer", self.optimizer, "2e-5"),
+            ("sft.optimizer", self.sft.optimizer, "1e-4"),
+        ):
+            if optimizer.learning_rate < LEAST_ADAPTER_RATE:
+                raise ValueError(
+                    f"lora needs {name}.learning_rate={LEAST_ADAPTER_RATE:g} or more: adapters hardly move at "
+                    f"{optimizer.learning_rate:g}, a rate for whole weights; try {rate}"
+                )
         return self
 
     def first_language_layer(self, num_layers: int) -> int:
-        """The first layer of the language model that is trained, of `num_layers`, counted from 0."""
-        return num_layers - (self.last_language_layers or num_layers)
+        """The first layer of the language model that is trained, of `num_layers`, counted from 0.
+
+        Raises:
+            ValueError: it has fewer than `last_language_layers`.
+        """
+        last = self.last_language_layers or num_layers
+        if last > num_layers:
+            raise ValueError(
+                f"learner.last_language_layers={last}, but the language model has {num_layers} layers; set "
+                f"learner.last_language_layers={num_layers} at most, or null for all"
+            )
+        return num_layers - last
 
     @property
     def keeps_image_features(self) -> bool:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from launch.machine.card_memory import (
+    Shapes,
     check_card,
     check_engine,
     lacking_bytes,
@@ -27,6 +28,7 @@ from launch.settings.config import ConfigError, RunConfig
 from launch.settings.model_paths import has_weights
 from launch.settings.reward import check_reward
 from learner.cards import card_kind
+from learner.config import LearnerConfig
 
 _OLD_GPU_GIB = {"T4": 15.0, "V100": 16.0}
 """By the names that Ray gives them: kinds that hold tensors, but too slow for an estimate of time."""
@@ -112,21 +114,26 @@ def examine_config(
     if config.model.type != "checkpoint":
         return [*findings, Finding("model", "ok", "a tiny one, built when the run starts; it fits anywhere")]
     try:
-        shape = ModelShape.of_model(config.model.path, learner)
+        shapes = shapes_of(config.model.path, learner)
     except (ConfigError, OSError, ValueError) as error:
         # Only its memory cannot be checked.
         advice = "fix that first, or give another (model.path); until then memory cannot be checked"
         return [*findings, Finding("model", "fail", str(error), advice)]
+    shape = shapes.of_rl
     findings.append(_describe_model(config.model.path, shape))
     gpu_gib = gpu_gib or _smallest_gpu(nodes, of_rank)
     on_host: dict[str, float] = {}
     if cluster.learner_on_gpu:
-        findings.append(_check_learner(shape, config.model.path, config, gpu_gib))
+        findings.append(_check_learner(shapes, config.model.path, config, gpu_gib))
         sleeps = cluster.layout.type == "shared" and cluster.layout.sleep
-        if kept := learner.num_ranks * total(host_needs(shape, learner, sleeps)):
+        # In the cold start only the engines sleep.
+        of_cold_start = host_needs(shapes.of_cold_start, learner.for_cold_start(), sleeps=False)
+        if kept := learner.num_ranks * max(total(host_needs(shape, learner, sleeps)), total(of_cold_start)):
             on_host["what the learner keeps off its GPUs"] = kept
     else:
-        on_host["learner"] = learner.num_ranks * total(learner_needs(shape, learner, rollout.engine))
+        needs = learner_needs(shape, learner, rollout.engine)
+        cold = learner_needs(shapes.of_cold_start, learner.for_cold_start(), rollout.engine)
+        on_host["learner"] = learner.num_ranks * max(total(needs), total(cold))
     if config.engines_on_gpu:
         rollout_gpu_gib = rollout_gpu_gib or _smallest_gpu(nodes, of_worker) or gpu_gib
         findings.append(check_engine(shape, rollout.engine, rollout_gpu_gib))
@@ -136,23 +143,41 @@ def examine_config(
     return [*findings, *([check_host(on_host, available_bytes, _host_advice(config, on_host))] if on_host else [])]
 
 
-def _check_learner(shape: ModelShape, model: str, config: RunConfig, gpu_gib: float | None) -> Finding:
+def shapes_of(model: str, learner: LearnerConfig) -> Shapes:
+    """The model as reinforcement learning and the cold start train it.
+
+    Raises:
+        ConfigError: there is no such model.
+        ValueError: it has no such layers.
+    """
+    shape, cold = ModelShape.of_model(model, learner), learner.for_cold_start()
+    return Shapes(shape, shape if _trains(learner) == _trains(cold) else ModelShape.of_model(model, cold))
+
+
+def _trains(learner: LearnerConfig) -> tuple[object, ...]:
+    """What decides which weights are trained."""
+    return (learner.lora, learner.freeze, learner.last_language_layers)
+
+
+def _check_learner(shapes: Shapes, model: str, config: RunConfig, gpu_gib: float | None) -> Finding:
     """Whether the learner fits its GPU, beside an engine in a shared layout; and what would make it fit."""
     if gpu_gib is None:
-        return unknown_card(phases_of_card(shape, config, card_gib=0.0))
+        return unknown_card(phases_of_card(shapes, config, card_gib=0.0))
     size = gpu_gib
+    # What is trained changes the shapes; nothing else does. To build one takes a while.
+    known = {repr((_trains(config.learner), config.learner.sft.freeze)): shapes}
 
     def lacks(changed: RunConfig) -> float:
-        learner = changed.learner
-        # What is trained changes the shape; nothing else does.
-        same = (learner.lora, learner.freeze) == (config.learner.lora, config.learner.freeze)
-        own = shape if same else ModelShape.of_model(model, learner)
-        engine = changed.rollout.engine
-        if changed.cluster.layout.type == "shared" and num_responses_held(own, engine, size) < 1:
+        learner, engine = changed.learner, changed.rollout.engine
+        trained = repr((_trains(learner), learner.sft.freeze))
+        if trained not in known:
+            known[trained] = shapes_of(model, learner)
+        own = known[trained]
+        if changed.cluster.layout.type == "shared" and num_responses_held(own.of_rl, engine, size) < 1:
             return math.inf
         return lacking_bytes(phases_of_card(own, changed, size), size)
 
-    phases = phases_of_card(shape, config, size)
+    phases = phases_of_card(shapes, config, size)
     fits = lacking_bytes(phases, size) <= 0
     return check_card(phases, size, "" if fits else remedies(config, lacks))
 

@@ -1,6 +1,7 @@
 """Whether the images of a config's prompts leave room for text and responses."""
 
 from launch.machine.findings import Finding
+from launch.machine.timing import assumed_workload
 from launch.settings.config import RunConfig
 from launch.settings.model_paths import find_shape
 from vlm.config import TinyModelConfig
@@ -25,17 +26,18 @@ def check_images(config: RunConfig) -> list[Finding]:
         fault, _, remedy = str(error).partition(": set ")
         return [Finding("images", "fail", fault, f"set {remedy}")]
     engine, wanted = config.rollout.engine, config.rollout.sampling.max_response_tokens
-    room = (engine.max_model_len - wanted) // engine.max_images_per_prompt
+    text = assumed_workload(config, limits.token_side_px**2).text_tokens
+    room = max(0, engine.max_model_len - wanted - text) // engine.max_images_per_prompt
     detail = f"at most {limits.max_pixels:,} pixels, {limits.max_tokens:,} tokens each"
-    if limits.max_tokens < room:
+    if limits.max_tokens <= room:
         return [Finding("images", "ok", detail)]
     return [
         Finding(
             "images",
             "warn",
-            f"{detail}; {engine.max_images_per_prompt} a prompt leave no room for text and a response of {wanted:,} "
-            f"in max_model_len={engine.max_model_len}",
-            f"set prompt.max_pixels below {room * limits.token_side_px**2}, or see what the data need: "
+            f"{detail}; {engine.max_images_per_prompt} a prompt leave no room for some {text} tokens of text and a "
+            f"response of {wanted:,} in max_model_len={engine.max_model_len}",
+            f"set prompt.max_pixels={room * limits.token_side_px**2} or less, or see what the data need: "
             "sr-real data check FILE --config …",
         )
     ]

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from actors.run.run_folder import RunFolder
-from launch.settings.config import RunConfig
+from launch.settings.config import ConfigError, RunConfig
 from launch.settings.targets import check_space
 from learner.config import LearnerConfig
 from vlm.families import family_of
@@ -17,7 +17,11 @@ _WIDTH_BYTES = {"float32": 4, "bfloat16": 2}
 
 def count_parameters(model: Path, learner: LearnerConfig) -> tuple[int, int]:
     """(all, those that are trained) of a model folder, from the headers of its files; no weight is read. Adapters are
-    counted among the trained alone."""
+    counted among the trained alone.
+
+    Raises:
+        ConfigError: it has fewer layers than are to be trained.
+    """
     family = family_of(json.loads((model / "config.json").read_text())["model_type"], f"model folder {model}")
     shapes: dict[str, list[int]] = {}
     for file in model.glob("*.safetensors"):
@@ -29,7 +33,10 @@ def count_parameters(model: Path, learner: LearnerConfig) -> tuple[int, int]:
                 shapes[name] = entry["shape"]
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     num_layers = 1 + max((layer for name in sizes if (layer := family.layer_of(name)) is not None), default=0)
-    first = learner.first_language_layer(num_layers)
+    try:
+        first = learner.first_language_layer(num_layers)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     trained = (name for name in sizes if family.is_trained(name, learner.freeze, first))
     if learner.lora is None:
         return sum(sizes.values()), sum(sizes[name] for name in trained)

@@ -93,6 +93,13 @@ def test_the_cold_start_freezes_its_own_parts() -> None:
     assert (cold.freeze, cold.last_language_layers, cold.kl_coefficient) == (("projector",), None, 0.0)
 
 
+def test_more_last_layers_than_the_model_has_are_refused() -> None:
+    config = LearnerConfig(last_language_layers=28)
+    assert config.first_language_layer(28) == 0
+    with pytest.raises(ValueError, match=r"last_language_layers=28, but the language model has 27 layers"):
+        config.first_language_layer(27)
+
+
 @pytest.mark.parametrize(
     ("changes", "keeps"),
     [

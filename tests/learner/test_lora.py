@@ -18,7 +18,7 @@ from learner.config import DeepSpeedConfig, LearnerConfig, LoraConfig, SftConfig
 from learner.engine import LearnerEngine
 from learner.lora import MergedLinear, adapters_off, add_adapters
 from learner.model_export import export_model
-from learner.optimizers.config import OptimizerConfig
+from learner.optimizers.config import ColdStartOptimizerConfig, OptimizerConfig
 from learner.weights import DeepSpeedWeightSource
 from learner.whole_weights import outgoing_weights
 from tests.learner.conftest import StartEngine, ToyWorld
@@ -181,7 +181,13 @@ def test_an_exported_adapter_is_loaded_by_peft_and_equals_the_exported_model(tmp
             {"lora": LoraConfig(parts=("vision",)), "last_language_layers": 1},
             r"adapts no language layer: set last_language_layers=null",
         ),
-        ({"optimizer": OptimizerConfig()}, r"lora needs optimizer.learning_rate.* try 2e-5"),
+        ({"optimizer": OptimizerConfig()}, r"lora needs optimizer.learning_rate=5e-06 or more.* try 2e-5"),
+        # A rate that a preset gives for whole weights is no better for being given.
+        ({"optimizer": OptimizerConfig(learning_rate=1e-6)}, r"adapters hardly move at 1e-06.* try 2e-5"),
+        (
+            {"sft": SftConfig(optimizer=ColdStartOptimizerConfig(learning_rate=1e-6))},
+            r"lora needs sft.optimizer.learning_rate=5e-06 or more.* try 1e-4",
+        ),
     ],
 )
 def test_adapters_without_anything_to_adapt_are_refused_with_the_next_best(

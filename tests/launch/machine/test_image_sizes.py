@@ -27,10 +27,12 @@ def test_images_as_large_as_the_model_allows_may_leave_no_room_and_the_budget_th
     (found,) = check_images(config_of(model))
     assert (found.name, found.status) == ("images", "warn")
     assert "16,777,216 pixels, 16,384 tokens each; 1 a prompt leave no room" in found.detail
-    # 3,072 tokens beside a response of 1,024.
-    assert "prompt.max_pixels below 3145728" in found.advice
+    # Beside a response of 1,024 and 125 tokens of short instructions 2,947 are left.
+    assert f"prompt.max_pixels={2947 * 1024} or less" in found.advice
+    assert check_images(config_of(model, f"prompt.max_pixels={2947 * 1024}"))[0].status == "ok"
+    assert check_images(config_of(model, f"prompt.max_pixels={2948 * 1024}"))[0].status == "warn"
     (two,) = check_images(config_of(model, "rollout.engine.max_images_per_prompt=2"))
-    assert "prompt.max_pixels below 1572864" in two.advice
+    assert f"prompt.max_pixels={1473 * 1024} or less" in two.advice
 
 
 def test_a_budget_that_leaves_room_is_told_in_tokens(model: Path) -> None:
