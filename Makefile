@@ -29,7 +29,7 @@ claims: setup  ## test the paper's four claims with three seeds, about four hour
 test: setup  ## all tests except those of slow, browser and chaos; a single one: .venv/bin/pytest tests/launch/machine/test_doctor.py -k memory
 	.venv/bin/python -m pytest
 
-slow: setup  ## tests that take minutes and that no other target runs: submitted jobs, rewriting by a vLLM server
+slow: setup  ## tests that take minutes and that no other target runs: submitted jobs, a stopped cold start, the base, two models compared, rewriting by a vLLM server
 	.venv/bin/python -m pytest -m "slow and not browser" --ignore=tests/cluster
 
 browser: setup  ## test the page in a browser (needs Chromium), for ended runs and a live one

@@ -232,6 +232,7 @@ def test_an_engine_of_two_ranks_learns_and_a_sigterm_to_the_whole_group_ends_all
     assert_nothing_is_left(family)
 
 
+@pytest.mark.slow
 def test_a_stopped_cold_start_goes_on_where_it_was(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     long = ["learner.sft.steps=60", "learner.sft.checkpoint_every=20"]
@@ -248,6 +249,7 @@ def test_a_stopped_cold_start_goes_on_where_it_was(tmp_path: Path) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_few_steps_of_the_base_are_made_and_gone_on_with(tmp_path: Path) -> None:
     folder, out = tmp_path / "base", tmp_path / "tiny-base"
     few = ["data.num_train_scenes=24", "data.num_test_scenes=3", "evaluation.num_questions=8"]

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 FEW = [*SMALL, "dashboard.enabled=false", "evaluation={num_questions: 4, num_samples: 1}"]
 
 
+@pytest.mark.slow
 def test_two_models_are_asked_the_same_and_compared(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     other = tmp_path / "other"  # of the same files
