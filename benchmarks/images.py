@@ -141,7 +141,7 @@ class SmallUpdate:
         return PromptEncoder(self._folder, self._store, PromptConfig(instructions="short"))
 
     def run(self, way: Way) -> Spent:
-        """One update without its optimiser steps; images are opened and cut into patches anew."""
+        """One update without its optimiser steps; images are opened and cut into patches again."""
         engine = SimpleNamespace(device=torch.device("cpu"))
         passes = RankPasses(engine, self._encoder(), PassBounds(max_rows=16), 0, 1, way.num_ahead)
         groups: Sequence[Sequence[int]] = (

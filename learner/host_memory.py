@@ -3,7 +3,7 @@
 Storages are emptied rather than tensors moved: every tensor, view and flat partition that DeepSpeed has linked to one
 another stays as it is, and finds its numbers again when the storage is filled. DeepSpeed's own `offload_states` is not
 used: it knows neither ZeRO 0 nor the optimiser that it takes for bfloat16 at ZeRO 1, under ZeRO 3 it wants its own
-compiled Adam, and it pins its host memory anew each time.
+compiled Adam, and it pins new host memory each time.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -26,7 +26,7 @@ class Attention:
     packed: bool = False
     """Whether rows are packed, so that no padding is computed."""
     reasons: tuple[str, ...] = ()
-    """Why none that is faster is used, each with what happened when it was tried."""
+    """For each faster implementation, what went wrong when it was tried."""
 
     def __str__(self) -> str:
         rows = "packed" if self.packed else "padded"

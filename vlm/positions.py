@@ -16,7 +16,7 @@ def mrope_positions(
     token_ids: Sequence[int], image_token_id: int, image_grid_thw: Int[Tensor, "images 3"]
 ) -> Int[Tensor, "3 tokens"]:
     """Text moves on by one in all three. An image stays at one time, its cells count rows and columns from there, and
-    the text after it goes on behind the larger of the two.
+    the text after it continues from the larger of the two.
 
     Args:
         token_ids: a prompt with its image tokens expanded; each image's are in one piece.

@@ -1,4 +1,4 @@
-"""The machine that is measured, and what every part is told about it."""
+"""The machine that is measured, and what every part needs to know of it."""
 
 import importlib
 import importlib.metadata

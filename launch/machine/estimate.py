@@ -240,7 +240,7 @@ class Estimator:
         return self.config.steps_per_update * (weights / HOST_WEIGHTS_PER_S + copied_s)
 
     def _collectives_s(self, num_tokens: int) -> float:
-        """What ranks send each other, which goes on beside the arithmetic: gradients for every optimiser step, or under
+        """What ranks send each other while they compute: gradients for every optimiser step, or under
         ZeRO-2 and 3 for every pass; and under ZeRO-3 the weights, forth and back, for every pass."""
         learner, layout = self.config.learner, self.config.learner.deepspeed
         ranks = learner.num_ranks

@@ -1,4 +1,4 @@
-"""Why samples cannot be used by a run, and how that is told: by cause, with the worst of each and what would help."""
+"""Why a run cannot use some samples, reported by cause, with the worst sample of each and the remedy."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping

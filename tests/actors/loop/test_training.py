@@ -6,128 +6,25 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from actors.cluster.card_meter import CardSample, CardTrack
-from actors.config import GroupFilterConfig, ReissueConfig, TrainingConfig
-from actors.loop.books import Books
-from actors.loop.card_metrics import CardWatch
+from actors.config import GroupFilterConfig, ReissueConfig
 from actors.loop.filtering import FilterCause, why_filtered
-from actors.loop.group_maker import GroupMaker, TooManyFailuresError
-from actors.loop.lane import make_lanes
+from actors.loop.group_maker import TooManyFailuresError
 from actors.loop.step_metrics import step_metrics
-from actors.loop.step_record import StepRecorder, StepTimer
-from actors.loop.training import Trainer
-from actors.loop.validation import Validation
-from actors.pool.turns import Turns
-from actors.pool.waits import Waits
-from actors.run.run_folder import RunFolder
+from actors.loop.step_record import StepTimer
 from flow.group import Group
 from flow.score import Failure, Score
 from flow.trajectory import VersionSpan
-from rollout.config import SamplingConfig
 from spatial.json_lines import read_lines
 from spatial.sample import ReasoningPath, SpatialSample
 from tests.actors.fake_workers import make_requests
-from tests.actors.fakes import FakeLearner, FakePublisher, FakeRewards, FakeRollouts, make_sample, make_trajectory
-
-
-class Rig:
-    """A trainer with all its fakes."""
-
-    def __init__(
-        self,
-        tmp_path: Path,
-        *,
-        rewards: FakeRewards | None = None,
-        learner: FakeLearner | None = None,
-        failing: int = 0,
-        num_failing_issues: int | None = None,
-        validation: Callable[[FakeRollouts], Validation] | None = None,
-        report: Callable[[str], None] = lambda message: None,
-        cards: CardWatch | None = None,
-        turns: Turns | None = None,
-        **config: object,
-    ):
-        settings = {
-            "num_steps": 6,
-            "groups_per_step": {ReasoningPath.LOR: 3, ReasoningPath.DTR: 2},
-            "group_size": 4,
-            "filter": GroupFilterConfig(min_mean_reward=0.0, max_mean_reward=1.0),
-        }
-        self.config = TrainingConfig(**{**settings, **config})  # type: ignore[arg-type]
-        samples = [make_sample(f"s{index}") for index in range(7)]
-        lanes = make_lanes(samples, self.config, seed=1)
-        self.rollouts = FakeRollouts(failing=failing, num_failing_issues=num_failing_issues)
-        self.learner = learner or FakeLearner()
-        self.folder = RunFolder(tmp_path)
-        self.folder.create()
-        self.steps: list[dict] = []
-        waits = Waits()
-        self.trainer = Trainer(
-            self.config,
-            books=Books(lanes, self.config.filter),
-            groups=GroupMaker(
-                self.config, SamplingConfig(), self.rollouts, rewards or FakeRewards(), waits, report=report
-            ),
-            learner=self.learner,
-            publisher=FakePublisher(self.rollouts),
-            recorder=StepRecorder(self.config, self.folder, lambda metrics: self.steps.append(dict(metrics)), cards),
-            waits=waits,
-            turns=turns,
-            validation=None if validation is None else validation(self.rollouts),
-        )
-
-    def run(self) -> "Rig":
-        asyncio.run(self.trainer.run())
-        return self
-
-    def trained(self) -> list[list[tuple[str, int]]]:
-        return [[(group.path.value, group.index) for group in batch] for batch in self.learner.batches]
-
-
-class OneCard:
-    """A card that is looked at all the time, and works half of it."""
-
-    async def card_tracks(self) -> list[CardTrack]:
-        now_s = time.time()
-        samples = tuple(CardSample(now_s - age / 10_000, 0.5, 8, 4) for age in reversed(range(10_000)))
-        return [CardTrack("learner-0", "GPU-a", "NVIDIA H100 80GB HBM3", 16, samples, peak_allocated_bytes=4)]
-
-
-def test_a_step_on_gpus_is_written_with_the_figures_of_its_cards_and_one_on_cpus_without(tmp_path: Path) -> None:
-    on_gpu = Rig(tmp_path / "gpu", num_steps=2, cards=CardWatch((OneCard(),), "bfloat16")).run()
-    lines = list(read_lines(on_gpu.folder.metrics))
-    assert [line["gpu/busy_update"] for line in lines] == [0.5, 0.5]
-    assert lines[0]["gpu/kind"] == "NVIDIA H100 80GB HBM3"
-    step, groups = lines[-1], on_gpu.learner.batches[-1]
-    num_tokens = sum(len(t.prompt_token_ids) + len(t.response_token_ids) for g in groups for t in g.trajectories)
-    assert step["gpu/tokens_per_s"] == pytest.approx(num_tokens / step["time/step_s"])
-    assert not any(name.startswith("gpu/") for step in Rig(tmp_path / "cpu", num_steps=1).run().steps for name in step)
-
-
-class CountingTurns:
-    """Notes how many updates the learner had made each time that its turn began."""
-
-    def __init__(self, learner: FakeLearner) -> None:
-        self._learner = learner
-        self.num_updates: list[int] = []
-
-    async def begin_learning(self) -> Mapping[str, float]:
-        self.num_updates.append(len(self._learner.batches))
-        return {"time/sleep_s": 0.25}
-
-
-def test_the_learners_turn_begins_before_each_update_and_is_told_in_the_metrics(tmp_path: Path) -> None:
-    learner = FakeLearner()
-    turns = CountingTurns(learner)
-    rig = Rig(tmp_path, learner=learner, turns=turns, num_steps=3).run()
-    assert turns.num_updates == [0, 1, 2]
-    assert [step["time/sleep_s"] for step in rig.steps] == [0.25] * 3
+from tests.actors.fakes import FakeLearner, FakeRewards, make_trajectory
+from tests.actors.loop.rig import Rig
 
 
 def test_every_batch_holds_each_paths_quota(tmp_path: Path) -> None:

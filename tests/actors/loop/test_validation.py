@@ -13,7 +13,7 @@ from flow.trajectory import RolloutRequest, Trajectory
 from launch.settings.config import ConfigError, load_config
 from spatial.sample import ReasoningPath
 from tests.actors.fakes import FakeRollouts, make_sample, make_trajectory
-from tests.actors.loop.test_training import Rig
+from tests.actors.loop.rig import Rig
 from tests.evaluation.exams import make_exam, make_question
 
 HELD_OUT = [make_sample(f"held-{number}") for number in range(5)]

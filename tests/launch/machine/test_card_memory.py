@@ -82,7 +82,7 @@ def test_both_sides_of_a_shared_card_are_added_up_and_with_sleep_the_larger_phas
     assert largest([updating, generating]) is generating
     finding = check_card([updating, generating], 80)
     assert "while the learner works (" in finding.detail
-    # An engine's share is told by what is in it.
+    # The engine's share is broken down.
     assert "while engines generate (engine's weights 15.4, " in finding.detail
     assert "keys and values 18.8" in finding.detail
     # Each rank beside a split layout's engines is alone.
@@ -196,7 +196,7 @@ def test_a_cold_start_that_trains_more_than_reinforcement_learning_is_what_count
     assert shapes.of_cold_start.num_trained == shapes.of_cold_start.num_parameters > 8 * shapes.of_rl.num_trained
     finding = learners_gpu(few, 80)
     assert (finding.status, "in the cold start (weights 15.4, gradients 46.3" in finding.detail) == ("fail", True)
-    # Without a reference, and of the same weights, it is the smaller, and only its sum is told.
+    # Without a reference, and of the same weights, it is smaller, and only its sum is shown.
     plain = learners_gpu(of_preset("qwen3vl_8gpu", "Qwen3-VL-4B-Instruct"), 80)
     assert (plain.status, plain.detail.endswith("GiB in the cold start of 80 GiB")) == ("ok", True)
 

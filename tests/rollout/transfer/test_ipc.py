@@ -70,7 +70,7 @@ def test_an_engine_that_fails_is_asked_no_more_and_its_error_comes_once_all_rank
     assert len(engines.asked) == fails_at
     # As often as ranks that do not send: none of them is left waiting.
     assert rank.num_waits == NUM_CHUNKS + 1
-    # The next attempt begins anew.
+    # The next attempt starts from the beginning.
     rank.client = Engines(fails_at=None)
     rank.send_weights()
     assert rank.client.asked[-1] == "finish"
