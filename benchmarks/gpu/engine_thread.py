@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from benchmarks.gpu.asked import PROMPT
 from flow.trajectory import RolloutRequest, Trajectory
@@ -23,14 +23,19 @@ class EngineThread:
     name = "rollout-0"
     num_ranks = 1
 
-    def __init__(self, model: Path, images: ImageStore, config: EngineConfig, on_gpu: bool) -> None:
-        spec = EngineSpec(model, images, PROMPT, config, self.name, cpu_cores=None if on_gpu else (0,), on_gpu=on_gpu)
-        self.engine = RolloutEngine(spec)
+    def __init__(self, engine: RolloutEngine) -> None:
+        self.engine = engine
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.on_receive: Callable[[], None] | None = None
         """Called, once, when an update has begun to arrive."""
+
+    @classmethod
+    def of_model(cls, model: Path, images: ImageStore, config: EngineConfig, on_gpu: bool) -> Self:
+        """Around an engine of a model folder, which is not started yet."""
+        cores = None if on_gpu else (0,)
+        return cls(RolloutEngine(EngineSpec(model, images, PROMPT, config, cls.name, cpu_cores=cores, on_gpu=on_gpu)))
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -97,7 +97,7 @@ def compare(bench: Bench, figures: FigureFile, family: int, dtype: str) -> None:
     with (bench.work / "loading").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         folder = models.build_model(bench.work / shape.name, shape, torch.float32, "cpu")
-        engine = EngineThread(folder, images, config, bench.on_gpu)
+        engine = EngineThread.of_model(folder, images, config, bench.on_gpu)
         engine.start()
     try:
         encoder = PromptEncoder(folder, images, PROMPT)

@@ -79,7 +79,7 @@ class Served:
 
         # NCCL refuses two processes of one card, unless it takes them for two machines.
         os.environ["NCCL_HOSTID"] = "engine"
-        self._engine = EngineThread(self._folder, self._images, self._config, self._bench.on_gpu)
+        self._engine = EngineThread.of_model(self._folder, self._images, self._config, self._bench.on_gpu)
         self._engine.start()
         os.environ["NCCL_HOSTID"] = "learner"
 

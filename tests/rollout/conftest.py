@@ -1,9 +1,6 @@
 """One tiny model, its samples, and one real engine for each module that asks for it."""
 
-import asyncio
-import threading
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -15,6 +12,7 @@ import pytest
 import torch
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
+from benchmarks.gpu.engine_thread import EngineThread
 from flow.trajectory import RolloutRequest, Trajectory
 from learner.weights import DeepSpeedWeightSource
 from rollout.canary import Canary
@@ -103,40 +101,8 @@ class PolicySource(WeightSource):
         yield from self._tensors.items()
 
 
-class EngineHost:
+class EngineHost(EngineThread):
     """An engine with an event loop of its own on another thread, as a Ray actor would have."""
-
-    name = "rollout-0"
-    num_ranks = 1
-
-    def __init__(self, engine: RolloutEngine) -> None:
-        self.engine = engine
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-
-    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.submit(work).result(timeout=240)
-
-    # As a `WeightReceiver`:
-
-    def join_transfer(self, init_info: dict[str, Any]) -> Future[None]:
-        return self.submit(self.engine.update.join_transfer(init_info))
-
-    def leave_transfer(self) -> Future[None]:
-        return self.submit(self.engine.update.leave_transfer())
-
-    def start_update(self, unchanged: Mapping[str, int], hashed: Sequence[str]) -> Future[None]:
-        return self.submit(self.engine.update.start_update(unchanged, hashed))
-
-    def receive_weights(self, update_info: dict[str, Any]) -> Future[None]:
-        return self.submit(self.engine.update.receive_weights(update_info))
-
-    def finish_update(self, version: int) -> Future[None]:
-        return self.submit(self.engine.update.finish_update(version))
 
     def push(
         self, policy: Policy, version: int, source: "PolicySource | DeepSpeedWeightSource | None" = None
@@ -150,11 +116,6 @@ class EngineHost:
         checksums = channel.send(version, unchanged)
         self.run(self.engine.update.resume())
         return dict(checksums)
-
-    def close(self) -> None:
-        self.run(self.engine.shutdown())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
 
 
 def channel_to(
